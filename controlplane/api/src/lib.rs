@@ -1,0 +1,1 @@
+//! Kubernetes kinds as data: paths, selectors, quantities, patches, validation, printers, wire formats.

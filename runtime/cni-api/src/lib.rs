@@ -1,0 +1,1 @@
+//! CNI 1.1 configuration and result types.

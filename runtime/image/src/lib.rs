@@ -1,0 +1,1 @@
+//! Image references, registries, content store, layers and snapshots.

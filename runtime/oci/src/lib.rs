@@ -1,0 +1,1 @@
+//! OCI bundle to plan to child stage.

@@ -1,0 +1,3 @@
+//! The `keelson` command: picks the part to run and starts it; decides nothing.
+
+fn main() {}

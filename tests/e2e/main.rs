@@ -1,0 +1,1 @@
+//! End-to-end tests: real containers, packets, registries and kills, one file per story.

@@ -1,0 +1,1 @@
+//! Style kept by a test: layers.
