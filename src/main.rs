@@ -1,3 +1,32 @@
-//! The `keelson` command: picks the part to run and starts it; decides nothing.
+//! The `keelson` executable: picks the part to run and starts it; decides nothing.
+//!
+//! One file serves many commands. The name it is called by (`keelson-oci`, `keelson-cni`) or the first
+//! argument picks the part, before any thread starts: the keeper and the OCI runtime clone processes
+//! and must be single-threaded when they do.
 
-fn main() {}
+mod log;
+mod part;
+mod version;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use part::Part;
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let (part, rest) = match part::pick(&arguments, std::env::var_os("CNI_COMMAND").is_some()) {
+        Ok(picked) => picked,
+        Err(refusal) => {
+            eprintln!("{refusal}");
+            return ExitCode::from(refusal.exit_code());
+        }
+    };
+    match part {
+        Part::Help => {
+            print!("{}", part::usage());
+            ExitCode::SUCCESS
+        }
+        Part::Version => version::run(),
+    }
+}
