@@ -1,1 +1,11 @@
-//! What the end-to-end tests share.
+//! What the end-to-end tests share. Only tests may depend on this crate; panics here are verdicts.
+//!
+//! - [`host::exclusive`]: one test at a time on the host's kernel objects, and nothing left afterwards.
+//! - [`netns::TestHost`]: a network namespace that plays a machine.
+//! - [`skip`]: a test that cannot run here says so and is counted.
+
+pub mod host;
+pub mod netns;
+mod skip;
+
+pub use skip::{root_or_skip, skip};
