@@ -16,6 +16,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("keeper-api", 1),
     ("oci", 2),
     ("image", 2),
+    ("store", 2),
     ("keeper", 3),
     ("cri", 3),
     ("cni-plugin", 3),

@@ -1,0 +1,216 @@
+//! The log on disk: segments of checksummed records, appended and synced, never rewritten.
+//!
+//! ```text
+//! log/00000000000000000001.log      named by the index of its first record
+//!   header  "KEELSLOG" | format u32 | crc u32
+//!   record  length u32 | crc u32 | index u64 | payload ... | padding to 8
+//! ```
+//!
+//! **Invariants**
+//! - Indexes are dense: every record's is its predecessor's plus one, over segments too.
+//! - Only the end of the last segment may be torn; it is cut at open. A bad record with a good one behind
+//!   it is corruption, and the log refuses to open rather than lose what follows.
+//! - After a failed sync nothing is written any more: the kernel may have dropped the pages that it
+//!   could not write, and would report the next sync as good.
+
+mod record;
+mod segment;
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+pub(crate) use record::RECORD_LIMIT;
+use segment::Segment;
+
+/// A segment that has grown past this is followed by a new one.
+const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// What keeps a log from being read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The file system said no.
+    #[error("{action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Not a log of ours.
+    #[error("{} is not a store log", path.display())]
+    NotALog {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Written by a newer Keelson.
+    #[error("{} has log format {found}; this Keelson reads up to {known}: run the newer one", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// Damaged in the middle.
+    #[error(
+        "{} is damaged at byte {offset}, with good records behind it; restore a snapshot or the file from a backup",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where the bad record begins.
+        offset: u64,
+    },
+    /// A segment is missing.
+    #[error("{} begins with entry {found}, but entry {expected} is missing before it", path.display())]
+    Gap {
+        /// The file.
+        path: PathBuf,
+        /// The index expected.
+        expected: u64,
+        /// The index found.
+        found: u64,
+    },
+}
+
+impl LogError {
+    /// Whether space, not the disk, is what is missing.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, LogError::Io { source, .. }
+            if matches!(Errno::from_io_error(source), Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG)))
+    }
+
+    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LogError {
+        let path = path.to_owned();
+        move |source| LogError::Io { action, path, source }
+    }
+}
+
+/// An open log, positioned at its end.
+#[derive(Debug)]
+pub(crate) struct Log {
+    folder: PathBuf,
+    segments: Vec<Segment>,
+    file: File,
+    /// Bytes of the last segment that are whole.
+    length: u64,
+    next: u64,
+    buffer: Vec<u8>,
+}
+
+impl Log {
+    /// Opens the log in `folder` and hands every record after `applied` to `replay`, in order.
+    pub(crate) fn open<E: From<LogError>>(
+        folder: &Path,
+        applied: u64,
+        mut replay: impl FnMut(u64, &[u8]) -> Result<(), E>,
+    ) -> Result<Log, E> {
+        std::fs::create_dir_all(folder).map_err(LogError::io("creating", folder))?;
+        let mut segments = Segment::list(folder)?;
+        if segments.is_empty() {
+            segments.push(Segment::create(folder, applied + 1)?);
+        }
+        let mut next = segments[0].first;
+        if next > applied + 1 {
+            let path = segments[0].path.clone();
+            return Err(LogError::Gap { path, expected: applied + 1, found: next }.into());
+        }
+        let last = segments.len() - 1;
+        let mut length = 0;
+        for (position, segment) in segments.iter().enumerate() {
+            if segment.first != next {
+                let path = segment.path.clone();
+                return Err(LogError::Gap { path, expected: next, found: segment.first }.into());
+            }
+            length = segment.read(position == last, |index, payload| {
+                next = index + 1;
+                if index > applied { replay(index, payload) } else { Ok(()) }
+            })?;
+        }
+        let path = &segments[last].path;
+        let file = File::options().append(true).open(path).map_err(LogError::io("opening", path))?;
+        file.set_len(length).map_err(LogError::io("cutting the torn end of", path))?;
+        file.sync_all().map_err(LogError::io("syncing", path))?;
+        Ok(Log {
+            folder: folder.to_owned(),
+            segments,
+            file,
+            length,
+            next: next.max(applied + 1),
+            buffer: Vec::new(),
+        })
+    }
+
+    /// The index that the next record gets.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Adds a record to the batch in memory.
+    pub(crate) fn stage(&mut self, payload: &[u8]) -> u64 {
+        let index = self.next;
+        record::encode(&mut self.buffer, index, payload);
+        self.next += 1;
+        index
+    }
+
+    /// Writes the staged batch. On failure nothing of it is in the file, and it is forgotten.
+    pub(crate) fn write(&mut self, staged: u64) -> Result<(), LogError> {
+        let path = self.path().to_owned();
+        let written = self.file.write_all(&self.buffer);
+        let bytes = self.buffer.len() as u64;
+        self.buffer.clear();
+        match written {
+            Ok(()) => {
+                self.length += bytes;
+                Ok(())
+            }
+            Err(source) => {
+                self.next -= staged;
+                self.file.set_len(self.length).map_err(LogError::io("taking back a write to", &path))?;
+                Err(LogError::io("writing to", &path)(source))
+            }
+        }
+    }
+
+    /// Waits until all that was written is on disk, then begins a new segment where this one is full.
+    pub(crate) fn sync(&mut self) -> Result<(), LogError> {
+        let path = self.path().to_owned();
+        self.file.sync_data().map_err(LogError::io("syncing", &path))?;
+        if self.length >= SEGMENT_BYTES {
+            // A new segment that cannot be made (no space) is tried again after the next batch.
+            if let Ok(segment) = Segment::create(&self.folder, self.next)
+                && let Ok(file) = File::options().append(true).open(&segment.path)
+            {
+                self.file = file;
+                self.length = record::HEADER_BYTES;
+                self.segments.push(segment);
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the segments whose records are all at or before `index`.
+    pub(crate) fn forget(&mut self, index: u64) -> Result<(), LogError> {
+        while self.segments.len() > 1 && self.segments[1].first <= index + 1 {
+            let path = self.segments[0].path.clone();
+            std::fs::remove_file(&path).map_err(LogError::io("removing", &path))?;
+            self.segments.remove(0);
+        }
+        Ok(())
+    }
+
+    fn path(&self) -> &Path {
+        self.segments.last().map_or(&self.folder, |segment| &segment.path)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,62 @@
+//! One record: length, checksum, index, payload, padding.
+
+/// What a segment begins with.
+pub(super) const MAGIC: &[u8; 8] = b"KEELSLOG";
+/// The format that this code writes.
+pub(super) const FORMAT: u32 = 1;
+/// Magic, format, checksum of both.
+pub(super) const HEADER_BYTES: u64 = 16;
+/// The largest payload. etcd's default request limit is 1.5 MiB; a transaction may hold several values.
+pub(crate) const RECORD_LIMIT: usize = 8 << 20;
+/// Records begin at multiples of this.
+pub(super) const ALIGNMENT: usize = 8;
+
+const PREFIX_BYTES: usize = 16;
+
+/// The header of a segment.
+pub(super) fn header() -> [u8; HEADER_BYTES as usize] {
+    let mut header = [0; HEADER_BYTES as usize];
+    header[..8].copy_from_slice(MAGIC);
+    header[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+    let checksum = crc32c::crc32c(&header[..12]);
+    header[12..].copy_from_slice(&checksum.to_le_bytes());
+    header
+}
+
+/// Appends a record to a buffer.
+pub(super) fn encode(buffer: &mut Vec<u8>, index: u64, payload: &[u8]) {
+    let length = u32::try_from(payload.len()).expect("the record limit is below 4 GiB");
+    let mut checksum = crc32c::crc32c(&length.to_le_bytes());
+    checksum = crc32c::crc32c_append(checksum, &index.to_le_bytes());
+    checksum = crc32c::crc32c_append(checksum, payload);
+    buffer.extend_from_slice(&length.to_le_bytes());
+    buffer.extend_from_slice(&checksum.to_le_bytes());
+    buffer.extend_from_slice(&index.to_le_bytes());
+    buffer.extend_from_slice(payload);
+    buffer.resize(buffer.len().next_multiple_of(ALIGNMENT), 0);
+}
+
+/// A record found in a buffer.
+pub(super) struct Decoded<'a> {
+    pub(super) index: u64,
+    pub(super) payload: &'a [u8],
+    /// Bytes that it takes, padding included.
+    pub(super) size: usize,
+}
+
+/// The record at the beginning of `bytes`; `None` where there is no whole, good one.
+pub(super) fn decode(bytes: &[u8]) -> Option<Decoded<'_>> {
+    let prefix = bytes.get(..PREFIX_BYTES)?;
+    let length = u32::from_le_bytes(prefix[..4].try_into().ok()?) as usize;
+    let checksum = u32::from_le_bytes(prefix[4..8].try_into().ok()?);
+    let index = u64::from_le_bytes(prefix[8..].try_into().ok()?);
+    if length > RECORD_LIMIT {
+        return None;
+    }
+    let payload = bytes.get(PREFIX_BYTES..PREFIX_BYTES + length)?;
+    let mut actual = crc32c::crc32c(&prefix[..4]);
+    actual = crc32c::crc32c_append(actual, &prefix[8..]);
+    actual = crc32c::crc32c_append(actual, payload);
+    let size = (PREFIX_BYTES + length).next_multiple_of(ALIGNMENT);
+    (actual == checksum && bytes.len() >= size).then_some(Decoded { index, payload, size })
+}

@@ -1,0 +1,97 @@
+//! One file of the log.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::LogError;
+use super::record::{self, ALIGNMENT, FORMAT, HEADER_BYTES, MAGIC};
+
+/// A segment by its name.
+#[derive(Debug)]
+pub(super) struct Segment {
+    /// The index of its first record.
+    pub(super) first: u64,
+    pub(super) path: PathBuf,
+}
+
+impl Segment {
+    /// The segments of a folder, in order. A file without a whole header is a creation that a crash cut short.
+    pub(super) fn list(folder: &Path) -> Result<Vec<Segment>, LogError> {
+        let mut segments = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(LogError::io("listing", folder))? {
+            let path = entry.map_err(LogError::io("listing", folder))?.path();
+            let Some(first) = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .and_then(|name| name.strip_suffix(".log"))
+                .and_then(|digits| digits.parse().ok())
+            else {
+                continue;
+            };
+            let length = std::fs::metadata(&path).map_err(LogError::io("reading", &path))?.len();
+            if length < HEADER_BYTES {
+                std::fs::remove_file(&path).map_err(LogError::io("removing", &path))?;
+            } else {
+                segments.push(Segment { first, path });
+            }
+        }
+        segments.sort_by_key(|segment| segment.first);
+        Ok(segments)
+    }
+
+    /// Makes an empty segment, on disk with its name when this returns.
+    pub(super) fn create(folder: &Path, first: u64) -> Result<Segment, LogError> {
+        let path = folder.join(format!("{first:020}.log"));
+        let mut file = File::create(&path).map_err(LogError::io("creating", &path))?;
+        file.write_all(&record::header()).map_err(LogError::io("writing to", &path))?;
+        file.sync_all().map_err(LogError::io("syncing", &path))?;
+        let directory = File::open(folder).map_err(LogError::io("opening", folder))?;
+        directory.sync_all().map_err(LogError::io("syncing", folder))?;
+        Ok(Segment { first, path })
+    }
+
+    /// Hands every record to `visit` and returns how many bytes are whole. The end may be torn only in
+    /// the last segment.
+    pub(super) fn read<E: From<LogError>>(
+        &self,
+        is_last: bool,
+        mut visit: impl FnMut(u64, &[u8]) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let bytes = std::fs::read(&self.path).map_err(LogError::io("reading", &self.path))?;
+        self.check_header(&bytes)?;
+        let mut offset = HEADER_BYTES as usize;
+        let mut expected = self.first;
+        while let Some(found) = record::decode(&bytes[offset..]).filter(|found| found.index == expected) {
+            visit(found.index, found.payload)?;
+            expected += 1;
+            offset += found.size;
+        }
+        if offset < bytes.len() && (!is_last || good_record_behind(&bytes[offset..], expected)) {
+            return Err(LogError::Damaged { path: self.path.clone(), offset: offset as u64 }.into());
+        }
+        Ok(offset as u64)
+    }
+
+    fn check_header(&self, bytes: &[u8]) -> Result<(), LogError> {
+        let path = || self.path.clone();
+        if bytes.get(..8) != Some(MAGIC) {
+            return Err(LogError::NotALog { path: path() });
+        }
+        let format = u32::from_le_bytes(bytes[8..12].try_into().unwrap_or_default());
+        if format > FORMAT {
+            return Err(LogError::Newer { path: path(), found: format, known: FORMAT });
+        }
+        if bytes[..HEADER_BYTES as usize] != record::header() {
+            return Err(LogError::Damaged { path: path(), offset: 0 });
+        }
+        Ok(())
+    }
+}
+
+/// Whether a record that belongs after the bad one stands somewhere behind it.
+fn good_record_behind(bytes: &[u8], expected: u64) -> bool {
+    (ALIGNMENT..bytes.len())
+        .step_by(ALIGNMENT)
+        .any(|offset| record::decode(&bytes[offset..]).is_some_and(|found| found.index >= expected))
+}

@@ -1,0 +1,117 @@
+//! The tables and how a transaction opens them.
+
+use redb::{
+    Database, Durability, ReadOnlyTable, ReadTransaction, ReadableTable, Table, TableDefinition,
+    WriteTransaction,
+};
+
+use super::FORMAT;
+use crate::record::Revision;
+
+pub(super) const CURRENT: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("current");
+pub(super) const HISTORY: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("history");
+pub(super) const LEASES: TableDefinition<'_, u64, (u64, u64)> = TableDefinition::new("leases");
+pub(super) const LEASE_KEYS: TableDefinition<'_, (u64, &[u8]), ()> = TableDefinition::new("lease_keys");
+pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+
+/// The state's counters.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Meta {
+    pub(super) format: u64,
+    pub(super) revision: Revision,
+    pub(super) compacted: Revision,
+    pub(super) applied: u64,
+}
+
+impl Meta {
+    fn read(table: &impl ReadableTable<&'static str, u64>) -> Result<Meta, redb::Error> {
+        let number = |name| Ok::<u64, redb::Error>(table.get(name)?.map_or(0, |value| value.value()));
+        Ok(Meta {
+            format: number("format")?,
+            revision: Revision(number("revision")?),
+            compacted: Revision(number("compacted")?),
+            applied: number("applied")?,
+        })
+    }
+
+    fn write(&self, table: &mut Table<'_, &'static str, u64>) -> Result<(), redb::Error> {
+        table.insert("format", self.format)?;
+        table.insert("revision", self.revision.0)?;
+        table.insert("compacted", self.compacted.0)?;
+        table.insert("applied", self.applied)?;
+        Ok(())
+    }
+}
+
+/// All tables of a write transaction.
+pub(super) struct Tables<'t> {
+    pub(super) current: Table<'t, &'static [u8], &'static [u8]>,
+    pub(super) history: Table<'t, (u64, u32), &'static [u8]>,
+    pub(super) leases: Table<'t, u64, (u64, u64)>,
+    pub(super) lease_keys: Table<'t, (u64, &'static [u8]), ()>,
+    meta_table: Table<'t, &'static str, u64>,
+    pub(super) meta: Meta,
+}
+
+impl<'t> Tables<'t> {
+    pub(super) fn open(write: &'t WriteTransaction) -> Result<Tables<'t>, redb::Error> {
+        let meta_table = write.open_table(META)?;
+        Ok(Tables {
+            current: write.open_table(CURRENT)?,
+            history: write.open_table(HISTORY)?,
+            leases: write.open_table(LEASES)?,
+            lease_keys: write.open_table(LEASE_KEYS)?,
+            meta: Meta::read(&meta_table)?,
+            meta_table,
+        })
+    }
+
+    pub(super) fn save_meta(&mut self) -> Result<(), redb::Error> {
+        self.meta.write(&mut self.meta_table)
+    }
+}
+
+/// The tables that readers use.
+pub(super) struct ReadTables {
+    pub(super) current: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    pub(super) history: ReadOnlyTable<(u64, u32), &'static [u8]>,
+    pub(super) leases: ReadOnlyTable<u64, (u64, u64)>,
+    pub(super) meta: Meta,
+}
+
+impl ReadTables {
+    pub(super) fn open(read: &ReadTransaction) -> Result<ReadTables, redb::Error> {
+        Ok(ReadTables {
+            current: read.open_table(CURRENT)?,
+            history: read.open_table(HISTORY)?,
+            leases: read.open_table(LEASES)?,
+            meta: Meta::read(&read.open_table(META)?)?,
+        })
+    }
+}
+
+/// Creates what is missing and reads the counters.
+pub(super) fn initialise(database: &Database) -> Result<Meta, redb::Error> {
+    let write = database.begin_write()?;
+    let meta = {
+        let mut tables = Tables::open(&write)?;
+        if tables.meta.format == 0 {
+            tables.meta.format = FORMAT;
+            tables.save_meta()?;
+        }
+        tables.meta
+    };
+    write.commit()?;
+    Ok(meta)
+}
+
+/// An empty commit: with `Immediate` it puts every commit before it on disk.
+pub(super) fn commit(database: &Database, durability: Durability) -> Result<(), redb::Error> {
+    let mut write = database.begin_write()?;
+    write.set_durability(durability)?;
+    // Without it a crash walks the whole tree at the next open.
+    write.set_quick_repair(true);
+    Tables::open(&write)?.save_meta()?;
+    write.commit()?;
+    Ok(())
+}
