@@ -2,7 +2,9 @@
 
 use super::*;
 
-fn open(folder: &Path, applied: u64) -> Result<(Log, Vec<(u64, Vec<u8>)>), LogError> {
+type Replayed = Vec<(u64, Vec<u8>)>;
+
+fn open(folder: &Path, applied: u64) -> Result<(Log, Replayed), LogError> {
     let mut seen = Vec::new();
     let log = Log::open(folder, applied, |index, payload| {
         seen.push((index, payload.to_vec()));
