@@ -1,5 +1,20 @@
 //! Thin safe Linux: processes, mounts, cgroups, seccomp, capabilities, descriptors.
 #![allow(unsafe_code)]
 
+pub mod descriptors;
+pub mod exit;
+pub mod fifo;
 pub mod footprint;
+pub mod identity;
+pub mod memfd;
+pub mod mount;
+pub mod namespace;
 pub mod netns;
+pub mod poll;
+pub mod process;
+pub mod pty;
+pub mod rlimit;
+pub mod rooted;
+pub mod seqpacket;
+
+pub use rustix::io::Errno;
