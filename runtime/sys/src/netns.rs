@@ -299,7 +299,7 @@ fn on_a_thread<T: Send>(name: &str, act: impl FnOnce() -> T + Send) -> io::Resul
 fn is_namespace(fd: BorrowedFd<'_>) -> io::Result<bool> {
     const NSFS_MAGIC: i64 = 0x6e73_6673;
     let found = rustix::fs::fstatfs(fd)?;
-    Ok(i64::from(found.f_type) == NSFS_MAGIC)
+    Ok(found.f_type == NSFS_MAGIC)
 }
 
 fn loopback_up() -> io::Result<()> {
