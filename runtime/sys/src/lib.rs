@@ -1,6 +1,9 @@
 //! Thin safe Linux: processes, mounts, cgroups, seccomp, capabilities, descriptors.
 #![allow(unsafe_code)]
 
+pub mod bpf;
+pub mod capability;
+pub mod cgroup;
 pub mod descriptors;
 pub mod exit;
 pub mod fifo;
@@ -15,6 +18,7 @@ pub mod process;
 pub mod pty;
 pub mod rlimit;
 pub mod rooted;
+pub mod seccomp;
 pub mod seqpacket;
 
 pub use rustix::io::Errno;

@@ -1,0 +1,1 @@
+//! Real cgroups of this host under names of their own.
