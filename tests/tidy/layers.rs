@@ -14,6 +14,8 @@ const LAYERS: &[(&str, u8)] = &[
     ("streaming", 1),
     ("cri-api", 1),
     ("keeper-api", 1),
+    ("pki", 1),
+    ("serve", 1),
     ("oci", 2),
     ("image", 2),
     ("store", 2),

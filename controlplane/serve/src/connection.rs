@@ -1,0 +1,112 @@
+//! One connection: handshake, then requests until it ends or the server drains.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls_pki_types::CertificateDer;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::listener::Handler;
+
+/// What is known of a request's connection.
+#[derive(Clone, Debug)]
+pub struct ConnInfo {
+    /// Who connected.
+    pub peer: SocketAddr,
+    /// The certificates that the peer showed and has the key of, leaf first; not judged.
+    pub certificates: Arc<[CertificateDer<'static>]>,
+}
+
+/// Bounds of a listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once; further ones wait in the kernel's queue.
+    pub connections: usize,
+    /// For the TLS handshake.
+    pub handshake: Duration,
+    /// For a request's headers.
+    pub headers: Duration,
+    /// Bytes of a request's headers.
+    pub header_bytes: u32,
+    /// HTTP/2 streams at once on a connection; watches pile up on one, so this is not small (Go: 250).
+    pub streams: u32,
+    /// An idle HTTP/2 connection is asked for a sign of life this often...
+    pub ping_every: Duration,
+    /// ...and closed where none comes in this time.
+    pub ping_timeout: Duration,
+    /// What requests under way get to finish when the server stops.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections: 8192,
+            handshake: Duration::from_secs(10),
+            headers: Duration::from_secs(32),
+            header_bytes: 1 << 20,
+            streams: 1000,
+            ping_every: Duration::from_secs(30),
+            ping_timeout: Duration::from_secs(15),
+            drain: Duration::from_secs(60),
+        }
+    }
+}
+
+/// HTTP/2 flow control: a stream's window, and a connection's.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+pub(crate) async fn serve<H: Handler>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: TlsAcceptor,
+    handler: Arc<H>,
+    limits: Limits,
+    stopping: CancellationToken,
+) {
+    // Small answers must not wait for the next one; a socket that refuses this works without.
+    let _ = stream.set_nodelay(true);
+    let stream = match tokio::time::timeout(limits.handshake, tls.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
+        Err(_) => return tracing::debug!(%peer, "TLS handshake took too long"),
+    };
+    let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let info = ConnInfo { peer, certificates: certificates.iter().map(|c| c.clone().into_owned()).collect() };
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let answer = handler.clone().handle(info.clone(), request);
+        async move { Ok::<_, std::convert::Infallible>(answer.await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.headers).pipeline_flush(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(limits.header_bytes)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .keep_alive_interval(limits.ping_every)
+        .keep_alive_timeout(limits.ping_timeout);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopping.cancelled() => {
+            // GOAWAY, or `Connection: close`: requests under way are finished, no new ones are taken.
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "connection ended");
+    }
+}

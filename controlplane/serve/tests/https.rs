@@ -1,0 +1,148 @@
+//! A real listener and real clients over loopback.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use keelson_serve::{
+    BodyError, ConnInfo, Handler, Limits, ListenError, Listener, ServerIdentity, server_config,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_util::sync::CancellationToken;
+
+struct Echo;
+
+impl Handler for Echo {
+    async fn handle(
+        self: Arc<Self>,
+        connection: ConnInfo,
+        request: Request<Incoming>,
+    ) -> Response<UnsyncBoxBody<Bytes, BodyError>> {
+        if request.uri().path() == "/slow" {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        let text = format!("{} certificates, {:?}", connection.certificates.len(), request.version());
+        let body = Full::new(Bytes::from(text)).map_err(|never| match never {});
+        Response::new(body.boxed_unsync())
+    }
+}
+
+struct Cert {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+fn certificate(name: &str) -> Cert {
+    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    Cert { chain: vec![made.cert.der().clone()], key }
+}
+
+struct Server {
+    address: std::net::SocketAddr,
+    root: CertificateDer<'static>,
+    stopping: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+async fn start(limits: Limits) -> Server {
+    let server = certificate("localhost");
+    let root = server.chain[0].clone();
+    let identity = Arc::new(ServerIdentity::new(server.chain, server.key).unwrap());
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let (address, stopping) = (listener.address, CancellationToken::new());
+    let tls = server_config(identity).unwrap();
+    let task = tokio::spawn(listener.serve(tls, Arc::new(Echo), limits, stopping.clone()));
+    Server { address, root, stopping, task }
+}
+
+impl Server {
+    async fn get(&self, path: &str, protocol: &[u8], client: Option<Cert>) -> Result<String, String> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.root.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut config = match client {
+            Some(cert) => builder.with_client_auth_cert(cert.chain, cert.key).unwrap(),
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![protocol.to_vec()];
+        let stream = tokio::net::TcpStream::connect(self.address).await.map_err(|e| e.to_string())?;
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let stream = connector
+            .connect(ServerName::try_from("localhost").unwrap(), stream)
+            .await
+            .map_err(|e| e.to_string())?;
+        let request = Request::get(format!("https://localhost{path}")).body(Full::new(Bytes::new())).unwrap();
+        let response = if protocol == b"h2" {
+            let (mut sender, connection) =
+                hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                    .await
+                    .unwrap();
+            tokio::spawn(connection);
+            sender.send_request(request).await
+        } else {
+            let (mut sender, connection) =
+                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+            tokio::spawn(connection);
+            sender.send_request(request).await
+        };
+        let body =
+            response.map_err(|e| e.to_string())?.into_body().collect().await.map_err(|e| e.to_string())?;
+        Ok(String::from_utf8(body.to_bytes().to_vec()).unwrap())
+    }
+}
+
+#[tokio::test]
+async fn both_protocols_and_any_certificate_whose_key_is_held() {
+    let server = start(Limits::default()).await;
+    assert_eq!(server.get("/", b"h2", None).await.unwrap(), "0 certificates, HTTP/2.0");
+    assert_eq!(server.get("/", b"http/1.1", None).await.unwrap(), "0 certificates, HTTP/1.1");
+    let stranger = certificate("stranger");
+    assert_eq!(server.get("/", b"h2", Some(stranger)).await.unwrap(), "1 certificates, HTTP/2.0");
+}
+
+#[tokio::test]
+async fn requests_under_way_are_finished_when_it_stops() {
+    let server = start(Limits::default()).await;
+    let slow = async {
+        let answer = server.get("/slow", b"h2", None).await;
+        assert_eq!(answer.unwrap(), "0 certificates, HTTP/2.0");
+    };
+    let stop = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        server.stopping.cancel();
+    };
+    tokio::join!(slow, stop);
+    assert!(server.get("/", b"h2", None).await.is_err(), "no new connection is taken");
+    tokio::time::timeout(Duration::from_secs(5), server.task)
+        .await
+        .expect("it returns once drained")
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_dropped() {
+    let server = start(Limits { handshake: Duration::from_millis(100), ..Limits::default() }).await;
+    let mut silent = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let mut byte = [0];
+    let ended = tokio::io::AsyncReadExt::read(&mut silent, &mut byte);
+    assert_eq!(tokio::time::timeout(Duration::from_secs(5), ended).await.expect("it is dropped").unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_port_in_use_says_what_to_do() {
+    let server = start(Limits::default()).await;
+    let error = Listener::bind(server.address).await.unwrap_err();
+    let ListenError::Bind { address, .. } = &error;
+    assert_eq!(*address, server.address);
+    assert!(error.to_string().contains("stop what uses the port"), "{error}");
+}
