@@ -1,1 +1,11 @@
 //! Kubernetes kinds as data: paths, selectors, quantities, patches, validation, printers, wire formats.
+//!
+//! The API server is one generic engine; everything that differs between kinds is a row or a table here.
+//! No IO, no async, no clock, no randomness: time and random numbers are arguments.
+
+pub mod field;
+pub mod kind;
+pub mod names;
+pub mod path;
+pub mod selector;
+pub mod status;
