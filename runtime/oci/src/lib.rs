@@ -1,4 +1,18 @@
-//! OCI bundle to plan to child stage.
+//! OCI bundle to plan to child stage: how Keelson turns a runtime specification into a process.
+//!
+//! A [`Plan`] is made once, in the parent, from the specification: everything is resolved, what is left
+//! is a list of [`Step`]s, each of them a few system calls on plain data. [`launch`] clones the child and
+//! watches it; the child executes the steps in order and becomes the program. `keelson oci` (`cli`)
+//! and the keeper share all of it.
+//!
+//! What is not here: images, networks, logs, restarts. The runtime specification version is 1.2.
 
 pub mod cgroup;
+pub mod hooks;
+pub mod launch;
+pub mod plan;
 pub mod seccomp;
+
+mod child;
+
+pub use plan::{ExecTarget, Namespaces, Plan, PlanError, PlanOptions, Rootfs, Step};

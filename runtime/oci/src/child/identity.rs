@@ -1,0 +1,100 @@
+//! Who the program will be: limits, groups, ids, capabilities, filters.
+
+use std::ffi::CString;
+
+use sys::Errno;
+
+use super::Failure;
+use crate::plan::{CapabilitySets, SchedulerPolicy};
+
+/// Setting a lower score needs CAP_SYS_RESOURCE: without it the inherited one stays, as the nearest that is allowed.
+pub(super) fn oom_score(adjust: i32) -> Result<(), Failure> {
+    match std::fs::write("/proc/self/oom_score_adj", adjust.to_string()) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+pub(super) fn become_root() -> Result<(), Failure> {
+    sys::identity::set_gid(0)?;
+    sys::identity::set_uid(0)?;
+    sys::identity::set_groups(&[])?;
+    Ok(())
+}
+
+/// Keyrings are a kernel option and have a quota per user; a container runs well without one of its own.
+pub(super) fn keyring(name: &str) -> Result<(), Failure> {
+    let name = CString::new(name).map_err(|_| Errno::INVAL)?;
+    match sys::identity::join_session_keyring(&name) {
+        Ok(()) | Err(Errno::NOSYS | Errno::DQUOT | Errno::PERM) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+pub(super) fn scheduler(policy: &SchedulerPolicy) -> Result<(), Failure> {
+    Ok(sys::process::set_scheduler(sys::process::SchedulerAttributes {
+        size: 0,
+        policy: policy.policy,
+        flags: policy.flags,
+        nice: policy.nice,
+        priority: policy.priority,
+        runtime: policy.runtime,
+        deadline: policy.deadline,
+        period: policy.period,
+    })?)
+}
+
+/// The profile applies at the next exec.
+pub(super) fn app_armor(profile: &str) -> Result<(), Failure> {
+    let text = format!("exec {profile}");
+    std::fs::write("/proc/self/attr/apparmor/exec", &text)
+        .or_else(|_| std::fs::write("/proc/self/attr/exec", &text))?;
+    Ok(())
+}
+
+pub(super) fn seccomp(filter: &crate::seccomp::Filter) -> Result<(), Failure> {
+    // A filter that notifies was refused when the plan was made, so there is no listener to pass on.
+    filter.load().map(drop).map_err(|error| failed(&error))
+}
+
+pub(super) fn bounding_set(sets: &CapabilitySets) -> Result<(), Failure> {
+    kernel_sets(sets).drop_bounding().map_err(|error| failed(&error))
+}
+
+pub(super) fn become_user(uid: u32, gid: u32, groups: Option<&[u32]>) -> Result<(), Failure> {
+    sys::identity::keep_capabilities(true)?;
+    if let Some(groups) = groups {
+        sys::identity::set_groups(groups)?;
+    }
+    sys::identity::set_gid(gid)?;
+    Ok(sys::identity::set_uid(uid)?)
+}
+
+/// Sets the final sets, less what this process does not have itself and so cannot give.
+pub(super) fn capabilities(sets: &CapabilitySets) -> Result<(), Failure> {
+    let own = rustix::thread::capabilities(None)?;
+    let mut given = kernel_sets(sets);
+    given.permitted &= own.permitted.bits();
+    given.effective &= given.permitted;
+    given.inheritable &= own.permitted.bits() | own.inheritable.bits();
+    given.ambient &= given.permitted & given.inheritable;
+    given.apply().map_err(|error| failed(&error))
+}
+
+fn kernel_sets(sets: &CapabilitySets) -> sys::capability::CapabilitySets {
+    sys::capability::CapabilitySets {
+        bounding: sets.bounding,
+        effective: sets.effective,
+        permitted: sets.permitted,
+        inheritable: sets.inheritable,
+        ambient: sets.ambient,
+    }
+}
+
+/// The errno at the end of an error's chain, with the words of its beginning.
+fn failed(error: &(dyn std::error::Error + 'static)) -> Failure {
+    let errno = std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<std::io::Error>())
+        .find_map(Errno::from_io_error);
+    Failure::new(errno.unwrap_or(Errno::INVAL), error.to_string())
+}

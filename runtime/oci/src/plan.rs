@@ -1,0 +1,187 @@
+//! The plan of one container process: every decision taken, every name resolved.
+//!
+//! ```text
+//! config.json --from_spec--> Plan (create) --+
+//!                                            +--encode--> memfd --decode--> launch::start --> steps
+//! process.json ---exec-----> Plan (exec) ----+
+//! ```
+//!
+//! A plan says how to clone ([`Plan::clone_flags`] and what to join around the clone), then lists the
+//! steps the child executes. It holds no descriptors; those travel beside it in `LaunchFds`.
+//!
+//! **Invariants.** Making a plan changes nothing; it reads the host's mount table at most. A plan never holds a secret that the
+//! program's own environment does not hold. The encoding starts with [`VERSION`]; a reader refuses a
+//! version it does not know, because a step it would misread runs as root.
+//!
+//! Reference: OCI runtime-spec 1.2 `config.md`, `config-linux.md`.
+
+mod cgroup_mounts;
+mod create;
+mod devices;
+mod exec;
+mod mount_options;
+mod mounts;
+mod namespaces;
+mod process;
+mod step;
+mod sysctl;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use devices::default_rules as default_device_rules;
+pub use exec::ExecTarget;
+pub use namespaces::Namespaces;
+pub use step::{
+    Access, Attributes, CapabilitySets, Console, DeviceNode, Hook, Mount, MountKind, Resource,
+    SchedulerPolicy, Step, TargetRule,
+};
+
+/// The version of the encoding. Raised with every change of a step's shape.
+pub const VERSION: u16 = 1;
+
+/// The largest encoded plan that is read: a specification's environment is the only large part of it.
+pub const ENCODED_BYTES_MAX: usize = 16 << 20;
+
+/// Everything a child needs to become the program, as data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Namespaces made by clone3 itself. The cgroup and time namespaces are left to a step.
+    pub clone_flags: Namespaces,
+    /// A PID namespace to join, by path. Joined around the clone: only children enter it.
+    pub join_pid: Option<PathBuf>,
+    /// Namespaces to join before the clone, in an intermediate child; not empty only when a user namespace is
+    /// joined or made together with others, whose owner decides what the child may do.
+    pub join_first: Vec<(Namespaces, PathBuf)>,
+    /// The container whose namespaces an exec joins.
+    pub target: Option<Target>,
+    /// Maps of the new user namespace, written by the parent.
+    pub id_maps: Option<IdMaps>,
+    /// What the child executes, in order; the last step is the program.
+    pub steps: Vec<Step>,
+}
+
+/// A running process to join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Its PID as the parent sees it.
+    pub pid: i32,
+    /// Field 22 of /proc/pid/stat, so that a recycled PID is refused.
+    pub start_ticks: Option<u64>,
+    /// Its PID namespace is joined too.
+    pub pid_namespace: bool,
+}
+
+/// Identity maps of a new user namespace, as /proc/pid/uid_map and gid_map take them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdMaps {
+    pub uid: Vec<IdMap>,
+    pub gid: Vec<IdMap>,
+}
+
+/// One row of a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdMap {
+    pub container: u32,
+    pub host: u32,
+    pub size: u32,
+}
+
+/// The root filesystem of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rootfs {
+    /// A directory that holds it.
+    Directory(PathBuf),
+    /// Directories that overlayfs stacks, the topmost lower first. The child mounts it in its own mount
+    /// namespace, so the host never sees it.
+    Overlay { lower: Vec<PathBuf>, upper: PathBuf, work: PathBuf },
+}
+
+/// What the specification does not say.
+#[derive(Clone, Debug, Default)]
+pub struct PlanOptions {
+    /// The directory of config.json: relative root and mount paths start here.
+    pub bundle: PathBuf,
+    /// Used instead of `root.path`.
+    pub rootfs: Option<Rootfs>,
+    /// `cgroup.procs` files of version 1 hierarchies, which the child writes itself into.
+    pub cgroup_procs: Vec<PathBuf>,
+    /// The container's cgroup below each hierarchy's root: cgroup mounts without a cgroup namespace bind it.
+    pub cgroup_path: String,
+    /// The host's hierarchies, when the caller knows them already.
+    pub layout: Option<sys::cgroup::Layout>,
+    /// Move the root instead of pivoting: needed on an initial ramdisk.
+    pub no_pivot: bool,
+    /// A name for the session keyring; none keeps the caller's.
+    pub keyring: Option<String>,
+    /// The child waits at the gate before it becomes the program.
+    pub gate: bool,
+    /// The container's state for hooks, as JSON without `pid` and `status`.
+    pub state: Option<String>,
+    /// Descriptors from 3 upwards that the program inherits.
+    pub preserve: u32,
+}
+
+/// Why a specification cannot be planned.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    #[error("the specification has no `{0}`")]
+    Missing(&'static str),
+    #[error("`{field}`: {reason}")]
+    Invalid { field: String, reason: String },
+    #[error("sysctl `{key}` would change the host: give the container its own {namespace} namespace")]
+    SysctlOfHost { key: String, namespace: &'static str },
+    #[error("mount target `{target}`: {reason}")]
+    MountTarget { target: PathBuf, reason: &'static str },
+    #[error("seccomp profile")]
+    Seccomp(#[from] crate::seccomp::CompileError),
+    #[error("not supported: {0}")]
+    Unsupported(String),
+    #[error("plan of version {0}, this build reads {VERSION}")]
+    Version(u16),
+    #[error("read the host's cgroup hierarchies")]
+    Cgroups(#[from] sys::cgroup::CgroupError),
+    #[error("encoded plan")]
+    Encoding(#[source] postcard::Error),
+    #[error("encoded plan of {0} bytes is larger than {ENCODED_BYTES_MAX}")]
+    TooLarge(usize),
+}
+
+impl PlanError {
+    pub(crate) fn invalid(field: impl Into<String>, reason: impl Into<String>) -> PlanError {
+        PlanError::Invalid { field: field.into(), reason: reason.into() }
+    }
+}
+
+impl Plan {
+    /// Plans a new container.
+    pub fn from_spec(spec: &oci_spec::runtime::Spec, options: &PlanOptions) -> Result<Plan, PlanError> {
+        create::plan(spec, options)
+    }
+
+    /// Plans one more process in a running container.
+    pub fn exec(process: &oci_spec::runtime::Process, target: &ExecTarget) -> Result<Plan, PlanError> {
+        exec::plan(process, target)
+    }
+
+    /// The plan as bytes, version first.
+    pub fn encode(&self) -> Result<Vec<u8>, PlanError> {
+        postcard::to_extend(self, VERSION.to_le_bytes().to_vec()).map_err(PlanError::Encoding)
+    }
+
+    /// Reads what [`Plan::encode`] wrote.
+    pub fn decode(bytes: &[u8]) -> Result<Plan, PlanError> {
+        if bytes.len() > ENCODED_BYTES_MAX {
+            return Err(PlanError::TooLarge(bytes.len()));
+        }
+        let Some((version, rest)) = bytes.split_first_chunk::<2>() else {
+            return Err(PlanError::Encoding(postcard::Error::DeserializeUnexpectedEnd));
+        };
+        let version = u16::from_le_bytes(*version);
+        if version != VERSION {
+            return Err(PlanError::Version(version));
+        }
+        postcard::from_bytes(rest).map_err(PlanError::Encoding)
+    }
+}

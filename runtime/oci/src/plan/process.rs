@@ -1,0 +1,201 @@
+//! The program's part of a plan, the same for a new container and for an exec: limits, rights, identity,
+//! working directory, and the way to execve.
+//!
+//! The order is the point: a filter that no_new_privs does not cover needs CAP_SYS_ADMIN and so comes before the
+//! capabilities go; one that it covers comes last, so that it judges as few of our own calls as possible.
+
+use std::path::PathBuf;
+
+use oci_spec::runtime::{Capabilities, IOPriorityClass, LinuxSeccomp, Process, Scheduler};
+
+use super::{CapabilitySets, Console, Hook, PlanError, Resource, SchedulerPolicy, Step};
+use crate::seccomp;
+
+/// Where programs are looked for when the environment has no PATH.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The umask of a process whose specification names none.
+const DEFAULT_UMASK: u32 = 0o022;
+
+/// Besides the process itself.
+pub(super) struct Around<'a> {
+    pub(super) seccomp: Option<&'a LinuxSeccomp>,
+    pub(super) gate: bool,
+    pub(super) start_hooks: Vec<Hook>,
+    pub(super) state: String,
+}
+
+/// Steps that still need the host's /proc or the root's descriptor.
+pub(super) fn before_pivot(process: &Process, new_container: bool) -> Result<Vec<Step>, PlanError> {
+    let mut steps = Vec::new();
+    if process.terminal() == Some(true) {
+        let size = process.console_size();
+        let clip = |value: u64| u16::try_from(value).unwrap_or(u16::MAX);
+        steps.push(Step::Console(Console {
+            columns: size.as_ref().map_or(0, |size| clip(size.width())),
+            rows: size.as_ref().map_or(0, |size| clip(size.height())),
+            uid: process.user().uid(),
+            mount: new_container,
+        }));
+    }
+    if let Some(profile) = process.apparmor_profile().as_ref().filter(|profile| !profile.is_empty()) {
+        steps.push(Step::AppArmor { profile: profile.clone() });
+    }
+    if process.selinux_label().as_ref().is_some_and(|label| !label.is_empty()) {
+        return Err(PlanError::Unsupported("process.selinuxLabel".into()));
+    }
+    Ok(steps)
+}
+
+/// From inside the container to the program.
+pub(super) fn into_program(process: &Process, around: Around<'_>) -> Result<Vec<Step>, PlanError> {
+    let arguments = process.args().clone().unwrap_or_default();
+    let name = arguments.first().cloned().ok_or(PlanError::Missing("process.args"))?;
+    let environment = process.env().clone().unwrap_or_default();
+    if !process.cwd().is_absolute() {
+        return Err(PlanError::invalid("process.cwd", "not an absolute path"));
+    }
+    let filter = around.seccomp.map(compile).transpose()?;
+    let no_new_privileges = process.no_new_privileges() == Some(true);
+    let sets = capability_sets(process)?;
+
+    let mut steps = limits(process)?;
+    if !environment.iter().any(|entry| entry.starts_with("HOME=")) {
+        steps.push(Step::Home { uid: process.user().uid() });
+    }
+    if no_new_privileges {
+        steps.push(Step::NoNewPrivileges);
+    } else if let Some(filter) = &filter {
+        steps.push(Step::Seccomp { filter: filter.clone() });
+    }
+    steps.push(Step::BoundingSet(sets));
+    steps.push(Step::WorkingDirectory { path: process.cwd().clone(), last: false });
+    steps.extend(identity(process, sets));
+    steps.push(Step::WorkingDirectory { path: process.cwd().clone(), last: true });
+    steps.push(Step::FindProgram { name, directories: search_path(&environment) });
+    if around.gate {
+        steps.push(Step::Gate);
+    }
+    if !around.start_hooks.is_empty() {
+        steps.push(Step::Hooks { hooks: around.start_hooks, state: around.state });
+    }
+    if let Some(filter) = filter.filter(|_| no_new_privileges) {
+        steps.push(Step::Seccomp { filter });
+    }
+    steps.push(Step::Exec { arguments, environment });
+    Ok(steps)
+}
+
+fn compile(profile: &LinuxSeccomp) -> Result<seccomp::Filter, PlanError> {
+    let filter = seccomp::compile(profile)?;
+    if filter.notifies() {
+        return Err(PlanError::Unsupported("seccomp listener (SCMP_ACT_NOTIFY)".into()));
+    }
+    Ok(filter)
+}
+
+fn identity(process: &Process, sets: CapabilitySets) -> Vec<Step> {
+    let user = process.user();
+    vec![
+        Step::Identity {
+            uid: user.uid(),
+            gid: user.gid(),
+            groups: Some(user.additional_gids().clone().unwrap_or_default()),
+        },
+        Step::Capabilities(sets),
+        Step::Umask { mask: user.umask().unwrap_or(DEFAULT_UMASK) },
+    ]
+}
+
+fn limits(process: &Process) -> Result<Vec<Step>, PlanError> {
+    let mut steps = Vec::new();
+    for limit in process.rlimits().iter().flatten() {
+        let name = serde_json::to_value(limit.typ()).ok().and_then(|v| v.as_str().map(str::to_owned));
+        let number = name.as_deref().and_then(sys::rlimit::number);
+        let Some(number) = number else {
+            return Err(PlanError::invalid(
+                "process.rlimits",
+                format!("{:?} is not a limit of Linux", limit.typ()),
+            ));
+        };
+        if limit.soft() > limit.hard() {
+            return Err(PlanError::invalid(
+                "process.rlimits",
+                format!("{:?}: soft is above hard", limit.typ()),
+            ));
+        }
+        steps.push(Step::Rlimit { resource: Resource(number), soft: limit.soft(), hard: limit.hard() });
+    }
+    if let Some(scheduler) = process.scheduler() {
+        steps.push(Step::Scheduler(policy(scheduler)));
+    }
+    if let Some(io) = process.io_priority() {
+        /// ioprio_set(2) keeps the class above the level.
+        const CLASS_SHIFT: u32 = 13;
+        let class = match io.class() {
+            IOPriorityClass::IoprioClassRt => 1,
+            IOPriorityClass::IoprioClassBe => 2,
+            IOPriorityClass::IoprioClassIdle => 3,
+        };
+        let level = u32::try_from(io.priority())
+            .ok()
+            .filter(|level| *level < 8)
+            .ok_or_else(|| PlanError::invalid("process.ioPriority", "level is not 0 to 7"))?;
+        steps.push(Step::IoPriority { value: class << CLASS_SHIFT | level });
+    }
+    Ok(steps)
+}
+
+fn policy(scheduler: &Scheduler) -> SchedulerPolicy {
+    use oci_spec::runtime::{LinuxSchedulerFlag as Flag, LinuxSchedulerPolicy as Policy};
+    let flag = |flag: &Flag| match flag {
+        Flag::SchedResetOnFork => 0x01,
+        Flag::SchedFlagReclaim => 0x02,
+        Flag::SchedFlagDLOverrun => 0x04,
+        Flag::SchedFlagKeepPolicy => 0x08,
+        Flag::SchedFlagKeepParams => 0x10,
+        Flag::SchedFlagUtilClampMin => 0x20,
+        Flag::SchedFlagUtilClampMax => 0x40,
+    };
+    SchedulerPolicy {
+        policy: match scheduler.policy() {
+            Policy::SchedOther => 0,
+            Policy::SchedFifo => 1,
+            Policy::SchedRr => 2,
+            Policy::SchedBatch => 3,
+            Policy::SchedIso => 4,
+            Policy::SchedIdle => 5,
+            Policy::SchedDeadline => 6,
+        },
+        flags: scheduler.flags().iter().flatten().map(flag).sum(),
+        nice: scheduler.nice().unwrap_or(0),
+        priority: scheduler.priority().unwrap_or(0).max(0) as u32,
+        runtime: scheduler.runtime().unwrap_or(0),
+        deadline: scheduler.deadline().unwrap_or(0),
+        period: scheduler.period().unwrap_or(0),
+    }
+}
+
+fn capability_sets(process: &Process) -> Result<CapabilitySets, PlanError> {
+    let Some(listed) = process.capabilities() else { return Ok(CapabilitySets::default()) };
+    let mask = |set: &Option<Capabilities>| {
+        let names: Vec<String> = set.iter().flatten().map(ToString::to_string).collect();
+        sys::capability::parse(names.iter().map(String::as_str))
+            .map_err(|error| PlanError::invalid("process.capabilities", error.to_string()))
+    };
+    Ok(CapabilitySets {
+        bounding: mask(listed.bounding())?,
+        effective: mask(listed.effective())?,
+        permitted: mask(listed.permitted())?,
+        inheritable: mask(listed.inheritable())?,
+        ambient: mask(listed.ambient())?,
+    })
+}
+
+fn search_path(environment: &[String]) -> Vec<PathBuf> {
+    let path = environment.iter().rev().find_map(|entry| entry.strip_prefix("PATH="));
+    path.unwrap_or(DEFAULT_PATH)
+        .split(':')
+        .map(|directory| PathBuf::from(if directory.is_empty() { "." } else { directory }))
+        .collect()
+}
