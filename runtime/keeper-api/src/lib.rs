@@ -9,7 +9,7 @@
 //!   Launch + plan, stdio, gate ──────▶  clone3
 //!                              ◀──────  AtGate {pid} + pidfd        (serial of the Launch)
 //!   (writes one byte to the gate)
-//!                              ◀──────  Started + pty master        (serial of the Launch)
+//!                              ◀──────  Started + pidfd, pty master (serial of the Launch)
 //!                              ◀──────  Exited {id, exit}           (serial 0: an event)
 //!   Forget                     ──────▶
 //! ```

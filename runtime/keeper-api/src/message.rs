@@ -87,10 +87,10 @@ pub enum Stream {
 pub enum Body {
     /// Who answers. `instance` changes with every keeper process that starts afresh.
     Welcome { pid: i32, instance: u64, build: String },
-    /// The process exists and waits at its gate. Descriptor: its pidfd.
+    /// The process exists and waits at its gate, if its plan has one. Descriptor: its pidfd.
     AtGate { pid: i32, started_at_nanoseconds: u64 },
-    /// The process is the program now. Descriptor, if it wanted a terminal: the pty's master.
-    Started { pty: bool },
+    /// The process is the program now. Descriptors: its pidfd and, if it wanted a terminal, the pty's master.
+    Started { pid: i32, started_at_nanoseconds: u64, pty: bool },
     /// A page of processes. Descriptors of each in turn: pidfd, pty's master if `pty`, `held`.
     Listing { entries: Vec<Entry>, more: bool },
     /// What is stored under the name asked for, possibly nothing. Descriptors: those.
@@ -156,8 +156,8 @@ pub enum FailureKind {
     Full,
     /// The process has not ended, or a launch is under way.
     Busy,
-    /// The child failed on its way to the program: the step, its path if any, and the errno (0 if none).
-    Launch { step: String, path: Option<String>, errno: i32 },
+    /// The child failed on its way to the program: the step in words, and the errno (0 if none).
+    Launch { step: String, errno: i32 },
     /// A system call of the keeper's own failed.
     System { errno: i32 },
 }
