@@ -1,0 +1,55 @@
+//! What a runtime can ask for, one file each. Every verb is told its configuration and environment and
+//! gives what is to be printed.
+
+mod add;
+mod check;
+mod del;
+mod gc;
+mod status;
+
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use cni_api::{Attachment, CniError, Code};
+
+use crate::attachment::Names;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::wiring::Desired;
+
+pub use add::add;
+pub use check::check;
+pub use del::del;
+pub use gc::gc;
+pub use status::status;
+
+fn names(config: &Config, attachment: &Attachment) -> Result<Names, Failure> {
+    let mut names = Names::of(&config.network, attachment).ok_or_else(|| {
+        let msg = "network name, container id and interface name together are longer than 240 bytes";
+        Failure::Asked(CniError::new(Code::InvalidConfig, msg))
+    })?;
+    if let Some(mac) = config.mac {
+        names.pod_mac = mac;
+    }
+    Ok(names)
+}
+
+fn desired(config: &Config, attachment: &Attachment, addresses: Vec<IpAddr>) -> Result<Desired, Failure> {
+    let names = names(config, attachment)?;
+    Ok(Desired { names, ifname: attachment.ifname.clone(), mtu: config.mtu, addresses })
+}
+
+/// The pod's namespace, which must be one and not the host's.
+fn namespace(path: &str) -> Result<OwnedFd, Failure> {
+    let opened = sys::netns::open(Path::new(path)).map_err(Failure::Namespace)?;
+    let file = std::fs::File::from(opened);
+    let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+    let pod = file.metadata().map(identity).ok();
+    let mine = std::fs::metadata("/proc/thread-self/ns/net").map(identity).ok();
+    if pod.is_some() && pod == mine {
+        return Err(Failure::HostNamespace(path.to_owned()));
+    }
+    Ok(file.into())
+}
