@@ -1,1 +1,3 @@
 //! The CRI server.
+
+pub mod process;
