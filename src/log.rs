@@ -16,7 +16,8 @@ use tracing_subscriber::registry::LookupSpan;
 pub fn install() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("KEELSON_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
     if std::env::var_os("KEELSON_LOG_FORMAT").is_some_and(|format| format == "json") {
         lines.json().flatten_event(true).init();
     } else {
@@ -80,7 +81,11 @@ impl Visit for Pairs<'_, '_> {
             && value.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'=' && b != b'\\');
         let key = if field.name() == "message" { "msg" } else { field.name() };
         self.result = self.result.and_then(|()| {
-            if plain { write!(self.writer, " {key}={value}") } else { write!(self.writer, " {key}={value:?}") }
+            if plain {
+                write!(self.writer, " {key}={value}")
+            } else {
+                write!(self.writer, " {key}={value:?}")
+            }
         });
     }
 

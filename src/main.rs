@@ -28,5 +28,11 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Part::Version => version::run(),
+        Part::Oci => oci::cli::main(rest),
+        Part::Cni => cni_plugin::main(rest),
+        Part::Keeper => {
+            log::install();
+            keeper::main(rest)
+        }
     }
 }

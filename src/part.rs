@@ -10,15 +10,27 @@ use std::path::Path;
 /// A part that the executable can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
+    /// An OCI runtime with runc's command line.
+    Oci,
+    /// The CNI plugin.
+    Cni,
+    /// The process that clones and reaps; started by the daemon, not by users.
+    Keeper,
     /// `keelson version`
     Version,
     /// `keelson help`, `-h`, `--help`
     Help,
 }
 
-/// Commands as users type them: name, part, one line for the help.
-const COMMANDS: &[(&str, Part, &str)] =
-    &[("version", Part::Version, "print the version of Keelson and what it speaks")];
+/// Commands as users type them: name, part, one line for the help (none: not shown).
+const COMMANDS: &[(&str, Part, &str)] = &[
+    ("oci", Part::Oci, "run OCI bundles, with runc's commands and flags"),
+    ("version", Part::Version, "print the version of Keelson and what it speaks"),
+    ("keeper", Part::Keeper, ""),
+];
+
+/// Names that the file may be called by.
+const NAMES: &[(&str, Part)] = &[("keelson-oci", Part::Oci), ("keelson-cni", Part::Cni)];
 
 /// Why no part was picked.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,11 +53,8 @@ impl fmt::Display for Refusal {
         match self {
             Refusal::Nothing => write!(f, "{}", usage()),
             Refusal::Unknown(name) => {
-                write!(f, "keelson: no command {name:?}; there are:")?;
-                for (name, _, _) in COMMANDS {
-                    write!(f, " {name}")?;
-                }
-                Ok(())
+                let known: Vec<&str> = shown().map(|(name, _)| name).collect();
+                write!(f, "keelson: there is no command {name:?}; commands are: {}", known.join(", "))
             }
         }
     }
@@ -53,34 +62,93 @@ impl fmt::Display for Refusal {
 
 /// What `keelson help` prints.
 pub fn usage() -> String {
-    let mut text = String::from("Kubernetes for bare-metal Linux in one file.\n\nUsage: keelson COMMAND [ARGUMENTS]\n\n");
-    for (name, _, about) in COMMANDS {
+    let mut text = String::from(
+        "Kubernetes for bare-metal Linux in one file.\n\nUsage: keelson COMMAND [ARGUMENTS]\n\n",
+    );
+    for (name, about) in shown() {
         text.push_str(&format!("  {name:<10} {about}\n"));
     }
     text.push_str("\n`keelson COMMAND --help` tells the flags of a command.\n");
     text
 }
 
+fn shown() -> impl Iterator<Item = (&'static str, &'static str)> {
+    COMMANDS.iter().filter(|(.., about)| !about.is_empty()).map(|(name, _, about)| (*name, *about))
+}
+
 /// Picks the part from the arguments (the executable's name first) and whether a container runtime
 /// called us as its CNI plugin. The rest begins with the name for the part's own usage lines.
 pub fn pick(arguments: &[OsString], cni_command_set: bool) -> Result<(Part, Vec<OsString>), Refusal> {
-    let _ = cni_command_set;
     let called = arguments.first().map(|a| base_name(a)).unwrap_or_default();
-    let _ = called;
-    let Some(first) = arguments.get(1) else { return Err(Refusal::Nothing) };
-    let name = first.to_string_lossy();
-    if matches!(name.as_ref(), "help" | "-h" | "--help") {
-        return Ok((Part::Help, Vec::new()));
+    if let Some((name, part)) = NAMES.iter().find(|(name, _)| *name == called) {
+        return Ok((*part, rest(name, arguments.get(1..))));
     }
-    let name = if matches!(name.as_ref(), "-V" | "--version") { "version".into() } else { name };
-    let Some((_, part, _)) = COMMANDS.iter().find(|(command, ..)| *command == name) else {
-        return Err(Refusal::Unknown(name.into_owned()));
+    let Some(first) = arguments.get(1) else {
+        return if cni_command_set {
+            Ok((Part::Cni, rest("keelson-cni", None)))
+        } else {
+            Err(Refusal::Nothing)
+        };
     };
-    let mut rest = vec![OsString::from(format!("keelson {name}"))];
-    rest.extend_from_slice(&arguments[2..]);
-    Ok((*part, rest))
+    let name = match first.to_string_lossy().as_ref() {
+        "help" | "-h" | "--help" => return Ok((Part::Help, Vec::new())),
+        "-V" | "--version" => "version".to_owned(),
+        name => name.to_owned(),
+    };
+    match COMMANDS.iter().find(|(command, ..)| *command == name) {
+        Some((_, part, _)) => Ok((*part, rest(&format!("keelson {name}"), arguments.get(2..)))),
+        None => Err(Refusal::Unknown(name)),
+    }
+}
+
+fn rest(name: &str, arguments: Option<&[OsString]>) -> Vec<OsString> {
+    let mut rest = vec![OsString::from(name)];
+    rest.extend_from_slice(arguments.unwrap_or_default());
+    rest
 }
 
 fn base_name(path: &OsStr) -> String {
     Path::new(path).file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picked(arguments: &[&str], cni_command_set: bool) -> Result<(Part, Vec<String>), Refusal> {
+        let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+        pick(&arguments, cni_command_set).map(|(part, rest)| {
+            (part, rest.into_iter().map(|a| a.into_string().unwrap_or_default()).collect())
+        })
+    }
+
+    #[test]
+    fn names_commands_and_the_environment_pick_a_part() {
+        let rest = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        for (arguments, cni, expected) in [
+            (
+                &["keelson", "oci", "--root", "/r"][..],
+                false,
+                (Part::Oci, rest(&["keelson oci", "--root", "/r"])),
+            ),
+            (
+                &["/usr/bin/keelson-oci", "state", "a"],
+                false,
+                (Part::Oci, rest(&["keelson-oci", "state", "a"])),
+            ),
+            (&["/opt/cni/bin/keelson-cni"], true, (Part::Cni, rest(&["keelson-cni"]))),
+            (&["keelson"], true, (Part::Cni, rest(&["keelson-cni"]))),
+            (&["keelson", "oci"], true, (Part::Oci, rest(&["keelson oci"]))),
+            (&["keelson", "--version"], false, (Part::Version, rest(&["keelson version"]))),
+            (&["keelson", "--help"], false, (Part::Help, rest(&[]))),
+        ] {
+            assert_eq!(picked(arguments, cni), Ok(expected), "{arguments:?}");
+        }
+        assert_eq!(picked(&["keelson"], false), Err(Refusal::Nothing));
+        let refusal = picked(&["keelson", "frobnicate"], false).unwrap_err();
+        assert!(
+            refusal.to_string().contains("no command \"frobnicate\"; commands are: oci, version"),
+            "{refusal}"
+        );
+    }
 }
