@@ -137,7 +137,6 @@ impl FieldError {
             text.push_str(": ");
             match value {
                 Value::String(string) => quote_into(&mut text, string),
-                Value::Null => text.push_str("\"null\""),
                 other => text.push_str(&other.to_string()),
             }
         }
@@ -288,7 +287,7 @@ mod tests {
             (FieldError::too_long("f", 63), "f: Too long: may not be more than 63 bytes"),
             (FieldError::too_many("f", 5, 3), "f: Too many: 5: must have at most 3 items"),
             (FieldError::forbidden("f", "no"), "f: Forbidden: no"),
-            (FieldError::invalid("f", Value::Null, ""), "f: Invalid value: \"null\""),
+            (FieldError::invalid("f", Value::Null, ""), "f: Invalid value: null"),
         ];
         for (error, expect) in cases {
             assert_eq!(error.to_string(), expect);

@@ -7,5 +7,8 @@ pub mod field;
 pub mod kind;
 pub mod names;
 pub mod path;
+pub mod quantity;
+pub mod schema;
 pub mod selector;
 pub mod status;
+pub mod time;
