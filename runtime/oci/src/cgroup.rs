@@ -2,16 +2,37 @@
 //!
 //! ```text
 //! LinuxResources ─┐
-//!                 ├─ plan() ─> Vec<Write> ─> execute()          limits, on v1 and v2
+//!                 ├─ plan() ─> Vec<Write> ─> execute       limits, on v1 and v2 alike
 //! Observed ───────┘
-//! LinuxResources.devices ─> devices.allow/deny on v1, a BPF program on v2
-//! Cgroup ─> stats() ─> Stats                                   same meaning on v1 and v2
+//! devices ─> devices.allow and devices.deny on v1, a BPF program on v2
+//! Cgroup ─> stats() ─> Stats                               one meaning on v1 and v2
 //! ```
 //!
-//! Reference: OCI runtime-spec config-linux.md "Control groups".
+//! As with runc, a limit of 0 means "not given", and a limit that this host cannot keep is an error that names
+//! the controller. cgroups-rs reads what is in force (`observe`); the writes are ours, because it gives up
+//! the order of related limits and drops the errors of optional ones, and it has no device control, OOM group,
+//! burst or pass-through for v2.
+//!
+//! **Invariants**: `plan` is pure. `update` never touches what its input does not name.
+//!
+//! Reference: OCI runtime-spec config-linux.md "Control groups"; the kernel's cgroup-v1 and cgroup-v2 documents.
 
+mod cpu;
+mod cpuset;
+mod devices;
+mod hugetlb;
+mod io;
+mod memory;
+mod network;
+mod observe;
+mod pids;
+mod plan;
+mod rdma;
 mod stats;
+mod unified;
 
+pub use observe::Observed;
+pub use plan::{Missing, Write, plan};
 pub use stats::{Cpu, Io, Memory, Pids, Pressure, Stall, Stats, StatsReader, stats};
 
 use oci_spec::runtime::LinuxResources;
@@ -21,20 +42,47 @@ use sys::cgroup::{Cgroup, CgroupError};
 pub enum ResourceError {
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
-    #[error("{field} = {value} is not valid: {why}")]
-    Value { field: &'static str, value: String, why: String },
+    #[error("{field} = {value} is not possible: {why}")]
+    Value { field: String, value: String, why: String },
+    #[error("cannot read what is in force for controller {controller}: {why}")]
+    Observe { controller: &'static str, why: String },
     #[error(transparent)]
-    Bpf(#[from] sys::bpf::BpfError),
+    Device(#[from] sys::bpf::BpfError),
 }
 
-/// Applies every limit of a new container, before its first process enters: a device that no rule allows is denied.
+/// Applies every limit of a new container, before its first process enters. A device that no rule and no
+/// default of the specification allows is denied, also when `resources` has no rules at all.
 pub fn apply(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), ResourceError> {
-    let _ = (cgroup, resources);
+    devices::apply(cgroup, resources.devices().as_deref().unwrap_or_default())?;
+    limits(cgroup, resources)
+}
+
+/// Changes what `resources` names and leaves the rest as it is: for UpdateContainerResources and `update`.
+pub fn update(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), ResourceError> {
+    if let Some(rules) = resources.devices() {
+        devices::apply(cgroup, rules)?;
+    }
+    limits(cgroup, resources)
+}
+
+fn limits(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), ResourceError> {
+    let observed = Observed::read(cgroup)?;
+    for write in plan(resources, &observed)? {
+        execute(cgroup, &write)?;
+    }
     Ok(())
 }
 
-/// Changes what `resources` names and leaves the rest, devices too, as it is. For UpdateContainerResources.
-pub fn update(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), ResourceError> {
-    let _ = (cgroup, resources);
-    Ok(())
+fn execute(cgroup: &Cgroup, write: &Write) -> Result<(), ResourceError> {
+    match cgroup.write(write.controller, &write.file, &write.value) {
+        Err(CgroupError::Write { source, .. })
+            if write.missing == Missing::Ignore && source.kind() == std::io::ErrorKind::NotFound =>
+        {
+            Ok(())
+        }
+        other => Ok(other?),
+    }
 }
+
+#[cfg(test)]
+mod tests;

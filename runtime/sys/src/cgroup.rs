@@ -169,7 +169,32 @@ impl Cgroup {
         matches!(found, Some(Ok(_)))
     }
 
+    /// A control file opened for repeated reading; None where the controller or the file does not exist.
+    pub fn file(&self, controller: &str, file: &str) -> Result<Option<OwnedFd>, CgroupError> {
+        let home = self.layout.home(controller).filter(|index| self.directories[*index].is_some());
+        home.map_or(Ok(None), |index| self.file_in(index, file))
+    }
+
+    /// As [`Cgroup::file`], in the cgroup2 tree: its pressure files are there whoever owns the controllers.
+    pub fn unified_file(&self, file: &str) -> Result<Option<OwnedFd>, CgroupError> {
+        self.v2().map_or(Ok(None), |(index, _)| self.file_in(index, file))
+    }
+
     // === inside the room ===
+
+    fn file_in(&self, index: usize, file: &str) -> Result<Option<OwnedFd>, CgroupError> {
+        let Some(directory) = &self.directories[index] else { return Ok(None) };
+        match open_file(directory.as_fd(), file, OFlags::RDONLY) {
+            Ok(opened) => Ok(Some(opened)),
+            // EOPNOTSUPP: pressure stall information is switched off.
+            Err(Errno::NOENT | Errno::OPNOTSUPP) => Ok(None),
+            Err(errno) => Err(CgroupError::Read {
+                path: self.full_path(index),
+                file: file.to_owned(),
+                source: errno.into(),
+            }),
+        }
+    }
 
     fn v2(&self) -> Option<(usize, BorrowedFd<'_>)> {
         self.existing().find(|(index, _)| self.layout.hierarchies[*index].version == Version::V2)

@@ -132,7 +132,7 @@ impl Layout {
     }
 
     /// A clause that says what to do about a controller without a home.
-    pub(super) fn why_missing(&self, controller: &str) -> String {
+    pub fn why_missing(&self, controller: &str) -> String {
         let v1 = v1_name(controller);
         if self.kernel.iter().any(|known| known == v1) {
             return "the kernel has it, but no mounted hierarchy does; mount it, or leave it to cgroup2"
