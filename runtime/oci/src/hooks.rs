@@ -56,7 +56,7 @@ pub fn run(hook: &Hook, state: &str) -> Result<(), HookError> {
     }
     let waited = wait(child.id() as i32, hook.timeout_seconds);
     match waited {
-        Ok(Some(code)) if code == 0 => Ok(()),
+        Ok(Some(0)) => Ok(()),
         Ok(Some(code)) => Err(HookError::Ended { path, code }),
         Ok(None) => Err(HookError::Timeout { path, seconds: hook.timeout_seconds.unwrap_or(0) }),
         Err(errno) => Err(HookError::Wait { path, errno }),

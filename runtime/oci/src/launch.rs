@@ -56,9 +56,8 @@ pub enum LaunchError {
     #[error("{what}")]
     Step {
         index: usize,
-        /// The step in words, with its path.
+        /// The step in words, with its path, and what went wrong.
         what: String,
-        #[source]
         errno: Errno,
     },
     #[error("the child ended before it became the program")]
@@ -163,10 +162,17 @@ impl Pending {
         self.channel.acknowledge().map_err(|errno| LaunchError::System { what: "answer the child", errno })
     }
 
+    /// Kills and reaps the child: a zombie nobody reaps keeps the PID namespace it is in from ending.
+    pub fn abandon(self) {
+        let _gone = process::signal(self.pidfd.as_fd(), rustix::process::Signal::KILL.as_raw());
+        let _reaped = process::reap(self.pidfd.as_fd());
+    }
+
     fn step_error(&self, index: usize, errno: i32, detail: &str) -> LaunchError {
         let step = self.plan.steps.get(index).map(|step| step.describe()).unwrap_or_default();
-        let what = if detail.is_empty() { step } else { format!("{step}: {detail}") };
-        LaunchError::Step { index, what, errno: Errno::from_raw_os_error(errno) }
+        let errno = Errno::from_raw_os_error(errno);
+        let what = if detail.is_empty() { format!("{step}: {errno}") } else { format!("{step}: {detail}") };
+        LaunchError::Step { index, what, errno }
     }
 }
 

@@ -30,8 +30,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use create::hooks;
 pub use devices::default_rules as default_device_rules;
 pub use exec::ExecTarget;
+pub(crate) use mount_options::known_names as known_mount_options;
 pub use namespaces::Namespaces;
 pub use step::{
     Access, Attributes, CapabilitySets, Console, DeviceNode, Hook, Mount, MountKind, Resource,
@@ -119,8 +121,6 @@ pub struct PlanOptions {
     pub gate: bool,
     /// The container's state for hooks, as JSON without `pid` and `status`.
     pub state: Option<String>,
-    /// Descriptors from 3 upwards that the program inherits.
-    pub preserve: u32,
 }
 
 /// Why a specification cannot be planned.

@@ -61,8 +61,10 @@ impl Child {
     pub(super) fn mask(&self, target: &Path) -> Result<(), Failure> {
         let Some(target) = located(self.root()?, target)? else { return Ok(()) };
         let cover = if rooted::file_type(&target)? == FileType::Directory {
-            let options =
-                [("size".to_owned(), Some("0".to_owned())), ("mode".to_owned(), Some("0555".to_owned()))];
+            let options = [
+                ("nr_inodes".to_owned(), Some("1".to_owned())),
+                ("mode".to_owned(), Some("0555".to_owned())),
+            ];
             mount::new_filesystem("tmpfs", "tmpfs", &options, attribute::READ_ONLY)?
         } else {
             null_device()?

@@ -1,0 +1,158 @@
+//! `keelson oci`: runc's command line, verb for verb.
+//!
+//! Whoever calls it (containerd's shim, podman, a person) finds runc's flags, exit codes and the messages that
+//! programs look for. It decides nothing: each verb reads its flags and calls `container`, `plan` or `launch`.
+//!
+//! Differences by intent: cgroups are always managed directly (`--systemd-cgroup` is an error), there is no
+//! checkpoint and no rootless mode.
+//!
+//! Reference: runc(8).
+
+mod create;
+mod delete;
+mod events;
+mod exec;
+mod features;
+mod kill;
+mod list;
+mod log;
+mod options;
+mod pause;
+mod ps;
+mod run;
+mod session;
+mod signal;
+mod spec;
+mod start;
+mod state;
+mod update;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::container::{ContainerError, Store};
+use crate::shield;
+
+/// Where records are kept unless `--root` says otherwise.
+pub const DEFAULT_ROOT: &str = "/run/keelson-oci";
+
+/// What a failed `exec` exits with, so that it differs from most programs' own codes.
+const EXEC_FAILED: u8 = 255;
+
+#[derive(Debug, Parser)]
+#[command(name = "keelson oci", about = "Runs OCI bundles: runc's command line", version)]
+struct Arguments {
+    /// Directory for the state of containers
+    #[arg(long, default_value = DEFAULT_ROOT)]
+    root: PathBuf,
+    /// File to log errors to, besides stderr
+    #[arg(long)]
+    log: Option<PathBuf>,
+    /// Format of the log
+    #[arg(long, default_value = "text", value_parser = ["text", "json"])]
+    log_format: String,
+    /// Accepted for runc's sake
+    #[arg(long)]
+    debug: bool,
+    /// Not supported: cgroups are managed directly
+    #[arg(long)]
+    systemd_cgroup: bool,
+    /// Accepted for runc's sake when it is not `true`
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "auto", default_missing_value = "true")]
+    rootless: String,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make a container and leave it waiting to be started
+    Create(create::Create),
+    /// Start a created container
+    Start(start::Start),
+    /// Print a container's state as JSON
+    State(state::State),
+    /// Send a signal to a container's init process
+    Kill(kill::Kill),
+    /// Remove a container that has stopped
+    Delete(delete::Delete),
+    /// Create and start a container
+    Run(run::Run),
+    /// Run one more process in a container
+    Exec(exec::Exec),
+    /// List containers
+    List(list::List),
+    /// List the processes of a container
+    Ps(ps::Ps),
+    /// Stop all processes of a container until resumed
+    Pause(pause::Pause),
+    /// Let the processes of a paused container run again
+    Resume(pause::Resume),
+    /// Change a container's resource limits
+    Update(update::Update),
+    /// Print resource statistics
+    Events(events::Events),
+    /// Write a specification to begin with
+    Spec(spec::NewSpec),
+    /// Print what this runtime supports as JSON
+    Features(features::Features),
+}
+
+/// The command line; `arguments` starts with the command's own name.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let parsed = match Arguments::try_parse_from(&arguments) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // Help and version are errors to clap; they go to stdout with code 0.
+            let _closed = error.print();
+            return ExitCode::from(u8::from(error.use_stderr()));
+        }
+    };
+    let log = log::Log::new(parsed.log.clone(), &parsed.log_format);
+    let failed = if matches!(parsed.verb, Verb::Exec(_)) { EXEC_FAILED } else { 1 };
+    match dispatch(parsed) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            log.error(&error);
+            ExitCode::from(failed)
+        }
+    }
+}
+
+fn dispatch(arguments: Arguments) -> Result<u8, ContainerError> {
+    if arguments.systemd_cgroup {
+        return Err(ContainerError::Usage(
+            "--systemd-cgroup is not supported: cgroups are managed directly, use the cgroupfs driver".into(),
+        ));
+    }
+    if arguments.rootless == "true" {
+        return Err(ContainerError::Usage("--rootless is not supported".into()));
+    }
+    if matches!(arguments.verb, Verb::Create(_) | Verb::Run(_) | Verb::Exec(_)) {
+        // The process's own arguments, not the parsed ones: they may start with the multicall command.
+        let own: Vec<OsString> = std::env::args_os().collect();
+        shield::protect(&own).map_err(|error| ContainerError::Usage(log::chain(&error)))?;
+    }
+    let store = Store::new(&arguments.root);
+    match arguments.verb {
+        Verb::Create(verb) => verb.run(&store),
+        Verb::Start(verb) => verb.run(&store),
+        Verb::State(verb) => verb.run(&store),
+        Verb::Kill(verb) => verb.run(&store),
+        Verb::Delete(verb) => verb.run(&store),
+        Verb::Run(verb) => verb.run(&store),
+        Verb::Exec(verb) => verb.run(&store),
+        Verb::List(verb) => verb.run(&store),
+        Verb::Ps(verb) => verb.run(&store),
+        Verb::Pause(verb) => verb.run(&store),
+        Verb::Resume(verb) => verb.run(&store),
+        Verb::Update(verb) => verb.run(&store),
+        Verb::Events(verb) => verb.run(&store),
+        Verb::Spec(verb) => verb.run(),
+        Verb::Features(verb) => verb.run(),
+    }
+}
