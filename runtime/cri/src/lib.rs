@@ -1,3 +1,4 @@
 //! The CRI server.
 
+pub mod io;
 pub mod process;

@@ -105,7 +105,7 @@ fn a_client_that_dies_mid_launch_starts_nothing() {
     let (body, pidfds) = dying.call(&Call::Launch(launch("early")), &fds);
     let Body::AtGate { .. } = body else { panic!("{body:?}") };
     drop((dying, opener, gate));
-    let mut poll = sys::poll::Poll::new().expect("epoll");
+    let poll = sys::poll::Poll::new().expect("epoll");
     poll.add(&pidfds[0], 0, sys::poll::Interest::Read).expect("added");
     poll.wait(None).expect("it ends");
     let mut client = bench.client();
@@ -264,7 +264,7 @@ fn garbage_is_cut_off() {
     for bytes in [&[0u8][..], &[1, 1, 250], &[200, 200, 3], &vec![1; keeper_api::MAX_MESSAGE + 1]] {
         let conn = sys::seqpacket::Conn::connect(&bench.socket()).expect("connects");
         conn.send(bytes, &[]).expect("sends");
-        let mut poll = sys::poll::Poll::new().expect("epoll");
+        let poll = sys::poll::Poll::new().expect("epoll");
         poll.add(&conn, 0, sys::poll::Interest::Read).expect("added");
         poll.wait(None).expect("waits");
         let answer = conn.receive(&mut [0; 64]).map(|received| received.length);
@@ -272,7 +272,7 @@ fn garbage_is_cut_off() {
     }
     let silent = keeper_api::Channel::connect(&bench.socket()).expect("connects");
     silent.send(1, &Call::List { after: None }, &[]).expect("sends");
-    let mut poll = sys::poll::Poll::new().expect("epoll");
+    let poll = sys::poll::Poll::new().expect("epoll");
     poll.add(&silent, 0, sys::poll::Interest::Read).expect("added");
     poll.wait(None).expect("waits");
     let (packet, _) = silent.receive::<Body>(&mut Vec::new()).expect("an answer");

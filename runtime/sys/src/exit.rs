@@ -175,7 +175,7 @@ mod tests {
     }
 
     fn wait_end(pidfd: &OwnedFd) {
-        let mut poll = crate::poll::Poll::new().expect("epoll");
+        let poll = crate::poll::Poll::new().expect("epoll");
         poll.add(pidfd, 0, crate::poll::Interest::Read).expect("added");
         poll.wait(None).expect("waits");
     }

@@ -4,6 +4,7 @@
 //! a duplicate elsewhere would keep reporting under a stale number otherwise. Reference: epoll(7).
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -37,53 +38,48 @@ pub struct Readiness {
 }
 
 /// A set of descriptors to wait for.
-pub struct Poll {
-    epoll: OwnedFd,
-    events: Vec<epoll::Event>,
-}
+#[derive(Debug)]
+pub struct Poll(OwnedFd);
 
 impl Poll {
     /// An empty set.
     pub fn new() -> io::Result<Poll> {
-        Ok(Poll {
-            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
-            events: Vec::with_capacity(MOST_REPORTS),
-        })
+        Ok(Poll(epoll::create(epoll::CreateFlags::CLOEXEC)?))
     }
 
     /// Waits for a descriptor from now on.
     pub fn add(&self, descriptor: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, descriptor, epoll::EventData::new_u64(token), flags(interest))?)
+        Ok(epoll::add(&self.0, descriptor, epoll::EventData::new_u64(token), flags(interest))?)
     }
 
     /// Waits for something else of a registered descriptor.
     pub fn change(&self, descriptor: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
-        Ok(epoll::modify(&self.epoll, descriptor, epoll::EventData::new_u64(token), flags(interest))?)
+        Ok(epoll::modify(&self.0, descriptor, epoll::EventData::new_u64(token), flags(interest))?)
     }
 
     /// Waits for a descriptor no more; fine if it never was registered.
     pub fn remove(&self, descriptor: impl AsFd) {
-        let _ = epoll::delete(&self.epoll, descriptor);
+        let _ = epoll::delete(&self.0, descriptor);
     }
 
     /// Waits until something is ready, or `timeout` has passed. A signal ends the wait early.
-    pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Vec<Readiness>> {
+    pub fn wait(&self, timeout: Option<Duration>) -> io::Result<Vec<Readiness>> {
         let timeout = timeout.map(|t| Timespec {
             tv_sec: t.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: t.subsec_nanos().into(),
         });
-        self.events.clear();
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
+        let mut events = [MaybeUninit::<epoll::Event>::uninit(); MOST_REPORTS];
+        match epoll::wait(&self.0, &mut events[..], timeout.as_ref()) {
+            Ok((ready, _)) => Ok(ready.iter().map(readiness).collect()),
+            Err(rustix::io::Errno::INTR) => Ok(Vec::new()),
+            Err(errno) => Err(errno.into()),
         }
-        Ok(self.events.iter().map(readiness).collect())
     }
 }
 
 impl AsFd for Poll {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.epoll.as_fd()
+        self.0.as_fd()
     }
 }
 
@@ -139,7 +135,7 @@ mod tests {
 
     #[test]
     fn reports_by_number() {
-        let mut poll = Poll::new().expect("epoll");
+        let poll = Poll::new().expect("epoll");
         let (waker, other) = (Waker::new().expect("eventfd"), Waker::new().expect("eventfd"));
         poll.add(&waker, 7, Interest::Read).expect("added");
         poll.add(&other, 8, Interest::ReadEdge).expect("added");

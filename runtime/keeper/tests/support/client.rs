@@ -60,7 +60,7 @@ impl Drop for Bench {
 pub fn kill(pid: i32) {
     let Some(pidfd) = sys::exit::open(pid).expect("works") else { return };
     sys::exit::kill(pidfd.as_fd()).expect("killed");
-    let mut poll = Poll::new().expect("epoll");
+    let poll = Poll::new().expect("epoll");
     poll.add(&pidfd, 0, Interest::Read).expect("added");
     assert!(!poll.wait(Some(PATIENCE)).expect("waits").is_empty(), "it ends");
 }

@@ -1,0 +1,88 @@
+//! ExecSync: run a command, return what it wrote and its code. Probes and lifecycle hooks.
+
+use std::io::PipeReader;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use keeper_api::ProcessId;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe;
+
+use super::{Abandon, ExecError, KILL, OUTPUT_PATIENCE};
+use crate::io::open_null;
+use crate::process::{Io, Processes};
+
+/// Bytes kept of each stream; the rest is read and thrown away, so that the command goes on.
+const MOST_OUTPUT: usize = 16 * 1024 * 1024;
+/// Bytes read at a time.
+const PIECE: usize = 64 * 1024;
+
+/// What a command did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExecOutput {
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+    pub code: i32,
+}
+
+/// Runs a command to its end, or kills it and its group when `timeout` has passed.
+pub async fn exec_sync(
+    processes: &Processes,
+    id: ProcessId,
+    plan: &oci::Plan,
+    cgroup: Option<OwnedFd>,
+    timeout: Option<Duration>,
+) -> Result<ExecOutput, ExecError> {
+    let (stdout, to_stdout) = std::io::pipe().map_err(ExecError::Pipe)?;
+    let (stderr, to_stderr) = std::io::pipe().map_err(ExecError::Pipe)?;
+    let stdio = [open_null().map_err(ExecError::Pipe)?, to_stdout.into(), to_stderr.into()];
+    let io = Io { stdio, held: Vec::new(), tty: false, tied: true };
+    let abandon = Abandon { processes: processes.clone(), id };
+    let run = async {
+        processes.launch(&abandon.id, plan, io, cgroup).await?;
+        let mut output = ExecOutput::default();
+        let (mut one, mut other) = (Vec::new(), Vec::new());
+        {
+            let collect = async { tokio::join!(collect(stdout, &mut one), collect(stderr, &mut other)) };
+            tokio::pin!(collect);
+            let mut collected = false;
+            let exit = tokio::select! {
+                biased;
+                exit = processes.exited(&abandon.id) => exit,
+                (first, second) = &mut collect => {
+                    first.and(second).map_err(ExecError::Pipe)?;
+                    collected = true;
+                    processes.exited(&abandon.id).await
+                }
+            };
+            output.code = exit.code();
+            if !collected && let Ok((first, second)) = tokio::time::timeout(OUTPUT_PATIENCE, collect).await {
+                first.and(second).map_err(ExecError::Pipe)?;
+            }
+        }
+        (output.stdout, output.stderr) = (one, other);
+        Ok(output)
+    };
+    let Some(timeout) = timeout else { return run.await };
+    match tokio::time::timeout(timeout, run).await {
+        Ok(done) => done,
+        Err(_) => {
+            processes.signal_group(&abandon.id, KILL).await?;
+            Err(ExecError::TimedOut { timeout })
+        }
+    }
+}
+
+/// Reads to the end and keeps the beginning.
+async fn collect(from: PipeReader, kept: &mut Vec<u8>) -> std::io::Result<()> {
+    let mut from = pipe::Receiver::from_owned_fd(from.into())?;
+    let mut piece = vec![0; PIECE];
+    loop {
+        let count = from.read(&mut piece).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        let room = MOST_OUTPUT.saturating_sub(kept.len());
+        kept.extend_from_slice(&piece[..count.min(room)]);
+    }
+}

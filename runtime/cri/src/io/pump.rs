@@ -1,0 +1,268 @@
+//! The one thread that moves the output of all containers into their logs and to who is attached.
+//!
+//! ```text
+//! FIFO ─▶ peek ─▶ attached clients (bounded, never waited for)
+//!   │      └───▶ entries ─▶ one write(2) to the log
+//!   └──── discard ◀──────────────┘
+//! pty ─splice─▶ FIFO (then as above)
+//! ```
+//!
+//! One thread, because the work is copying and the file system serializes it anyway; a thread each
+//! would cost a stack each. It blocks only in write(2) on logs: a slow disk slows the containers down,
+//! through their full FIFOs, and loses nothing.
+//!
+//! **Invariants.** Bytes leave a FIFO after their entry is in the log. A container gets at most
+//! [`ROUNDS`] buffers in a row while others wait.
+
+mod container;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use keeper_api::{ProcessId, Stream};
+use sys::fifo::{CAPACITY, Fifo, Scratch};
+use sys::poll::{Interest, Poll, Waker};
+use tokio::sync::oneshot;
+
+pub use container::{Attacher, Container};
+
+use super::log::LogFile;
+
+/// Commands that wait for the thread.
+const MOST_COMMANDS: usize = 4096;
+/// Buffers of one stream in a row.
+const ROUNDS: usize = 8;
+/// How long after a program's end its terminal may take to say the last of it.
+const TERMINAL_PATIENCE: Duration = Duration::from_millis(200);
+
+/// What the thread is told.
+pub enum Command {
+    /// A container begins; the log is written from here on.
+    Add { id: ProcessId, container: Box<Container> },
+    /// Its terminal.
+    Terminal { id: ProcessId, master: Arc<OwnedFd> },
+    /// Its log goes to another file from here on.
+    Log { id: ProcessId, log: Option<LogFile>, done: oneshot::Sender<()> },
+    /// Somebody wants its output too.
+    Attach { id: ProcessId, attacher: Attacher },
+    /// Its program has ended: write what is left, end the attached.
+    Drain { id: ProcessId, done: oneshot::Sender<()> },
+    /// Forget it.
+    Remove { id: ProcessId },
+}
+
+/// The thread is gone, or too much waits for it.
+#[derive(Debug, thiserror::Error)]
+#[error("the thread that moves containers' output does not take commands")]
+pub struct Unavailable;
+
+/// The handle of the thread; it ends with the last one.
+#[derive(Debug)]
+pub struct Pump {
+    /// `None` only while it is dropped.
+    commands: Option<SyncSender<Command>>,
+    waker: Arc<Waker>,
+}
+
+impl Pump {
+    /// Starts the thread.
+    pub fn start() -> io::Result<Pump> {
+        let (commands, received) = sync_channel(MOST_COMMANDS);
+        let waker = Arc::new(Waker::new()?);
+        let mut work = Work::new(received, Arc::clone(&waker))?;
+        thread::Builder::new().name("keelson-io".to_owned()).spawn(move || work.run())?;
+        Ok(Pump { commands: Some(commands), waker })
+    }
+
+    /// Tells the thread something.
+    pub fn tell(&self, command: Command) -> Result<(), Unavailable> {
+        self.commands.as_ref().ok_or(Unavailable)?.try_send(command).map_err(|_| Unavailable)?;
+        self.waker.wake();
+        Ok(())
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.commands = None;
+        self.waker.wake();
+    }
+}
+
+/// The thread's state.
+struct Work {
+    commands: Receiver<Command>,
+    waker: Arc<Waker>,
+    poll: Poll,
+    containers: BTreeMap<u64, Container>,
+    numbers: BTreeMap<ProcessId, u64>,
+    next: u64,
+    /// Containers with more to do than their turn allowed.
+    again: VecDeque<u64>,
+    scratch: Scratch,
+    buffer: Vec<u8>,
+    entries: Vec<u8>,
+}
+
+/// The waker's number; containers count from 1.
+const WAKER: u64 = 0;
+
+impl Work {
+    fn new(commands: Receiver<Command>, waker: Arc<Waker>) -> io::Result<Work> {
+        let poll = Poll::new()?;
+        poll.add(&*waker, WAKER, Interest::Read)?;
+        Ok(Work {
+            commands,
+            waker,
+            poll,
+            containers: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            next: WAKER + 1,
+            again: VecDeque::new(),
+            scratch: Scratch::new()?,
+            buffer: vec![0; CAPACITY],
+            entries: Vec::with_capacity(2 * CAPACITY),
+        })
+    }
+
+    fn run(&mut self) {
+        loop {
+            let reports = match self.poll.wait(self.timeout()) {
+                Ok(reports) => reports,
+                Err(error) => {
+                    tracing::error!(%error, "waiting for containers' output failed");
+                    return;
+                }
+            };
+            for report in reports {
+                if report.token == WAKER {
+                    self.waker.clear();
+                } else if !self.again.contains(&report.token) {
+                    self.again.push_back(report.token);
+                }
+            }
+            for _ in 0..self.again.len() {
+                if let Some(number) = self.again.pop_front()
+                    && self.serve(number)
+                {
+                    self.again.push_back(number);
+                }
+            }
+            if !self.take_commands() {
+                return;
+            }
+            self.finish_drains();
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if !self.again.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let soonest = self.containers.values().filter_map(Container::drain_deadline).min();
+        soonest.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// `false`: nobody has a handle any more.
+    fn take_commands(&mut self) -> bool {
+        loop {
+            match self.commands.try_recv() {
+                Ok(command) => self.command(command),
+                Err(std::sync::mpsc::TryRecvError::Empty) => return true,
+                Err(std::sync::mpsc::TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Add { id, container } => self.add(id, *container),
+            Command::Terminal { id, master } => {
+                let Some(number) = self.numbers.get(&id).copied() else { return };
+                if let Err(error) = self.poll.add(&*master, number, Interest::ReadEdge) {
+                    tracing::error!(%id, %error, "a terminal cannot be watched");
+                }
+                if let Some(container) = self.containers.get_mut(&number) {
+                    container.terminal = Some(master);
+                    self.again.push_back(number);
+                }
+            }
+            Command::Log { id, log, done } => {
+                if let Some(container) = self.find(&id) {
+                    container.log = log;
+                }
+                let _nobody_waits = done.send(());
+            }
+            Command::Attach { id, attacher } => {
+                if let Some(number) = self.numbers.get(&id).copied()
+                    && let Some(container) = self.containers.get_mut(&number)
+                {
+                    container.attach(attacher, &self.scratch, &mut self.buffer);
+                }
+            }
+            Command::Drain { id, done } => match self.numbers.get(&id).copied() {
+                Some(number) => {
+                    if let Some(container) = self.containers.get_mut(&number) {
+                        container.drain(done, Instant::now() + TERMINAL_PATIENCE);
+                        self.again.push_back(number);
+                    }
+                }
+                None => drop(done.send(())),
+            },
+            Command::Remove { id } => {
+                if let Some(container) = self.numbers.remove(&id).and_then(|n| self.containers.remove(&n)) {
+                    container.unwatch(&self.poll);
+                }
+            }
+        }
+    }
+
+    fn find(&mut self, id: &ProcessId) -> Option<&mut Container> {
+        self.containers.get_mut(self.numbers.get(id)?)
+    }
+
+    fn add(&mut self, id: ProcessId, container: Container) {
+        let number = self.next;
+        self.next += 1;
+        for output in &container.outputs {
+            if let Err(error) = self.poll.add(&output.fifo, number, Interest::ReadEdge) {
+                tracing::error!(%id, %error, "a container's output cannot be watched");
+            }
+        }
+        if let Some(old) = self.numbers.insert(id, number).and_then(|n| self.containers.remove(&n)) {
+            old.unwatch(&self.poll);
+        }
+        self.containers.insert(number, container);
+        self.again.push_back(number);
+    }
+
+    /// A container's turn; `true` if it has more to do.
+    fn serve(&mut self, number: u64) -> bool {
+        let Some(container) = self.containers.get_mut(&number) else { return false };
+        (0..ROUNDS).all(|_| container.round(&self.scratch, &mut self.buffer, &mut self.entries))
+    }
+
+    /// Ends what has nothing more to say.
+    fn finish_drains(&mut self) {
+        let now = Instant::now();
+        for (number, container) in &mut self.containers {
+            if self.again.contains(number) || !container.may_finish(now) {
+                continue;
+            }
+            container.finish(&self.scratch, &mut self.buffer, &mut self.entries);
+        }
+    }
+}
+
+/// A stream of a container.
+pub struct Output {
+    pub stream: Stream,
+    pub fifo: Fifo,
+    /// Bytes at the FIFO's head that the attached have had.
+    pub seen: usize,
+}

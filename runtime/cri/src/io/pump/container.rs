@@ -1,0 +1,203 @@
+//! One container in the pump: its streams, its log, who is attached.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use keeper_api::Stream;
+use sys::fifo::{CAPACITY, Scratch};
+use sys::poll::Poll;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Output;
+use crate::io::line::{Prefix, append_entries};
+use crate::io::log::LogFile;
+
+/// Buffers written after a program's end: a FIFO holds one, a process that outlived it may add some.
+const LAST_ROUNDS: usize = 64;
+
+/// Somebody who wants the output. Bounded: who reads too slowly is cut off, not waited for.
+#[derive(Debug)]
+pub struct Attacher {
+    pub stdout: Option<mpsc::Sender<Bytes>>,
+    pub stderr: Option<mpsc::Sender<Bytes>>,
+    /// Set when it was cut off.
+    pub too_slow: Arc<AtomicBool>,
+}
+
+/// One container.
+pub struct Container {
+    pub outputs: Vec<Output>,
+    pub log: Option<LogFile>,
+    /// Its terminal's master, whose output goes through the first FIFO.
+    pub terminal: Option<Arc<OwnedFd>>,
+    attached: Vec<Attacher>,
+    drain: Option<Drain>,
+    /// The terminal has nobody on its other side.
+    hung_up: bool,
+}
+
+struct Drain {
+    done: Vec<oneshot::Sender<()>>,
+    deadline: Instant,
+}
+
+impl Container {
+    /// A container with these streams.
+    pub fn new(outputs: Vec<Output>, log: Option<LogFile>) -> Container {
+        Container { outputs, log, terminal: None, attached: Vec::new(), drain: None, hung_up: false }
+    }
+
+    /// Moves one buffer of each stream; `true` if there may be more.
+    pub fn round(&mut self, scratch: &Scratch, buffer: &mut [u8], entries: &mut Vec<u8>) -> bool {
+        let mut more = self.fill_from_terminal();
+        for index in 0..self.outputs.len() {
+            more |= self.round_of(index, false, scratch, buffer, entries);
+        }
+        more
+    }
+
+    /// Moves a terminal's output into the FIFO.
+    fn fill_from_terminal(&mut self) -> bool {
+        let (Some(master), Some(output)) = (&self.terminal, self.outputs.first()) else { return false };
+        match output.fifo.fill_from(master, CAPACITY) {
+            Ok(moved) => moved > 0,
+            Err(error) => {
+                // EIO: every other end is closed. It is what the end of a terminal looks like.
+                tracing::trace!(%error, "a terminal hung up");
+                self.hung_up = true;
+                false
+            }
+        }
+    }
+
+    fn round_of(
+        &mut self,
+        index: usize,
+        flush: bool,
+        scratch: &Scratch,
+        buffer: &mut [u8],
+        entries: &mut Vec<u8>,
+    ) -> bool {
+        let output = &mut self.outputs[index];
+        let count = match output.fifo.peek(scratch, buffer) {
+            Ok(count) => count,
+            Err(error) => {
+                tracing::error!(%error, "a container's output cannot be read");
+                return false;
+            }
+        };
+        if count == 0 {
+            return false;
+        }
+        if count > output.seen {
+            tell(&mut self.attached, output.stream, &buffer[output.seen..count]);
+            output.seen = count;
+        }
+        entries.clear();
+        let consumed = match &mut self.log {
+            None => count,
+            Some(log) => {
+                let prefix = Prefix::new(jiff::Timestamp::now(), output.stream);
+                let mut consumed = append_entries(&buffer[..count], &prefix, flush, entries);
+                // A writer that waits for room without having ended its line would wait for ever.
+                if consumed == 0 && output.fifo.is_full() {
+                    consumed = append_entries(&buffer[..count], &prefix, true, entries);
+                }
+                if !entries.is_empty() {
+                    log.append(entries);
+                }
+                consumed
+            }
+        };
+        if let Err(error) = output.fifo.discard(scratch, consumed) {
+            tracing::error!(%error, "a container's output cannot be taken away");
+            return false;
+        }
+        output.seen -= consumed;
+        consumed > 0
+    }
+
+    /// Sends the output to somebody more, beginning with what waits for the end of its line.
+    pub fn attach(&mut self, attacher: Attacher, scratch: &Scratch, buffer: &mut [u8]) {
+        if self.drain.is_some() {
+            return;
+        }
+        let mut newcomer = vec![attacher];
+        for output in &self.outputs {
+            if let Ok(count) = output.fifo.peek(scratch, buffer)
+                && output.seen > 0
+            {
+                tell(&mut newcomer, output.stream, &buffer[..output.seen.min(count)]);
+            }
+        }
+        self.attached.append(&mut newcomer);
+    }
+
+    /// The program has ended.
+    pub fn drain(&mut self, done: oneshot::Sender<()>, deadline: Instant) {
+        self.drain.get_or_insert_with(|| Drain { done: Vec::new(), deadline }).done.push(done);
+    }
+
+    /// When waiting for a terminal's last words ends.
+    pub fn drain_deadline(&self) -> Option<Instant> {
+        let drain = self.drain.as_ref().filter(|drain| !drain.done.is_empty())?;
+        Some(drain.deadline)
+    }
+
+    /// Whether everything was said.
+    pub fn may_finish(&self, now: Instant) -> bool {
+        let patient = self.terminal.is_some() && !self.hung_up;
+        self.drain_deadline().is_some_and(|deadline| !patient || now >= deadline)
+    }
+
+    /// Writes what is left, lines without end too, and lets the attached go.
+    pub fn finish(&mut self, scratch: &Scratch, buffer: &mut [u8], entries: &mut Vec<u8>) {
+        for _ in 0..LAST_ROUNDS {
+            if !self.round(scratch, buffer, entries) {
+                break;
+            }
+        }
+        for index in 0..self.outputs.len() {
+            self.round_of(index, true, scratch, buffer, entries);
+        }
+        self.attached.clear();
+        for done in self.drain.iter_mut().flat_map(|drain| drain.done.drain(..)) {
+            let _nobody_waits = done.send(());
+        }
+    }
+
+    /// Takes everything out of the poll.
+    pub fn unwatch(&self, poll: &Poll) {
+        self.outputs.iter().for_each(|output| poll.remove(&output.fifo));
+        if let Some(master) = &self.terminal {
+            poll.remove(&**master);
+        }
+    }
+}
+
+/// Gives bytes to everybody who wants this stream and keeps up.
+fn tell(attached: &mut Vec<Attacher>, stream: Stream, bytes: &[u8]) {
+    if attached.is_empty() {
+        return;
+    }
+    let bytes = Bytes::copy_from_slice(bytes);
+    attached.retain(|attacher| {
+        let channel = if stream == Stream::Stderr { &attacher.stderr } else { &attacher.stdout };
+        let Some(channel) = channel else { return !all_closed(attacher) };
+        match channel.try_send(bytes.clone()) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                attacher.too_slow.store(true, Ordering::Relaxed);
+                false
+            }
+        }
+    });
+}
+
+fn all_closed(attacher: &Attacher) -> bool {
+    [&attacher.stdout, &attacher.stderr].into_iter().flatten().all(mpsc::Sender::is_closed)
+}
