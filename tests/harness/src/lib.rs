@@ -9,3 +9,6 @@ pub mod netns;
 mod skip;
 
 pub use skip::{root_or_skip, skip};
+
+/// Scratch folders, removed on drop.
+pub use tempfile::{TempDir, tempdir};

@@ -1,11 +1,12 @@
 //! Which processes a test has started: its descendants, and orphans that show where they come from.
 //!
 //! A process belongs to the test when an ancestor is the test process; or when it has been orphaned and
-//! shares the test's session or a cgroup other than the root; or when its command line or cgroup carries
-//! the test's tag or a name of the product. Everything else (builds, shells, daemons) is foreign. Kernel
+//! shares the test's session or a cgroup other than the root, or runs the executable that the test was
+//! built with; or when its command line or cgroup carries the test's tag or a name of the product. Everything else (builds, shells, daemons) is foreign. Kernel
 //! threads, the test itself and zombies that wait for PID 1 do not count.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 /// Cgroups under which only the product puts processes.
 const OUR_CGROUPS: &[&str] = &["/keelson", "/kubepods"];
@@ -25,12 +26,14 @@ struct Process {
     name: String,
     command: String,
     cgroups: String,
+    executable: Option<PathBuf>,
 }
 
 pub struct Table {
     processes: BTreeMap<i32, Process>,
     me: i32,
     tag: String,
+    product: Option<PathBuf>,
 }
 
 impl Table {
@@ -42,7 +45,7 @@ impl Table {
                 processes.insert(pid, process);
             }
         }
-        Table { processes, me: nix::unistd::getpid().as_raw(), tag: tag.to_owned() }
+        Table { processes, me: nix::unistd::getpid().as_raw(), tag: tag.to_owned(), product: product() }
     }
 
     pub fn of_this_test(&self) -> BTreeSet<String> {
@@ -91,12 +94,37 @@ impl Table {
     }
 
     fn named_ours(&self, process: &Process) -> bool {
-        let ours_by_cgroup = process.cgroups.lines().any(|line| {
-            let path = line.splitn(3, ':').nth(2).unwrap_or_default();
-            is_our_cgroup(path, &self.tag)
-        });
-        ours_by_cgroup || process.command.contains(&self.tag) || process.name.starts_with("keelson")
+        let ours_by_cgroup = paths(&process.cgroups).any(|path| is_our_cgroup(path, &self.tag));
+        let daemon =
+            process.parent == 1 && process.executable.is_some() && process.executable == self.product;
+        ours_by_cgroup || process.command.contains(&self.tag) || daemon
     }
+
+    /// Whether a cgroup lies beside the one that a session manager gave to this test's session: other
+    /// sessions come and go there.
+    pub fn in_another_session(&self, cgroup: &str) -> bool {
+        let Some(me) = self.processes.get(&self.me) else { return false };
+        let beside = |own: &str| match own.rsplit_once('/') {
+            Some((sessions, _)) if !sessions.is_empty() => {
+                Path::new(cgroup).starts_with(sessions)
+                    && !Path::new(cgroup).starts_with(own)
+                    && cgroup != sessions
+            }
+            _ => false,
+        };
+        paths(&me.cgroups).any(beside)
+    }
+}
+
+/// The paths in /proc/PID/cgroup.
+fn paths(cgroups: &str) -> impl Iterator<Item = &str> {
+    cgroups.lines().filter_map(|line| line.splitn(3, ':').nth(2))
+}
+
+/// The executable that this test was built with: the test itself is PROFILE/deps/NAME.
+fn product() -> Option<PathBuf> {
+    let test = std::env::current_exe().ok()?;
+    Some(test.parent()?.parent()?.join("keelson"))
 }
 
 /// Whether a cgroup's path can only be the test's or the product's.
@@ -121,6 +149,7 @@ fn read(pid: i32) -> Option<Process> {
         name,
         command: text("cmdline")?.replace('\0', " ").trim_end().to_owned(),
         cgroups: text("cgroup").unwrap_or_default(),
+        executable: std::fs::read_link(format!("/proc/{pid}/exe")).ok(),
     })
 }
 

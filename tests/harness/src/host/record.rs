@@ -158,7 +158,9 @@ fn cgroups(processes: &process::Table, tag: &str) -> BTreeSet<String> {
             let origins: Vec<Origin> =
                 inhabitants(Path::new(&path)).map(|pid| processes.origin(pid)).collect();
             let foreign = !origins.is_empty() && origins.iter().all(|origin| *origin == Origin::Foreign);
-            if !foreign || process::is_our_cgroup(&path, tag) {
+            let relative = path.strip_prefix(&root.display().to_string()).unwrap_or(&path);
+            let foreign = foreign || processes.in_another_session(relative);
+            if !foreign || process::is_our_cgroup(relative, tag) {
                 found.insert(path);
             }
         }
