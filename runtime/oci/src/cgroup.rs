@@ -85,4 +85,6 @@ fn execute(cgroup: &Cgroup, write: &Write) -> Result<(), ResourceError> {
 }
 
 #[cfg(test)]
+mod host_tests;
+#[cfg(test)]
 mod tests;

@@ -42,13 +42,18 @@ pub(super) struct Rule {
     pub access: u8,
 }
 
-pub(super) fn apply(cgroup: &Cgroup, rules: &[LinuxDeviceCgroup]) -> Result<(), ResourceError> {
-    let mut all = rules.iter().map(rule).collect::<Result<Vec<_>, _>>()?;
-    all.extend(defaults());
+pub(super) fn apply(cgroup: &Cgroup, given: &[LinuxDeviceCgroup]) -> Result<(), ResourceError> {
+    let all = rules(given)?;
     match cgroup.controller("devices") {
         Some((Version::V1, _)) => apply_v1(cgroup, &all),
         _ => apply_v2(cgroup, &all),
     }
+}
+
+/// The specification's rules, and after them what every container may use.
+pub(super) fn rules(given: &[LinuxDeviceCgroup]) -> Result<Vec<Rule>, ResourceError> {
+    let given = given.iter().map(rule);
+    given.chain(defaults().map(Ok)).collect()
 }
 
 /// Writes the difference only, so that a running container never loses a device for a moment.
@@ -61,7 +66,7 @@ fn apply_v1(cgroup: &Cgroup, rules: &[Rule]) -> Result<(), ResourceError> {
     Ok(())
 }
 
-fn apply_v2(cgroup: &Cgroup, rules: &[Rule]) -> Result<(), ResourceError> {
+pub(super) fn apply_v2(cgroup: &Cgroup, rules: &[Rule]) -> Result<(), ResourceError> {
     let Some(directory) = cgroup.unified() else {
         let why = "neither the v1 controller nor a cgroup2 hierarchy is mounted".to_owned();
         return Err(CgroupError::Controller { controller: "devices".to_owned(), why }.into());

@@ -41,6 +41,8 @@ struct Assembler {
     reversed: Vec<Instruction>,
     /// The nearest return of each action.
     returns: HashMap<u32, usize>,
+    /// Where the checks of each kind are: many calls, on several architectures, often share one.
+    checks: Vec<(Verdict, usize)>,
 }
 
 pub(super) fn program(tables: &[Table]) -> Result<Vec<Instruction>, CompileError> {
@@ -100,6 +102,9 @@ impl Assembler {
         match verdict {
             Verdict::Return(action) => Target::Return(*action),
             Verdict::Check { rules, otherwise } => {
+                if let Some((_, place)) = self.checks.iter().find(|(known, _)| known == verdict) {
+                    return Target::At(*place);
+                }
                 let mut next = Target::Return(*otherwise);
                 for rule in rules.iter().rev() {
                     let mut holds = Target::Return(rule.action);
@@ -107,6 +112,9 @@ impl Assembler {
                         holds = self.condition(condition, holds, next);
                     }
                     next = holds;
+                }
+                if let Target::At(place) = next {
+                    self.checks.push((verdict.clone(), place));
                 }
                 next
             }

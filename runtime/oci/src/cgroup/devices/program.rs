@@ -123,33 +123,76 @@ fn jump(code: u8, register: u8, immediate: i32, offset: i16) -> Instruction {
 }
 
 #[cfg(test)]
-pub(super) fn run(program: &[Instruction], kind: Kind, major: u32, minor: u32, access: u8) -> bool {
-    let mut registers = [0_u32; 7];
-    let mut at = 0;
-    let kind = if kind == Kind::Block { 1 } else { 2 };
-    loop {
-        let one = program[at];
-        at += 1;
-        let (to, from) = (usize::from(one.registers & 15), usize::from(one.registers >> 4));
-        let immediate = one.immediate as u32;
-        match one.code {
-            LOAD_WORD => {
-                registers[to] = match one.offset {
-                    ACCESS_AND_KIND => u32::from(access) << 16 | kind,
-                    MAJOR => major,
-                    MINOR => minor,
-                    offset => panic!("load from {offset}"),
+mod tests {
+    use super::*;
+    use crate::cgroup::devices::{MKNOD, READ, WRITE};
+    use proptest::prelude::*;
+
+    fn run(program: &[Instruction], kind: Kind, major: u32, minor: u32, access: u8) -> bool {
+        let mut registers = [0_u32; 7];
+        let mut at = 0;
+        let kind = if kind == Kind::Block { 1 } else { 2 };
+        loop {
+            let one = program[at];
+            at += 1;
+            let (to, from) = (usize::from(one.registers & 15), usize::from(one.registers >> 4));
+            let immediate = one.immediate as u32;
+            match one.code {
+                LOAD_WORD => {
+                    registers[to] = match one.offset {
+                        ACCESS_AND_KIND => u32::from(access) << 16 | kind,
+                        MAJOR => major,
+                        MINOR => minor,
+                        offset => panic!("load from {offset}"),
+                    }
                 }
+                MOVE_REGISTER => registers[to] = registers[from],
+                MOVE => registers[to] = immediate,
+                AND => registers[to] &= immediate,
+                SHIFT_RIGHT => registers[to] >>= immediate,
+                JUMP_EQUAL if registers[to] == immediate => at += one.offset as usize,
+                JUMP_NOT_EQUAL if registers[to] != immediate => at += one.offset as usize,
+                JUMP_EQUAL | JUMP_NOT_EQUAL => {}
+                EXIT => return registers[0] == 1,
+                code => panic!("opcode {code:#x}"),
             }
-            MOVE_REGISTER => registers[to] = registers[from],
-            MOVE => registers[to] = immediate,
-            AND => registers[to] &= immediate,
-            SHIFT_RIGHT => registers[to] >>= immediate,
-            JUMP_EQUAL if registers[to] == immediate => at += one.offset as usize,
-            JUMP_NOT_EQUAL if registers[to] != immediate => at += one.offset as usize,
-            JUMP_EQUAL | JUMP_NOT_EQUAL => {}
-            EXIT => return registers[0] == 1,
-            code => panic!("opcode {code:#x}"),
+        }
+    }
+
+    /// Access by access, the last matching rule decides.
+    fn evaluate(rules: &[Rule], kind: Kind, major: u32, minor: u32, access: u8) -> bool {
+        [MKNOD, READ, WRITE].into_iter().filter(|bit| access & bit != 0).all(|bit| {
+            let matches = |rule: &&Rule| {
+                rule.access & bit != 0
+                    && rule.kind.is_none_or(|wanted| wanted == kind)
+                    && rule.major.is_none_or(|wanted| wanted == major)
+                    && rule.minor.is_none_or(|wanted| wanted == minor)
+            };
+            rules.iter().rev().find(matches).is_some_and(|rule| rule.allow)
+        })
+    }
+
+    fn any_kind() -> impl Strategy<Value = Kind> {
+        prop_oneof![Just(Kind::Block), Just(Kind::Character)]
+    }
+
+    fn any_rule() -> impl Strategy<Value = Rule> {
+        let number = || prop::option::of(0..4_u32);
+        (any::<bool>(), prop::option::of(any_kind()), number(), number(), 1..8_u8)
+            .prop_map(|(allow, kind, major, minor, access)| Rule { allow, kind, major, minor, access })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn last_match_decides(
+            rules in prop::collection::vec(any_rule(), 0..12),
+            kind in any_kind(), major in 0..4_u32, minor in 0..4_u32, access in 1..8_u8,
+        ) {
+            let program = instructions(&rules);
+            let expect = evaluate(&rules, kind, major, minor, access);
+            prop_assert_eq!(run(&program, kind, major, minor, access), expect);
         }
     }
 }
