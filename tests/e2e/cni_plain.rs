@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
@@ -146,6 +146,15 @@ fn megabyte(from: &TestHost, to: &TestHost, address: &str) -> IpAddr {
     peer
 }
 
+/// Whether a datagram from one address gets to another.
+fn datagram_arrives(from: &TestHost, source: &str, to: &TestHost, target: &str) -> bool {
+    let receiver = to.inside(|| UdpSocket::bind((target, 0)).unwrap());
+    receiver.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let sender = from.inside(|| UdpSocket::bind((source, 0)).unwrap());
+    sender.send_to(b"hello", receiver.local_addr().unwrap()).unwrap();
+    receiver.recv_from(&mut [0; 16]).is_ok()
+}
+
 #[test]
 fn pods_and_host_talk_in_both_families() {
     let test = "cni_plain::pods_and_host_talk_in_both_families";
@@ -168,6 +177,11 @@ fn pods_and_host_talk_in_both_families() {
         let host = ["198.51.100.1", "2001:db8::1"][family];
         assert_eq!(megabyte(&pods[0], &node.host, host).to_string(), a);
     }
+    // What a pod sends from an address that is not its own ends at its link.
+    pods[0].address("lo", "10.9.9.9/32");
+    assert!(datagram_arrives(&pods[0], "10.244.0.1", &node.host, "198.51.100.1"));
+    assert!(!datagram_arrives(&pods[0], "10.9.9.9", &node.host, "198.51.100.1"));
+
     // Usable at once: nothing is left to be detected, nothing had to be asked.
     assert!(!pods[0].ip(&["-6", "addr", "show", "dev", "eth0", "scope", "global"]).contains("tentative"));
     assert_eq!(pods[0].ip(&["neigh", "show", "nud", "reachable"]), "");
@@ -275,6 +289,60 @@ fn refusals_leave_what_is_there() {
     assert!(second.ip(&["link", "show", "eth0"]).contains("02:11:22:33:44:55"));
     assert!(second.reaches("10.244.0.1"));
     drop((node, pod, second));
+    guard.finish();
+}
+
+#[test]
+fn links_without_reservations_are_collected() {
+    let test = "cni_plain::links_without_reservations_are_collected";
+    if !harness::root_or_skip(test) {
+        return;
+    }
+    let guard = harness::host::exclusive(test);
+    let node = Node::new(guard.tag(), &DUAL_STACK);
+    let pods = ["a", "b"].map(|name| TestHost::create(guard.tag(), name));
+    node.add("a", &pods[0]).succeeded();
+    node.add("b", &pods[1]).succeeded();
+    std::fs::remove_dir_all(node.folder.path().join("ipam")).unwrap();
+    let valid = json!({"cni.dev/valid-attachments": [{"containerID": "b", "ifname": "eth0"}]});
+    node.call("GC", "", None, &valid).succeeded();
+    assert!(!pods[0].ip(&["link"]).contains("eth0"));
+    assert!(pods[1].ip(&["link"]).contains("eth0"), "one that is still valid stays");
+    node.call("DEL", "b", Some(&pods[1]), &Value::Null).succeeded();
+    assert_eq!(node.leftovers(), Vec::<String>::new());
+    drop((node, pods));
+    guard.finish();
+}
+
+#[test]
+fn stock_plugins_chain_behind_ours() {
+    const STOCK: &str = "/usr/lib/cni/tuning";
+    let test = "cni_plain::stock_plugins_chain_behind_ours";
+    if !harness::root_or_skip(test) {
+        return;
+    }
+    if !std::path::Path::new(STOCK).exists() {
+        return harness::skip(test, "the stock CNI plugins are not installed");
+    }
+    let guard = harness::host::exclusive(test);
+    let mut node = Node::new(guard.tag(), &DUAL_STACK);
+    let pod = TestHost::create(guard.tag(), "a");
+    let version = json!({"cniVersion": "1.0.0"});
+    let ours = node.call("ADD", "a", Some(&pod), &version).succeeded();
+    let own = node.plugin.clone();
+    node.plugin = PathBuf::from(STOCK);
+    let chained = json!({"cniVersion": "1.0.0", "type": "tuning", "ipam": null, "mode": null, "prevResult": ours,
+        "dataDir": node.folder.path(), "sysctl": {"net.core.somaxconn": "777"}});
+    let last = node.call("ADD", "a", Some(&pod), &chained).succeeded();
+    assert_eq!(addresses(&last), addresses(&ours));
+    assert_eq!(pod.must("cat", &["/proc/sys/net/core/somaxconn"]).trim(), "777");
+    // What the chain made of our result is what CHECK gets.
+    node.plugin = own;
+    let previous = json!({"cniVersion": "1.0.0", "prevResult": last});
+    node.call("CHECK", "a", Some(&pod), &previous).succeeded();
+    node.call("DEL", "a", Some(&pod), &previous).succeeded();
+    assert_eq!(node.leftovers(), Vec::<String>::new());
+    drop((node, pod));
     guard.finish();
 }
 
