@@ -3,6 +3,7 @@
 //! The API server is one generic engine; everything that differs between kinds is a row or a table here.
 //! No IO, no async, no clock, no randomness: time and random numbers are arguments.
 
+pub mod defaulting;
 pub mod field;
 pub mod kind;
 pub mod names;
@@ -12,3 +13,4 @@ pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod time;
+pub mod wire;

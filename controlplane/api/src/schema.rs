@@ -11,6 +11,7 @@ mod data;
 mod strict;
 
 pub use canonical::{TypeError, canonical};
+pub(crate) use strict::decode_with;
 pub use strict::{Decoded, decode_json};
 
 /// A structured type.

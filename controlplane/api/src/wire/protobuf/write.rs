@@ -1,0 +1,58 @@
+//! Appends fields to a message.
+
+use super::read::{FIXED64, LENGTH, VARINT};
+
+/// A message being written.
+#[derive(Debug, Default)]
+pub struct Writer(Vec<u8>);
+
+impl Writer {
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    pub fn bytes(&mut self, number: u32, bytes: &[u8]) {
+        self.tag(number, LENGTH);
+        self.varint(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+    }
+
+    pub fn string(&mut self, number: u32, text: &str) {
+        self.bytes(number, text.as_bytes());
+    }
+
+    /// Negative numbers take ten bytes, as everywhere in protobuf.
+    pub fn integer(&mut self, number: u32, value: i64) {
+        self.tag(number, VARINT);
+        self.varint(value as u64);
+    }
+
+    pub fn double(&mut self, number: u32, value: f64) {
+        self.tag(number, FIXED64);
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// A nested message; `fill` writes its fields.
+    pub fn message<E>(
+        &mut self,
+        number: u32,
+        fill: impl FnOnce(&mut Writer) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut inner = Writer::default();
+        fill(&mut inner)?;
+        self.bytes(number, &inner.0);
+        Ok(())
+    }
+
+    fn tag(&mut self, number: u32, wire_type: u8) {
+        self.varint(u64::from(number) << 3 | u64::from(wire_type));
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+}
