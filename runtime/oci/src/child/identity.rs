@@ -96,5 +96,6 @@ fn failed(error: &(dyn std::error::Error + 'static)) -> Failure {
     let errno = std::iter::successors(Some(error), |error| error.source())
         .filter_map(|error| error.downcast_ref::<std::io::Error>())
         .find_map(Errno::from_io_error);
-    Failure::new(errno.unwrap_or(Errno::INVAL), error.to_string())
+    let errno = errno.unwrap_or(Errno::INVAL);
+    Failure::new(errno, format!("{error}: {errno}"))
 }

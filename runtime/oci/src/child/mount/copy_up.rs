@@ -19,7 +19,9 @@ const DEPTH_MAX: usize = 128;
 pub(super) fn copy(root: BorrowedFd<'_>, from: &Path, to: BorrowedFd<'_>) -> Result<(), Failure> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
     let from = rooted::open(root, from, flags, Links::Follow)?;
-    Ok(directory(from.as_fd(), to, DEPTH_MAX)?)
+    // The descriptor of a new mount is a path descriptor, which has neither owner nor entries.
+    let to = open(to, c".", flags)?;
+    Ok(directory(from.as_fd(), to.as_fd(), DEPTH_MAX)?)
 }
 
 fn directory(from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: usize) -> Result<(), Errno> {
