@@ -8,6 +8,7 @@ pub mod field;
 pub mod kind;
 pub mod names;
 pub mod path;
+pub mod printers;
 pub mod quantity;
 pub mod schema;
 pub mod selector;

@@ -1,0 +1,92 @@
+//! What `kubectl get` shows of objects in the states that people look at.
+
+use serde_json::{Value, json};
+
+use super::{cells, columns};
+use crate::kind::Registry;
+
+const NOW: &str = "2026-01-01T01:00:00Z";
+
+/// The cells that are shown without `-o wide`, with spaces between them.
+#[track_caller]
+fn check(group: &str, resource: &str, mut object: Value, expect: &str) {
+    let registry = Registry::builtin();
+    let kind = registry.by_resource(group, "v1", resource).expect("a built-in kind");
+    object["metadata"]["name"] = "it".into();
+    object["metadata"]["creationTimestamp"] = "2026-01-01T00:58:00Z".into();
+    let cells = cells(kind, &object, NOW.parse().unwrap());
+    let columns = columns(kind);
+    assert_eq!(columns.as_array().map(Vec::len), Some(cells.len()), "a cell per column");
+    let shown: Vec<String> = columns
+        .as_array()
+        .into_iter()
+        .flatten()
+        .zip(&cells)
+        .filter(|(column, _)| column["priority"] == 0)
+        .map(|(_, cell)| cell.as_str().map_or_else(|| cell.to_string(), str::to_owned))
+        .collect();
+    assert_eq!(shown.join(" "), expect);
+}
+
+#[test]
+fn a_pod_says_what_is_wrong_with_it() {
+    let pod = |status: Value| json!({"spec": {"containers": [{"name": "a"}, {"name": "b"}]}, "status": status});
+    let running = |name: &str| json!({"name": name, "ready": true, "restartCount": 0, "state": {"running": {}}});
+    check("", "pods", pod(json!({"phase": "Pending"})), "it 0/2 Pending 0 2m");
+    check("", "pods", pod(json!({"phase": "Running", "containerStatuses": [running("a"), running("b")]})), "it 2/2 Running 0 2m");
+    let crashing = json!({"name": "b", "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": {"finishedAt": "2026-01-01T00:59:50Z"}}});
+    check("", "pods", pod(json!({"phase": "Running", "containerStatuses": [running("a"), crashing]})), "it 1/2 CrashLoopBackOff 3 (10s ago) 2m");
+    let completed = json!({"name": "b", "state": {"terminated": {"reason": "Completed", "exitCode": 0}}});
+    check("", "pods", pod(json!({"phase": "Succeeded", "containerStatuses": [completed]})), "it 0/2 Completed 0 2m");
+    let killed = json!({"name": "b", "state": {"terminated": {"signal": 9, "exitCode": 137}}});
+    check("", "pods", pod(json!({"phase": "Failed", "containerStatuses": [killed]})), "it 0/2 Signal:9 0 2m");
+    let mut going = pod(json!({"phase": "Running", "containerStatuses": [running("a"), running("b")]}));
+    going["metadata"]["deletionTimestamp"] = NOW.into();
+    check("", "pods", going, "it 2/2 Terminating 0 2m");
+    let init = json!({"spec": {"containers": [{"name": "a"}], "initContainers": [{"name": "i"}, {"name": "j"}]},
+        "status": {"phase": "Pending", "initContainerStatuses": [{"name": "i", "state": {"terminated": {"exitCode": 0}}},
+            {"name": "j", "state": {"waiting": {"reason": "PodInitializing"}}}],
+            "containerStatuses": [{"name": "a", "state": {"waiting": {"reason": "PodInitializing"}}}]}});
+    check("", "pods", init, "it 0/1 Init:1/2 0 2m");
+}
+
+#[test]
+fn workloads_nodes_and_services() {
+    check("apps", "deployments", json!({"spec": {"replicas": 4}, "status": {"readyReplicas": 3, "updatedReplicas": 4, "availableReplicas": 3}}), "it 3/4 4 3 2m");
+    check("apps", "replicasets", json!({"spec": {"replicas": 4}, "status": {"replicas": 4}}), "it 4 4 0 2m");
+    check(
+        "",
+        "nodes",
+        json!({"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}, "spec": {"unschedulable": true},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}], "nodeInfo": {"kubeletVersion": "v1.36.0"}}}),
+        "it Ready,SchedulingDisabled control-plane 2m v1.36.0",
+    );
+    check(
+        "",
+        "services",
+        json!({"spec": {"type": "NodePort", "clusterIP": "10.96.0.9", "ports": [{"port": 80, "nodePort": 30080, "protocol": "TCP"}, {"port": 53, "protocol": "UDP"}]}}),
+        "it NodePort 10.96.0.9 <none> 80:30080/TCP,53/UDP 2m",
+    );
+    check(
+        "discovery.k8s.io",
+        "endpointslices",
+        json!({"addressType": "IPv4", "ports": [{"port": 80}], "endpoints": [{"addresses": ["10.0.0.1"]}, {"addresses": ["10.0.0.2"]}, {"addresses": ["10.0.0.3"]}, {"addresses": ["10.0.0.4"]}]}),
+        "it IPv4 80 10.0.0.1,10.0.0.2,10.0.0.3 + 1 more... 2m",
+    );
+}
+
+#[test]
+fn the_small_kinds() {
+    check("", "configmaps", json!({"data": {"a": ""}, "binaryData": {"b": "", "c": ""}}), "it 3 2m");
+    check("", "secrets", json!({"type": "Opaque", "data": {"a": ""}}), "it Opaque 1 2m");
+    check("", "namespaces", json!({"status": {"phase": "Active"}}), "it Active 2m");
+    check("", "serviceaccounts", json!({}), "it 0 2m");
+    check("rbac.authorization.k8s.io", "rolebindings", json!({"roleRef": {"kind": "Role", "name": "r"}}), "it Role/r 2m");
+    check(
+        "",
+        "events",
+        json!({"lastTimestamp": "2026-01-01T00:59:30Z", "type": "Normal", "reason": "Pulled", "message": "done ", "involvedObject": {"kind": "Pod", "name": "web"}}),
+        "30s Normal Pulled pod/web done",
+    );
+}
