@@ -12,8 +12,8 @@ use keeper_api::ProcessId;
 
 use crate::process::{LaunchError, Processes, SignalError};
 
-pub use session::exec_stream;
-pub use sync::{ExecOutput, exec_sync};
+pub use session::{exec_stream, exec_stream_encoded};
+pub use sync::{ExecOutput, exec_sync, exec_sync_encoded};
 
 /// How long after the end of an exec its output may take: a process that it left behind may hold the
 /// other end for ever.
@@ -34,6 +34,10 @@ pub enum ExecError {
     ClientGone,
     #[error(transparent)]
     Signal(#[from] SignalError),
+}
+
+fn encode(plan: &oci::Plan) -> Result<Vec<u8>, LaunchError> {
+    plan.encode().map_err(|error| LaunchError::Plan(Box::new(error)))
 }
 
 /// Kills and forgets the process however its asker ends.

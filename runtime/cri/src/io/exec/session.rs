@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
-use super::{Abandon, ExecError, OUTPUT_PATIENCE};
+use super::{Abandon, ExecError, OUTPUT_PATIENCE, encode};
 use crate::io::feed::Feed;
 use crate::io::open_null;
 use crate::io::terminal::Master;
@@ -24,6 +24,18 @@ pub async fn exec_stream(
     processes: &Processes,
     id: ProcessId,
     plan: &oci::Plan,
+    cgroup: Option<OwnedFd>,
+    tty: bool,
+    stdio: Stdio,
+) -> Result<i32, ExecError> {
+    exec_stream_encoded(processes, id, &encode(plan)?, cgroup, tty, stdio).await
+}
+
+/// [`exec_stream`] with a plan that is encoded already.
+pub async fn exec_stream_encoded(
+    processes: &Processes,
+    id: ProcessId,
+    plan: &[u8],
     cgroup: Option<OwnedFd>,
     tty: bool,
     stdio: Stdio,
@@ -46,7 +58,7 @@ pub async fn exec_stream(
 async fn with_pipes(
     processes: &Processes,
     id: &ProcessId,
-    plan: &oci::Plan,
+    plan: &[u8],
     cgroup: Option<OwnedFd>,
     stdio: Stdio,
 ) -> Result<i32, ExecError> {
@@ -62,7 +74,7 @@ async fn with_pipes(
     let (for_stdout, from_stdout) = output(stdout.is_some())?;
     let (for_stderr, from_stderr) = output(stderr.is_some())?;
     let io = Io { stdio: [for_stdin, for_stdout, for_stderr], held: Vec::new(), tty: false, tied: true };
-    processes.launch(id, plan, io, cgroup).await?;
+    processes.launch_encoded(id, plan, io, cgroup).await?;
     // The command may end without having read its input; then nobody waits for the client to send it.
     let input = async {
         if let (Some(client), Some(feeder)) = (stdin, feeder)
@@ -83,13 +95,13 @@ async fn with_pipes(
 async fn with_terminal(
     processes: &Processes,
     id: &ProcessId,
-    plan: &oci::Plan,
+    plan: &[u8],
     cgroup: Option<OwnedFd>,
     stdio: Stdio,
 ) -> Result<i32, ExecError> {
     let null = || open_null().map_err(ExecError::Pipe);
     let io = Io { stdio: [null()?, null()?, null()?], held: Vec::new(), tty: true, tied: true };
-    let running = processes.launch(id, plan, io, cgroup).await?;
+    let running = processes.launch_encoded(id, plan, io, cgroup).await?;
     let missing = || LaunchError::Descriptor(std::io::Error::other("the command made no terminal"));
     let master = Arc::new(running.pty.ok_or_else(missing)?);
     let master = Arc::new(Master::new(master).map_err(ExecError::Pipe)?);

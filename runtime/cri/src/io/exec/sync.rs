@@ -8,7 +8,7 @@ use keeper_api::ProcessId;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 
-use super::{Abandon, ExecError, KILL, OUTPUT_PATIENCE};
+use super::{Abandon, ExecError, KILL, OUTPUT_PATIENCE, encode};
 use crate::io::open_null;
 use crate::process::{Io, Processes};
 
@@ -33,13 +33,24 @@ pub async fn exec_sync(
     cgroup: Option<OwnedFd>,
     timeout: Option<Duration>,
 ) -> Result<ExecOutput, ExecError> {
+    exec_sync_encoded(processes, id, &encode(plan)?, cgroup, timeout).await
+}
+
+/// [`exec_sync`] with a plan that is encoded already.
+pub async fn exec_sync_encoded(
+    processes: &Processes,
+    id: ProcessId,
+    plan: &[u8],
+    cgroup: Option<OwnedFd>,
+    timeout: Option<Duration>,
+) -> Result<ExecOutput, ExecError> {
     let (stdout, to_stdout) = std::io::pipe().map_err(ExecError::Pipe)?;
     let (stderr, to_stderr) = std::io::pipe().map_err(ExecError::Pipe)?;
     let stdio = [open_null().map_err(ExecError::Pipe)?, to_stdout.into(), to_stderr.into()];
     let io = Io { stdio, held: Vec::new(), tty: false, tied: true };
     let abandon = Abandon { processes: processes.clone(), id };
     let run = async {
-        processes.launch(&abandon.id, plan, io, cgroup).await?;
+        processes.launch_encoded(&abandon.id, plan, io, cgroup).await?;
         let mut output = ExecOutput::default();
         let (mut one, mut other) = (Vec::new(), Vec::new());
         {

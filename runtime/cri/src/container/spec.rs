@@ -1,0 +1,189 @@
+//! From a CRI container request to an OCI runtime specification.
+//!
+//! ```text
+//! ContainerConfig ─┐
+//! image config ────┼─ build(Inputs) ─> oci_spec::runtime::Spec ─> oci::Plan
+//! sandbox ─────────┤
+//! host facts ──────┘
+//! ```
+//!
+//! What comes out follows containerd's CRI plugin wherever a pod could tell the difference. The build is
+//! pure but for looks at the host that the request asks for: device nodes, seccomp files, mount sources.
+//!
+//! **Invariants.** Every text of a request that becomes a path inside the container is absolute and clean
+//! of `..`; nothing of the container's root file system is read here (users are resolved before).
+//!
+//! Reference: OCI runtime-spec 1.2, CRI `LinuxContainerConfig`.
+
+mod devices;
+mod environment;
+mod mounts;
+mod namespaces;
+mod process;
+mod resources;
+mod security;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use cri_api::v1;
+use image::ImageConfig;
+use oci_spec::runtime::{Linux, Root, Spec};
+use sys::cgroup::Mode;
+
+use super::user::ResolvedUser;
+use crate::fault::{Doing as _, Outcome};
+
+pub use mounts::{FOLDER_FOR_MISSING, prepare_sources};
+pub use resources::{merge_update, translate as translate_resources};
+pub use security::{Seccomp, refuse_unenforced};
+
+/// Everything the specification depends on.
+pub struct Inputs<'a> {
+    pub config: &'a v1::ContainerConfig,
+    pub sandbox: SandboxFacts<'a>,
+    pub image: &'a ImageConfig,
+    pub user: &'a ResolvedUser,
+    pub host: &'a HostFacts,
+    /// Below each hierarchy's mount, with a leading slash.
+    pub cgroup: &'a str,
+}
+
+/// What a container takes from its sandbox.
+pub struct SandboxFacts<'a> {
+    pub id: &'a str,
+    pub config: &'a v1::PodSandboxConfig,
+    pub hostname: &'a str,
+    /// Pinned namespaces by path; none is the host's.
+    pub net: Option<PathBuf>,
+    pub ipc: Option<PathBuf>,
+    pub uts: Option<PathBuf>,
+    /// The PID namespace to join: the pod's or the target container's. None: one of its own.
+    pub pid: Option<PathBuf>,
+    /// Files to mount at /etc/hostname, /etc/hosts and /etc/resolv.conf, and the folder of /dev/shm.
+    pub files: BTreeMap<&'static str, PathBuf>,
+}
+
+/// What the host allows.
+#[derive(Clone, Copy, Debug)]
+pub struct HostFacts {
+    pub cgroups: Mode,
+    /// Lowest oom_score_adj a child may get; without CAP_SYS_RESOURCE that is our own.
+    pub oom_score_floor: i32,
+    /// Hard limit of open files.
+    pub open_files: u64,
+    /// Highest capability that the kernel knows.
+    pub last_capability: u8,
+}
+
+/// Builds the specification.
+pub fn build(inputs: &Inputs<'_>) -> Outcome<Spec> {
+    let context = inputs.context();
+    let mut linux = Linux::default();
+    let (devices, mut rules) = devices::translate(&inputs.config.devices, context.privileged)?;
+    let resources = resources::translate(&context.resources, &mut rules)?;
+    linux
+        .set_namespaces(Some(namespaces::of(inputs, &context)))
+        .set_devices(Some(devices))
+        .set_resources(Some(resources))
+        .set_cgroups_path(Some(PathBuf::from(inputs.cgroup)))
+        .set_masked_paths(Some(context.masked_paths()))
+        .set_readonly_paths(Some(context.readonly_paths()))
+        .set_seccomp(security::seccomp(&context)?.into_profile(&context)?)
+        .set_rootfs_propagation(mounts::rootfs_propagation(&inputs.config.mounts))
+        .set_sysctl(None);
+    let mut root = Root::default();
+    root.set_path(Path::new("rootfs").to_owned()).set_readonly(Some(context.security.readonly_rootfs));
+    let mut spec = Spec::default();
+    spec.set_version("1.2.0".to_owned())
+        .set_root(Some(root))
+        .set_hostname(None)
+        .set_process(Some(process::build(inputs, &context)?))
+        .set_mounts(Some(mounts::build(inputs, &context)?))
+        .set_annotations(Some(annotations(inputs)))
+        .set_linux(Some(linux));
+    Ok(spec)
+}
+
+/// The security context with everything optional filled in.
+pub struct Context<'a> {
+    pub security: v1::LinuxContainerSecurityContext,
+    pub namespaces: v1::NamespaceOption,
+    pub resources: v1::LinuxContainerResources,
+    pub privileged: bool,
+    pub host: &'a HostFacts,
+}
+
+impl Inputs<'_> {
+    fn context(&self) -> Context<'_> {
+        let linux = self.config.linux.clone().unwrap_or_default();
+        let security = linux.security_context.unwrap_or_default();
+        Context {
+            namespaces: security.namespace_options.clone().unwrap_or_default(),
+            privileged: security.privileged,
+            resources: linux.resources.unwrap_or_default(),
+            security,
+            host: self.host,
+        }
+    }
+}
+
+impl Context<'_> {
+    /// Paths of the kernel that tell or change too much. A request that names its own decides alone.
+    fn masked_paths(&self) -> Vec<String> {
+        self.paths(&self.security.masked_paths, oci_spec::runtime::get_default_maskedpaths)
+    }
+
+    fn readonly_paths(&self) -> Vec<String> {
+        self.paths(&self.security.readonly_paths, oci_spec::runtime::get_default_readonly_paths)
+    }
+
+    /// Nothing in either list means "not said": a request without lists gets the defaults.
+    fn paths(&self, asked: &[String], defaults: fn() -> Vec<String>) -> Vec<String> {
+        let said = !self.security.masked_paths.is_empty() || !self.security.readonly_paths.is_empty();
+        match (self.privileged, said) {
+            (true, _) => Vec::new(),
+            (false, true) => asked.to_vec(),
+            (false, false) => defaults(),
+        }
+    }
+}
+
+/// The annotations by which tools find a container's place; containerd's names.
+fn annotations(inputs: &Inputs<'_>) -> HashMap<String, String> {
+    let pod = inputs.sandbox.config.metadata.clone().unwrap_or_default();
+    let name = inputs.config.metadata.clone().unwrap_or_default().name;
+    let image = inputs.config.image.clone().unwrap_or_default();
+    let image = if image.user_specified_image.is_empty() { image.image } else { image.user_specified_image };
+    [
+        ("io.kubernetes.cri.container-type", "container".to_owned()),
+        ("io.kubernetes.cri.sandbox-id", inputs.sandbox.id.to_owned()),
+        ("io.kubernetes.cri.sandbox-name", pod.name),
+        ("io.kubernetes.cri.sandbox-namespace", pod.namespace),
+        ("io.kubernetes.cri.sandbox-uid", pod.uid),
+        ("io.kubernetes.cri.container-name", name),
+        ("io.kubernetes.cri.image-name", image),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value))
+    .collect()
+}
+
+/// Reads what the host allows.
+pub fn host_facts(cgroups: Mode) -> Outcome<HostFacts> {
+    let capabilities = sys::capability::CapabilitySets::current().doing(|| "reading capabilities".into())?;
+    let resource = sys::capability::number("CAP_SYS_RESOURCE").unwrap_or(24);
+    let may_lower = capabilities.effective >> resource & 1 == 1;
+    let own = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
+    let (_, hard) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
+        .doing(|| "reading the limit of open files".into())?;
+    Ok(HostFacts {
+        cgroups,
+        oom_score_floor: if may_lower { -1000 } else { own.trim().parse().unwrap_or(0) },
+        open_files: hard,
+        last_capability: sys::capability::last().doing(|| "reading the last capability".into())?,
+    })
+}
+
+#[cfg(test)]
+mod tests;

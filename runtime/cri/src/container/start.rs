@@ -1,0 +1,165 @@
+//! StartContainer: cgroup, streams, process. A failure leaves a container that has exited with a reason.
+
+use std::sync::Arc;
+
+use oci::{Plan, PlanOptions, Rootfs};
+use oci_spec::runtime::Spec;
+use sys::cgroup::Cgroup;
+
+use super::plan::{self, Step};
+use super::{Container, ContainerRecord, create, signal};
+use crate::fault::{Doing as _, Fault, Outcome};
+use crate::io::{ContainerIo, IoOptions};
+use crate::node::Node;
+use crate::process::{ProcessId, Running};
+use crate::sandbox::execute::{Before, blocking};
+
+/// What a started container has.
+pub struct Started {
+    pub running: Running,
+    pub io: ContainerIo,
+}
+
+/// What steps have made so far.
+#[derive(Default)]
+struct Made {
+    cgroup: Option<Arc<Cgroup>>,
+    io: Option<ContainerIo>,
+    running: Option<Running>,
+}
+
+/// The container's name with the keeper.
+pub fn process_id(record: &ContainerRecord) -> Outcome<ProcessId> {
+    ProcessId::new(record.id.as_str()).doing(|| "naming the container's process".into())
+}
+
+/// How its streams are set up, now and after a restart.
+pub fn io_options(node: &Node, record: &ContainerRecord) -> Outcome<IoOptions> {
+    Ok(IoOptions {
+        dir: node.paths.io(),
+        id: process_id(record)?,
+        tty: record.config.tty,
+        stdin: record.config.stdin,
+        stdin_once: record.config.stdin_once,
+        log_path: (!record.log_path.is_empty()).then(|| record.log_path.clone().into()),
+    })
+}
+
+/// Executes the start plan; what a failed start made is taken back.
+pub async fn start(
+    node: &Arc<Node>,
+    container: &Container,
+    record: &ContainerRecord,
+    before: Before<'_>,
+) -> Outcome<Started> {
+    let specification = create::specification(node, container).await?;
+    let mut made = Made::default();
+    for (k, step) in plan::start(record).iter().enumerate() {
+        let done = match before(k) {
+            Ok(()) => execute(node, record, &specification, step, &mut made).await,
+            Err(fault) => Err(fault),
+        };
+        if let Err(fault) = done {
+            undo(node, record, made).await;
+            return Err(fault);
+        }
+    }
+    match (made.running, made.io) {
+        (Some(running), Some(io)) => Ok(Started { running, io }),
+        _ => Err(Fault::failed("starting a container", "its plan launches nothing")),
+    }
+}
+
+async fn execute(
+    node: &Arc<Node>,
+    record: &ContainerRecord,
+    specification: &Spec,
+    step: &Step,
+    made: &mut Made,
+) -> Outcome<()> {
+    match step {
+        Step::Cgroup { path } => {
+            let (layout, path, resources) = (node.layout.clone(), path.clone(), resources_of(specification));
+            made.cgroup = Some(
+                blocking(move || {
+                    let cgroup =
+                        Cgroup::create(&layout, &path).doing(|| format!("creating cgroup {path}"))?;
+                    if let Err(error) = oci::cgroup::apply(&cgroup, &resources) {
+                        let _ = cgroup.delete();
+                        return Err(Fault::failed("applying the container's limits", error));
+                    }
+                    Ok(Arc::new(cgroup))
+                })
+                .await?,
+            );
+            Ok(())
+        }
+        Step::Streams => {
+            let io = ContainerIo::create(&node.streams, io_options(node, record)?).await;
+            made.io = Some(io.doing(|| "making the container's streams".into())?);
+            Ok(())
+        }
+        Step::Launch => launch(node, record, specification, made).await,
+        _ => Ok(()),
+    }
+}
+
+async fn launch(
+    node: &Arc<Node>,
+    record: &ContainerRecord,
+    specification: &Spec,
+    made: &mut Made,
+) -> Outcome<()> {
+    let (Some(cgroup), Some(io)) = (&made.cgroup, &made.io) else {
+        return Err(Fault::failed("starting a container", "its plan has no cgroup or no streams"));
+    };
+    let snapshot = node.images.snapshot_of(record.id.as_str())?;
+    let options = PlanOptions {
+        bundle: node.container_records.folder(record.id.as_str()),
+        rootfs: Some(Rootfs::Overlay { lower: snapshot.lower, upper: snapshot.upper, work: snapshot.work }),
+        cgroup_procs: cgroup.v1_procs(),
+        cgroup_path: record.cgroup.clone(),
+        layout: Some((*node.layout).clone()),
+        gate: true,
+        ..PlanOptions::default()
+    };
+    let plan = Plan::from_spec(specification, &options).doing(|| "planning the container".into())?;
+    let directory = cgroup.v2_dir().doing(|| "opening the container's cgroup".into())?;
+    let stdio = io.launch_stdio().doing(|| "opening the container's streams".into())?;
+    let launched = node.processes.launch(&process_id(record)?, &plan, stdio, directory).await;
+    let mut running = launched.doing(|| "failed to start the container".into())?;
+    let pty = running.pty.take();
+    let io = io.clone();
+    made.running = Some(running);
+    io.started(pty).doing(|| "following the container's terminal".into())
+}
+
+/// Last made, first taken back.
+async fn undo(node: &Node, record: &ContainerRecord, made: Made) {
+    if let (Some(_), Ok(id)) = (made.running, process_id(record)) {
+        if let Err(error) = node.processes.signal(&id, signal::KILL).await {
+            tracing::warn!(container = %record.id, %error, "killing a container that did not start");
+        }
+        node.processes.exited(&id).await;
+        node.processes.forget(&id).await;
+    }
+    if let Some(io) = made.io {
+        io.close().await;
+    }
+    if let Some(cgroup) = made.cgroup {
+        let removed = blocking(move || {
+            cgroup.kill().doing(|| "killing what is left in a cgroup".into())?;
+            cgroup.delete().doing(|| "removing a cgroup".into())
+        })
+        .await;
+        if let Err(error) = removed {
+            tracing::warn!(container = %record.id, %error, "taking back a container that did not start");
+        }
+    }
+}
+
+/// The limits of a specification.
+pub fn resources_of(specification: &Spec) -> oci_spec::runtime::LinuxResources {
+    let linux = specification.linux().clone().unwrap_or_default();
+    linux.resources().clone().unwrap_or_default()
+}
