@@ -1,0 +1,110 @@
+//! The text both sides prime their compressors with: SPDY/3.1, section 2.6.10.1.
+//!
+//! It is header names and values, each behind its length in four bytes, then a tail of fragments. Its
+//! Adler-32 checksum stands in every header stream, so one wrong byte breaks every connection.
+
+/// Names and values, each preceded by its length.
+const ENTRIES: &[&str] = &[
+    "options",
+    "head",
+    "post",
+    "put",
+    "delete",
+    "trace",
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "accept-ranges",
+    "age",
+    "allow",
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-base",
+    "content-encoding",
+    "content-language",
+    "content-length",
+    "content-location",
+    "content-md5",
+    "content-range",
+    "content-type",
+    "date",
+    "etag",
+    "expect",
+    "expires",
+    "from",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "last-modified",
+    "location",
+    "max-forwards",
+    "pragma",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "range",
+    "referer",
+    "retry-after",
+    "server",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "vary",
+    "via",
+    "warning",
+    "www-authenticate",
+    "method",
+    "get",
+    "status",
+    "200 OK",
+    "version",
+    "HTTP/1.1",
+    "url",
+    "public",
+    "set-cookie",
+    "keep-alive",
+    "origin",
+];
+
+/// What follows them, without lengths.
+const TAIL: &str = concat!(
+    "100101201202205206300302303304305306307402405406407408409410411412413414415416417502504505203 No",
+    "n-Authoritative Information204 No Content301 Moved Permanently400 Bad Request401 Unauthorized403",
+    " Forbidden404 Not Found500 Internal Server Error501 Not Implemented503 Service UnavailableJan Fe",
+    "b Mar Apr May Jun Jul Aug Sept Oct Nov Dec 00:00:00 Mon, Tue, Wed, Thu, Fri, Sat, Sun, GMTchunke",
+    "d,text/html,image/png,image/jpg,image/gif,application/xml,application/xhtml+xml,text/plain,text/",
+    "javascript,publicprivatemax-age=gzip,deflate,sdchcharset=utf-8charset=iso-8859-1,utf-,*,enq=0.",
+);
+
+/// The whole dictionary, 1423 bytes.
+pub fn dictionary() -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(1423);
+    for entry in ENTRIES {
+        bytes.extend_from_slice(&(entry.len() as u32).to_be_bytes());
+        bytes.extend_from_slice(entry.as_bytes());
+    }
+    bytes.extend_from_slice(TAIL.as_bytes());
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dictionary_has_the_checksum_that_peers_expect() {
+        let bytes = dictionary();
+        let (mut a, mut b) = (1u32, 0u32);
+        for byte in &bytes {
+            a = (a + u32::from(*byte)) % 65521;
+            b = (b + a) % 65521;
+        }
+        assert_eq!((bytes.len(), (b << 16) | a), (1423, 0xe3c6_a7c2));
+    }
+}
