@@ -4,9 +4,11 @@
 //! No IO, no async, no clock, no randomness: time and random numbers are arguments.
 
 pub mod defaulting;
+pub mod discovery;
 pub mod field;
 pub mod kind;
 pub mod names;
+pub mod openapi;
 pub mod path;
 pub mod printers;
 pub mod quantity;
@@ -14,4 +16,5 @@ pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod time;
+pub mod validation;
 pub mod wire;
