@@ -141,7 +141,8 @@ fn selector(selector: Option<&Value>) -> Value {
 
 /// Names and images of a pod template's containers.
 fn containers(template: &Value) -> [Value; 2] {
-    let part = |field: &str| joined(list(&template["spec"], "containers").filter_map(|c| c[field].as_str()), "");
+    let part =
+        |field: &str| joined(list(&template["spec"], "containers").filter_map(|c| c[field].as_str()), "");
     [part("name"), part("image")]
 }
 

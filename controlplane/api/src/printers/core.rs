@@ -48,7 +48,8 @@ pub(super) const EVENT: &[Column] = &[
 ];
 
 pub(super) fn event(event: &Value, now: jiff::Timestamp) -> Vec<Value> {
-    let time = |names: [&str; 2]| names.iter().map(|name| &event[*name]).find(|time| time.is_string()).cloned();
+    let time =
+        |names: [&str; 2]| names.iter().map(|name| &event[*name]).find(|time| time.is_string()).cloned();
     let first = time(["firstTimestamp", "eventTime"]);
     let series = &event["series"];
     let last = if series["lastObservedTime"].is_string() {

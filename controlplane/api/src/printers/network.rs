@@ -7,15 +7,8 @@ use super::{AGE, Column, NAME, age, joined, list, name, or, text, wide};
 /// Endpoints that one cell names.
 const MOST_SHOWN: usize = 3;
 
-pub(super) const SERVICE: &[Column] = &[
-    NAME,
-    text("Type"),
-    text("Cluster-IP"),
-    text("External-IP"),
-    text("Port(s)"),
-    AGE,
-    wide("Selector"),
-];
+pub(super) const SERVICE: &[Column] =
+    &[NAME, text("Type"), text("Cluster-IP"), text("External-IP"), text("Port(s)"), AGE, wide("Selector")];
 
 pub(super) fn service(service: &Value, now: jiff::Timestamp) -> Vec<Value> {
     let spec = &service["spec"];

@@ -22,7 +22,9 @@ const ROLE: &str = "node-role.kubernetes.io/";
 pub(super) fn cells(node: &Value, now: jiff::Timestamp) -> Vec<Value> {
     let info = &node["status"]["nodeInfo"];
     let address = |of: &str| {
-        list(&node["status"], "addresses").find(|a| a["type"] == of).map_or("<none>".into(), |a| or(&a["address"], "<none>"))
+        list(&node["status"], "addresses")
+            .find(|a| a["type"] == of)
+            .map_or("<none>".into(), |a| or(&a["address"], "<none>"))
     };
     vec![
         name(node),

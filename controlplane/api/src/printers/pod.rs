@@ -68,7 +68,8 @@ impl Shown {
             last_restart: None,
             reason: status["reason"].as_str().filter(|reason| !reason.is_empty()).unwrap_or(phase).to_owned(),
         };
-        let gated = list(status, "conditions").any(|c| c["type"] == "PodScheduled" && c["reason"] == "SchedulingGated");
+        let gated = list(status, "conditions")
+            .any(|c| c["type"] == "PodScheduled" && c["reason"] == "SchedulingGated");
         if gated {
             shown.reason = "SchedulingGated".into();
         }
@@ -90,7 +91,8 @@ impl Shown {
     fn init_containers(&mut self, spec: &Value, status: &Value) -> bool {
         let total = list(spec, "initContainers").count();
         let restartable = |status: &Value| {
-            list(spec, "initContainers").any(|c| c["name"] == status["name"] && c["restartPolicy"] == "Always")
+            list(spec, "initContainers")
+                .any(|c| c["name"] == status["name"] && c["restartPolicy"] == "Always")
         };
         self.total += list(spec, "initContainers").filter(|c| c["restartPolicy"] == "Always").count();
         for (index, container) in list(status, "initContainerStatuses").enumerate() {

@@ -30,7 +30,11 @@ pub(super) fn binding(binding: &Value, now: jiff::Timestamp) -> Vec<Value> {
     let shown = |names: Vec<String>| joined(names.iter().map(String::as_str), "");
     vec![
         name(binding),
-        json!(format!("{}/{}", role["kind"].as_str().unwrap_or_default(), role["name"].as_str().unwrap_or_default())),
+        json!(format!(
+            "{}/{}",
+            role["kind"].as_str().unwrap_or_default(),
+            role["name"].as_str().unwrap_or_default()
+        )),
         age(binding, now),
         shown(of("User")),
         shown(of("Group")),

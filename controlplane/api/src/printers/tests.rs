@@ -30,15 +30,32 @@ fn check(group: &str, resource: &str, mut object: Value, expect: &str) {
 
 #[test]
 fn a_pod_says_what_is_wrong_with_it() {
-    let pod = |status: Value| json!({"spec": {"containers": [{"name": "a"}, {"name": "b"}]}, "status": status});
-    let running = |name: &str| json!({"name": name, "ready": true, "restartCount": 0, "state": {"running": {}}});
+    let pod =
+        |status: Value| json!({"spec": {"containers": [{"name": "a"}, {"name": "b"}]}, "status": status});
+    let running =
+        |name: &str| json!({"name": name, "ready": true, "restartCount": 0, "state": {"running": {}}});
     check("", "pods", pod(json!({"phase": "Pending"})), "it 0/2 Pending 0 2m");
-    check("", "pods", pod(json!({"phase": "Running", "containerStatuses": [running("a"), running("b")]})), "it 2/2 Running 0 2m");
+    check(
+        "",
+        "pods",
+        pod(json!({"phase": "Running", "containerStatuses": [running("a"), running("b")]})),
+        "it 2/2 Running 0 2m",
+    );
     let crashing = json!({"name": "b", "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
         "lastState": {"terminated": {"finishedAt": "2026-01-01T00:59:50Z"}}});
-    check("", "pods", pod(json!({"phase": "Running", "containerStatuses": [running("a"), crashing]})), "it 1/2 CrashLoopBackOff 3 (10s ago) 2m");
+    check(
+        "",
+        "pods",
+        pod(json!({"phase": "Running", "containerStatuses": [running("a"), crashing]})),
+        "it 1/2 CrashLoopBackOff 3 (10s ago) 2m",
+    );
     let completed = json!({"name": "b", "state": {"terminated": {"reason": "Completed", "exitCode": 0}}});
-    check("", "pods", pod(json!({"phase": "Succeeded", "containerStatuses": [completed]})), "it 0/2 Completed 0 2m");
+    check(
+        "",
+        "pods",
+        pod(json!({"phase": "Succeeded", "containerStatuses": [completed]})),
+        "it 0/2 Completed 0 2m",
+    );
     let killed = json!({"name": "b", "state": {"terminated": {"signal": 9, "exitCode": 137}}});
     check("", "pods", pod(json!({"phase": "Failed", "containerStatuses": [killed]})), "it 0/2 Signal:9 0 2m");
     let mut going = pod(json!({"phase": "Running", "containerStatuses": [running("a"), running("b")]}));
@@ -53,7 +70,12 @@ fn a_pod_says_what_is_wrong_with_it() {
 
 #[test]
 fn workloads_nodes_and_services() {
-    check("apps", "deployments", json!({"spec": {"replicas": 4}, "status": {"readyReplicas": 3, "updatedReplicas": 4, "availableReplicas": 3}}), "it 3/4 4 3 2m");
+    check(
+        "apps",
+        "deployments",
+        json!({"spec": {"replicas": 4}, "status": {"readyReplicas": 3, "updatedReplicas": 4, "availableReplicas": 3}}),
+        "it 3/4 4 3 2m",
+    );
     check("apps", "replicasets", json!({"spec": {"replicas": 4}, "status": {"replicas": 4}}), "it 4 4 0 2m");
     check(
         "",
@@ -82,7 +104,12 @@ fn the_small_kinds() {
     check("", "secrets", json!({"type": "Opaque", "data": {"a": ""}}), "it Opaque 1 2m");
     check("", "namespaces", json!({"status": {"phase": "Active"}}), "it Active 2m");
     check("", "serviceaccounts", json!({}), "it 0 2m");
-    check("rbac.authorization.k8s.io", "rolebindings", json!({"roleRef": {"kind": "Role", "name": "r"}}), "it Role/r 2m");
+    check(
+        "rbac.authorization.k8s.io",
+        "rolebindings",
+        json!({"roleRef": {"kind": "Role", "name": "r"}}),
+        "it Role/r 2m",
+    );
     check(
         "",
         "events",
