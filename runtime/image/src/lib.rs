@@ -8,10 +8,14 @@ pub mod config;
 pub mod credentials;
 pub mod digest;
 pub mod image;
+mod import;
+mod ingest;
+pub mod layer;
 pub mod limits;
 pub mod platform;
 pub mod pull;
 pub mod reference;
+pub mod registry;
 pub mod store;
 
 use std::path::Path;

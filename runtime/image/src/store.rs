@@ -1,13 +1,38 @@
 //! The images of one node: names, layers unpacked once, and the snapshots of containers.
+//!
+//! **Invariants.** What the index names is complete on disk. A layer is deleted only when no image, no
+//! snapshot and no running pull needs it. One process uses a store at a time.
 
+mod index;
+mod layers;
+mod layout;
+mod snapshots;
+mod turns;
+
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Semaphore;
+
+use index::{Images, Known};
+use layers::Holds;
+use layout::Layout;
+use snapshots::{SnapshotRecord, Snapshots};
+use turns::Turns;
+
+pub(crate) use index::Record;
+pub(crate) use layers::{Held, LayerRecord, Position, stack};
+pub(crate) use layout::{FORMAT, Workspace};
+
+use crate::config::ImageConfig;
 use crate::credentials::Credentials;
 use crate::image::{Image, ImageId, Snapshot, Usage};
 use crate::limits::Limits;
 use crate::platform::Platform;
 use crate::pull::PullError;
+use crate::reference::Reference;
 
 /// How a store is opened.
 #[derive(Clone, Debug)]
@@ -51,7 +76,38 @@ pub enum StoreError {
 
 /// The images of one node. Cheap to clone; all clones are one store.
 #[derive(Clone, Debug)]
-pub struct Store {}
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub options: ImageOptions,
+    pub layout: Layout,
+    pub holds: Holds,
+    /// Layers in the making, over all pulls.
+    pub slots: Semaphore,
+    /// One unpacking at a time for each layer.
+    pub turns: Turns,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    images: Images,
+    snapshots: Snapshots,
+}
+
+/// An image that is complete on disk and needs only its names.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub record: Record,
+    pub config: ImageConfig,
+    pub config_json: String,
+    pub manifest_json: Vec<u8>,
+    /// Until the index names them.
+    pub held: Vec<Held>,
+}
 
 // === impl ImageOptions ===
 
@@ -76,8 +132,20 @@ impl Store {
     /// # Errors
     /// When the directory cannot be used, belongs to a newer version or to another process.
     pub fn open(options: ImageOptions) -> Result<Store, StoreError> {
-        let _ = options;
-        Ok(Store {})
+        let layout = Layout::open(&options.root)?;
+        let state = State { images: index::load(&layout)?, snapshots: snapshots::load(&layout)? };
+        let slots = Semaphore::new(options.parallel_layers.max(1));
+        let inner = Inner {
+            options,
+            layout,
+            holds: Holds::default(),
+            slots,
+            turns: Turns::default(),
+            state: Mutex::new(state),
+        };
+        inner.collect()?;
+        inner.layout.empty_trash()?;
+        Ok(Store { inner: Arc::new(inner) })
     }
 
     /// Makes the image that `reference` names now the image of that name.
@@ -89,30 +157,27 @@ impl Store {
         reference: &str,
         credentials: Option<Credentials>,
     ) -> Result<ImageId, PullError> {
-        let _ = credentials;
-        Err(StoreError::NoImage(reference.to_owned()).into())
+        crate::pull::pull(self, &reference.parse()?, credentials).await
     }
 
-    /// Takes the images of an archive (OCI layout or `docker save`), which may be compressed, or of an
-    /// OCI layout directory.
+    /// Takes the images of an archive (OCI layout or `docker save`), or of an OCI layout directory.
     ///
     /// # Errors
     /// As [`Store::pull`].
     pub async fn import(&self, path: &Path) -> Result<Vec<ImageId>, PullError> {
-        Err(StoreError::NoImage(path.display().to_string()).into())
+        crate::import::import(self, path).await
     }
 
     /// Every image, by id.
     #[must_use]
     pub fn list(&self) -> Vec<Image> {
-        Vec::new()
+        self.inner.state().images.values().map(Known::image).collect()
     }
 
     /// By tag, digest reference, id, or at least one hexadecimal digit of an unambiguous id.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Image> {
-        let _ = name;
-        None
+        index::find(&self.inner.state().images, name).map(Known::image)
     }
 
     /// Forgets the image that `name` finds, with all its tags, and deletes the layers that neither
@@ -121,8 +186,34 @@ impl Store {
     /// # Errors
     /// When the index cannot be written.
     pub async fn remove(&self, name: &str) -> Result<(), StoreError> {
-        let _ = name;
-        Ok(())
+        let name = name.to_owned();
+        self.blocking(move |inner| {
+            inner.change(|images| {
+                let id = index::find(images, &name).map(|known| known.record.id.clone());
+                Ok(id.map(|id| images.remove(&id)))
+            })?;
+            inner.collect()?;
+            inner.layout.empty_trash()
+        })
+        .await
+    }
+
+    /// Takes one name away from its image; the image stays, under its other names and its id.
+    ///
+    /// # Errors
+    /// When no image has the name, or the index cannot be written.
+    pub async fn untag(&self, name: &str) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        self.blocking(move |inner| {
+            inner.change(|images| {
+                let reference = name.parse::<Reference>().map(|r| r.to_string()).unwrap_or_default();
+                let known = images.values_mut().find(|known| known.record.tags.contains(&reference));
+                let known = known.ok_or_else(|| StoreError::NoImage(name.clone()))?;
+                known.record.tags.retain(|tag| *tag != reference);
+                Ok(())
+            })
+        })
+        .await
     }
 
     /// Marks an image as never to be removed to make room, or takes the mark away.
@@ -130,20 +221,37 @@ impl Store {
     /// # Errors
     /// When there is no such image, or the index cannot be written.
     pub async fn pin(&self, name: &str, pinned: bool) -> Result<(), StoreError> {
-        let _ = pinned;
-        Err(StoreError::NoImage(name.to_owned()))
+        let name = name.to_owned();
+        self.blocking(move |inner| {
+            inner.change(|images| {
+                let id = index::find(images, &name).map(|known| known.record.id.clone());
+                let known =
+                    id.and_then(|id| images.get_mut(&id)).ok_or_else(|| StoreError::NoImage(name.clone()))?;
+                known.record.pinned = pinned;
+                Ok(())
+            })
+        })
+        .await
     }
 
-    /// What images and snapshots take on disk, and where.
+    /// What the layers of all images take on disk; what containers write is not counted.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        Usage::default()
+        let layout = &self.inner.layout;
+        let records = layers::keys(layout)
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|key| layers::read(&layout.layer(&key)));
+        records.fold(Usage::default(), |sum, layer| Usage {
+            bytes: sum.bytes + layer.bytes,
+            inodes: sum.inodes + layer.inodes,
+        })
     }
 
     /// The store's directory: CRI's mountpoint of the image file system.
     #[must_use]
     pub fn root(&self) -> &Path {
-        Path::new("/")
+        self.inner.layout.root()
     }
 
     /// Makes the directories of a container's root file system. Layers stay until
@@ -152,8 +260,22 @@ impl Store {
     /// # Errors
     /// When the image is not here, or the container has a snapshot already.
     pub async fn snapshot(&self, container: &str, image: &ImageId) -> Result<Snapshot, StoreError> {
-        let _ = container;
-        Err(StoreError::NoImage(image.to_string()))
+        snapshots::check_id(container)?;
+        let (container, image) = (container.to_owned(), image.clone());
+        self.blocking(move |inner| {
+            // The state is locked throughout: no image is removed while its layers are looked up.
+            let mut state = inner.state();
+            let known =
+                state.images.get(image.digest()).ok_or_else(|| StoreError::NoImage(image.to_string()))?;
+            let record = SnapshotRecord::new(image.digest().clone(), known.record.layers.clone());
+            if state.snapshots.contains_key(&container) {
+                return Err(StoreError::SnapshotExists(container));
+            }
+            let snapshot = snapshots::make(&inner.layout, &container, &record)?;
+            state.snapshots.insert(container, record);
+            Ok(snapshot)
+        })
+        .await
     }
 
     /// The directories of a container that already has them (after a restart of the daemon).
@@ -161,13 +283,16 @@ impl Store {
     /// # Errors
     /// When the container has none.
     pub fn snapshot_of(&self, container: &str) -> Result<Snapshot, StoreError> {
-        Err(StoreError::NoSnapshot(container.to_owned()))
+        let state = self.inner.state();
+        let record =
+            state.snapshots.get(container).ok_or_else(|| StoreError::NoSnapshot(container.to_owned()))?;
+        Ok(snapshots::directories(&self.inner.layout, container, record))
     }
 
     /// Containers that have a snapshot, sorted.
     #[must_use]
     pub fn snapshots(&self) -> Vec<String> {
-        Vec::new()
+        self.inner.state().snapshots.keys().cloned().collect()
     }
 
     /// Deletes what a container has written. A container without snapshot is fine.
@@ -175,8 +300,20 @@ impl Store {
     /// # Errors
     /// When the directories cannot be deleted.
     pub async fn drop_snapshot(&self, container: &str) -> Result<(), StoreError> {
-        let _ = container;
-        Ok(())
+        snapshots::check_id(container)?;
+        let container = container.to_owned();
+        self.blocking(move |inner| {
+            let mut state = inner.state();
+            inner.layout.discard(&inner.layout.snapshots().join(&container))?;
+            let gone = state.snapshots.remove(&container);
+            let image_gone = gone.is_some_and(|record| !state.images.contains_key(&record.image));
+            drop(state);
+            if image_gone {
+                inner.collect()?;
+            }
+            inner.layout.empty_trash()
+        })
+        .await
     }
 
     /// What a container has written.
@@ -184,6 +321,92 @@ impl Store {
     /// # Errors
     /// When the container has no snapshot.
     pub async fn snapshot_usage(&self, container: &str) -> Result<Usage, StoreError> {
-        Err(StoreError::NoSnapshot(container.to_owned()))
+        let upper = self.snapshot_of(container)?.upper;
+        self.blocking(move |_| {
+            snapshots::measure(&upper).map_err(|source| StoreError::Io { path: upper, source })
+        })
+        .await
+    }
+
+    /// Gives an image its names. Whoever had them loses them.
+    pub(crate) async fn admit(&self, arrival: Arrival) -> Result<ImageId, StoreError> {
+        self.blocking(move |inner| inner.admit(arrival)).await
+    }
+
+    /// Runs something that waits for the disk.
+    async fn blocking<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
+    {
+        let inner = self.inner.clone();
+        match tokio::task::spawn_blocking(move || work(&inner)).await {
+            Ok(done) => done,
+            Err(error) => {
+                Err(StoreError::Io { path: self.root().to_owned(), source: io::Error::other(error) })
+            }
+        }
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Changes replace whole values: a panic leaves nothing half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the index: on disk first, then in memory.
+    fn change<T>(&self, change: impl FnOnce(&mut Images) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut state = self.state();
+        let mut images = state.images.clone();
+        let done = change(&mut images)?;
+        index::save(&self.layout, &images)?;
+        state.images = images;
+        Ok(done)
+    }
+
+    fn admit(&self, arrival: Arrival) -> Result<ImageId, StoreError> {
+        let Arrival { mut record, config, config_json, manifest_json, held } = arrival;
+        let id = ImageId(record.id.clone());
+        self.change(|images| {
+            // With the index locked, so that no collection finds blobs without an image.
+            self.layout.write(&self.layout.blob(&record.manifest), &manifest_json)?;
+            self.layout.write(&self.layout.blob(&record.id), config_json.as_bytes())?;
+            for other in images.values_mut() {
+                other.record.tags.retain(|tag| !record.tags.contains(tag));
+            }
+            if let Some(before) = images.get(&record.id) {
+                record.tags.extend(before.record.tags.iter().cloned());
+                record.digests.extend(before.record.digests.iter().cloned());
+                record.pinned = before.record.pinned;
+            }
+            for names in [&mut record.tags, &mut record.digests] {
+                names.sort();
+                names.dedup();
+            }
+            let known =
+                Known { record: record.clone(), config: Arc::new(config), config_json: config_json.into() };
+            images.insert(record.id, known);
+            Ok(())
+        })?;
+        drop(held);
+        Ok(id)
+    }
+
+    /// Takes out of the store what nothing needs any more.
+    fn collect(&self) -> Result<(), StoreError> {
+        let state = self.state();
+        let of_images = state.images.values().flat_map(|known| &known.record.layers);
+        let of_snapshots = state.snapshots.values().flat_map(|record| &record.layers);
+        let used: BTreeSet<String> = of_images.chain(of_snapshots).cloned().collect();
+        self.holds.collect(&self.layout, &used)?;
+        let blobs: BTreeSet<PathBuf> = state
+            .images
+            .values()
+            .flat_map(|known| [self.layout.blob(&known.record.id), self.layout.blob(&known.record.manifest)])
+            .collect();
+        self.layout.discard_blobs_except(&blobs)
     }
 }

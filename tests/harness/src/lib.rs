@@ -2,10 +2,14 @@
 //!
 //! - [`host::exclusive`]: one test at a time on the host's kernel objects, and nothing left afterwards.
 //! - [`netns::TestHost`]: a network namespace that plays a machine.
+//! - [`image`]: images made for the occasion, honest and hostile.
+//! - [`registry`]: registries on loopback, Debian's and one that fails as it is told.
 //! - [`skip`]: a test that cannot run here says so and is counted.
 
 pub mod host;
+pub mod image;
 pub mod netns;
+pub mod registry;
 mod skip;
 
 pub use skip::{root_or_skip, skip};

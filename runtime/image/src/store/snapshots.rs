@@ -1,0 +1,128 @@
+//! Snapshots: what one container writes over the layers of its image.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use super::layers::{self, stack};
+use super::layout::{FORMAT, Layout};
+use crate::digest::Digest;
+use crate::image::{Snapshot, Usage};
+
+const LONGEST_ID: usize = 200;
+
+/// `snapshot.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SnapshotRecord {
+    pub version: u32,
+    pub image: Digest,
+    /// Keys, bottom first.
+    pub layers: Vec<String>,
+}
+
+/// By container.
+pub type Snapshots = BTreeMap<String, SnapshotRecord>;
+
+/// Reads every snapshot. One without a readable record is of no use to anybody and is discarded.
+pub fn load(layout: &Layout) -> Result<Snapshots, StoreError> {
+    let path = layout.snapshots();
+    let io = |source| StoreError::Io { path: path.clone(), source };
+    let mut found = Snapshots::new();
+    for entry in fs::read_dir(&path).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        let container = entry.file_name().to_string_lossy().into_owned();
+        let text = fs::read(entry.path().join("snapshot.json")).ok();
+        match text.and_then(|text| serde_json::from_slice::<SnapshotRecord>(&text).ok()) {
+            Some(record) => drop(found.insert(container, record)),
+            None => {
+                tracing::warn!(container, "a snapshot is damaged and is deleted");
+                layout.discard(&entry.path())?;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The directories of a snapshot.
+pub fn directories(layout: &Layout, container: &str, record: &SnapshotRecord) -> Snapshot {
+    let folder = layout.snapshots().join(container);
+    Snapshot { lower: stack(layout, &record.layers), upper: folder.join("upper"), work: folder.join("work") }
+}
+
+/// Makes the directories of a new snapshot.
+pub fn make(layout: &Layout, container: &str, record: &SnapshotRecord) -> Result<Snapshot, StoreError> {
+    let mut workspace = layout.workspace()?;
+    let (upper, work, json) =
+        (workspace.join("upper"), workspace.join("work"), workspace.join("snapshot.json"));
+    let write = || -> std::io::Result<()> {
+        fs::DirBuilder::new().mode(0o755).create(&upper)?;
+        fs::DirBuilder::new().mode(0o700).create(&work)?;
+        like_the_root(layout, &record.layers, &upper)?;
+        fs::write(&json, serde_json::to_vec(record)?)
+    };
+    write().map_err(|source| StoreError::Io { path: upper.clone(), source })?;
+    if layout.publish(&mut workspace, &layout.snapshots().join(container))? {
+        Ok(directories(layout, container, record))
+    } else {
+        Err(StoreError::SnapshotExists(container.to_owned()))
+    }
+}
+
+/// The container's root folder is the upper one: it must look as the topmost layer that describes it says.
+fn like_the_root(layout: &Layout, layers: &[String], upper: &Path) -> std::io::Result<()> {
+    let described =
+        |key: &&String| layers::read(&layout.layer(key)).is_some_and(|record| record.root_described);
+    let (mode, uid, gid) = match layers.iter().rev().find(described) {
+        Some(key) => {
+            let root = fs::metadata(layout.layer_fs(key))?;
+            (root.mode() & 0o7777, root.uid(), root.gid())
+        }
+        None => (0o755, 0, 0),
+    };
+    std::os::unix::fs::chown(upper, Some(uid), Some(gid))?;
+    fs::set_permissions(upper, fs::Permissions::from_mode(mode))
+}
+
+/// A container id that is one harmless directory name.
+pub fn check_id(container: &str) -> Result<(), StoreError> {
+    let right = container.len() <= LONGEST_ID
+        && container.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+        && container.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
+    if right { Ok(()) } else { Err(StoreError::ContainerId(container.to_owned())) }
+}
+
+/// Counts what is below a directory: blocks on disk, and each hard-linked file once.
+pub fn measure(path: &Path) -> std::io::Result<Usage> {
+    let mut usage = Usage::default();
+    let mut linked = std::collections::HashSet::new();
+    let mut folders: Vec<PathBuf> = vec![path.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let listing = match fs::read_dir(&folder) {
+            // The container goes on while we count.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && folder != path => continue,
+            listing => listing?,
+        };
+        for entry in listing {
+            let entry = entry?;
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            } else if metadata.nlink() > 1 && !linked.insert((metadata.dev(), metadata.ino())) {
+                continue;
+            }
+            usage.bytes += metadata.blocks() * 512;
+            usage.inodes += 1;
+        }
+    }
+    Ok(usage)
+}
+
+impl SnapshotRecord {
+    pub fn new(image: Digest, layers: Vec<String>) -> SnapshotRecord {
+        SnapshotRecord { version: FORMAT, image, layers }
+    }
+}
