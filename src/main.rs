@@ -34,5 +34,9 @@ fn main() -> ExitCode {
             log::install();
             keeper::main(rest)
         }
+        Part::Cri => {
+            log::install();
+            cri::main(rest)
+        }
     }
 }

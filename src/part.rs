@@ -10,6 +10,8 @@ use std::path::Path;
 /// A part that the executable can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
+    /// The CRI server.
+    Cri,
     /// An OCI runtime with runc's command line.
     Oci,
     /// The CNI plugin.
@@ -24,6 +26,7 @@ pub enum Part {
 
 /// Commands as users type them: name, part, one line for the help (none: not shown).
 const COMMANDS: &[(&str, Part, &str)] = &[
+    ("cri", Part::Cri, "serve containers to a kubelet or crictl (CRI v1)"),
     ("oci", Part::Oci, "run OCI bundles, with runc's commands and flags"),
     ("version", Part::Version, "print the version of Keelson and what it speaks"),
     ("keeper", Part::Keeper, ""),
@@ -147,7 +150,7 @@ mod tests {
         assert_eq!(picked(&["keelson"], false), Err(Refusal::Nothing));
         let refusal = picked(&["keelson", "frobnicate"], false).unwrap_err();
         assert!(
-            refusal.to_string().contains("no command \"frobnicate\"; commands are: oci, version"),
+            refusal.to_string().contains("no command \"frobnicate\"; commands are: cri, oci, version"),
             "{refusal}"
         );
     }

@@ -21,7 +21,10 @@ fn is_static_and_fixed_in_place() {
     let file = std::fs::read(env!("CARGO_BIN_EXE_keelson")).expect("the executable");
     assert_eq!(&file[..4], b"\x7fELF");
     let kind = u16::from_le_bytes([file[16], file[17]]);
-    assert_eq!(kind, 2, "ET_EXEC: not position-independent; were RUSTFLAGS set, dropping .cargo/config.toml?");
+    assert_eq!(
+        kind, 2,
+        "ET_EXEC: not position-independent; were RUSTFLAGS set, dropping .cargo/config.toml?"
+    );
     for header in program_headers(&file) {
         let interpreter = 3;
         assert_ne!(header, interpreter, "the executable asks for an interpreter");

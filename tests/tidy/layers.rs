@@ -19,6 +19,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("oci", 2),
     ("image", 2),
     ("store", 2),
+    ("apiserver", 3),
     ("keeper", 3),
     ("cri", 3),
     ("cni-plugin", 3),
@@ -62,7 +63,10 @@ fn arrows_point_down() {
 fn the_tables_name_only_what_exists() {
     let edges = edges();
     for (from, to, _) in SIDEWAYS {
-        assert!(edges.iter().any(|(a, b, _)| a == from && b == to), "no edge {from} -> {to} any more: drop it");
+        assert!(
+            edges.iter().any(|(a, b, _)| a == from && b == to),
+            "no edge {from} -> {to} any more: drop it"
+        );
     }
 }
 

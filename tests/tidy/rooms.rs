@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 const LONGEST_FILE: usize = 600;
 
 /// Names that say nothing.
-const NAMELESS: &[&str] = &["util", "utils", "common", "helper", "helpers", "misc", "types", "manager", "mod"];
+const NAMELESS: &[&str] =
+    &["util", "utils", "common", "helper", "helpers", "misc", "types", "manager", "mod"];
 
 /// Crates whose purpose is unsafe code behind a safe face.
 const UNSAFE_ROOMS: &[&str] = &["runtime/sys/"];
