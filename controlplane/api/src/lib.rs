@@ -9,6 +9,7 @@ pub mod field;
 pub mod kind;
 pub mod names;
 pub mod openapi;
+pub mod patch;
 pub mod path;
 pub mod printers;
 pub mod quantity;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 /// Fields that 1.36 added; prost's 1.35 messages would drop them.
 const NEWER: &[(&str, &str)] = &[
+    ("ListMeta", "shardInfo"),
     ("PodSpec", "schedulingGroup"),
     ("PodStatus", "nodeAllocatableResourceClaimStatuses"),
     ("ResourceHealth", "message"),

@@ -43,6 +43,44 @@ pub(crate) fn decode_with<'de, D: Deserializer<'de>>(
     Ok(Decoded { value, issues: walk.issues })
 }
 
+/// The unknown fields of a value that is no text any more (the result of a patch).
+pub fn unknown_fields(value: &Value, kind: &'static Type) -> Vec<String> {
+    let mut walk = Walk { path: String::new(), depth: 0, issues: Vec::new() };
+    scan(value, Expect::Object(kind), &mut walk);
+    walk.issues
+}
+
+fn scan(value: &Value, expect: Expect, walk: &mut Walk) {
+    let length = walk.path.len();
+    match value {
+        Value::Object(map) => {
+            for (key, inner) in map {
+                if length > 0 {
+                    walk.path.push('.');
+                }
+                walk.path.push_str(key);
+                match expect.field(key) {
+                    Some(below) => scan(inner, below, walk),
+                    None => {
+                        let path = walk.path.clone();
+                        walk.report("unknown", &path);
+                    }
+                }
+                walk.path.truncate(length);
+            }
+        }
+        Value::Array(items) => {
+            let Expect::Shape(Shape::List(inner)) = expect else { return };
+            for (index, item) in items.iter().enumerate() {
+                walk.path.push_str(&format!("[{index}]"));
+                scan(item, Expect::Shape(inner), walk);
+                walk.path.truncate(length);
+            }
+        }
+        _ => {}
+    }
+}
+
 struct Walk {
     path: String,
     depth: usize,

@@ -172,6 +172,12 @@ impl Status {
         Self::failure(406, Reason::NotAcceptable, message, None)
     }
 
+    /// A JSON patch that does not fit the object (a failed `test`, a missing path).
+    pub fn rejected_patch() -> Status {
+        let message = "the server rejected our request due to an error in our request".into();
+        Self::failure(422, Reason::Invalid, message, Some(Details::default()))
+    }
+
     pub fn too_many_requests(message: impl Into<String>, retry_after_seconds: u32) -> Status {
         let details = Details { retry_after_seconds, ..Details::default() };
         Self::failure(429, Reason::TooManyRequests, message.into(), Some(details))

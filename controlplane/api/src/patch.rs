@@ -1,0 +1,112 @@
+//! PATCH bodies applied to an object: JSON patch, merge patch and strategic merge patch.
+//!
+//! Not server-side apply, which is a merge of owners rather than of documents and will live beside these; not
+//! validation of the result.
+//!
+//! Invariant: the result is canonical; a patch that cannot be applied leaves no trace.
+//! Reference: RFC 6902, RFC 7396, the "strategic merge patch" page of the API documentation.
+
+mod strategic;
+
+use serde_json::Value;
+
+pub use strategic::{StrategicError, strategic_merge};
+
+use crate::field::FieldError;
+use crate::path::FieldValidation;
+use crate::schema::{self, canonical};
+use crate::status::{Qualified, Status};
+use crate::wire::{Body, BodyOf, PatchType, patch_body};
+
+/// A JSON patch may have at most this many operations.
+pub const OPERATIONS_MAX: usize = 10_000;
+
+/// Applies a patch to an object (in the version of the request) and checks the fields of what comes out.
+///
+/// `Apply` is refused here: it needs the managed fields.
+pub fn apply(
+    patch_type: PatchType,
+    current: &Value,
+    patch: &[u8],
+    wanted: BodyOf,
+    validation: FieldValidation,
+) -> Result<Body, Status> {
+    let kind = schema::find(wanted.schema)
+        .ok_or_else(|| Status::internal(format!("no schema for {}", wanted.kind)))?;
+    let (patched, shown) = match patch_type {
+        PatchType::Json => (json_patch(current, patch)?, text(patch)),
+        PatchType::Merge => {
+            let decoded = patch_body(patch, false)?;
+            let mut patched = current.clone();
+            json_patch::merge(&mut patched, &decoded.value);
+            (patched, text(patch))
+        }
+        PatchType::StrategicMerge => {
+            let decoded = patch_body(patch, false)?;
+            let shown = go_form(&decoded.value);
+            let Value::Object(_) = decoded.value else {
+                return Err(Status::bad_request(
+                    "error decoding patch: json: cannot unmarshal a non-object into a patch",
+                ));
+            };
+            let patched =
+                strategic_merge(current.clone(), decoded.value, kind).map_err(StrategicError::into_status)?;
+            (patched, shown)
+        }
+        PatchType::Apply => {
+            return Err(Status::unsupported_media_type(&SUPPORTED.map(PatchType::content_type)));
+        }
+    };
+    let refuse = |why: String| {
+        let error = FieldError::invalid("patch", shown.as_str(), why);
+        Status::invalid(Qualified { group: "", name: "" }, "", &[error])
+    };
+    let issues = match validation {
+        FieldValidation::Ignore => vec![],
+        _ => schema::unknown_fields(&patched, kind),
+    };
+    if validation == FieldValidation::Strict && !issues.is_empty() {
+        return Err(refuse(format!("strict decoding error: {}", issues.join(", "))));
+    }
+    let object = canonical(patched, kind).map_err(|error| refuse(error.0))?;
+    Ok(Body { object, warnings: issues })
+}
+
+const SUPPORTED: [PatchType; 3] = [PatchType::Json, PatchType::Merge, PatchType::StrategicMerge];
+
+fn json_patch(current: &Value, patch: &[u8]) -> Result<Value, Status> {
+    let operations: json_patch::Patch = serde_json::from_slice(patch)
+        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+    if operations.0.len() > OPERATIONS_MAX {
+        let count = operations.0.len();
+        let why = format!("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {count}");
+        return Err(Status::request_too_large(why));
+    }
+    let mut patched = current.clone();
+    json_patch::patch(&mut patched, &operations).map_err(|_| Status::rejected_patch())?;
+    Ok(patched)
+}
+
+fn text(patch: &[u8]) -> String {
+    String::from_utf8_lossy(patch).into_owned()
+}
+
+/// Go's `%+v` of a decoded document, in which upstream quotes strategic merge patches.
+fn go_form(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".into(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", items.iter().map(go_form).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_by(|a, b| a.0.cmp(b.0));
+            let entries: Vec<_> =
+                entries.into_iter().map(|(key, value)| format!("{key}:{}", go_form(value))).collect();
+            format!("map[{}]", entries.join(" "))
+        }
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

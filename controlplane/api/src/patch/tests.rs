@@ -1,0 +1,223 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::kind::Registry;
+
+fn deployments() -> BodyOf {
+    Registry::builtin().by_resource("apps", "v1", "deployments").expect("served").into()
+}
+
+fn pod_spec() -> &'static schema::Type {
+    schema::find("io.k8s.api.core.v1.PodSpec").expect("PodSpec")
+}
+
+fn merge(original: Value, patch: Value) -> Result<Value, StrategicError> {
+    strategic_merge(original, patch, pod_spec())
+}
+
+#[test]
+fn strategic_merge_as_documented() {
+    let two = json!({"containers": [{"name": "a", "image": "1"}, {"name": "b", "image": "2"}]});
+    let cases = [
+        // Merged by key; the patch's items keep their place.
+        (
+            two.clone(),
+            json!({"containers": [{"name": "b", "image": "3"}]}),
+            json!({"containers": [{"name": "a", "image": "1"}, {"name": "b", "image": "3"}]}),
+        ),
+        // New items join.
+        (
+            two.clone(),
+            json!({"containers": [{"name": "c", "image": "3"}]}),
+            json!({"containers": [{"name": "c", "image": "3"}, {"name": "a", "image": "1"}, {"name": "b", "image": "2"}]}),
+        ),
+        (
+            two.clone(),
+            json!({"containers": [{"$patch": "delete", "name": "a"}]}),
+            json!({"containers": [{"name": "b", "image": "2"}]}),
+        ),
+        (
+            two.clone(),
+            json!({"containers": [{"name": "z", "image": "9"}, {"$patch": "replace"}]}),
+            json!({"containers": [{"name": "z", "image": "9"}]}),
+        ),
+        // Order is the patch's.
+        (
+            two.clone(),
+            json!({"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}]}),
+            json!({"containers": [{"name": "b", "image": "2"}, {"name": "a", "image": "1"}]}),
+        ),
+        (
+            two.clone(),
+            json!({"$setElementOrder/containers": [{"name": "a"}, {"name": "b"}], "containers": [{"name": "b", "image": "3"}]}),
+            json!({"containers": [{"name": "a", "image": "1"}, {"name": "b", "image": "3"}]}),
+        ),
+        // An atomic list is replaced.
+        (
+            json!({"tolerations": [{"key": "a"}]}),
+            json!({"tolerations": [{"key": "b"}]}),
+            json!({"tolerations": [{"key": "b"}]}),
+        ),
+        // Maps merge, null deletes.
+        (
+            json!({"nodeSelector": {"a": "1", "b": "2"}}),
+            json!({"nodeSelector": {"a": null, "c": "3"}}),
+            json!({"nodeSelector": {"b": "2", "c": "3"}}),
+        ),
+        (
+            json!({"nodeSelector": {"a": "1"}}),
+            json!({"nodeSelector": {"$patch": "replace", "c": "3"}}),
+            json!({"nodeSelector": {"c": "3"}}),
+        ),
+        (
+            json!({"nodeSelector": {"a": "1"}}),
+            json!({"nodeSelector": {"$patch": "delete"}}),
+            json!({"nodeSelector": {}}),
+        ),
+        // A volume changes its kind.
+        (
+            json!({"volumes": [{"name": "v", "emptyDir": {}}]}),
+            json!({"volumes": [{"$retainKeys": ["name", "hostPath"], "name": "v", "hostPath": {"path": "/x"}}]}),
+            json!({"volumes": [{"name": "v", "hostPath": {"path": "/x"}}]}),
+        ),
+        // Nothing to merge with: directives and nulls do not survive.
+        (
+            json!({}),
+            json!({"containers": [{"name": "a", "image": null}], "$retainKeys": ["containers"]}),
+            json!({"containers": [{"name": "a"}]}),
+        ),
+    ];
+    for (original, patch, expect) in cases {
+        assert_eq!(merge(original.clone(), patch.clone()), Ok(expect), "{original} + {patch}");
+    }
+}
+
+#[test]
+fn scalar_lists_are_sets() {
+    let meta = schema::object_meta();
+    let original = json!({"finalizers": ["a", "b"]});
+    let cases = [
+        (json!({"finalizers": ["c"]}), json!({"finalizers": ["c", "a", "b"]})),
+        (json!({"$deleteFromPrimitiveList/finalizers": ["a"]}), json!({"finalizers": ["b"]})),
+        (
+            json!({"$setElementOrder/finalizers": ["c", "b"], "$deleteFromPrimitiveList/finalizers": ["a"], "finalizers": ["c"]}),
+            json!({"finalizers": ["c", "b"]}),
+        ),
+    ];
+    for (patch, expect) in cases {
+        let merged = strategic_merge(original.clone(), patch.clone(), meta).expect("merges");
+        assert_eq!(merged, expect, "{patch}");
+    }
+}
+
+#[test]
+fn strategic_errors() {
+    let original = json!({"containers": [{"name": "a"}], "volumes": [{"name": "v"}]});
+    let cases = [
+        (
+            json!({"containers": [{"image": "x"}]}),
+            StrategicError::NoMergeKey { item: "map[image:x]".into(), key: "name".into() },
+        ),
+        (json!({"containers": [{"$patch": "delete"}]}), StrategicError::DeleteWithoutKey),
+        (json!({"$patch": "explode"}), StrategicError::Directive("explode".into())),
+        (json!({"$retainKeys": ["a"], "b": 1}), StrategicError::RetainKeys),
+        (json!({"$deleteFromPrimitiveList/x": 1}), StrategicError::PrimitiveList),
+        (
+            json!({"$setElementOrder/containers": [], "containers": [{"name": "a"}]}),
+            StrategicError::ElementOrder,
+        ),
+    ];
+    for (patch, expect) in cases {
+        assert_eq!(merge(original.clone(), patch.clone()), Err(expect), "{patch}");
+    }
+}
+
+#[test]
+fn every_type_through_one_door() {
+    let current = json!({"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"name": "web"},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "template": {"metadata": {"labels": {"app": "web"}},
+            "spec": {"containers": [{"name": "c", "image": "nginx"}]}}}});
+    let run = |patch_type, patch: Value, validation| {
+        apply(patch_type, &current, patch.to_string().as_bytes(), deployments(), validation)
+    };
+    let warn = FieldValidation::Warn;
+    let json_patch =
+        run(PatchType::Json, json!([{"op": "replace", "path": "/spec/replicas", "value": 3}]), warn)
+            .expect("applies");
+    assert_eq!(json_patch.object["spec"]["replicas"], 3);
+    let merged = run(PatchType::Merge, json!({"spec": {"replicas": null, "x": 1}}), warn).expect("applies");
+    assert_eq!(
+        (merged.object["spec"].get("replicas"), merged.warnings),
+        (None, vec!["unknown field \"spec.x\"".to_owned()])
+    );
+    let image = json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "nginx:2"}]}}}});
+    let set_image = run(PatchType::StrategicMerge, image, warn).expect("applies");
+    assert_eq!(set_image.object["spec"]["template"]["spec"]["containers"][0]["image"], "nginx:2");
+
+    let cases = [
+        (
+            PatchType::Json,
+            json!([{"op": "test", "path": "/spec/replicas", "value": 9}]),
+            422,
+            "the server rejected our request due to an error in our request",
+        ),
+        (
+            PatchType::Json,
+            json!([{"op": "remove", "path": "/spec/nope"}]),
+            422,
+            "the server rejected our request due to an error in our request",
+        ),
+        (
+            PatchType::Merge,
+            json!({"spec": {"x": 1}}),
+            422,
+            " \"\" is invalid: patch: Invalid value: \"{\\\"spec\\\":{\\\"x\\\":1}}\": strict decoding error: unknown field \"spec.x\"",
+        ),
+        (
+            PatchType::StrategicMerge,
+            json!({"spec": {"replicas": "x"}}),
+            422,
+            " \"\" is invalid: patch: Invalid value: \"map[spec:map[replicas:x]]\": json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32",
+        ),
+    ];
+    for (patch_type, patch, code, message) in cases {
+        let status = run(patch_type, patch, FieldValidation::Strict).unwrap_err();
+        assert_eq!((status.code, status.message.as_str()), (code, message));
+    }
+    assert_eq!(apply(PatchType::Json, &current, b"{", deployments(), warn).unwrap_err().code, 400);
+}
+
+fn containers() -> impl Strategy<Value = Value> {
+    let item = ("[a-e]", "[x-z]").prop_map(|(name, image)| json!({"name": name, "image": image}));
+    proptest::collection::vec(item, 0..5).prop_map(|mut items: Vec<Value>| {
+        let mut seen = Vec::new();
+        items.retain(|item| {
+            let name = item["name"].clone();
+            let fresh = !seen.contains(&name);
+            seen.push(name);
+            fresh
+        });
+        json!({"containers": items})
+    })
+}
+
+proptest! {
+    #[test]
+    fn merging_twice_is_merging_once(original in containers(), patch in containers()) {
+        let once = merge(original, patch.clone()).expect("merges");
+        prop_assert_eq!(merge(once.clone(), patch.clone()).expect("merges"), once.clone());
+        for item in patch["containers"].as_array().into_iter().flatten() {
+            prop_assert!(once["containers"].as_array().is_some_and(|all| all.contains(item)));
+        }
+    }
+
+    #[test]
+    fn a_full_order_is_obeyed(original in containers()) {
+        let mut names: Vec<Value> = original["containers"].as_array().into_iter().flatten().map(|item| json!({"name": item["name"]})).collect();
+        names.reverse();
+        let merged = merge(original, json!({"$setElementOrder/containers": names.clone()})).expect("merges");
+        let got: Vec<Value> = merged["containers"].as_array().into_iter().flatten().map(|item| json!({"name": item["name"]})).collect();
+        prop_assert_eq!(got, names);
+    }
+}
