@@ -208,3 +208,21 @@ fn a_whole_pod_of_limits() {
         println!("one reading takes {:?}", started.elapsed() / readings);
     });
 }
+
+/// What a kubelet sends to a cgroup2 node: one process over the limit takes its whole container with it.
+#[test]
+fn an_oom_takes_the_whole_group() {
+    in_cgroup("an_oom_takes_the_whole_group", |cgroup| {
+        if cgroup.layout().version("memory") != Some(Version::V2) {
+            return harness::skip("an_oom_takes_the_whole_group", "the memory controller is v1's");
+        }
+        let json =
+            r#"{"memory":{"limit":33554432},"unified":{"memory.oom.group":"1","memory.high":"33554432"}}"#;
+        apply(cgroup, &resources(json)).unwrap();
+        assert_eq!(cgroup.read("memory", "memory.oom.group").unwrap().trim(), "1");
+        let mut bystander = start(cgroup, "exec sleep 1000");
+        run(cgroup, "exec tail /dev/zero");
+        assert!(!bystander.wait().unwrap().success());
+        assert!(stats(cgroup).unwrap().memory.oom_kills >= 2);
+    });
+}
