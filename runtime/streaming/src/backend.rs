@@ -5,8 +5,9 @@ use futures::future::BoxFuture;
 use crate::request::{AttachRequest, ExecRequest};
 use crate::stdio::{ByteStream, Stdio};
 
-/// Runs commands, joins streams, connects ports. The server awaits the future to its end, also when the
-/// client is gone (see [`Stdio::hangup`]), except at shutdown, where it is dropped.
+/// Runs commands, joins streams, connects ports. The server awaits exec and attach to their ends, also when
+/// the client is gone (see [`Stdio::hangup`]); forwarded ports are dropped some seconds after their client,
+/// and everything is dropped at shutdown.
 pub trait Backend: Send + Sync + 'static {
     /// Runs the command; the answer is its exit code (128 + n for a signal). All output has been written
     /// when this returns.

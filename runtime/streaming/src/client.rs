@@ -23,6 +23,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::handshake::{PROTOCOL_VERSION, SPDY_31};
 
@@ -33,6 +34,12 @@ const MAX_REFUSAL: usize = 16 * 1024;
 
 /// A connection that is not HTTP any more.
 pub type Upgraded = TokioIo<hyper::upgrade::Upgraded>;
+
+/// An answer, and what drives the connection that it comes from.
+pub(crate) struct Exchange {
+    pub answer: Response<Incoming>,
+    _connection: AbortOnDropHandle<()>,
+}
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
@@ -64,12 +71,12 @@ where
     for protocol in protocols {
         append(request.headers_mut(), &PROTOCOL_VERSION, protocol)?;
     }
-    let answer = switched(send(io, request).await?).await?;
-    let chosen = header(answer.headers(), &PROTOCOL_VERSION);
+    let exchange = switched(send(io, request).await?).await?;
+    let chosen = header(exchange.answer.headers(), &PROTOCOL_VERSION);
     if !protocols.contains(&chosen.as_str()) {
         return Err(ClientError::WrongProtocol);
     }
-    Ok((upgraded(answer).await?, chosen))
+    Ok((exchange.upgraded().await?, chosen))
 }
 
 /// Upgrades to WebSocket and gives the subprotocol that the server chose.
@@ -84,36 +91,40 @@ where
     if !protocols.is_empty() {
         append(request.headers_mut(), &SEC_WEBSOCKET_PROTOCOL, &protocols.join(", "))?;
     }
-    let answer = switched(send(io, request).await?).await?;
-    let chosen = header(answer.headers(), &SEC_WEBSOCKET_PROTOCOL);
+    let exchange = switched(send(io, request).await?).await?;
+    let headers = exchange.answer.headers();
+    let chosen = header(headers, &SEC_WEBSOCKET_PROTOCOL);
     let known = protocols.contains(&chosen.as_str()) || (chosen.is_empty() && protocols.is_empty());
-    if !known || header(answer.headers(), &SEC_WEBSOCKET_ACCEPT) != derive_accept_key(key.as_bytes()) {
+    if !known || header(headers, &SEC_WEBSOCKET_ACCEPT) != derive_accept_key(key.as_bytes()) {
         return Err(ClientError::WrongProtocol);
     }
-    Ok((upgraded(answer).await?, chosen))
+    Ok((exchange.upgraded().await?, chosen))
 }
 
 /// Sends one request over a connection of its own.
-pub(crate) async fn send<T>(io: T, request: Request<Empty<Bytes>>) -> Result<Response<Incoming>, ClientError>
+pub(crate) async fn send<T>(io: T, request: Request<Empty<Bytes>>) -> Result<Exchange, ClientError>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let exchange = async {
         let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await?;
-        // Ends by itself: with the upgrade, or when the answer's body is dropped.
-        tokio::spawn(async move {
+        let connection = AbortOnDropHandle::new(tokio::spawn(async move {
+            // What goes wrong here shows in the answer.
             let _ = connection.with_upgrades().await;
-        });
-        sender.send_request(request).await
+        }));
+        let answer = sender.send_request(request).await?;
+        Ok(Exchange { answer, _connection: connection })
     };
-    match timeout(ANSWER_TIMEOUT, exchange).await {
-        Ok(answer) => Ok(answer?),
-        Err(_) => Err(ClientError::TimedOut(ANSWER_TIMEOUT)),
-    }
+    timeout(ANSWER_TIMEOUT, exchange).await.map_err(|_| ClientError::TimedOut(ANSWER_TIMEOUT))?
 }
 
-pub(crate) async fn upgraded(answer: Response<Incoming>) -> Result<Upgraded, ClientError> {
-    Ok(TokioIo::new(hyper::upgrade::on(answer).await?))
+// === impl Exchange ===
+
+impl Exchange {
+    /// The connection, once it has stopped being HTTP.
+    pub async fn upgraded(self) -> Result<Upgraded, ClientError> {
+        Ok(TokioIo::new(hyper::upgrade::on(self.answer).await?))
+    }
 }
 
 pub(crate) fn nothing() -> Empty<Bytes> {
@@ -148,12 +159,12 @@ fn header(headers: &HeaderMap, name: &HeaderName) -> String {
 }
 
 /// Lets only a 101 pass; any other answer becomes an error with its text.
-async fn switched(answer: Response<Incoming>) -> Result<Response<Incoming>, ClientError> {
-    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(answer);
+async fn switched(exchange: Exchange) -> Result<Exchange, ClientError> {
+    let status = exchange.answer.status();
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(exchange);
     }
-    let status = answer.status();
-    let text = match Limited::new(answer.into_body(), MAX_REFUSAL).collect().await {
+    let text = match Limited::new(exchange.answer.into_body(), MAX_REFUSAL).collect().await {
         Ok(body) => String::from_utf8_lossy(&body.to_bytes()).trim_end().to_string(),
         Err(_) => String::new(),
     };

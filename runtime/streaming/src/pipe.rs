@@ -16,6 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -28,6 +29,9 @@ pub const PIECE: usize = 32 * 1024;
 pub const CREDIT: usize = 8;
 /// How many pieces may wait for the reader of one stream.
 pub const INLET_PIECES: usize = 8;
+
+/// How long a connection that cannot be written any more is still read.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How a stream's incoming side ended. The first end counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,13 @@
 mod channels;
 mod pairs;
 
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::backend::StreamError;
+
 pub use channels::serve as serve_channels;
 pub use pairs::serve as serve_spdy;
 
@@ -30,10 +37,21 @@ pub const PORT: &str = "port";
 /// The header that two streams of one connection have in common.
 pub const REQUEST_ID: &str = "requestID";
 
+/// How long the backend may take to see that a client is gone.
+const WIND_DOWN_TIMEOUT: Duration = Duration::from_secs(10);
+
 const DATA: &str = "data";
 const ERROR: &str = "error";
 
 /// What a client reads on the error stream.
-fn failure(port: u16, sandbox: &str, error: &crate::backend::StreamError) -> String {
+fn failure(port: u16, sandbox: &str, error: &StreamError) -> String {
     format!("error forwarding port {port} to pod {sandbox}, uid : {error}")
+}
+
+/// The client is gone, so the streams fail. What does not end by itself soon is dropped.
+async fn wind_down(mut forwards: JoinSet<()>) {
+    let ended = async { while forwards.join_next().await.is_some() {} };
+    if timeout(WIND_DOWN_TIMEOUT, ended).await.is_err() {
+        forwards.shutdown().await;
+    }
 }

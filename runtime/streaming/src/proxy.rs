@@ -53,17 +53,17 @@ where
     let host = HeaderValue::from_str(authority.as_str()).map_err(|_| ClientError::Address)?;
     head.headers.insert(HOST, host);
     head.uri = client::path_of(to)?;
-    let answer = client::send(io, Request::from_parts(head, client::nothing())).await?;
-    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        let (head, body) = answer.into_parts();
+    let exchange = client::send(io, Request::from_parts(head, client::nothing())).await?;
+    if exchange.answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let (head, body) = exchange.answer.into_parts();
         let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|_| ClientError::AnswerTooLarge)?;
         return Ok((Response::from_parts(head, Full::new(body.to_bytes())), None));
     }
-    let mut to_client = Response::new(Full::default());
-    *to_client.status_mut() = answer.status();
-    *to_client.headers_mut() = answer.headers().clone();
-    let backend = client::upgraded(answer).await?;
-    Ok((to_client, Some(Splice { client: on_upgrade, backend })))
+    let mut answer = Response::new(Full::default());
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *answer.headers_mut() = exchange.answer.headers().clone();
+    let backend = exchange.upgraded().await?;
+    Ok((answer, Some(Splice { client: on_upgrade, backend })))
 }
 
 /// Copies both ways until both have ended; gives the bytes of each direction.

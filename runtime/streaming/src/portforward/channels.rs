@@ -46,9 +46,12 @@ pub async fn serve<T>(
         });
     }
     let channels = wiring.start(io, Role::Server, Some(idle)).await;
-    while forwards.join_next().await.is_some() {}
-    channels.finish();
     let closed = channels.closed();
+    tokio::select! {
+        () = closed.cancelled() => return super::wind_down(forwards).await,
+        () = async { while forwards.join_next().await.is_some() {} } => {}
+    }
+    channels.finish();
     let _ = timeout(FINISH_TIMEOUT, closed.cancelled()).await;
     channels.close().await;
 }

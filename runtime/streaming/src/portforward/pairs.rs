@@ -67,8 +67,7 @@ where
             }
         }
     }
-    // Their streams fail from now on; give the backend the time to see it.
-    while forwards.join_next().await.is_some() {}
+    super::wind_down(forwards).await;
 }
 
 /// Accepts or refuses a stream; a pair if its other half was there.

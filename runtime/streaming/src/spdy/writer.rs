@@ -7,10 +7,11 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::timeout;
 
 use super::connection::{ConnectionError, Shared};
 use super::frame::{Encoder, Frame};
-use crate::pipe::{End, Outgoing};
+use crate::pipe::{DRAIN_TIMEOUT, End, Outgoing};
 
 /// How many bytes are gathered before they are written.
 const BATCH: usize = 64 * 1024;
@@ -43,7 +44,7 @@ pub(super) async fn run<W: AsyncWrite>(
                 // The reader goes on: what the peer sent before it closed is still to be read.
                 shared.credit.close();
                 shared.go_away();
-                return;
+                let _ = timeout(DRAIN_TIMEOUT, closed.cancelled()).await;
             }
         }
         () = closed.cancelled() => {}

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config;
 use crate::activity::Activity;
-use crate::pipe::{self, End, Filler, Inlet, Outgoing, Outlet, PIECE};
+use crate::pipe::{self, DRAIN_TIMEOUT, End, Filler, Inlet, Outgoing, Outlet, PIECE};
 
 /// In place of a channel number: the next byte names a channel that the peer has finished.
 const CLOSE_SIGNAL: u8 = 255;
@@ -246,17 +246,18 @@ async fn run_writer<T: AsyncRead + AsyncWrite + Unpin>(
     queue: mpsc::UnboundedReceiver<Outgoing<Control>>,
 ) {
     let closed = shared.closed.clone();
-    tokio::select! {
+    let result = tokio::select! {
         biased;
-        result = write(sink, &shared, queue) => {
-            if let Err(error) = result {
-                tracing::debug!(error = &error as &dyn std::error::Error, "a WebSocket cannot be written");
-            }
-        }
-        () = closed.cancelled() => {}
-    }
+        result = write(sink, &shared, queue) => result,
+        () = closed.cancelled() => Ok(()),
+    };
     // The reader goes on: what the peer sent before it closed is still to be read.
     shared.credit.close();
+    if let Err(error) = result {
+        tracing::debug!(error = &error as &dyn std::error::Error, "a WebSocket cannot be written");
+        let _ = timeout(DRAIN_TIMEOUT, closed.cancelled()).await;
+        shared.end();
+    }
 }
 
 async fn write<T: AsyncRead + AsyncWrite + Unpin>(

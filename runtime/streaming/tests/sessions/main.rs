@@ -8,6 +8,7 @@ mod portforward;
 mod pressure;
 mod proxy;
 mod raw;
+mod timeouts;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use keelson_streaming::remotecommand::status::Outcome;
 use keelson_streaming::{ServerOptions, Streams};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::exec::{INPUT, exec};
 use crate::{PROTOCOLS, Running, within};
@@ -37,6 +37,22 @@ async fn a_slow_reader_slows_the_command_and_gets_every_byte() {
         }
         assert_eq!(total, FLOOD, "{protocol:?}");
         assert_eq!(within(session.outcome()).await.expect("an outcome"), Outcome::Exited(0));
+        running.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_is_slow_to_read_slows_the_client() {
+    for protocol in [PROTOCOLS[0], PROTOCOLS[4], PROTOCOLS[6]] {
+        let running = Running::start();
+        let mut session = running.session(exec("hang", INPUT), INPUT, protocol).await;
+        let mut stdin = session.stdin.take().expect("in");
+        let (block, mut taken) = (vec![0; 64 * 1024], 0);
+        while let Ok(Ok(n)) = tokio::time::timeout(Duration::from_millis(300), stdin.write(&block)).await {
+            taken += n as u64;
+            assert!(taken < HELD, "{protocol:?}: {taken} bytes were taken and nobody reads");
+        }
+        assert!(taken > 0);
         running.stop().await;
     }
 }
