@@ -2,9 +2,12 @@
 //!
 //! ```text
 //! <state>/io/<id>/stdin    container: read only       daemon and keeper: the feeding end
-//! <state>/io/<id>/stdout   container: read and write  daemon: peek, log, discard; keeper: holds it
-//! <state>/io/<id>/stderr   (with a terminal: stdout only, filled from the terminal's master)
+//! <state>/io/<id>/stdout   container: read and write  daemon: moves it on to the rest
+//! <state>/io/<id>/stdout.rest                         daemon: peek, log, discard
+//! <state>/io/<id>/stderr, stderr.rest                 the same
 //! ```
+//! With a terminal there is only stdout.rest, filled from the terminal's master. The keeper holds all
+//! of them.
 //!
 //! Bytes wait in a FIFO until they are in the log, so a daemon's death loses none; what was written but
 //! not yet taken away when it was killed is in the log twice, one buffer at most. A daemon that is slow
@@ -140,13 +143,18 @@ impl ContainerIo {
         let mut held: Vec<(Stream, Arc<OwnedFd>)> =
             feeder.map(|feeder| (Stream::Stdin, Arc::new(feeder))).into_iter().collect();
         let mut outputs = Vec::new();
-        for stream in options.outputs() {
-            let path = options.fifo(*stream);
-            let wrong = |source| IoError::Path { path: path.clone(), source };
-            fifo::create(&path).map_err(wrong)?;
-            let fifo = Fifo::open(&path).map_err(wrong)?;
-            held.push((*stream, Arc::new(fifo.share().map_err(wrong)?)));
-            outputs.push(Output { stream: *stream, fifo, seen: 0 });
+        for (stream, waiting) in options.outputs() {
+            let mut open = |stream: Stream, how: fn(&Path) -> io::Result<Fifo>| {
+                let path = options.fifo(stream);
+                let opened = fifo::create(&path).and_then(|()| how(&path));
+                let opened = opened.and_then(|fifo| Ok((fifo.share()?, fifo)));
+                let (copy, fifo) = opened.map_err(|source| IoError::Path { path, source })?;
+                held.push((stream, Arc::new(copy)));
+                Ok::<Fifo, IoError>(fifo)
+            };
+            let rest = open(*waiting, Fifo::open_wide)?;
+            let fifo = if options.tty { None } else { Some(open(*stream, Fifo::open)?) };
+            outputs.push(Output { stream: *stream, fifo, rest, seen: 0 });
         }
         let log = open_log(options.log_path.clone()).await?;
         let container = Box::new(Container::new(outputs, log));
@@ -255,11 +263,16 @@ impl IoOptions {
             Stream::Stdin => "stdin",
             Stream::Stdout => "stdout",
             Stream::Stderr => "stderr",
+            Stream::StdoutRest => "stdout.rest",
+            Stream::StderrRest => "stderr.rest",
         })
     }
 
-    fn outputs(&self) -> &'static [Stream] {
-        if self.tty { &[Stream::Stdout] } else { &[Stream::Stdout, Stream::Stderr] }
+    /// Streams, and what waits of them.
+    fn outputs(&self) -> &'static [(Stream, Stream)] {
+        const ALL: &[(Stream, Stream)] =
+            &[(Stream::Stdout, Stream::StdoutRest), (Stream::Stderr, Stream::StderrRest)];
+        if self.tty { &ALL[..1] } else { ALL }
     }
 }
 

@@ -71,7 +71,7 @@ pub struct Adopt {
     pub tied: bool,
 }
 
-/// One of a process's standard streams.
+/// One of a process's standard streams, or what waits of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Stream {
     /// 0; the end that is held is the writer's.
@@ -80,6 +80,10 @@ pub enum Stream {
     Stdout,
     /// 2
     Stderr,
+    /// What the daemon has taken over from 1 and not yet written down.
+    StdoutRest,
+    /// The same of 2.
+    StderrRest,
 }
 
 /// What the keeper says.

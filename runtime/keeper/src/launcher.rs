@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Seek as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use keeper_api::{Failure, FailureKind};
@@ -63,7 +63,10 @@ impl Launcher for Oci {
     fn start(&mut self, fds: Fds) -> Result<Box<dyn Child>, Failure> {
         let mut bytes = Vec::new();
         let limit = oci::plan::ENCODED_BYTES_MAX as u64 + 1;
-        File::from(fds.plan).take(limit).read_to_end(&mut bytes).map_err(|error| Failure {
+        let mut plan = File::from(fds.plan);
+        // A keeper that died may have read it before.
+        let read = plan.rewind().and_then(|()| plan.take(limit).read_to_end(&mut bytes));
+        read.map_err(|error| Failure {
             kind: FailureKind::Request,
             message: format!("the plan cannot be read: {error}"),
         })?;

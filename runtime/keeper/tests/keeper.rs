@@ -100,7 +100,7 @@ fn a_client_that_dies_mid_launch_starts_nothing() {
     let mut dying = bench.client();
     let null = File::options().read(true).write(true).open("/dev/null").expect("opens");
     let (gate, opener) = std::io::pipe().expect("a pipe");
-    let plan = plain::plan(&["touch", marker.to_str().expect("text")]);
+    let plan = client::plan(&["touch", marker.to_str().expect("text")]);
     let fds = [plan.as_fd(), null.as_fd(), null.as_fd(), null.as_fd(), gate.as_fd()];
     let (body, pidfds) = dying.call(&Call::Launch(launch("early")), &fds);
     let Body::AtGate { .. } = body else { panic!("{body:?}") };

@@ -7,12 +7,16 @@
 //! ```
 //!
 //! A process that is killed between the two has taken nothing: the next one peeks at the same bytes.
+//!
+//! Only a FIFO that is emptied wakes its reader reliably: a writer that fills one up in the middle of a
+//! write(2) tells nobody unless it was empty before (Linux, pipe_write). So what has to wait is moved on
+//! to a second FIFO ([`Fifo::fill_from`]), inside the kernel, where no death can catch it.
 //! Reference: tee(2), splice(2), fifo(7).
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -21,6 +25,10 @@ use rustix::pipe::{PipeFlags, SpliceFlags};
 /// What a FIFO holds at most; the kernel's own default, said aloud because it bounds what is doubled
 /// after a crash.
 pub const CAPACITY: usize = 64 * 1024;
+
+/// Room for pieces in a FIFO made for waiting ([`Fifo::open_wide`]) and in [`Scratch`]: 64, where each
+/// moved write(2) takes one however small it is.
+const WIDE: usize = 256 * 1024;
 
 /// The reader's side of a FIFO, non-blocking. It is open for writing too, so it never reads an end.
 #[derive(Debug)]
@@ -73,6 +81,13 @@ impl Fifo {
         Ok(Fifo(open(path, OFlags::RDWR | OFlags::NONBLOCK)?))
     }
 
+    /// Opens the reader's side of a FIFO that others are moved to.
+    pub fn open_wide(path: &Path) -> io::Result<Fifo> {
+        let fifo = Fifo::open(path)?;
+        widen(&fifo.0);
+        Ok(fifo)
+    }
+
     /// Copies what waits into the buffer without taking it. 0: nothing waits.
     pub fn peek(&self, scratch: &Scratch, buffer: &mut [u8]) -> io::Result<usize> {
         let limit = buffer.len().min(CAPACITY);
@@ -107,8 +122,8 @@ impl Fifo {
         Ok(())
     }
 
-    /// Moves what a terminal (or another source) has to say into the FIFO, inside the kernel, so that it
-    /// is never only in the memory of a process. `Ok(0)`: nothing waits, or there is no room.
+    /// Moves what a terminal or another FIFO has to say into this one, inside the kernel, so that it is
+    /// never only in the memory of a process. `Ok(0)`: nothing waits, or there is no room.
     pub fn fill_from(&self, source: impl AsFd, limit: usize) -> io::Result<usize> {
         match rustix::pipe::splice(source, None, &self.0, None, limit, SpliceFlags::NONBLOCK) {
             Ok(moved) => Ok(moved),
@@ -140,9 +155,14 @@ impl Scratch {
     /// A pipe to peek through.
     pub fn new() -> io::Result<Scratch> {
         let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        let null = PathBuf::from("/dev/null");
-        Ok(Scratch { read, write, null: File::options().write(true).open(null)? })
+        widen(&write);
+        Ok(Scratch { read, write, null: File::options().write(true).open("/dev/null")? })
     }
+}
+
+/// Narrow pipes work too, only with smaller pieces; so a refusal (a user's limit) is none.
+fn widen(pipe: &OwnedFd) {
+    let _refused = rustix::pipe::fcntl_setpipe_size(pipe, WIDE);
 }
 
 fn open(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {

@@ -1,17 +1,19 @@
 //! The one thread that moves the output of all containers into their logs and to who is attached.
 //!
 //! ```text
-//! FIFO ─▶ peek ─▶ attached clients (bounded, never waited for)
-//!   │      └───▶ entries ─▶ one write(2) to the log
-//!   └──── discard ◀──────────────┘
-//! pty ─splice─▶ FIFO (then as above)
+//! FIFO or pty ─splice─▶ rest ─▶ peek ─▶ attached clients (bounded, never waited for)
+//!                         │      └───▶ entries ─▶ one write(2) to the log
+//!                         └──── discard ◀──────────────┘
 //! ```
+//!
+//! The rest is a second FIFO: the container's own must be emptied for its next write to wake us, and a
+//! line that has no end yet must wait somewhere that survives us.
 //!
 //! One thread, because the work is copying and the file system serializes it anyway; a thread each
 //! would cost a stack each. It blocks only in write(2) on logs: a slow disk slows the containers down,
 //! through their full FIFOs, and loses nothing.
 //!
-//! **Invariants.** Bytes leave a FIFO after their entry is in the log. A container gets at most
+//! **Invariants.** Bytes leave the rest after their entry is in the log. A container gets at most
 //! [`ROUNDS`] buffers in a row while others wait.
 
 mod container;
@@ -230,7 +232,8 @@ impl Work {
         let number = self.next;
         self.next += 1;
         for output in &container.outputs {
-            if let Err(error) = self.poll.add(&output.fifo, number, Interest::ReadEdge) {
+            let Some(fifo) = &output.fifo else { continue };
+            if let Err(error) = self.poll.add(fifo, number, Interest::ReadEdge) {
                 tracing::error!(%id, %error, "a container's output cannot be watched");
             }
         }
@@ -262,7 +265,10 @@ impl Work {
 /// A stream of a container.
 pub struct Output {
     pub stream: Stream,
-    pub fifo: Fifo,
-    /// Bytes at the FIFO's head that the attached have had.
+    /// What the container writes to; `None` with a terminal.
+    pub fifo: Option<Fifo>,
+    /// What was taken over and is not yet in the log.
+    pub rest: Fifo,
+    /// Bytes at the rest's head that the attached have had.
     pub seen: usize,
 }

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::{Io, LaunchError, Running};
 
 /// Attempts before a launch that kills keepers is given up.
-pub const ATTEMPTS: u32 = 3;
+pub const ATTEMPTS: u32 = 5;
 
 /// A call and the descriptors that travel with it.
 pub type Parcel = (Call, Vec<Arc<OwnedFd>>);

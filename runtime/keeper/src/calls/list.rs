@@ -8,8 +8,8 @@ use crate::clients::ClientNumber;
 use crate::processes::{Process, Stage};
 use crate::server::Keeper;
 
-/// Processes on a page: each has at most a pidfd, a terminal and three streams.
-const PAGE: usize = MAX_DESCRIPTORS / 5;
+/// Processes on a page: each has at most a pidfd, a terminal and one descriptor of each kind of stream.
+const PAGE: usize = MAX_DESCRIPTORS / 7;
 
 /// Sends the page after a name.
 pub fn answer(keeper: &mut Keeper, client: ClientNumber, serial: u64, after: Option<ProcessId>) {

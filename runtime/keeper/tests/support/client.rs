@@ -10,8 +10,6 @@ use std::time::{Duration, Instant};
 use keeper_api::{Body, Call, Channel, ChannelError, Entry, Exit, Failure, Launch, ProcessId, SOCKET};
 use sys::poll::{Interest, Poll};
 
-use super::plain;
-
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A state directory and the keeper in it.
@@ -141,7 +139,7 @@ impl Client {
         more: &[BorrowedFd<'_>],
     ) -> Result<Launched, Failure> {
         let (gate, mut opener) = std::io::pipe().expect("a pipe");
-        let plan = plain::plan(words);
+        let plan = plan(words);
         let mut descriptors = vec![plan.as_fd(), stdio[0], stdio[1], stdio[2], gate.as_fd()];
         descriptors.extend(more);
         let mut answer = self.call(&Call::Launch(launch), &descriptors);
@@ -205,6 +203,11 @@ impl Client {
     pub fn forget(&mut self, id: &str) -> Body {
         self.call(&Call::Forget { id: name(id) }, &[]).0
     }
+}
+
+/// A plan of the plain launcher.
+pub fn plan(words: &[&str]) -> OwnedFd {
+    sys::memfd::sealed("plan", words.join("\0").as_bytes()).expect("a memfd")
 }
 
 pub fn name(id: &str) -> ProcessId {

@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
@@ -28,11 +28,6 @@ pub const FAULTS: &[&str] = &[
 /// The launcher.
 pub struct Plain;
 
-/// A plan for it.
-pub fn plan(words: &[&str]) -> OwnedFd {
-    sys::memfd::sealed("plan", words.join("\0").as_bytes()).expect("a memfd")
-}
-
 struct PlainChild {
     pid: i32,
     pidfd: OwnedFd,
@@ -43,7 +38,11 @@ struct PlainChild {
 impl Launcher for Plain {
     fn start(&mut self, fds: Fds) -> Result<Box<dyn Child>, Failure> {
         let mut plan = String::new();
-        File::from(fds.plan).read_to_string(&mut plan).map_err(|e| failure("plan", e.to_string()))?;
+        let mut file = File::from(fds.plan);
+        // A keeper that died may have read it before.
+        file.rewind()
+            .and_then(|()| file.read_to_string(&mut plan))
+            .map_err(|e| failure("plan", e.to_string()))?;
         let words: Vec<&str> = plan.split('\0').collect();
         if words[0] == FAULTS[0] {
             return Err(failure("clone", "injected".into()));
@@ -98,7 +97,11 @@ impl Child for PlainChild {
                     self.going = true;
                     self.advance()
                 }
-                b'E' => Err(failure("exec", "no such program".into())),
+                b'E' => {
+                    let mut why = String::new();
+                    let _cut_short = self.report.read_to_string(&mut why);
+                    Err(failure("exec", why))
+                }
                 other => Err(failure("garbled", format!("report {other}"))),
             },
         }
@@ -140,7 +143,9 @@ fn child(arguments: &[OsString]) -> ExitCode {
         }
         _ => {}
     }
-    report.write_all(b"G").expect("the keeper listens");
+    if report.write_all(b"G").is_err() {
+        die();
+    }
     if fault == "!die-at-gate" {
         die();
     }
@@ -153,11 +158,11 @@ fn child(arguments: &[OsString]) -> ExitCode {
     if number(2) >= 0 {
         take_terminal(take(2));
     }
-    report.write_all(b"X").expect("the keeper listens");
+    // Let go is let go: whether the keeper still listens changes nothing.
+    let _keeper_died = report.write_all(b"X");
     let program = if fault == "!exec" { "/no/such/program".into() } else { words[0].clone() };
     let error = Command::new(program).args(&words[1..]).exec();
-    let _ = report.write_all(b"E");
-    drop(error);
+    let _ = report.write_all(format!("E{error}").as_bytes());
     ExitCode::from(127)
 }
 

@@ -31,7 +31,7 @@ pub struct Attacher {
 pub struct Container {
     pub outputs: Vec<Output>,
     pub log: Option<LogFile>,
-    /// Its terminal's master, whose output goes through the first FIFO.
+    /// Its terminal's master, whose output is the first stream.
     pub terminal: Option<Arc<OwnedFd>>,
     attached: Vec<Attacher>,
     drain: Option<Drain>,
@@ -52,25 +52,28 @@ impl Container {
 
     /// Moves one buffer of each stream; `true` if there may be more.
     pub fn round(&mut self, scratch: &Scratch, buffer: &mut [u8], entries: &mut Vec<u8>) -> bool {
-        let mut more = self.fill_from_terminal();
+        let mut more = false;
         for index in 0..self.outputs.len() {
+            more |= self.take_over(index);
             more |= self.round_of(index, false, scratch, buffer, entries);
         }
         more
     }
 
-    /// Moves a terminal's output into the FIFO.
-    fn fill_from_terminal(&mut self) -> bool {
-        let (Some(master), Some(output)) = (&self.terminal, self.outputs.first()) else { return false };
-        match output.fifo.fill_from(master, CAPACITY) {
-            Ok(moved) => moved > 0,
-            Err(error) => {
-                // EIO: every other end is closed. It is what the end of a terminal looks like.
-                tracing::trace!(%error, "a terminal hung up");
-                self.hung_up = true;
-                false
-            }
-        }
+    /// Moves what the container has written to the rest.
+    fn take_over(&mut self, index: usize) -> bool {
+        let Output { fifo, rest, .. } = &self.outputs[index];
+        let moved = match (fifo, &self.terminal) {
+            (Some(fifo), _) => rest.fill_from(fifo, CAPACITY),
+            (None, Some(master)) => rest.fill_from(master, CAPACITY),
+            (None, None) => Ok(0),
+        };
+        moved.unwrap_or_else(|error| {
+            // EIO: every other end is closed. It is what the end of a terminal looks like.
+            tracing::trace!(%error, "a terminal hung up");
+            self.hung_up = true;
+            0
+        }) > 0
     }
 
     fn round_of(
@@ -82,7 +85,7 @@ impl Container {
         entries: &mut Vec<u8>,
     ) -> bool {
         let output = &mut self.outputs[index];
-        let count = match output.fifo.peek(scratch, buffer) {
+        let count = match output.rest.peek(scratch, buffer) {
             Ok(count) => count,
             Err(error) => {
                 tracing::error!(%error, "a container's output cannot be read");
@@ -103,7 +106,7 @@ impl Container {
                 let prefix = Prefix::new(jiff::Timestamp::now(), output.stream);
                 let mut consumed = append_entries(&buffer[..count], &prefix, flush, entries);
                 // A writer that waits for room without having ended its line would wait for ever.
-                if consumed == 0 && output.fifo.is_full() {
+                if consumed == 0 && output.rest.is_full() {
                     consumed = append_entries(&buffer[..count], &prefix, true, entries);
                 }
                 if !entries.is_empty() {
@@ -112,7 +115,7 @@ impl Container {
                 consumed
             }
         };
-        if let Err(error) = output.fifo.discard(scratch, consumed) {
+        if let Err(error) = output.rest.discard(scratch, consumed) {
             tracing::error!(%error, "a container's output cannot be taken away");
             return false;
         }
@@ -127,7 +130,7 @@ impl Container {
         }
         let mut newcomer = vec![attacher];
         for output in &self.outputs {
-            if let Ok(count) = output.fifo.peek(scratch, buffer)
+            if let Ok(count) = output.rest.peek(scratch, buffer)
                 && output.seen > 0
             {
                 tell(&mut newcomer, output.stream, &buffer[..output.seen.min(count)]);
@@ -171,7 +174,7 @@ impl Container {
 
     /// Takes everything out of the poll.
     pub fn unwatch(&self, poll: &Poll) {
-        self.outputs.iter().for_each(|output| poll.remove(&output.fifo));
+        self.outputs.iter().filter_map(|output| output.fifo.as_ref()).for_each(|fifo| poll.remove(fifo));
         if let Some(master) = &self.terminal {
             poll.remove(&**master);
         }
