@@ -33,7 +33,7 @@ pub struct LaunchFds {
     pub stdio: Option<[OwnedFd; 3]>,
     /// The cgroup2 directory the child is born in.
     pub cgroup: Option<OwnedFd>,
-    /// Read end: the child waits for one byte or the end before it becomes the program. Needed when the plan has a gate.
+    /// Read end: the child waits for one byte before it becomes the program; the end instead is a failure. Needed when the plan has a gate.
     pub gate: Option<OwnedFd>,
     /// A connected unix socket that gets the master of the child's terminal. Needed when the plan has a console.
     pub console: Option<OwnedFd>,

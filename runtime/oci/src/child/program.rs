@@ -49,6 +49,8 @@ impl Child {
         let mut byte = [0u8; 1];
         loop {
             match rustix::io::read(&gate, &mut byte[..]) {
+                // Everybody who could open the gate is dead: nobody would hold the program.
+                Ok(0) => return Err(Errno::PIPE.into()),
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),

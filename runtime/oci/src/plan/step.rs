@@ -168,7 +168,7 @@ pub enum Step {
         name: String,
         directories: Vec<PathBuf>,
     },
-    /// Says so to the parent and waits for a byte or the end of the gate.
+    /// Says so to the parent and waits for a byte; the gate's end is a failure.
     Gate,
     /// Becomes the program.
     Exec {
