@@ -7,6 +7,7 @@ pub mod defaulting;
 pub mod discovery;
 pub mod field;
 pub mod kind;
+pub mod meta;
 pub mod names;
 pub mod openapi;
 pub mod patch;

@@ -8,6 +8,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::ops::{Add, Sub};
 
 use thiserror::Error;
 
@@ -107,13 +108,22 @@ impl Quantity {
     pub fn format(&self) -> Format {
         self.format
     }
+}
 
-    pub fn add(self, other: Quantity) -> Quantity {
+/// The sum keeps the family of the first operand that is not zero.
+impl Add for Quantity {
+    type Output = Quantity;
+
+    fn add(self, other: Quantity) -> Quantity {
         let format = if self.nanos == 0 { other.format } else { self.format };
         Quantity { nanos: (self.nanos + other.nanos).clamp(-MAX, MAX), format }
     }
+}
 
-    pub fn sub(self, other: Quantity) -> Quantity {
+impl Sub for Quantity {
+    type Output = Quantity;
+
+    fn sub(self, other: Quantity) -> Quantity {
         let format = if self.nanos == 0 { other.format } else { self.format };
         Quantity { nanos: (self.nanos - other.nanos).clamp(-MAX, MAX), format }
     }
@@ -321,8 +331,8 @@ mod tests {
     #[test]
     fn arithmetic() {
         let parse = |text| Quantity::parse(text).expect("valid");
-        assert_eq!(parse("1Gi").add(parse("512Mi")).to_string(), "1536Mi");
-        assert_eq!(parse("1").sub(parse("1100m")).to_string(), "-100m");
+        assert_eq!((parse("1Gi") + parse("512Mi")).to_string(), "1536Mi");
+        assert_eq!((parse("1") - parse("1100m")).to_string(), "-100m");
         assert_eq!((parse("1500m").units(), parse("0.0001").millis()), (2, 1));
         assert!(parse("1000Mi") < parse("1Gi"));
     }

@@ -8,7 +8,8 @@ use super::*;
 #[test]
 fn label_selectors_match_as_upstream() {
     // selector, labels, expected
-    let cases: &[(&str, &[(&str, &str)], bool)] = &[
+    type Labels<'a> = &'a [(&'a str, &'a str)];
+    let cases: &[(&str, Labels<'_>, bool)] = &[
         ("", &[("a", "b")], true),
         ("x=y", &[("x", "y")], true),
         ("x==y,z=w", &[("x", "y"), ("z", "w")], true),
