@@ -24,6 +24,7 @@ use crate::digest::Digest;
 use crate::image::ImageId;
 use crate::layer::{self, Budget, Fault, LayerError, Unpacked, Wanted};
 use crate::pull::{self, PullError};
+use crate::registry::blob::Sent;
 use crate::registry::client::Repository;
 use crate::store::{Arrival, FORMAT, Held, LayerRecord, Position, Record, Store, Workspace, stack};
 
@@ -172,23 +173,43 @@ impl Ingest {
                 };
                 self.on_thread(position, &layer, open).await?
             }
-            Source::Blob { repository, digest } => {
-                let (sender, receiver) = mpsc::channel(PIECES);
-                let made =
-                    self.on_thread(position, &layer, move || Ok(Pieces { receiver, piece: Bytes::new() }));
-                let sending = async {
-                    let sent = repository.send_blob(digest, layer.size, &sender);
-                    let sent = self.unless_stopped(sent).await;
-                    drop(sender);
-                    sent
-                };
-                let (made, sent) = tokio::join!(made, sending);
-                match sent {
-                    // The connection failed first; what the reader says follows from that.
-                    Ok(Err(error)) => Err(pull::blob_failed(&self.what, error)),
-                    Err(stopped) if made.as_ref().map_or(true, Result::is_err) => Err(stopped),
-                    _ => made?,
+            Source::Blob { repository, digest } => self.download(position, &layer, repository, digest).await,
+        }
+    }
+
+    /// Downloads and unpacks at once. If a host sends something else than it was asked for, the ones
+    /// after it are asked.
+    async fn download(
+        &self,
+        position: &Position,
+        layer: &Layer,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Made, PullError> {
+        let mut first = 0;
+        loop {
+            let (sender, receiver) = mpsc::channel(PIECES);
+            let made = self.on_thread(position, layer, move || Ok(Pieces { receiver, piece: Bytes::new() }));
+            let sending = async {
+                let sent = repository.send_blob(first, digest, layer.size, &sender);
+                let sent = self.unless_stopped(sent).await;
+                drop(sender);
+                sent
+            };
+            let (made, sent) = tokio::join!(made, sending);
+            match (made?, sent) {
+                (Ok(made), _) => return Ok(made),
+                // The connection failed first; what the reader says follows from that.
+                (_, Ok(Err(error))) => return Err(pull::blob_failed(&self.what, error)),
+                (_, Err(stopped)) => return Err(stopped),
+                (Err(error @ PullError::Corrupt { .. }), Ok(Ok(Sent::All(host)))) => {
+                    tracing::warn!(host = repository.hosts()[host].authority(), %error, "a host sent something else");
+                    first = host + 1;
+                    if !repository.hosts().iter().skip(first).any(|host| host.pulls) {
+                        return Err(error);
+                    }
                 }
+                (Err(error), _) => return Err(error),
             }
         }
     }

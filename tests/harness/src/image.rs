@@ -460,6 +460,7 @@ impl BuiltImage {
         for member in members {
             whole.blobs.extend(member.blobs.clone());
         }
+        whole.architecture.clear();
         whole.manifest_type = "application/vnd.oci.image.index.v1+json";
         let index = json!({"schemaVersion": 2, "mediaType": whole.manifest_type, "manifests": descriptors});
         let bytes = index.to_string().into_bytes();
@@ -469,10 +470,13 @@ impl BuiltImage {
     }
 
     fn descriptor(&self) -> Value {
-        json!({
-            "mediaType": self.manifest_type, "digest": self.manifest, "size": self.blobs[&self.manifest].len(),
-            "platform": {"os": "linux", "architecture": self.architecture},
-        })
+        let size = self.blobs[&self.manifest].len();
+        let mut descriptor = json!({"mediaType": self.manifest_type, "digest": self.manifest, "size": size});
+        // An index is for no platform in particular.
+        if !self.architecture.is_empty() {
+            descriptor["platform"] = json!({"os": "linux", "architecture": self.architecture});
+        }
+        descriptor
     }
 
     /// The files of an OCI layout. `name` becomes the reference annotation.

@@ -102,12 +102,22 @@ impl<R: Read> Inflated<R> {
         Inflated { source, hasher, count: 0, compressed, limits, budget }
     }
 
-    /// Reads to the end, and says what all of it was: unpacked and compressed.
-    pub fn finish(mut self) -> io::Result<((Digest, u64), (Digest, u64))> {
+    /// Reads to the end.
+    pub fn drain(&mut self) -> io::Result<()> {
         let mut rest = vec![0u8; CHUNK];
         while self.read(&mut rest)? > 0 {}
+        Ok(())
+    }
+
+    /// Says what all of it was: unpacked and compressed.
+    pub fn finish(self) -> io::Result<((Digest, u64), (Digest, u64))> {
         let compressed = self.source.into_source().finish()?;
         Ok(((self.hasher.finish(), self.count), compressed))
+    }
+
+    /// Gives up on the content, but says what the compressed bytes were.
+    pub fn abandon(self) -> io::Result<(Digest, u64)> {
+        self.source.into_source().finish()
     }
 
     fn check(&self, got: u64) -> Result<(), Fault> {

@@ -55,7 +55,14 @@ pub fn unpack(
     let inflater = Inflater::detect(compressed).map_err(outside)?;
     let mut inflated = Inflated::new(inflater, wanted.diff_id.hasher(), count, limits.clone(), budget);
     let mut applier = Applier::new(open_root(target).map_err(LayerError::nowhere)?, limits);
-    applier.run(&mut TarStream::new(&mut inflated))?;
+    let applied = applier.run(&mut TarStream::new(&mut inflated));
+    // The digests cover what stands behind the archive, too.
+    if let Err(error) = applied.and_then(|()| inflated.drain().map_err(outside)) {
+        return Err(match error.fault {
+            Fault::Damaged(_) => truth(error, inflated, wanted),
+            _ => error,
+        });
+    }
     let ((diff_id, _), (digest, size)) = inflated.finish().map_err(outside)?;
     if size != wanted.size {
         return Err(LayerError::nowhere(Fault::Size { wanted: wanted.size, got: size }));
@@ -74,6 +81,16 @@ pub fn unpack(
         compressed_bytes: size,
         root_described: applier.root_described,
     })
+}
+
+/// Damage mostly means that other bytes came than were wanted: then that is what is said.
+fn truth(damage: LayerError, inflated: Inflated<impl Read>, wanted: &Wanted) -> LayerError {
+    let Ok((got, size)) = inflated.abandon() else { return damage };
+    match &wanted.digest {
+        _ if size != wanted.size => LayerError::nowhere(Fault::Size { wanted: wanted.size, got: size }),
+        Some(wanted) if *wanted != got => LayerError::nowhere(Fault::Digest { wanted: wanted.clone(), got }),
+        _ => damage,
+    }
 }
 
 #[cfg(test)]

@@ -283,7 +283,10 @@ fn every_compression_is_recognised_and_checked() {
             "{compression:?}"
         );
         let cut = run(&stored[..stored.len() / 2], &right).unwrap_err();
-        assert!(matches!(cut.fault, Fault::Damaged(_)), "{compression:?}: {cut}");
+        assert!(matches!(cut.fault, Fault::Size { .. }), "{compression:?}: {cut}");
+        let mut flipped = stored.clone();
+        flipped[stored.len() / 2] ^= 0x10;
+        assert!(matches!(run(&flipped, &right).unwrap_err().fault, Fault::Digest { .. }), "{compression:?}");
         let mut longer = stored.clone();
         longer.extend_from_slice(&stored);
         assert!(matches!(run(&longer, &right).unwrap_err().fault, Fault::Size { .. } | Fault::Damaged(_)));

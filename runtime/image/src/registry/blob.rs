@@ -24,8 +24,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How a transfer ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// Every byte was handed over.
-    All,
+    /// Every byte was handed over, the last ones by this host.
+    All(usize),
     /// The reader went away.
     Unwanted,
 }
@@ -39,9 +39,11 @@ pub struct BlobError {
 // === impl Repository ===
 
 impl Repository {
-    /// Hands the bytes of a blob to `pieces`, in order and each once.
+    /// Hands the bytes of a blob to `pieces`, in order and each once. Hosts before `first` are not asked:
+    /// they sent something else.
     pub async fn send_blob(
         &self,
+        first: usize,
         digest: &Digest,
         size: u64,
         pieces: &Sender<Bytes>,
@@ -49,7 +51,7 @@ impl Repository {
         let mut attempts = Vec::new();
         let mut at = 0;
         let mut requests = 0;
-        for (index, host) in self.hosts().iter().enumerate().filter(|(_, host)| host.pulls) {
+        for (index, host) in self.hosts().iter().enumerate().skip(first).filter(|(_, host)| host.pulls) {
             let (mut tries, mut pause) = (0, FIRST_PAUSE);
             while tries < TRIES_MAX && requests < REQUESTS_MAX {
                 let before = at;
@@ -120,7 +122,7 @@ impl Repository {
             }
         }
         if *at >= size {
-            Ok(Sent::All)
+            Ok(Sent::All(host))
         } else {
             Err(AskError::Protocol(format!("only {at} of {size} bytes came")))
         }
