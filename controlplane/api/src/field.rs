@@ -111,11 +111,21 @@ impl FieldError {
     }
 
     pub fn too_long(field: impl Into<String>, most_bytes: usize) -> Self {
-        Self::new(ErrorType::TooLong, field, None, format!("may not be more than {most_bytes} bytes"))
+        Self::new(
+            ErrorType::TooLong,
+            field,
+            None,
+            format!("may not be more than {most_bytes} {}", plural(most_bytes, "byte")),
+        )
     }
 
     pub fn too_many(field: impl Into<String>, actual: usize, most: usize) -> Self {
-        Self::new(ErrorType::TooMany, field, Some(actual.into()), format!("must have at most {most} items"))
+        Self::new(
+            ErrorType::TooMany,
+            field,
+            Some(actual.into()),
+            format!("must have at most {most} {}", plural(most, "item")),
+        )
     }
 
     pub fn type_invalid(
@@ -155,6 +165,10 @@ impl fmt::Display for FieldError {
 }
 
 impl std::error::Error for FieldError {}
+
+fn plural(count: usize, word: &str) -> String {
+    if count == 1 { word.to_owned() } else { format!("{word}s") }
+}
 
 /// Several errors as one sentence: doubles dropped, brackets only around more than one.
 pub fn aggregate(errors: &[FieldError]) -> String {

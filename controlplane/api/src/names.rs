@@ -29,12 +29,13 @@ pub type Complaints = Vec<String>;
 
 /// RFC 1123 label.
 pub fn dns_label(value: &str) -> Complaints {
-    rule(value, LABEL_MAX, is_label(value), LABEL_SENTENCE)
+    let sentence = if is_subdomain(value) { "must not contain dots" } else { LABEL_SENTENCE };
+    rule(value, LABEL_MAX, is_label(value), sentence)
 }
 
 /// RFC 1123 subdomain: the name of most objects.
 pub fn dns_subdomain(value: &str) -> Complaints {
-    rule(value, SUBDOMAIN_MAX, !value.is_empty() && value.split('.').all(is_label), SUBDOMAIN_SENTENCE)
+    rule(value, SUBDOMAIN_MAX, is_subdomain(value), SUBDOMAIN_SENTENCE)
 }
 
 /// RFC 1035 label: the name of a Service.
@@ -53,20 +54,22 @@ pub fn qualified_name(value: &str) -> Complaints {
             if prefix.is_empty() {
                 out.push("prefix part must be non-empty".into());
             } else {
-                out.extend(dns_subdomain(prefix).into_iter().map(|text| format!("prefix part {text}")));
+                let complaints =
+                    rule_in("bytes", prefix, SUBDOMAIN_MAX, is_subdomain(prefix), SUBDOMAIN_SENTENCE);
+                out.extend(complaints.into_iter().map(|text| format!("prefix part {text}")));
             }
             name
         }
         _ => {
             return vec![format!(
-                "a qualified name {QUALIFIED_SENTENCE} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+                "a valid label key {QUALIFIED_SENTENCE} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
             )];
         }
     };
     if name.is_empty() {
         out.push("name part must be non-empty".into());
     } else if name.len() > QUALIFIED_MAX {
-        out.push(format!("name part must be no more than {QUALIFIED_MAX} characters"));
+        out.push(format!("name part must be no more than {QUALIFIED_MAX} bytes"));
     }
     if !is_qualified_part(name) {
         out.push(format!("name part {QUALIFIED_SENTENCE}"));
@@ -76,7 +79,7 @@ pub fn qualified_name(value: &str) -> Complaints {
 
 /// The value of a label.
 pub fn label_value(value: &str) -> Complaints {
-    rule(value, LABEL_MAX, value.is_empty() || is_qualified_part(value), LABEL_VALUE_SENTENCE)
+    rule_in("bytes", value, LABEL_MAX, value.is_empty() || is_qualified_part(value), LABEL_VALUE_SENTENCE)
 }
 
 /// A key of a ConfigMap or Secret.
@@ -158,14 +161,23 @@ pub fn safe_encode(text: &str) -> String {
 }
 
 fn rule(value: &str, most: usize, fits: bool, sentence: &str) -> Complaints {
+    rule_in("characters", value, most, fits, sentence)
+}
+
+/// Upstream counts bytes everywhere, but says so only in its newer rules.
+fn rule_in(unit: &str, value: &str, most: usize, fits: bool, sentence: &str) -> Complaints {
     let mut out = Complaints::new();
     if value.len() > most {
-        out.push(format!("must be no more than {most} characters"));
+        out.push(format!("must be no more than {most} {unit}"));
     }
     if !fits {
         out.push(sentence.to_owned());
     }
     out
+}
+
+fn is_subdomain(value: &str) -> bool {
+    value.split('.').all(is_label)
 }
 
 fn is_label(value: &str) -> bool {
@@ -196,6 +208,8 @@ mod tests {
         let cases: &[(Rule, &str, &[&str])] = &[
             (dns_label, "abc-1", &[]),
             (dns_label, "A", &[LABEL_SENTENCE]),
+            (dns_label, "a.b", &["must not contain dots"]),
+            (label_value, &long, &["must be no more than 63 bytes"]),
             (dns_label, "", &[LABEL_SENTENCE]),
             (dns_label, &long, &["must be no more than 63 characters"]),
             (dns_subdomain, "a.b-c.d", &[]),

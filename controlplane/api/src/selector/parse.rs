@@ -145,7 +145,7 @@ impl<'a> Parser<'a> {
             }
             (Token::Close, _) => {
                 self.at += 1;
-                Ok(vec![])
+                Ok(vec![String::new()])
             }
             (_, literal) => refuse(format!("found '{literal}', expected: ',', ')' or identifier")),
         }

@@ -212,3 +212,35 @@ fn delete_options_in_every_form() {
     assert_eq!(decode_options(&bytes, "application/vnd.kubernetes.protobuf").expect("valid"), value);
     assert_eq!(Value::Null, value["nothing"]);
 }
+
+mod hostile {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), pick in 0..1000usize) {
+            let types = schema::types();
+            let kind = types[pick % types.len()];
+            if let Ok(value) = protobuf::decode(&bytes, kind) {
+                let _ = schema::canonical(value, kind);
+            }
+            let _ = protobuf::envelope::open(&[protobuf::envelope::MAGIC, &bytes[..]].concat());
+            let _ = schema::decode_json(&bytes, Some(kind));
+        }
+
+        #[test]
+        fn damaged_messages_never_panic(at in 0..400usize, byte: u8) {
+            let kind = schema::find("io.k8s.api.core.v1.Pod").expect("Pod");
+            let pod = json!({"metadata": {"name": "p", "labels": {"a": "b"}}, "spec": {"containers": [{"name": "c",
+                "resources": {"limits": {"cpu": "1"}}, "ports": [{"containerPort": 80}]}]}});
+            let mut bytes = protobuf::encode_value(&schema::canonical(pod, kind).expect("fits"), kind).expect("encodes");
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            if let Ok(value) = protobuf::decode(&bytes, kind) {
+                let _ = schema::canonical(value, kind);
+            }
+        }
+    }
+}
