@@ -19,7 +19,7 @@ use crate::options::{KeeperOptions, StartStage};
 use crate::server::Keeper;
 use crate::{surroundings, upgrade};
 
-/// The lock file's name in the state directory.
+/// The lock file's name in the state directory; it holds the keeper's pid.
 pub const LOCK: &str = "keeper.lock";
 /// What the second stage says when it listens.
 const READY: &[u8] = b"ready\n";
@@ -123,12 +123,17 @@ fn serve(options: KeeperOptions, launcher: Box<dyn Launcher>, detached: bool) ->
 fn lock(options: &KeeperOptions) -> Result<OwnedFd, StartError> {
     let path = options.state.join(LOCK);
     let open = File::options().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path);
-    let file = match open {
-        Ok(file) => OwnedFd::from(file),
+    let mut file = match open {
+        Ok(file) => file,
         Err(source) => return Err(StartError::Lock { path, source }),
     };
     match rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => {
+            // For people; whoever must be sure asks the socket for its peer.
+            let said = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+            said.map_err(|source| StartError::Lock { path, source })?;
+            Ok(file.into())
+        }
         Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => Err(StartError::Running { path }),
         Err(errno) => Err(StartError::Lock { path, source: errno.into() }),
     }

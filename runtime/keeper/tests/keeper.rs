@@ -254,6 +254,8 @@ fn one_keeper_per_state() {
     let client = bench.client();
     bench.start_keeper();
     assert_eq!(bench.client().keeper, client.keeper, "the second one left it to the first");
+    let lock = std::fs::read_to_string(bench.folder.path().join("keeper.lock")).expect("a lock");
+    assert_eq!(lock, format!("{}\n", client.keeper));
     let mode = bench.socket().metadata().expect("is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
