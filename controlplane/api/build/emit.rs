@@ -23,7 +23,9 @@ pub fn code(table: &Table, docs: &mut Docs) -> String {
         for field in &kind.fields {
             emit_field(&mut out, table, docs, &full, field);
         }
-        out.push_str("] };\n");
+        let mut order: Vec<usize> = (0..kind.fields.len()).collect();
+        order.sort_by_key(|field| kind.fields[*field].number);
+        let _ = writeln!(out, "], by_number: &{order:?} }};");
     }
     let mut order: Vec<(String, usize)> =
         table.types.keys().enumerate().map(|(index, name)| (full_name(name), index)).collect();

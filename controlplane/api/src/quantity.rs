@@ -73,6 +73,14 @@ impl Quantity {
         Ok(Quantity { nanos: if negative { -magnitude } else { magnitude }, format })
     }
 
+    /// The text Go keeps for a quantity: the canonical one, except that short exact numbers stay as they were written
+    /// (`1.500`, `12E6`, `+5`).
+    pub fn canonical(text: &str) -> Result<String, QuantityError> {
+        let text = text.trim();
+        let quantity = Quantity::parse(text)?;
+        Ok(if kept_as_written(text) { text.to_owned() } else { quantity.to_string() })
+    }
+
     pub fn from_units(units: i64, format: Format) -> Quantity {
         Quantity { nanos: i128::from(units) * NANO, format }
     }
@@ -188,6 +196,27 @@ impl fmt::Display for Quantity {
 fn well_formed(suffix: &str) -> bool {
     let rest = suffix.trim_start_matches(|c| "eEinumkKMGTP".contains(c));
     rest.strip_prefix(['+', '-']).unwrap_or(rest).bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Upstream's short way: numbers that fit an integer and look canonical are not written anew.
+fn kept_as_written(text: &str) -> bool {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let split = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
+    let (number, suffix) = unsigned.split_at(split);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let whole = match whole.trim_start_matches('0') {
+        "" => "0",
+        digits => digits,
+    };
+    let Ok((base, exponent, _)) = interpret(suffix) else { return false };
+    let digits = i32::try_from(whole.len() + fraction.len()).unwrap_or(i32::MAX);
+    if base == 2 {
+        let fits = fraction.is_empty() && 15 - digits - exponent * 3 / 10 > 0;
+        return fits && whole.parse::<u64>().is_ok_and(|value| value % 8 != 0);
+    }
+    let scale = exponent.saturating_sub(i32::try_from(fraction.len()).unwrap_or(i32::MAX));
+    let round = format!("{whole}{fraction}");
+    digits <= EXA.1 && scale >= -9 && scale % 3 == 0 && !round.ends_with("000") && !round.starts_with('0')
 }
 
 /// Base (2 or 10), exponent and family of a suffix.
@@ -307,6 +336,25 @@ mod tests {
                 Ok(expect.into()),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn short_exact_numbers_stay_as_written() {
+        let cases = [
+            ("12E6", "12E6"),
+            ("1.500", "1.500"),
+            ("1.5", "1500m"),
+            ("1000m", "1"),
+            ("0.500", "500m"),
+            ("1024Mi", "1Gi"),
+            ("+5", "+5"),
+            ("1000", "1k"),
+            ("0", "0"),
+            ("8Ki", "8Ki"),
+        ];
+        for (text, expect) in cases {
+            assert_eq!(Quantity::canonical(text), Ok(expect.into()), "{text}");
         }
     }
 

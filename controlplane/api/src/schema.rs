@@ -20,6 +20,8 @@ pub struct Type {
     /// As in OpenAPI v3: `io.k8s.api.core.v1.Pod`.
     pub name: &'static str,
     pub fields: &'static [Field],
+    /// Indices of the fields in the order of their protobuf numbers.
+    pub(crate) by_number: &'static [u16],
     /// Has `apiVersion` and `kind`.
     pub root: bool,
     /// Owned as one piece by server-side apply.

@@ -1,3 +1,5 @@
+//! Rows, lookups, field labels and the two faces of an Event.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Patches as the documentation describes them, and laws of merging.
+
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! Request lines and query options as tables.
+
 use super::*;
 
 fn parse(method: &str, target: &str) -> RequestInfo {

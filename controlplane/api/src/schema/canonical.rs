@@ -164,9 +164,7 @@ fn quantity(value: &Value) -> Result<Value, TypeError> {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    Quantity::parse(&text)
-        .map(|quantity| quantity.to_string().into())
-        .map_err(|error| TypeError(error.to_string()))
+    Quantity::canonical(&text).map(Value::String).map_err(|error| TypeError(error.to_string()))
 }
 
 fn bytes(text: String) -> Result<Value, TypeError> {

@@ -1,3 +1,5 @@
+//! Strict decoding, canonical form and type errors.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Selectors against upstream's cases, and parse-print round trips.
+
 use std::borrow::Cow;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Sentences, codes and causes.
+
 use serde_json::json;
 
 use super::*;

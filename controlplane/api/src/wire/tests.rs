@@ -1,3 +1,5 @@
+//! Negotiation, bodies in every encoding, and hostile bytes.
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -211,6 +213,42 @@ fn delete_options_in_every_form() {
     let bytes = protobuf::encode(&value, kind).expect("encodes");
     assert_eq!(decode_options(&bytes, "application/vnd.kubernetes.protobuf").expect("valid"), value);
     assert_eq!(Value::Null, value["nothing"]);
+}
+
+/// Empty objects as Go's generated code writes them: every field that is no pointer is there, in order of number.
+#[test]
+fn empty_objects_are_gos_to_the_byte() {
+    let cases = [
+        (
+            "io.k8s.api.core.v1.Pod",
+            "0a100a0012001a0022002a00320038004200121c1a00320042004a0052005800600068008201008a01009a0100c201001a130a001a0022002a0032004a005a007200880100",
+            r#"{"metadata":{},"spec":{"containers":null},"status":{}}"#,
+        ),
+        (
+            "io.k8s.api.core.v1.Node",
+            "0a100a0012001a0022002a0032003800420012080a0012001a0020001a1e1a0032040a0208003a140a0012001a0022002a0032003a0042004a005200",
+            r#"{"metadata":{},"spec":{},"status":{"daemonEndpoints":{"kubeletEndpoint":{"Port":0}},"nodeInfo":{"machineID":"","systemUUID":"","bootID":"","kernelVersion":"","osImage":"","containerRuntimeVersion":"","kubeletVersion":"","kubeProxyVersion":"","operatingSystem":"","architecture":""}}}"#,
+        ),
+        (
+            "io.k8s.api.core.v1.Event",
+            "0a100a0012001a0022002a00320038004200120e0a0012001a0022002a0032003a001a0022002a040a00120032003a0040004a005200620072007a00",
+            r#"{"metadata":{},"involvedObject":{},"source":{},"firstTimestamp":null,"lastTimestamp":null,"eventTime":null,"reportingComponent":"","reportingInstance":""}"#,
+        ),
+        (
+            "io.k8s.api.core.v1.Service",
+            "0a100a0012001a0022002a0032003800420012101a0022003a00420052005a00600068001a020a00",
+            r#"{"metadata":{},"spec":{},"status":{"loadBalancer":{}}}"#,
+        ),
+        ("io.k8s.api.core.v1.Secret", "0a100a0012001a0022002a003200380042001a00", r#"{"metadata":{}}"#),
+    ];
+    for (name, bytes, text) in cases {
+        let kind = schema::find(name).expect("served");
+        let object = schema::canonical(json!({}), kind).expect("canonical");
+        assert_eq!(object.to_string(), text);
+        let ours = protobuf::encode_value(&object, kind).expect("encodes");
+        let hex: String = ours.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, bytes, "{name}");
+    }
 }
 
 mod hostile {

@@ -65,7 +65,8 @@ pub fn encode_value(value: &Value, kind: &'static Type) -> Result<Vec<u8>, Proto
 }
 
 fn object(fields: &Map<String, Value>, kind: &'static Type, out: &mut Writer) -> Result<(), ProtobufError> {
-    for field in kind.fields {
+    for index in kind.by_number {
+        let field = &kind.fields[usize::from(*index)];
         if let Some(part) = field.inline() {
             out.message(field.number, |inner| object(fields, part, inner))?;
             continue;
