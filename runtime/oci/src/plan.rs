@@ -185,3 +185,6 @@ impl Plan {
         postcard::from_bytes(rest).map_err(PlanError::Encoding)
     }
 }
+
+#[cfg(test)]
+mod tests;
