@@ -97,9 +97,14 @@ impl Server {
         Ok(Server { shared: Arc::new(shared) })
     }
 
-    /// Binds `address` ("127.0.0.1:0") and goes on as [`Server::new`].
+    /// Binds `address` ("127.0.0.1:0"; no names) and goes on as [`Server::new`].
     pub fn bind(address: &str, backend: Arc<dyn Backend>, options: ServerOptions) -> io::Result<Server> {
-        Server::new(TcpListener::bind(address)?, backend, options)
+        // Parsed here: binding a text would drag the C library's resolver into the executable.
+        let parsed: SocketAddr = address.parse().map_err(|_| {
+            let text = format!("{address:?} is not an IP address with a port");
+            io::Error::new(io::ErrorKind::InvalidInput, text)
+        })?;
+        Server::new(TcpListener::bind(parsed)?, backend, options)
     }
 
     pub fn address(&self) -> SocketAddr {
