@@ -32,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use keeper_api::{ProcessId, Stream};
+use rustix::process::{Resource, Rlimit};
 use sys::fifo::{self, Fifo};
 use tokio::sync::oneshot;
 
@@ -94,8 +95,11 @@ pub enum IoError {
 }
 
 impl Streams {
-    /// Starts the thread.
+    /// Starts the thread. Lifts this process's limit of open files as far as it may go: each container
+    /// takes up to ten.
     pub fn start(processes: Processes) -> io::Result<Streams> {
+        let limit = rustix::process::getrlimit(Resource::Nofile);
+        rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
         Ok(Streams { pump: Arc::new(Pump::start()?), processes })
     }
 }
@@ -147,9 +151,8 @@ impl ContainerIo {
             let mut open = |stream: Stream, how: fn(&Path) -> io::Result<Fifo>| {
                 let path = options.fifo(stream);
                 let opened = fifo::create(&path).and_then(|()| how(&path));
-                let opened = opened.and_then(|fifo| Ok((fifo.share()?, fifo)));
-                let (copy, fifo) = opened.map_err(|source| IoError::Path { path, source })?;
-                held.push((stream, Arc::new(copy)));
+                let fifo = opened.map_err(|source| IoError::Path { path, source })?;
+                held.push((stream, fifo.share()));
                 Ok::<Fifo, IoError>(fifo)
             };
             let rest = open(*waiting, Fifo::open_wide)?;

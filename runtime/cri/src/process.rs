@@ -38,6 +38,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use keeper::ConnectError;
 pub use keeper_api::{Exit, ProcessId, Status, Stream};
+pub(crate) use launch::encode_gated;
 
 use owner::{Command, Owner};
 
@@ -168,8 +169,8 @@ impl Processes {
         Ok(Processes(commands))
     }
 
-    /// Launches a process and waits until it is the program. The plan should have a gate
-    /// (`PlanOptions::gate`). A keeper's death in the middle of it is survived.
+    /// Launches a process and waits until it is the program. A plan without a gate gets one. A keeper's
+    /// death in the middle of it is survived. Whoever stops waiting before the gate is open, stops it.
     pub async fn launch(
         &self,
         id: &ProcessId,
@@ -177,11 +178,10 @@ impl Processes {
         io: Io,
         cgroup: Option<OwnedFd>,
     ) -> Result<Running, LaunchError> {
-        let bytes = plan.encode().map_err(|error| LaunchError::Plan(Box::new(error)))?;
-        self.launch_encoded(id, &bytes, io, cgroup).await
+        self.launch_encoded(id, &launch::encode_gated(plan)?, io, cgroup).await
     }
 
-    /// [`Processes::launch`] with a plan that is encoded already.
+    /// [`Processes::launch`] with a plan that is encoded already and has a gate.
     pub async fn launch_encoded(
         &self,
         id: &ProcessId,

@@ -17,6 +17,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -32,7 +33,7 @@ const WIDE: usize = 256 * 1024;
 
 /// The reader's side of a FIFO, non-blocking. It is open for writing too, so it never reads an end.
 #[derive(Debug)]
-pub struct Fifo(OwnedFd);
+pub struct Fifo(Arc<OwnedFd>);
 
 /// A pipe to peek through; one serves any number of FIFOs, one after the other.
 #[derive(Debug)]
@@ -78,7 +79,7 @@ pub fn open_feeder(path: &Path) -> io::Result<Option<OwnedFd>> {
 impl Fifo {
     /// Opens the reader's side.
     pub fn open(path: &Path) -> io::Result<Fifo> {
-        Ok(Fifo(open(path, OFlags::RDWR | OFlags::NONBLOCK)?))
+        Ok(Fifo(Arc::new(open(path, OFlags::RDWR | OFlags::NONBLOCK)?)))
     }
 
     /// Opens the reader's side of a FIFO that others are moved to.
@@ -139,9 +140,9 @@ impl Fifo {
         matches!(rustix::event::poll(&mut set, Some(&now)), Ok(0))
     }
 
-    /// Another handle of the same opened FIFO, to hand to somebody who only holds it.
-    pub fn share(&self) -> io::Result<OwnedFd> {
-        self.0.try_clone()
+    /// The same descriptor for somebody who only holds it.
+    pub fn share(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.0)
     }
 }
 

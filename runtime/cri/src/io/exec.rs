@@ -36,10 +36,6 @@ pub enum ExecError {
     Signal(#[from] SignalError),
 }
 
-fn encode(plan: &oci::Plan) -> Result<Vec<u8>, LaunchError> {
-    plan.encode().map_err(|error| LaunchError::Plan(Box::new(error)))
-}
-
 /// Kills and forgets the process however its asker ends.
 struct Abandon {
     processes: Processes,

@@ -124,7 +124,7 @@ mod tests {
             waiting.drain(..consumed);
         }
         let text = String::from_utf8(log).expect("plain text");
-        text.lines().map(|line| format!("{}\n", &line[LONGEST_PREFIX - 7..])).collect()
+        text.lines().map(|line| format!("{}\n", &line[prefix.full.len()..])).collect()
     }
 
     #[test]

@@ -106,6 +106,8 @@ struct Work {
     next: u64,
     /// Containers with more to do than their turn allowed.
     again: VecDeque<u64>,
+    /// Containers whose program has ended, until all it said is written.
+    draining: Vec<u64>,
     scratch: Scratch,
     buffer: Vec<u8>,
     entries: Vec<u8>,
@@ -126,6 +128,7 @@ impl Work {
             numbers: BTreeMap::new(),
             next: WAKER + 1,
             again: VecDeque::new(),
+            draining: Vec::new(),
             scratch: Scratch::new()?,
             buffer: vec![0; CAPACITY],
             entries: Vec::with_capacity(2 * CAPACITY),
@@ -166,7 +169,8 @@ impl Work {
         if !self.again.is_empty() {
             return Some(Duration::ZERO);
         }
-        let soonest = self.containers.values().filter_map(Container::drain_deadline).min();
+        let draining = self.draining.iter().filter_map(|number| self.containers.get(number));
+        let soonest = draining.filter_map(Container::drain_deadline).min();
         soonest.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
@@ -211,6 +215,7 @@ impl Work {
                 Some(number) => {
                     if let Some(container) = self.containers.get_mut(&number) {
                         container.drain(done, Instant::now() + TERMINAL_PATIENCE);
+                        self.draining.push(number);
                         self.again.push_back(number);
                     }
                 }
@@ -253,11 +258,13 @@ impl Work {
     /// Ends what has nothing more to say.
     fn finish_drains(&mut self) {
         let now = Instant::now();
-        for (number, container) in &mut self.containers {
-            if self.again.contains(number) || !container.may_finish(now) {
-                continue;
+        for number in std::mem::take(&mut self.draining) {
+            let Some(container) = self.containers.get_mut(&number) else { continue };
+            if self.again.contains(&number) || !container.may_finish(now) {
+                self.draining.push(number);
+            } else {
+                container.finish(&self.scratch, &mut self.buffer, &mut self.entries);
             }
-            container.finish(&self.scratch, &mut self.buffer, &mut self.entries);
         }
     }
 }

@@ -11,12 +11,26 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use keeper_api::{Call, Launch, ProcessId};
+use oci::{Plan, Step};
 use tokio::sync::oneshot;
 
 use super::{Io, LaunchError, Running};
 
 /// Attempts before a launch that kills keepers is given up.
 pub const ATTEMPTS: u32 = 5;
+
+/// A plan as bytes, with a gate before its program if it has none: nothing runs that nobody holds.
+pub fn encode_gated(plan: &Plan) -> Result<Vec<u8>, LaunchError> {
+    let failed = |error: oci::PlanError| LaunchError::Plan(Box::new(error));
+    if plan.steps.iter().any(|step| matches!(step, Step::Gate)) {
+        return plan.encode().map_err(failed);
+    }
+    let mut gated = plan.clone();
+    // After the program was found, so that a missing one is told first; before what cannot be taken back.
+    let found = gated.steps.iter().position(|step| matches!(step, Step::FindProgram { .. }));
+    gated.steps.insert(found.map_or(0, |at| at + 1), Step::Gate);
+    gated.encode().map_err(failed)
+}
 
 /// A call and the descriptors that travel with it.
 pub type Parcel = (Call, Vec<Arc<OwnedFd>>);
@@ -94,6 +108,11 @@ impl Asked {
             // A child that died at its gate; the keeper tells why.
             tracing::debug!(id = %self.wish.id, %error, "nobody is at the gate");
         }
+    }
+
+    /// Whether nobody waits for the process any more.
+    pub fn is_unwanted(&self) -> bool {
+        self.reply.is_closed()
     }
 
     /// Whether the child was let go.

@@ -328,11 +328,9 @@ impl Owner {
 
     fn hold(&mut self, id: &ProcessId, held: Vec<(Stream, Arc<OwnedFd>)>) {
         let Some(process) = self.table.get_mut(id) else { return };
-        for (stream, descriptor) in held {
-            if !process.held.iter().any(|(already, _)| *already == stream) {
-                process.held.push((stream, descriptor));
-            }
-        }
+        // Ours in place of copies that came from the keeper: one number each is enough.
+        process.held.retain(|(already, _)| !held.iter().any(|(stream, _)| stream == already));
+        process.held.extend(held);
         if process.ended().is_none() {
             let (call, descriptors) = process.adoption(id);
             self.ask(call, descriptors, Question::Quiet("hold"));

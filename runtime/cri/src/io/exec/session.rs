@@ -10,11 +10,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
-use super::{Abandon, ExecError, OUTPUT_PATIENCE, encode};
+use super::{Abandon, ExecError, OUTPUT_PATIENCE};
 use crate::io::feed::Feed;
 use crate::io::open_null;
 use crate::io::terminal::Master;
-use crate::process::{Io, LaunchError, Processes};
+use crate::process::{Io, LaunchError, Processes, encode_gated};
 
 /// Bytes moved at a time.
 const PIECE: usize = 32 * 1024;
@@ -28,10 +28,10 @@ pub async fn exec_stream(
     tty: bool,
     stdio: Stdio,
 ) -> Result<i32, ExecError> {
-    exec_stream_encoded(processes, id, &encode(plan)?, cgroup, tty, stdio).await
+    exec_stream_encoded(processes, id, &encode_gated(plan)?, cgroup, tty, stdio).await
 }
 
-/// [`exec_stream`] with a plan that is encoded already.
+/// [`exec_stream`] with a plan that is encoded already and has a gate.
 pub async fn exec_stream_encoded(
     processes: &Processes,
     id: ProcessId,

@@ -8,9 +8,9 @@ use keeper_api::ProcessId;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 
-use super::{Abandon, ExecError, KILL, OUTPUT_PATIENCE, encode};
+use super::{Abandon, ExecError, KILL, OUTPUT_PATIENCE};
 use crate::io::open_null;
-use crate::process::{Io, Processes};
+use crate::process::{Io, Processes, encode_gated};
 
 /// Bytes kept of each stream; the rest is read and thrown away, so that the command goes on.
 const MOST_OUTPUT: usize = 16 * 1024 * 1024;
@@ -33,10 +33,10 @@ pub async fn exec_sync(
     cgroup: Option<OwnedFd>,
     timeout: Option<Duration>,
 ) -> Result<ExecOutput, ExecError> {
-    exec_sync_encoded(processes, id, &encode(plan)?, cgroup, timeout).await
+    exec_sync_encoded(processes, id, &encode_gated(plan)?, cgroup, timeout).await
 }
 
-/// [`exec_sync`] with a plan that is encoded already.
+/// [`exec_sync`] with a plan that is encoded already and has a gate.
 pub async fn exec_sync_encoded(
     processes: &Processes,
     id: ProcessId,

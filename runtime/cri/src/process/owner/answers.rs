@@ -37,6 +37,10 @@ impl Owner {
 
     fn launch_answer(&mut self, serial: u64, mut asked: Asked, body: Body, descriptors: Vec<OwnedFd>) {
         match body {
+            Body::AtGate { .. } if asked.is_unwanted() => {
+                // Dropping it closes the gate; the child ends there and the keeper says so.
+                self.questions.insert(serial, Question::Quiet("launch that nobody waits for"));
+            }
             Body::AtGate { pid, started_at_nanoseconds } => {
                 match self.hold_launched(&asked, pid, started_at_nanoseconds, descriptors) {
                     Ok(()) => asked.open_gate(),
