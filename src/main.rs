@@ -4,6 +4,7 @@
 //! argument picks the part, before any thread starts: the keeper and the OCI runtime clone processes
 //! and must be single-threaded when they do.
 
+mod apiserver;
 mod log;
 mod part;
 mod version;
@@ -33,6 +34,10 @@ fn main() -> ExitCode {
         Part::Keeper => {
             log::install();
             keeper::main(rest)
+        }
+        Part::Apiserver => {
+            log::install();
+            self::apiserver::main(rest)
         }
         Part::Cri => {
             log::install();

@@ -10,6 +10,8 @@ use std::path::Path;
 /// A part that the executable can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
+    /// The Kubernetes API with its store.
+    Apiserver,
     /// The CRI server.
     Cri,
     /// An OCI runtime with runc's command line.
@@ -26,6 +28,7 @@ pub enum Part {
 
 /// Commands as users type them: name, part, one line for the help (none: not shown).
 const COMMANDS: &[(&str, Part, &str)] = &[
+    ("apiserver", Part::Apiserver, "serve the Kubernetes API"),
     ("cri", Part::Cri, "serve containers to a kubelet or crictl (CRI v1)"),
     ("oci", Part::Oci, "run OCI bundles, with runc's commands and flags"),
     ("version", Part::Version, "print the version of Keelson and what it speaks"),
@@ -150,7 +153,9 @@ mod tests {
         assert_eq!(picked(&["keelson"], false), Err(Refusal::Nothing));
         let refusal = picked(&["keelson", "frobnicate"], false).unwrap_err();
         assert!(
-            refusal.to_string().contains("no command \"frobnicate\"; commands are: cri, oci, version"),
+            refusal
+                .to_string()
+                .contains("no command \"frobnicate\"; commands are: apiserver, cri, oci, version"),
             "{refusal}"
         );
     }

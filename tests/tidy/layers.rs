@@ -19,6 +19,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("oci", 2),
     ("image", 2),
     ("store", 2),
+    ("client", 2),
     ("apiserver", 3),
     ("keeper", 3),
     ("cri", 3),

@@ -20,7 +20,7 @@ pub use authority::{Authority, Certificate, Profile, Usage};
 pub use folder::{Folder, FolderError, FolderRequest};
 pub use identity::{ClientTrust, Identity, RefusedCertificate};
 pub use kubeconfig::Kubeconfig;
-pub use token::{BoundTo, Claims, RefusedToken, TokenKey, TokenKeys};
+pub use token::{BoundTo, Claims, Kubernetes, RefusedToken, TokenKey, TokenKeys};
 
 /// What keeps keys and certificates from being made or read.
 #[derive(Debug, thiserror::Error)]

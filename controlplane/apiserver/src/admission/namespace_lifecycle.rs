@@ -1,0 +1,55 @@
+//! NamespaceLifecycle: nothing is made in a namespace that is missing or ending, and the first ones stay.
+
+use api::status::Status;
+
+use super::{Attributes, Operation};
+use crate::registry;
+use crate::server::Server;
+
+/// Namespaces that the cluster cannot be without.
+const PROTECTED: &[&str] = &["default", "kube-system", "kube-public"];
+/// Kinds that may still be made in a namespace that ends: questions, and who may clean up.
+const ALLOWED_WHILE_ENDING: &[&str] = &["localsubjectaccessreviews"];
+
+pub(super) async fn check(server: &Server, attributes: &Attributes<'_>) -> Result<(), Status> {
+    let (info, kind) = (&attributes.request.info, attributes.kind);
+    if attributes.operation == Operation::Delete && kind.resource == "namespaces" {
+        let name = info.name.as_str();
+        return match PROTECTED.contains(&name) {
+            true => {
+                Err(Status::forbidden(kind.qualified_resource(), name, "this namespace may not be deleted"))
+            }
+            false => Ok(()),
+        };
+    }
+    if attributes.operation != Operation::Create || !kind.namespaced || info.namespace.is_empty() {
+        return Ok(());
+    }
+    let namespaces = server.registry.by_resource("", "v1", "namespaces").ok_or_else(Status::no_such_path)?;
+    let cached = server.cache(namespaces)?.get(&info.namespace).map(|object| object.value());
+    let namespace = match cached {
+        Some(namespace) => Some(namespace),
+        // It may have been made a moment ago.
+        None => registry::read(server, namespaces, &info.namespace)?.1,
+    };
+    let namespace =
+        namespace.ok_or_else(|| Status::not_found(namespaces.qualified_resource(), &info.namespace))?;
+    let ending = namespace["status"]["phase"] == "Terminating"
+        || namespace["metadata"]["deletionTimestamp"].is_string();
+    if ending && !ALLOWED_WHILE_ENDING.contains(&kind.resource) {
+        let why = format!(
+            "unable to create new content in namespace {} because it is being terminated",
+            info.namespace
+        );
+        let mut status = Status::forbidden(kind.qualified_resource(), &info.name, why);
+        if let Some(details) = &mut status.details {
+            details.causes.push(api::status::Cause {
+                reason: "NamespaceTerminating".into(),
+                message: format!("namespace {} is being terminated", info.namespace),
+                field: "metadata.namespace".into(),
+            });
+        }
+        return Err(status);
+    }
+    Ok(())
+}

@@ -1,0 +1,286 @@
+//! The form of an answer: its encoding, and whether it shows whole objects, their metadata, or a table.
+
+use api::kind::Kind;
+use api::path::Query;
+use api::schema;
+use api::status::Status;
+use api::wire::{self, Allow, Convert, Encoding, WatchType, protobuf};
+use api::{kind, printers};
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::ACCEPT;
+use http_body_util::{BodyExt, Full};
+use serde_json::{Map, Value, json};
+use store::Revision;
+
+use super::list_body::ListBody;
+use super::{Body, List, Shown};
+use crate::cache::ChangeKind;
+use crate::object::Object;
+use crate::strategy;
+
+const META: &str = "meta.k8s.io/v1";
+const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
+/// Marks the bookmark that ends the objects a watch began with (KEP-3157).
+const INITIAL_END: &str = "k8s.io/initial-events-end";
+
+/// How an answer looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    encoding: Encoding,
+    shape: Shape,
+    pretty: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Whole,
+    Metadata,
+    Table(Include),
+}
+
+/// What a table's rows carry besides their cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Include {
+    Nothing,
+    Metadata,
+    Whole,
+}
+
+impl Form {
+    /// Plain JSON.
+    pub const JSON: Form = Form { encoding: Encoding::Json, shape: Shape::Whole, pretty: false };
+
+    /// The form that a request asks for.
+    pub fn negotiate(headers: &HeaderMap, query: &Query, watch: bool) -> Result<Form, Status> {
+        let values: Vec<&str> =
+            headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+        let allow = Allow { transforms: true, discovery: false, watch };
+        let accepted = wire::negotiate(&values.join(","), allow)?;
+        let shape = match accepted.convert {
+            Convert::Table(_) => Shape::Table(match query.get("includeObject").unwrap_or_default() {
+                "" | "Metadata" => Include::Metadata,
+                "None" => Include::Nothing,
+                "Object" => Include::Whole,
+                other => {
+                    return Err(Status::bad_request(format!("unrecognized includeObject value: {other:?}")));
+                }
+            }),
+            Convert::PartialObjectMetadata(_) | Convert::PartialObjectMetadataList(_) => Shape::Metadata,
+            Convert::None | Convert::Discovery(_) => Shape::Whole,
+        };
+        let pretty = accepted.pretty || query.flag("pretty");
+        Ok(Form { encoding: accepted.encoding, shape, pretty })
+    }
+
+    pub(super) fn content_type(self) -> &'static str {
+        self.encoding.content_type()
+    }
+
+    pub(super) fn stream_content_type(self) -> &'static str {
+        self.encoding.watch_content_type()
+    }
+
+    /// The bytes of one object.
+    pub(super) fn object(
+        self,
+        row: &'static Kind,
+        object: &Shown,
+        now: jiff::Timestamp,
+    ) -> Result<Bytes, Status> {
+        if let (Form { encoding: Encoding::Json, shape: Shape::Whole, pretty: false }, Shown::Cached(object)) =
+            (self, object)
+            && row.is_storage_version()
+        {
+            return Ok(object.json.clone());
+        }
+        let value = match object {
+            Shown::Cached(object) => strategy::from_stored(row, object.value()),
+            Shown::Value(value) => value.clone(),
+        };
+        match self.shape {
+            Shape::Whole => self.encode(&value, schema_of(row, &value)),
+            Shape::Metadata => self.encode_partial(&partial(&value)),
+            Shape::Table(include) => {
+                let revision = value["metadata"]["resourceVersion"].clone();
+                let rows = vec![table_row(row, strategy::to_stored(row, value), include, now)];
+                self.encode(&table(row, json!({"resourceVersion": revision}), rows), "")
+            }
+        }
+    }
+
+    /// A page of objects.
+    pub(super) fn list(self, list: List, now: jiff::Timestamp) -> Result<Body, Status> {
+        if self == Form::JSON {
+            let item = if list.kind.is_storage_version() { stored_item } else { other_item };
+            return Ok(ListBody::new(list, item).map_err(|never| match never {}).boxed_unsync());
+        }
+        let row = list.kind;
+        let mut metadata = Map::new();
+        metadata.insert("resourceVersion".into(), list.revision.to_string().into());
+        if let Some(next) = list.next {
+            metadata.insert("continue".into(), next.into());
+        }
+        if let Some(remaining) = list.remaining {
+            metadata.insert("remainingItemCount".into(), remaining.into());
+        }
+        let objects = list.objects.iter().map(|object| object.value());
+        let bytes = match self.shape {
+            Shape::Table(include) => {
+                let rows = objects.map(|object| table_row(row, object, include, now)).collect();
+                self.encode(&table(row, metadata.into(), rows), "")?
+            }
+            Shape::Metadata => {
+                let items: Vec<Value> =
+                    objects.map(|object| partial(&strategy::from_stored(row, object))).collect();
+                let value = json!({"kind": "PartialObjectMetadataList", "apiVersion": META, "metadata": metadata, "items": items});
+                self.encode_partial(&value)?
+            }
+            Shape::Whole => {
+                let items: Vec<Value> = objects.map(|object| strategy::from_stored(row, object)).collect();
+                let value = json!({"kind": row.list_kind, "apiVersion": row.api_version(), "metadata": metadata, "items": items});
+                match self.encoding {
+                    Encoding::Protobuf => {
+                        protobuf::encode_list(&value, type_of(row.schema)?).map_err(Status::internal)?.into()
+                    }
+                    _ => self.encode(&value, "")?,
+                }
+            }
+        };
+        Ok(Full::new(bytes).map_err(|never| match never {}).boxed_unsync())
+    }
+
+    /// A frame of a watch: what happened to an object, as of a revision.
+    pub fn event(
+        self,
+        row: &'static Kind,
+        change: ChangeKind,
+        object: &Object,
+        revision: Revision,
+        now: jiff::Timestamp,
+    ) -> Bytes {
+        let kind = match change {
+            ChangeKind::Added => WatchType::Added,
+            ChangeKind::Modified => WatchType::Modified,
+            ChangeKind::Deleted => WatchType::Deleted,
+        };
+        if self == Form::JSON && row.is_storage_version() && object.revision == revision {
+            return wire::watch_frame_json(kind, &object.json).into();
+        }
+        let mut value = object.value();
+        value["metadata"]["resourceVersion"] = revision.to_string().into();
+        let shown = Shown::Value(strategy::from_stored(row, value));
+        match self.object(row, &shown, now) {
+            Ok(bytes) => self.frame(kind, &bytes),
+            Err(status) => self.error_event(&status),
+        }
+    }
+
+    /// A frame that tells how far a watch is.
+    pub fn bookmark(self, row: &'static Kind, revision: Revision, initial_end: bool) -> Bytes {
+        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        if initial_end {
+            metadata["annotations"] = json!({INITIAL_END: "true"});
+        }
+        let encoded = match self.shape {
+            Shape::Table(_) => {
+                self.encode(&table(row, json!({"resourceVersion": revision.to_string()}), vec![]), "")
+            }
+            Shape::Metadata => self.encode_partial(
+                &json!({"kind": "PartialObjectMetadata", "apiVersion": META, "metadata": metadata}),
+            ),
+            Shape::Whole => {
+                let value = json!({"kind": row.kind, "apiVersion": row.api_version(), "metadata": metadata});
+                self.encode(&value, row.schema)
+            }
+        };
+        match encoded {
+            Ok(bytes) => self.frame(WatchType::Bookmark, &bytes),
+            Err(status) => self.error_event(&status),
+        }
+    }
+
+    /// The last frame of a watch that cannot go on.
+    pub fn error_event(self, status: &Status) -> Bytes {
+        self.frame(WatchType::Error, &self.status(status).1)
+    }
+
+    /// A Status with its media type; never a table.
+    pub(super) fn status(self, status: &Status) -> (&'static str, Bytes) {
+        let value = status.to_value();
+        let whole = Form { shape: Shape::Whole, ..self };
+        match whole.encode(&value, STATUS) {
+            Ok(bytes) => (whole.content_type(), bytes),
+            Err(_) => (Encoding::Json.content_type(), value.to_string().into()),
+        }
+    }
+
+    fn frame(self, kind: WatchType, object: &[u8]) -> Bytes {
+        match self.encoding {
+            Encoding::Protobuf => wire::watch_frame_protobuf(kind, object).into(),
+            _ => wire::watch_frame_json(kind, object).into(),
+        }
+    }
+
+    fn encode(self, value: &Value, schema: &str) -> Result<Bytes, Status> {
+        match self.encoding {
+            Encoding::Json if self.pretty => {
+                serde_json::to_vec_pretty(value).map(Bytes::from).map_err(Status::internal)
+            }
+            Encoding::Json => Ok(value.to_string().into()),
+            Encoding::Yaml => wire::to_yaml(value).map(Bytes::from).map_err(Status::internal),
+            Encoding::Protobuf => {
+                protobuf::encode(value, type_of(schema)?).map(Bytes::from).map_err(Status::internal)
+            }
+        }
+    }
+
+    fn encode_partial(self, value: &Value) -> Result<Bytes, Status> {
+        match self.encoding {
+            Encoding::Protobuf if value["items"].is_array() => {
+                protobuf::encode_partial_list(value).map(Bytes::from).map_err(Status::internal)
+            }
+            Encoding::Protobuf => protobuf::encode_partial(value).map(Bytes::from).map_err(Status::internal),
+            _ => self.encode(value, ""),
+        }
+    }
+}
+
+fn type_of(schema: &str) -> Result<&'static schema::Type, Status> {
+    schema::find(schema).ok_or_else(|| Status::internal(format!("no schema {schema:?}")))
+}
+
+/// The schema of an object that a path answers with: the kind's own, or that of one of its subresources.
+fn schema_of(row: &'static Kind, value: &Value) -> &'static str {
+    let kind = value["kind"].as_str().unwrap_or_default();
+    match row.subresources.iter().find(|sub| sub.kind == kind && kind != row.kind) {
+        Some(sub) => sub.schema,
+        None => row.schema,
+    }
+}
+
+fn stored_item(_row: &'static Kind, object: &Object) -> Bytes {
+    object.json.clone()
+}
+
+fn other_item(row: &'static Kind, object: &Object) -> Bytes {
+    strategy::from_stored(row, object.value()).to_string().into()
+}
+
+fn partial(object: &Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": META, "metadata": object["metadata"]})
+}
+
+fn table(row: &'static Kind, metadata: Value, rows: Vec<Value>) -> Value {
+    json!({"kind": "Table", "apiVersion": META, "metadata": metadata, "columnDefinitions": printers::columns(row), "rows": rows})
+}
+
+/// A row of an object in its stored form.
+fn table_row(row: &'static kind::Kind, object: Value, include: Include, now: jiff::Timestamp) -> Value {
+    let cells = printers::cells(row, &object, now);
+    match include {
+        Include::Nothing => json!({"cells": cells}),
+        Include::Metadata => json!({"cells": cells, "object": partial(&object)}),
+        Include::Whole => json!({"cells": cells, "object": strategy::from_stored(row, object)}),
+    }
+}

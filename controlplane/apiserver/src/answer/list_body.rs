@@ -1,0 +1,92 @@
+//! The JSON of a list as a body that is made while it is sent: objects are shared, and at most one chunk is
+//! in memory at a time.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+
+use super::List;
+use crate::object::Object;
+
+/// Bytes of a chunk, more or less.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// A list on its way.
+pub(super) struct ListBody {
+    list: List,
+    /// How an item's bytes are made from its object.
+    item: fn(&'static api::kind::Kind, &Object) -> Bytes,
+    /// Items sent.
+    sent: usize,
+    begun: bool,
+    ended: bool,
+}
+
+impl ListBody {
+    pub(super) fn new(list: List, item: fn(&'static api::kind::Kind, &Object) -> Bytes) -> ListBody {
+        ListBody { list, item, sent: 0, begun: false, ended: false }
+    }
+
+    fn head(&self) -> String {
+        let List { kind, revision, next, remaining, .. } = &self.list;
+        let mut head = format!(
+            "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{{\"resourceVersion\":\"{revision}\"",
+            kind.list_kind,
+            kind.api_version()
+        );
+        if let Some(next) = next {
+            head.push_str(&format!(",\"continue\":\"{next}\""));
+        }
+        if let Some(remaining) = remaining {
+            head.push_str(&format!(",\"remainingItemCount\":{remaining}"));
+        }
+        head.push_str("},\"items\":[");
+        head
+    }
+
+    fn chunk(&mut self) -> Option<Bytes> {
+        if self.ended {
+            return None;
+        }
+        let mut chunk = BytesMut::with_capacity(CHUNK_BYTES + (CHUNK_BYTES >> 2));
+        if !std::mem::replace(&mut self.begun, true) {
+            chunk.put_slice(self.head().as_bytes());
+        }
+        while chunk.len() < CHUNK_BYTES {
+            let Some(object) = self.list.objects.get(self.sent) else {
+                chunk.put_slice(b"]}\n");
+                self.ended = true;
+                break;
+            };
+            if self.sent > 0 {
+                chunk.put_u8(b',');
+            }
+            chunk.put_slice(&(self.item)(self.list.kind, object));
+            self.sent += 1;
+        }
+        Some(chunk.freeze())
+    }
+}
+
+impl Body for ListBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.get_mut().chunk().map(|chunk| Ok(Frame::data(chunk))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}

@@ -1,0 +1,84 @@
+//! The API server: one entry for every request, `serve::Handler::handle`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+
+use pki::{ClientTrust, PkiError, TokenKeys};
+use store::Store;
+
+use crate::authentication::Authenticator;
+use crate::authorization::Authorizer;
+use crate::cache::CacheError;
+use crate::documents::Specifications;
+use crate::server::{Clock, Random, Server};
+
+/// What an API server is made of.
+pub struct Parts {
+    /// Where objects are.
+    pub store: Store,
+    /// Authorities of client certificates, PEM.
+    pub client_authorities: String,
+    /// The keys of ServiceAccount tokens.
+    pub token_keys: Vec<pki::TokenKey>,
+    /// Who makes the tokens, and whom they are for unless they say otherwise.
+    pub issuer: String,
+    /// Cluster IPs: network and prefix length.
+    pub service_network: (Ipv4Addr, u8),
+    /// Where other servers and pods reach this one.
+    pub advertised: (std::net::IpAddr, u16),
+    /// The wall clock.
+    pub clock: Clock,
+    /// Random numbers below a bound.
+    pub random: Random,
+}
+
+/// Why an API server cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Keys or certificates.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The store.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// What every cluster has could not be written.
+    #[error("the first objects of the cluster: {0}")]
+    Bootstrap(api::status::Status),
+}
+
+/// A running API server.
+#[derive(Debug)]
+pub struct ApiServer {
+    /// What verbs share.
+    pub server: Arc<Server>,
+    /// Who asks.
+    pub authenticator: Authenticator,
+    /// Whether they may.
+    pub authorizer: Authorizer,
+    /// Who makes ServiceAccount tokens.
+    pub issuer: String,
+    /// `host:port` as clients reach this server.
+    pub advertised: String,
+    /// OpenAPI, made when somebody asks.
+    pub specifications: OnceLock<Specifications>,
+}
+
+impl ApiServer {
+    /// Fills the caches and writes what every cluster has.
+    pub async fn start(parts: Parts) -> Result<Arc<ApiServer>, StartError> {
+        let trust = ClientTrust::from_bundle("client authorities", &parts.client_authorities)?;
+        let tokens = TokenKeys::new(&parts.issuer, &parts.token_keys)?;
+        let server = Server::new(parts.store, parts.service_network, parts.clock, parts.random).await?;
+        let audiences = vec![parts.issuer.clone()];
+        let api_server = Arc::new(ApiServer {
+            server,
+            authenticator: Authenticator { trust, tokens, audiences },
+            authorizer: Authorizer::default(),
+            issuer: parts.issuer,
+            advertised: SocketAddr::from(parts.advertised).to_string(),
+            specifications: OnceLock::new(),
+        });
+        crate::bootstrap::ensure(&api_server, parts.advertised).await.map_err(StartError::Bootstrap)?;
+        Ok(api_server)
+    }
+}

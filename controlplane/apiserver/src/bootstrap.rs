@@ -1,0 +1,69 @@
+//! What every cluster has: its first namespaces, the roles that its parts need, and the API's own Service.
+//!
+//! Ensured at every start: what is missing is made, a bootstrap role that lost a rule gets it back, and what
+//! people added stays. A role annotated `rbac.authorization.kubernetes.io/autoupdate: "false"` is left alone.
+
+mod kubernetes_service;
+mod policy;
+mod roles;
+
+use std::net::IpAddr;
+
+use api::kind::Kind;
+use api::status::Status;
+use serde_json::{Value, json};
+use store::Revision;
+
+use crate::api_server::ApiServer;
+use crate::registry::{self, Change, object_key};
+use crate::server::Server;
+
+/// Namespaces that are always there.
+const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Makes what is missing.
+pub async fn ensure(api: &ApiServer, advertised: (IpAddr, u16)) -> Result<(), Status> {
+    let server = &api.server;
+    for name in NAMESPACES {
+        let namespace = json!({"metadata": {"name": name}});
+        create(server, "", "namespaces", namespace).await?;
+    }
+    policy::ensure(server).await?;
+    kubernetes_service::ensure(server, advertised).await
+}
+
+/// The row of a kind that is always served.
+fn row(server: &Server, group: &str, resource: &str) -> Result<&'static Kind, Status> {
+    server.registry.by_resource(group, "v1", resource).ok_or_else(Status::no_such_path)
+}
+
+/// Makes an object that is not there yet.
+async fn create(server: &Server, group: &str, resource: &str, mut object: Value) -> Result<(), Status> {
+    let kind = row(server, group, resource)?;
+    let text = |name: &str| object["metadata"][name].as_str().unwrap_or_default().to_owned();
+    let key = object_key(kind, &text("namespace"), &text("name"));
+    object["kind"] = kind.kind.into();
+    object["apiVersion"] = kind.api_version().into();
+    object["metadata"]["uid"] = server.uid().into();
+    object["metadata"]["creationTimestamp"] = registry::meta::time(server.now());
+    crate::strategy::prepare_create(kind, &mut object);
+    api::defaulting::apply(kind, &mut object);
+    // Somebody else may have made it: that is as good.
+    registry::write(server, kind, &key, Revision(0), &Change::Put(object)).await.map(drop)
+}
+
+/// Changes an object by `change`, which gives nothing where it is as it should be.
+async fn mend(
+    server: &Server,
+    kind: &'static Kind,
+    key: &str,
+    change: impl Fn(&Value) -> Option<Value>,
+) -> Result<(), Status> {
+    loop {
+        let (revision, object) = registry::read(server, kind, key)?;
+        let Some(mended) = object.as_ref().and_then(&change) else { return Ok(()) };
+        if registry::write(server, kind, key, revision, &Change::Put(mended)).await?.is_ok() {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The cache of one kind.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use api::kind::Kind;
+use store::{Event, EventKind, KeyRange, RangeRequest, Revision, Store};
+
+use tokio::sync::watch;
+
+use super::CacheError;
+use super::changes::{Change, ChangeKind, Changes};
+use crate::object::Object;
+
+/// Where a watch is: everything up to and including this revision was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position(pub Revision);
+
+/// Snapshot and changes of one kind.
+#[derive(Debug)]
+pub struct KindCache {
+    prefix: String,
+    faces: Vec<&'static Kind>,
+    state: RwLock<Kept>,
+    /// The revision of the latest change of this kind.
+    latest: watch::Sender<Revision>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    objects: BTreeMap<Arc<str>, Arc<Object>>,
+    changes: Changes,
+    /// The revision of the latest change in `objects`.
+    latest: Revision,
+}
+
+impl KindCache {
+    pub(super) fn new(prefix: String, faces: Vec<&'static Kind>) -> KindCache {
+        let changes = Changes::after(Revision(0));
+        let kept = Kept { objects: BTreeMap::new(), changes, latest: Revision(0) };
+        KindCache { prefix, faces, state: RwLock::new(kept), latest: watch::Sender::new(Revision(0)) }
+    }
+
+    /// Reads all objects as of a revision, and the history that the store still has before it, so that a
+    /// watch can go on where it was before a restart.
+    pub(super) fn fill(&self, store: &Store, at: Revision) -> Result<(), CacheError> {
+        let range = KeyRange::prefix(self.prefix.as_str());
+        let page = store.state().range(&RangeRequest { range, revision: Some(at), limit: 0 })?;
+        let mut objects = BTreeMap::new();
+        for record in &page.records {
+            let object = Object::open(self.prefix.len(), record, &self.faces).map_err(|source| {
+                CacheError::Object { key: String::from_utf8_lossy(&record.key).into_owned(), source }
+            })?;
+            objects.insert(object.key.clone(), Arc::new(object));
+        }
+        let mut kept = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        *kept = Kept { objects, changes: Changes::after(store.state().compacted()), latest: at };
+        self.latest.send_replace(at);
+        Ok(())
+    }
+
+    /// Whether a key of the store belongs to this kind.
+    pub(super) fn owns(&self, key: &[u8]) -> bool {
+        key.starts_with(self.prefix.as_bytes())
+    }
+
+    /// Takes changes into the ring, and into the snapshot those that came after it was read. All of a
+    /// revision at once, so that nobody sees half of one.
+    pub(super) fn take(&self, events: &[&Event], snapshot_at: Revision) {
+        let changes: Vec<Change> = events
+            .iter()
+            .filter_map(|event| match self.change(event) {
+                Ok(change) => Some(change),
+                Err(error) => {
+                    let key = String::from_utf8_lossy(&event.record.key).into_owned();
+                    tracing::error!(key, %error, "an object in the store cannot be shown");
+                    None
+                }
+            })
+            .collect();
+        let Some(latest) = changes.last().map(|change| change.object.revision) else { return };
+        let mut kept = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        for change in changes {
+            if change.object.revision > snapshot_at {
+                match change.kind {
+                    ChangeKind::Deleted => drop(kept.objects.remove(&change.object.key)),
+                    _ => drop(kept.objects.insert(change.object.key.clone(), change.object.clone())),
+                }
+            }
+            kept.changes.push(change);
+        }
+        kept.latest = kept.latest.max(latest);
+        drop(kept);
+        self.latest.send_if_modified(|known| latest > *known && std::mem::replace(known, latest) < latest);
+    }
+
+    fn change(&self, event: &Event) -> Result<Change, crate::envelope::EnvelopeError> {
+        let open = |record: &store::Record, revision| {
+            Object::open_as(self.prefix.len(), record, revision, &self.faces).map(Arc::new)
+        };
+        let revision = event.record.modified;
+        let previous = match &event.previous {
+            Some(record) => {
+                let key = String::from_utf8_lossy(record.key.get(self.prefix.len()..).unwrap_or_default());
+                let known = self.get(&key).filter(|known| known.revision == record.modified);
+                Some(known.map_or_else(|| open(record, record.modified), Ok)?)
+            }
+            None => None,
+        };
+        Ok(match (event.kind, &event.previous) {
+            (EventKind::Delete, Some(record)) => {
+                Change { kind: ChangeKind::Deleted, object: open(record, revision)?, previous }
+            }
+            (EventKind::Delete, None) => {
+                Change { kind: ChangeKind::Deleted, object: open(&event.record, revision)?, previous }
+            }
+            (EventKind::Put, None) => {
+                Change { kind: ChangeKind::Added, object: open(&event.record, revision)?, previous }
+            }
+            (EventKind::Put, Some(_)) => {
+                Change { kind: ChangeKind::Modified, object: open(&event.record, revision)?, previous }
+            }
+        })
+    }
+
+    /// One object by its key.
+    pub fn get(&self, key: &str) -> Option<Arc<Object>> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).objects.get(key).cloned()
+    }
+
+    /// The objects of a namespace (empty: of all) in the order of their keys, and a revision up to which they
+    /// are complete.
+    pub fn list(&self, namespace: &str) -> (Vec<Arc<Object>>, Revision) {
+        let kept = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        if namespace.is_empty() {
+            return (kept.objects.values().cloned().collect(), kept.latest);
+        }
+        // '0' follows '/', so the range is exactly what begins with "namespace/".
+        let (begin, end) = (format!("{namespace}/"), format!("{namespace}0"));
+        let range = (Bound::Included(begin.as_str()), Bound::Excluded(end.as_str()));
+        (kept.objects.range::<str, _>(range).map(|(_, object)| object.clone()).collect(), kept.latest)
+    }
+
+    /// Follows the revision of the latest change of this kind.
+    pub fn latest(&self) -> watch::Receiver<Revision> {
+        self.latest.subscribe()
+    }
+
+    /// Up to `limit` changes behind a position, never half a revision. `Err`: changes up to that revision
+    /// are gone from memory.
+    pub fn changes(&self, position: Position, limit: usize) -> Result<Vec<Arc<Change>>, Revision> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).changes.since(position.0, limit)
+    }
+
+    /// The key prefix of this kind in the store.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// All faces of the kind.
+    pub fn faces(&self) -> &[&'static Kind] {
+        &self.faces
+    }
+}

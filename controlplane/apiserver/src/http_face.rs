@@ -1,0 +1,141 @@
+//! From HTTP to verbs: the order in which a request is taken apart, and where it goes.
+//!
+//! ```text
+//!   limits ─► who (authentication, impersonation) ─► may they (authorization) ─► body ─► verb ─► answer
+//! ```
+
+use std::sync::Arc;
+
+use api::kind::{Kind, Verb};
+use api::path::{Query, RequestInfo};
+use api::status::Status;
+use bytes::Bytes;
+use http::Response;
+use hyper::body::Incoming;
+use serve::ConnInfo;
+
+use crate::answer::{Answer, Body, Form, status_response};
+use crate::api_server::ApiServer;
+use crate::body;
+use crate::request::Request;
+use crate::{documents, impersonation, registry, reviews, subresource};
+
+impl serve::Handler for ApiServer {
+    async fn handle(
+        self: Arc<Self>,
+        connection: ConnInfo,
+        request: http::Request<Incoming>,
+    ) -> Response<Body> {
+        let now = self.server.now();
+        let (head, incoming) = request.into_parts();
+        let query = Query::parse(head.uri.query().unwrap_or_default());
+        let info = match RequestInfo::parse(head.method.as_str(), head.uri.path(), &query) {
+            Ok(info) => info,
+            Err(error) => return status_response(&Status::bad_request(error.to_string()), Form::JSON),
+        };
+        let form = match Form::negotiate(&head.headers, &query, info.verb == Verb::Watch) {
+            Ok(form) => form,
+            // Documents have forms of their own.
+            Err(_) if !info.is_resource_request => Form::JSON,
+            Err(status) => return status_response(&status, Form::JSON),
+        };
+        let user = match self.authenticator.user(&self.server, &connection, &head.headers) {
+            Ok(user) => user,
+            Err(status) => return status_response(&status, form),
+        };
+        let request = Request { info, query, headers: head.headers, user, form, now };
+        match self.answer(request, incoming).await {
+            Ok(answer) => answer.respond(form, now),
+            Err(status) => status_response(&status, form),
+        }
+    }
+}
+
+impl ApiServer {
+    async fn answer(&self, request: Request, incoming: Incoming) -> Result<Answer, Status> {
+        let request = impersonation::apply(self, request)?;
+        self.authorizer.require(&self.server.caches, &request.user, &request.info)?;
+        if !request.info.is_resource_request {
+            return documents::answer(self, &request).await;
+        }
+        let info = &request.info;
+        let kind = self
+            .server
+            .registry
+            .by_resource(&info.group, &info.version, &info.resource)
+            .ok_or_else(Status::no_such_path)?;
+        if kind.namespaced && info.namespace.is_empty() && !is_over_all_namespaces(info) {
+            return Err(Status::no_such_path());
+        }
+        let body = match info.verb {
+            Verb::Get | Verb::List | Verb::Watch => Bytes::new(),
+            _ => body::read(incoming).await?,
+        };
+        if info.subresource.is_empty() {
+            self.object_verb(&request, kind, body).await
+        } else {
+            self.subresource_verb(&request, kind, body).await
+        }
+    }
+
+    async fn object_verb(
+        &self,
+        request: &Request,
+        kind: &'static Kind,
+        body: Bytes,
+    ) -> Result<Answer, Status> {
+        let verb = request.info.verb;
+        if !kind.serves(verb) {
+            return Err(Status::method_not_supported(kind.qualified_resource(), verb.as_str()));
+        }
+        let server = &self.server;
+        match verb {
+            Verb::Create if kind.storage.is_none() => reviews::create(self, request, kind, &body),
+            Verb::Create => registry::create(server, request, kind, body).await,
+            Verb::Get => registry::get(server, request, kind).await,
+            Verb::List => registry::list(server, request, kind).await,
+            Verb::Watch => registry::watch(server, request, kind).await,
+            Verb::Update => registry::update(server, request, kind, body).await,
+            Verb::Patch => registry::patch(server, request, kind, body).await,
+            Verb::Delete => registry::delete(server, request, kind, body).await,
+            Verb::DeleteCollection => registry::delete_collection(server, request, kind, body).await,
+            verb => Err(Status::method_not_supported(kind.qualified_resource(), verb.as_str())),
+        }
+    }
+
+    async fn subresource_verb(
+        &self,
+        request: &Request,
+        kind: &'static Kind,
+        body: Bytes,
+    ) -> Result<Answer, Status> {
+        let info = &request.info;
+        let row = kind.subresource(&info.subresource).ok_or_else(Status::no_such_path)?;
+        if !row.verbs.contains(&info.verb) {
+            return Err(Status::method_not_supported(kind.qualified_resource(), info.verb.as_str()));
+        }
+        let server = &self.server;
+        match (row.name, info.verb) {
+            ("status", Verb::Get) => registry::get(server, request, kind).await,
+            ("scale", Verb::Get) => subresource::scale::get(server, request, kind),
+            ("scale", Verb::Update) => subresource::scale::update(server, request, kind, body).await,
+            ("scale", Verb::Patch) => subresource::scale::patch(server, request, kind, body).await,
+            ("binding", Verb::Create) => subresource::binding::create(server, request, kind, body).await,
+            ("token", Verb::Create) => {
+                subresource::token::create(server, &self.authenticator, request, kind, &body)
+            }
+            ("status" | "finalize" | "ephemeralcontainers" | "resize", Verb::Update) => {
+                registry::update(server, request, kind, body).await
+            }
+            ("status" | "ephemeralcontainers" | "resize", Verb::Patch) => {
+                registry::patch(server, request, kind, body).await
+            }
+            _ => Err(Status::method_not_supported(kind.qualified_resource(), info.verb.as_str())),
+        }
+    }
+}
+
+/// Requests about a namespaced kind that name no namespace: collections of all, and posted questions.
+fn is_over_all_namespaces(info: &RequestInfo) -> bool {
+    matches!(info.verb, Verb::List | Verb::Watch)
+}

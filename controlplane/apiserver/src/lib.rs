@@ -1,0 +1,39 @@
+//! The Kubernetes API: authentication, authorization, admission, registry, watch streams.
+//!
+//! ```text
+//!   serve::Handler ─► authentication ─► impersonation ─► authorization ─► registry verb ─► store
+//!                                                                          │  ▲
+//!                                                             admission, api::defaulting, api::validation
+//! ```
+//!
+//! One generic engine: what a kind is, is a row of `api::kind`. The only entry is `ApiServer`'s
+//! `serve::Handler`; callers within the process use it too, with their own credentials.
+//!
+//! **Invariants**
+//! - Every answer to a write comes after its log entry is on disk.
+//! - Lists and watches share the bytes of an object; they are made once.
+//! - No request is trusted for where it comes from.
+
+mod admission;
+mod answer;
+mod api_server;
+mod authentication;
+mod authorization;
+mod body;
+mod bootstrap;
+mod cache;
+mod documents;
+mod envelope;
+mod http_face;
+mod impersonation;
+mod object;
+mod registry;
+mod request;
+mod reviews;
+mod server;
+mod strategy;
+mod subresource;
+mod user;
+
+pub use api_server::{ApiServer, Parts, StartError};
+pub use server::{Clock, Random};

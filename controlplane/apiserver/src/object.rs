@@ -1,0 +1,98 @@
+//! An object as the caches hold it: its JSON bytes, and the few values that lists and watches select by.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::kind::Kind;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::Value;
+use store::{Record, Revision};
+
+use crate::envelope::{self, EnvelopeError};
+
+/// One version of one object, shared by every list and watch that shows it.
+#[derive(Debug)]
+pub struct Object {
+    /// `namespace/name`, or `name` at cluster scope.
+    pub key: Arc<str>,
+    /// The revision that wrote it; of a deleted object, the revision of the deletion.
+    pub revision: Revision,
+    /// The whole object, resourceVersion included, in its storage version.
+    pub json: Bytes,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Selectable fields by their path in the stored form.
+    pub fields: Vec<(&'static str, String)>,
+}
+
+#[derive(Deserialize)]
+struct Projection {
+    metadata: ProjectedMeta,
+}
+
+#[derive(Deserialize)]
+struct ProjectedMeta {
+    #[serde(default)]
+    labels: Option<BTreeMap<String, String>>,
+}
+
+impl Object {
+    /// The object in a record of the store. `kinds` are all faces of the kind, whose fields are projected.
+    pub fn open(prefix: usize, record: &Record, kinds: &[&'static Kind]) -> Result<Object, EnvelopeError> {
+        Object::open_as(prefix, record, record.modified, kinds)
+    }
+
+    /// The same, shown with another revision: an object as it was when it was deleted.
+    pub fn open_as(
+        prefix: usize,
+        record: &Record,
+        revision: Revision,
+        kinds: &[&'static Kind],
+    ) -> Result<Object, EnvelopeError> {
+        let json = envelope::open(&record.value, revision)?;
+        let damaged = |error: serde_json::Error| EnvelopeError::Damaged(error.to_string());
+        let projection: Projection = serde_json::from_slice(&json).map_err(damaged)?;
+        let fields = fields(&json, kinds).map_err(damaged)?;
+        let key = String::from_utf8_lossy(record.key.get(prefix..).unwrap_or_default()).into();
+        Ok(Object { key, revision, json, labels: projection.metadata.labels.unwrap_or_default(), fields })
+    }
+
+    /// The namespace, empty at cluster scope.
+    pub fn namespace(&self) -> &str {
+        self.key.split_once('/').map_or("", |(namespace, _)| namespace)
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        self.key.split_once('/').map_or(&self.key, |(_, name)| name)
+    }
+
+    /// The object parsed.
+    pub fn value(&self) -> Value {
+        // It was parsed when it was opened.
+        serde_json::from_slice(&self.json).unwrap_or_default()
+    }
+
+    /// A selectable field by its path.
+    pub fn field(&self, path: &str) -> &str {
+        self.fields.iter().find(|(known, _)| *known == path).map_or("", |(_, value)| value)
+    }
+}
+
+/// The selectable values beyond name and namespace. Kinds without any are not parsed for them.
+fn fields(json: &Bytes, kinds: &[&'static Kind]) -> Result<Vec<(&'static str, String)>, serde_json::Error> {
+    let mut wanted =
+        kinds.iter().flat_map(|kind| kind.selectable).filter(|s| !s.path.starts_with("metadata.")).peekable();
+    if wanted.peek().is_none() {
+        return Ok(Vec::new());
+    }
+    let object: Value = serde_json::from_slice(json)?;
+    let mut found: Vec<(&'static str, String)> = Vec::new();
+    for selectable in wanted {
+        if !found.iter().any(|(path, _)| *path == selectable.path) {
+            found.push((selectable.path, selectable.value(&object).into_owned()));
+        }
+    }
+    Ok(found)
+}

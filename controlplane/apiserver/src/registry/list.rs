@@ -1,0 +1,154 @@
+//! LIST: at the latest revision from the cache, at an older one from the store.
+//!
+//! | resourceVersion | match | read from |
+//! |---|---|---|
+//! | unset | | the cache, once it has what the store had when the request came |
+//! | 0 | | the cache as it is |
+//! | n | NotOlderThan or unset | the cache, once it has reached n |
+//! | n | Exact, or a continue token | the store at n; 410 where compacted |
+
+use std::sync::Arc;
+
+use api::kind::Kind;
+use api::path::{ListOptions, VersionMatch};
+use api::status::Status;
+use store::{KeyRange, RangeRequest, ReadError, Revision};
+
+use super::page_token;
+use super::selection::Selection;
+use crate::answer::{Answer, List};
+use crate::object::Object;
+use crate::request::Request;
+use crate::server::Server;
+
+/// Records read from the store at a time for a page of an older list.
+const CHUNK: usize = 500;
+
+/// Answers a list.
+pub async fn list(server: &Server, request: &Request, kind: &'static Kind) -> Result<Answer, Status> {
+    let options = ListOptions::parse(&request.query)?;
+    let selection = Selection::new(kind, &request.info.namespace, &options)?;
+    let found = collect(server, kind, &options, &selection).await?;
+    Ok(Answer::List(List {
+        kind,
+        revision: found.revision,
+        objects: found.objects,
+        next: found.next.map(|after| page_token::encode(found.revision, &after)),
+        remaining: found.remaining.filter(|_| selection.is_everything()),
+    }))
+}
+
+/// Objects of one page.
+pub(super) struct Found {
+    pub(super) revision: Revision,
+    pub(super) objects: Vec<Arc<Object>>,
+    /// The last key of the page, where there is more.
+    next: Option<String>,
+    remaining: Option<usize>,
+}
+
+/// The objects of a list, by its options.
+pub(super) async fn collect(
+    server: &Server,
+    kind: &'static Kind,
+    options: &ListOptions,
+    selection: &Selection,
+) -> Result<Found, Status> {
+    let limit = usize::try_from(options.limit).unwrap_or(0);
+    if !options.continue_token.is_empty() {
+        let (revision, start) = page_token::decode(&options.continue_token)?;
+        return older(server, kind, selection, revision, &start, limit).map_err(|status| match status.code {
+            410 => Status::continue_expired(),
+            _ => status,
+        });
+    }
+    match (options.revision()?, options.resource_version_match) {
+        (Some(revision), Some(VersionMatch::Exact)) => {
+            older(server, kind, selection, Revision(revision), "", limit)
+        }
+        // Upstream's oldest rule: with a limit, a revision without a match means exactly that one.
+        (Some(revision), None) if limit > 0 && revision > 0 => {
+            older(server, kind, selection, Revision(revision), "", limit)
+        }
+        (revision, _) => latest(server, kind, selection, revision, limit).await,
+    }
+}
+
+async fn latest(
+    server: &Server,
+    kind: &'static Kind,
+    selection: &Selection,
+    revision: Option<u64>,
+    limit: usize,
+) -> Result<Found, Status> {
+    let revision = server.fresh(revision).await?;
+    let cache = server.cache(kind)?;
+    let (mut objects, complete) = cache.list(&selection.namespace);
+    let revision = revision.max(complete);
+    if !selection.is_everything() {
+        objects.retain(|object| selection.shows(object));
+    }
+    let behind = if limit > 0 { objects.len().saturating_sub(limit) } else { 0 };
+    if behind == 0 {
+        return Ok(Found { revision, objects, next: None, remaining: None });
+    }
+    objects.truncate(limit);
+    let next = objects.last().map(|object| object.key.to_string());
+    Ok(Found { revision, objects, next, remaining: Some(behind) })
+}
+
+/// One page at a revision, from the key `start` (empty: the first).
+fn older(
+    server: &Server,
+    kind: &'static Kind,
+    selection: &Selection,
+    revision: Revision,
+    start: &str,
+    limit: usize,
+) -> Result<Found, Status> {
+    let cache = server.cache(kind)?;
+    let prefix = cache.prefix();
+    let space =
+        if selection.namespace.is_empty() { String::new() } else { format!("{}/", selection.namespace) };
+    let mut range = KeyRange::prefix(format!("{prefix}{space}"));
+    if !start.is_empty() {
+        if !start.starts_with(space.as_str()) {
+            return Err(Status::bad_request("continue key is not valid: it belongs to another namespace"));
+        }
+        range.start = format!("{prefix}{start}").into_bytes();
+    }
+    let mut objects: Vec<Arc<Object>> = Vec::new();
+    loop {
+        let chunk = if limit == 0 { 0 } else { CHUNK.max(limit) };
+        let request = RangeRequest { range: range.clone(), revision: Some(revision), limit: chunk };
+        let page = server.store.state().range(&request).map_err(|error| read_status(server, error))?;
+        let mut behind = page.remaining;
+        for (position, record) in page.records.iter().enumerate() {
+            let object = Object::open(prefix.len(), record, cache.faces()).map_err(Status::internal)?;
+            if !selection.shows(&object) {
+                continue;
+            }
+            if limit > 0 && objects.len() == limit {
+                behind += page.records.len() - position;
+                let next = objects.last().map(|object| object.key.to_string());
+                return Ok(Found { revision, objects, next, remaining: Some(behind) });
+            }
+            objects.push(Arc::new(object));
+        }
+        let Some(last) = page.records.last().filter(|_| page.remaining > 0) else {
+            return Ok(Found { revision, objects, next: None, remaining: None });
+        };
+        range.start = [&last.key[..], &[0]].concat();
+    }
+}
+
+/// The answer for a read of the store that gave nothing.
+pub(super) fn read_status(server: &Server, error: ReadError) -> Status {
+    match error {
+        ReadError::Compacted { requested, oldest } => Status::too_old_resource_version(requested.0, oldest.0),
+        ReadError::Future { requested, .. } => {
+            Status::too_large_resource_version(requested.0, server.store.state().revision().0, 1)
+        }
+        error @ ReadError::Database(_) => Status::internal(error),
+    }
+}

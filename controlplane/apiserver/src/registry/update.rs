@@ -1,0 +1,155 @@
+//! UPDATE of an object or its status, and what patches share with it.
+
+use api::kind::Kind;
+use api::path::{CreateOptions, Preconditions};
+use api::status::Status;
+use bytes::Bytes;
+use serde_json::Value;
+use store::Revision;
+
+use super::create::with_revision;
+use super::write::{self, Change, MOST_TRIES};
+use super::{meta, object_key};
+use crate::admission::Operation;
+use crate::answer::{Answer, Shown};
+use crate::body;
+use crate::request::Request;
+use crate::server::Server;
+use crate::strategy;
+
+/// Answers an update.
+pub async fn update(
+    server: &Server,
+    request: &Request,
+    kind: &'static Kind,
+    body: Bytes,
+) -> Result<Answer, Status> {
+    let options = CreateOptions::parse_update(&request.query)?;
+    let (object, warnings) = body::object(request, kind, &body, options.field_validation)?;
+    let name = &request.info.name;
+    match meta::text(&object, "name") {
+        "" => {
+            return Err(Status::bad_request("name must be provided"));
+        }
+        given if given != name => {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({given}) does not match the name on the URL ({name})"
+            )));
+        }
+        _ => {}
+    }
+    let namespace = meta::text(&object, "namespace");
+    if !namespace.is_empty() && namespace != request.info.namespace {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    let changed = change(server, request, kind, options.dry_run, |_| Ok(object.clone())).await?;
+    Ok(Answer::object(200, kind, Shown::Value(changed)).warn(warnings))
+}
+
+/// Changes an object by `desire`, which turns what is there into what shall be. Where that carries a
+/// resourceVersion it must be the current one; otherwise the change is tried again on what is newer.
+pub async fn change(
+    server: &Server,
+    request: &Request,
+    kind: &'static Kind,
+    dry_run: bool,
+    desire: impl Fn(&Value) -> Result<Value, Status>,
+) -> Result<Value, Status> {
+    let name = &request.info.name;
+    let key = object_key(kind, &request.info.namespace, name);
+    for _ in 0..MOST_TRIES {
+        let (expected, old) = write::read(server, kind, &key)?;
+        let old = old.ok_or_else(|| Status::not_found(kind.qualified_resource(), name))?;
+        let old = strategy::from_stored(kind, old);
+        let new = desire(&old)?;
+        let given = meta::resource_version(&new)?;
+        if given != 0 && Revision(given) != expected {
+            return Err(Status::optimistic_lock(kind.qualified_resource(), name));
+        }
+        let uid = Preconditions { uid: Some(meta::text(&new, "uid").to_owned()), ..Preconditions::default() };
+        check(kind, name, &uid, &old)?;
+        let new = settle(server, request, kind, &old, new, dry_run).await?;
+        if new == old {
+            return Ok(old);
+        }
+        let stored = strategy::to_stored(kind, new.clone());
+        if dry_run {
+            return Ok(new);
+        }
+        let change = if is_released(&new) { Change::Delete } else { Change::Put(stored) };
+        match write::write(server, kind, &key, expected, &change).await? {
+            Ok(revision) => return with_revision(new, revision),
+            Err(_) if given != 0 => return Err(Status::optimistic_lock(kind.qualified_resource(), name)),
+            Err(_) => {}
+        }
+    }
+    Err(Status::optimistic_lock(kind.qualified_resource(), name))
+}
+
+/// Puts back what an update may not touch, admits, defaults and validates.
+async fn settle(
+    server: &Server,
+    request: &Request,
+    kind: &'static Kind,
+    old: &Value,
+    mut new: Value,
+    dry_run: bool,
+) -> Result<Value, Status> {
+    let kept = [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "generateName",
+        "resourceVersion",
+        "namespace",
+        "name",
+    ];
+    let metadata = meta::of_mut(&mut new)?;
+    for name in kept {
+        match old["metadata"].get(name) {
+            Some(value) => drop(metadata.insert(name.into(), value.clone())),
+            None => drop(metadata.shift_remove(name)),
+        }
+    }
+    metadata.shift_remove("selfLink");
+    let subresource = request.info.subresource.as_str();
+    strategy::prepare_update(kind, subresource, &mut new, old);
+    api::defaulting::apply(kind, &mut new);
+    let new = server.admit(request, kind, Operation::Update, Some(old), new, dry_run).await?;
+    let errors = api::validation::update(kind, subresource, &new, old);
+    if !errors.is_empty() {
+        return Err(Status::invalid(kind.qualified_kind(), meta::text(old, "name"), &errors));
+    }
+    let mut new = new;
+    strategy::bump_generation(kind, &mut new, old);
+    Ok(new)
+}
+
+/// Whether the last thing that held a deleted object back is gone.
+fn is_released(object: &Value) -> bool {
+    meta::is_deleting(object)
+        && meta::finalizers(object).is_empty()
+        && object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
+        && strategy::may_go(object)
+}
+
+/// Checks a uid and a resourceVersion that a request insists on.
+pub(super) fn check(kind: &Kind, name: &str, wanted: &Preconditions, object: &Value) -> Result<(), Status> {
+    let uid = meta::text(object, "uid");
+    if let Some(wanted) = wanted.uid.as_deref().filter(|wanted| !wanted.is_empty() && *wanted != uid) {
+        let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}");
+        return Err(Status::conflict(kind.qualified_resource(), name, why));
+    }
+    let revision = meta::text(object, "resourceVersion");
+    if let Some(wanted) = wanted.resource_version.as_deref().filter(|wanted| *wanted != revision) {
+        let why = format!(
+            "Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: {revision}"
+        );
+        return Err(Status::conflict(kind.qualified_resource(), name, why));
+    }
+    Ok(())
+}

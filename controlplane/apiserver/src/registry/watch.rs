@@ -1,0 +1,205 @@
+//! WATCH: changes behind a revision, as they come, with bookmarks.
+//!
+//! | resourceVersion | begins with |
+//! |---|---|
+//! | unset or 0 | an ADDED per object there is, then changes |
+//! | n | changes behind n; an ERROR 410 where they are gone |
+//! | any, with sendInitialEvents | an ADDED per object, a bookmark that ends them, then changes |
+//!
+//! A watch holds a position in the shared ring of changes, no buffer of its own: a client that reads slowly
+//! falls behind and is told 410.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::kind::Kind;
+use api::path::ListOptions;
+use api::status::Status;
+use bytes::Bytes;
+use futures::Stream;
+use store::Revision;
+use tokio::sync::watch::Receiver;
+use tokio::time::Instant;
+
+use super::selection::Selection;
+use crate::answer::{Answer, Form};
+use crate::cache::{Change, ChangeKind, KindCache, Position};
+use crate::object::Object;
+use crate::request::Request;
+use crate::server::{Clock, Server};
+
+/// How often a watch that asked for bookmarks gets one.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// Changes looked at at once.
+const BATCH: usize = 256;
+/// What a watch without a timeout gets: half an hour, and up to as much again so that not all end together.
+const SHORTEST_SECONDS: u64 = 1800;
+
+/// Answers a watch.
+pub async fn watch(server: &Server, request: &Request, kind: &'static Kind) -> Result<Answer, Status> {
+    let mut options = ListOptions::parse(&request.query)?;
+    options.watch = true;
+    let selection = Selection::new(kind, &request.info.namespace, &options)?;
+    let revision = options.revision()?;
+    let initial = options.send_initial_events.unwrap_or(revision.unwrap_or(0) == 0);
+    let cache = server.cache(kind)?.clone();
+    let (latest, progress) = (cache.latest(), server.caches.progress());
+    let seconds = match options.timeout_seconds {
+        Some(seconds) if seconds > 0 => seconds.unsigned_abs(),
+        _ => SHORTEST_SECONDS + server.random(SHORTEST_SECONDS),
+    };
+    let mut watch = Watch {
+        cache,
+        latest,
+        progress,
+        selection,
+        form: request.form,
+        kind,
+        clock: server.clock.clone(),
+        position: Position(Revision(revision.unwrap_or(0))),
+        waiting: VecDeque::new(),
+        bookmarks: options.allow_watch_bookmarks,
+        next_bookmark: Instant::now() + BOOKMARK_EVERY,
+        ends: Instant::now() + Duration::from_secs(seconds),
+        ended: false,
+    };
+    if initial {
+        let reached = server.fresh(revision).await?;
+        watch.begin_with_what_is_there(reached, options.send_initial_events == Some(true));
+    }
+    Ok(Answer::Watch { form: request.form, frames: Box::pin(watch.frames()) })
+}
+
+struct Watch {
+    cache: Arc<KindCache>,
+    /// Moves with every change of the kind.
+    latest: Receiver<Revision>,
+    /// Moves with every change of anything: what bookmarks say.
+    progress: Receiver<Revision>,
+    selection: Selection,
+    form: Form,
+    kind: &'static Kind,
+    clock: Clock,
+    position: Position,
+    /// Frames made and not yet taken: at most one batch, or the initial objects.
+    waiting: VecDeque<Frame>,
+    bookmarks: bool,
+    next_bookmark: Instant,
+    ends: Instant,
+    ended: bool,
+}
+
+/// What a frame shows; bytes are made when the client takes it.
+enum Frame {
+    Event(ChangeKind, Arc<Object>, Revision),
+    Bookmark { revision: Revision, initial_end: bool },
+    Gone(Status),
+}
+
+impl Watch {
+    fn begin_with_what_is_there(&mut self, reached: Revision, marked: bool) {
+        let (objects, complete) = self.cache.list(&self.selection.namespace);
+        let reached = reached.max(complete);
+        for object in objects.into_iter().filter(|object| self.selection.shows(object)) {
+            let revision = object.revision;
+            self.waiting.push_back(Frame::Event(ChangeKind::Added, object, revision));
+        }
+        self.position = Position(reached);
+        if marked && self.bookmarks {
+            self.waiting.push_back(Frame::Bookmark { revision: reached, initial_end: true });
+        }
+    }
+
+    fn frames(self) -> impl Stream<Item = Bytes> + Send {
+        futures::stream::unfold(self, |mut watch| async move {
+            let frame = watch.next().await?;
+            Some((watch.encode(&frame), watch))
+        })
+    }
+
+    async fn next(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(frame) = self.waiting.pop_front() {
+                return Some(frame);
+            }
+            if self.ended {
+                return None;
+            }
+            let position = self.position.0;
+            let wake = if self.bookmarks { self.next_bookmark.min(self.ends) } else { self.ends };
+            let moved = tokio::select! {
+                moved = self.latest.wait_for(|latest| *latest > position) => Some(moved.map(|latest| *latest)),
+                () = tokio::time::sleep_until(wake) => None,
+            };
+            match moved {
+                Some(Ok(latest)) => self.advance(latest),
+                Some(Err(_)) => self.ended = true,
+                None => self.rest(),
+            }
+        }
+    }
+
+    /// Time is up, or a bookmark is due.
+    fn rest(&mut self) {
+        let now = Instant::now();
+        self.ended = now >= self.ends;
+        self.next_bookmark = now + BOOKMARK_EVERY;
+        // Everything up to here is in the rings already, so after this the position may say so.
+        let reached = *self.progress.borrow_and_update();
+        if reached > self.position.0 {
+            self.advance(reached);
+        }
+        // A last bookmark lets the client go on where it is.
+        if self.bookmarks && self.position.0 > Revision(0) {
+            self.waiting.push_back(Frame::Bookmark { revision: self.position.0, initial_end: false });
+        }
+    }
+
+    fn advance(&mut self, reached: Revision) {
+        match self.cache.changes(self.position, BATCH) {
+            Ok(changes) => {
+                let seen = match changes.last() {
+                    Some(last) if changes.len() >= BATCH => last.object.revision,
+                    Some(last) => last.object.revision.max(reached),
+                    None => reached,
+                };
+                let frames: Vec<Frame> = changes.iter().filter_map(|change| self.shown(change)).collect();
+                self.waiting.extend(frames);
+                self.position = Position(seen);
+            }
+            Err(gone) => {
+                self.ended = true;
+                let status = Status::too_old_resource_version(self.position.0.0, gone.0);
+                self.waiting.push_back(Frame::Gone(status));
+            }
+        }
+    }
+
+    /// How a change looks through the selection: entering it is ADDED, leaving it DELETED.
+    fn shown(&self, change: &Change) -> Option<Frame> {
+        let before = change.previous.as_ref().is_some_and(|previous| self.selection.shows(previous));
+        let revision = change.object.revision;
+        let event = |kind, object: &Arc<Object>| Some(Frame::Event(kind, object.clone(), revision));
+        match (change.kind, before, self.selection.shows(&change.object)) {
+            (ChangeKind::Deleted, true, _) => event(ChangeKind::Deleted, &change.object),
+            (ChangeKind::Deleted, false, _) => None,
+            (_, false, true) => event(ChangeKind::Added, &change.object),
+            (_, true, true) => event(ChangeKind::Modified, &change.object),
+            (_, true, false) => event(ChangeKind::Deleted, change.previous.as_ref()?),
+            (_, false, false) => None,
+        }
+    }
+
+    fn encode(&self, frame: &Frame) -> Bytes {
+        match frame {
+            Frame::Event(kind, object, revision) => {
+                self.form.event(self.kind, *kind, object, *revision, (self.clock)())
+            }
+            Frame::Bookmark { revision, initial_end } => {
+                self.form.bookmark(self.kind, *revision, *initial_end)
+            }
+            Frame::Gone(status) => self.form.error_event(status),
+        }
+    }
+}

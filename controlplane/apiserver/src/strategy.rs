@@ -1,0 +1,247 @@
+//! What differs between kinds when they are written: which part of an object which request may touch, what
+//! counts as a new generation, how long a deletion takes, and the two faces of Events.
+//!
+//! Pure. Defaults and validity are `api::defaulting` and `api::validation`.
+
+use api::kind::{Kind, core_event_of, events_event_of};
+use serde_json::{Map, Value, json};
+
+/// Grace that a pod gets which does not say: upstream's default.
+const POD_GRACE_SECONDS: i64 = 30;
+
+/// Kinds whose `status` belongs to the status subresource.
+fn has_status(kind: &Kind) -> bool {
+    kind.subresource("status").is_some()
+}
+
+/// Kinds whose generation counts changes of what is desired.
+fn has_generation(kind: &Kind) -> bool {
+    matches!(kind.resource, "deployments" | "replicasets" | "pods" | "endpointslices")
+}
+
+/// A new object: its status and generation are the server's.
+pub fn prepare_create(kind: &Kind, object: &mut Value) {
+    let Some(fields) = object.as_object_mut() else { return };
+    if has_status(kind) && kind.resource != "nodes" {
+        fields.shift_remove("status");
+    }
+    match kind.resource {
+        "pods" => drop(
+            fields
+                .insert("status".into(), json!({"phase": "Pending", "qosClass": qos_class(&fields["spec"])})),
+        ),
+        "namespaces" => {
+            fields.insert("status".into(), json!({"phase": "Active"}));
+            let spec = fields.entry("spec").or_insert_with(|| json!({}));
+            let finalizers = spec["finalizers"].as_array().cloned().unwrap_or_default();
+            if !finalizers.contains(&json!("kubernetes")) {
+                spec["finalizers"] = [finalizers, vec![json!("kubernetes")]].concat().into();
+            }
+        }
+        "deployments" | "replicasets" => drop(fields.insert("status".into(), json!({}))),
+        "services" => drop(fields.insert("status".into(), json!({"loadBalancer": {}}))),
+        _ => {}
+    }
+    if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
+        if has_generation(kind) {
+            metadata.insert("generation".into(), 1.into());
+        } else {
+            metadata.shift_remove("generation");
+        }
+    }
+}
+
+/// An update: everything that the subresource is not about is put back.
+pub fn prepare_update(kind: &Kind, subresource: &str, new: &mut Value, old: &Value) {
+    let Some(fields) = new.as_object_mut() else { return };
+    match subresource {
+        "status" => {
+            for (name, value) in old.as_object().into_iter().flatten() {
+                if !matches!(name.as_str(), "status" | "metadata") {
+                    fields.insert(name.clone(), value.clone());
+                }
+            }
+            fields
+                .retain(|name, _| matches!(name.as_str(), "status" | "metadata") || old.get(name).is_some());
+            // Labels are what other objects select by: not the status writer's to change, except for nodes.
+            if kind.resource != "nodes"
+                && let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut)
+            {
+                keep(metadata, &old["metadata"], &["labels", "ownerReferences", "finalizers"]);
+            }
+        }
+        "finalize" => {
+            let finalizers = fields.get("spec").map(|spec| spec["finalizers"].clone()).unwrap_or_default();
+            *new = old.clone();
+            new["spec"]["finalizers"] = finalizers;
+        }
+        _ => {
+            if has_status(kind) {
+                keep(fields, old, &["status"]);
+            }
+            if kind.resource == "namespaces" {
+                let finalizers = old["spec"]["finalizers"].clone();
+                let spec = fields.entry("spec").or_insert_with(|| json!({}));
+                spec["finalizers"] = finalizers;
+            }
+        }
+    }
+}
+
+fn keep(fields: &mut Map<String, Value>, old: &Value, names: &[&str]) {
+    for name in names {
+        match old.get(name) {
+            Some(value) => drop(fields.insert((*name).into(), value.clone())),
+            None => drop(fields.shift_remove(*name)),
+        }
+    }
+}
+
+/// A change of what is desired is a new generation.
+pub fn bump_generation(kind: &Kind, new: &mut Value, old: &Value) {
+    if !has_generation(kind) {
+        return;
+    }
+    let annotations = |object: &Value| object["metadata"]["annotations"].clone();
+    let desired = match kind.resource {
+        "endpointslices" => ["endpoints", "ports", "addressType"].iter().any(|name| new[*name] != old[*name]),
+        "deployments" => new["spec"] != old["spec"] || annotations(new) != annotations(old),
+        _ => new["spec"] != old["spec"],
+    };
+    if desired {
+        let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
+        new["metadata"]["generation"] = (generation + 1).into();
+    }
+}
+
+/// Seconds between a delete and the object's end.
+pub fn grace_seconds(kind: &Kind, object: &Value, asked: Option<i64>) -> i64 {
+    if kind.resource != "pods" || !kind.group.is_empty() {
+        return 0;
+    }
+    let unscheduled = object["spec"]["nodeName"].as_str().unwrap_or_default().is_empty();
+    let over = matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    if unscheduled || over {
+        return 0;
+    }
+    let default = object["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(POD_GRACE_SECONDS);
+    asked.unwrap_or(default).max(0)
+}
+
+/// Whether nothing but finalizers in the metadata holds the object back.
+pub fn may_go(object: &Value) -> bool {
+    let namespace = object["kind"] == "Namespace";
+    !namespace || object["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty)
+}
+
+/// What a begun deletion shows in the status.
+pub fn mark_terminating(kind: &Kind, object: &mut Value) {
+    if kind.resource == "namespaces" {
+        object["status"]["phase"] = "Terminating".into();
+    }
+}
+
+/// Kinds whose delete answers with the object instead of a Status.
+pub fn shows_deleted(kind: &Kind) -> bool {
+    matches!((kind.group, kind.resource), ("", "pods" | "services" | "serviceaccounts"))
+}
+
+/// Stored as another version than the one that was sent: Events.
+pub fn to_stored(kind: &Kind, object: Value) -> Value {
+    match object {
+        Value::Object(fields) if !kind.is_storage_version() => Value::Object(core_event_of(fields)),
+        object => object,
+    }
+}
+
+/// The reverse of [`to_stored`].
+pub fn from_stored(kind: &Kind, object: Value) -> Value {
+    match object {
+        Value::Object(fields) if !kind.is_storage_version() => Value::Object(events_event_of(fields)),
+        object => object,
+    }
+}
+
+/// Guaranteed where every container has limits for cpu and memory that equal its requests, BestEffort where none
+/// has any of the four, Burstable between.
+fn qos_class(spec: &Value) -> &'static str {
+    let containers =
+        ["containers", "initContainers"].iter().flat_map(|list| spec[*list].as_array()).flatten();
+    let (mut any, mut all) = (false, true);
+    for container in containers {
+        for resource in ["cpu", "memory"] {
+            let limit = &container["resources"]["limits"][resource];
+            let request = &container["resources"]["requests"][resource];
+            let set = |value: &Value| !value.is_null() && !matches!(value.as_str(), Some("0" | ""));
+            any |= set(limit) || set(request);
+            all &= set(limit) && (request.is_null() || request == limit);
+        }
+    }
+    match (any, all) {
+        (false, _) => "BestEffort",
+        (true, true) => "Guaranteed",
+        (true, false) => "Burstable",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::kind::Registry;
+
+    fn kind(group: &str, resource: &str) -> &'static Kind {
+        Registry::builtin().by_resource(group, "v1", resource).expect("a built-in kind")
+    }
+
+    #[test]
+    fn each_request_touches_its_own_part() {
+        let deployments = kind("apps", "deployments");
+        let old = json!({"metadata": {"name": "d", "generation": 3, "labels": {"a": "1"}}, "spec": {"replicas": 1}, "status": {"replicas": 1}});
+        let sent = json!({"metadata": {"name": "d", "generation": 3, "labels": {"a": "2"}}, "spec": {"replicas": 2}, "status": {"replicas": 2}});
+        let mut new = sent.clone();
+        prepare_update(deployments, "", &mut new, &old);
+        bump_generation(deployments, &mut new, &old);
+        assert_eq!(
+            new,
+            json!({"metadata": {"name": "d", "generation": 4, "labels": {"a": "2"}}, "spec": {"replicas": 2}, "status": {"replicas": 1}})
+        );
+        let mut new = sent;
+        prepare_update(deployments, "status", &mut new, &old);
+        bump_generation(deployments, &mut new, &old);
+        assert_eq!(
+            new,
+            json!({"metadata": {"name": "d", "generation": 3, "labels": {"a": "1"}}, "spec": {"replicas": 1}, "status": {"replicas": 2}})
+        );
+    }
+
+    #[test]
+    fn a_pod_gets_its_grace_only_where_it_may_run() {
+        let pods = kind("", "pods");
+        for (pod, asked, seconds) in [
+            (json!({"spec": {"nodeName": "n"}}), None, 30),
+            (json!({"spec": {"nodeName": "n", "terminationGracePeriodSeconds": 5}}), None, 5),
+            (json!({"spec": {"nodeName": "n"}}), Some(0), 0),
+            (json!({"spec": {}}), None, 0),
+            (json!({"spec": {"nodeName": "n"}, "status": {"phase": "Failed"}}), Some(9), 0),
+        ] {
+            assert_eq!(grace_seconds(pods, &pod, asked), seconds, "{pod} {asked:?}");
+        }
+        assert_eq!(grace_seconds(kind("", "configmaps"), &json!({}), Some(9)), 0);
+    }
+
+    #[test]
+    fn quality_of_service_is_upstreams() {
+        let container = |resources: Value| json!({"containers": [{"resources": resources}]});
+        for (spec, class) in [
+            (container(json!({})), "BestEffort"),
+            (container(json!({"limits": {"cpu": "1", "memory": "1Gi"}})), "Guaranteed"),
+            (
+                container(json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}})),
+                "Burstable",
+            ),
+            (container(json!({"requests": {"memory": "1Gi"}})), "Burstable"),
+        ] {
+            assert_eq!(qos_class(&spec), class, "{spec}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Subresources that are more than a part of their object: one file each.
+
+pub mod binding;
+pub mod scale;
+pub mod token;

@@ -1,0 +1,102 @@
+//! `scale`: the replicas of anything that has them, as one kind.
+//!
+//! Reference: autoscaling/v1 Scale.
+
+use api::kind::Kind;
+use api::path::{CreateOptions, PatchOptions};
+use api::status::Status;
+use api::wire::{BodyOf, PatchType};
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::answer::Answer;
+use crate::body;
+use crate::registry::{self, change, object_key};
+use crate::request::Request;
+use crate::server::Server;
+
+/// Answers a get.
+pub fn get(server: &Server, request: &Request, kind: &'static Kind) -> Result<Answer, Status> {
+    let name = &request.info.name;
+    let (_, object) = registry::read(server, kind, &object_key(kind, &request.info.namespace, name))?;
+    let object = object.ok_or_else(|| Status::not_found(kind.qualified_resource(), name))?;
+    Ok(answer(kind, &object))
+}
+
+/// Answers an update.
+pub async fn update(
+    server: &Server,
+    request: &Request,
+    kind: &'static Kind,
+    body: Bytes,
+) -> Result<Answer, Status> {
+    let options = CreateOptions::parse_update(&request.query)?;
+    let (scale, warnings) = body::object(request, kind, &body, options.field_validation)?;
+    let desire = |old: &Value| scaled(old, &scale);
+    let changed = change(server, request, kind, options.dry_run, desire).await?;
+    Ok(answer(kind, &changed).warn(warnings))
+}
+
+/// Answers a patch.
+pub async fn patch(
+    server: &Server,
+    request: &Request,
+    kind: &'static Kind,
+    body: Bytes,
+) -> Result<Answer, Status> {
+    let patch_type = PatchType::of_content_type(body::content_type(request))?;
+    let options = PatchOptions::parse(&request.query, patch_type == PatchType::Apply)?;
+    let row = kind.subresource("scale").ok_or_else(Status::no_such_path)?;
+    let desire = |old: &Value| {
+        let wanted = BodyOf::from(row);
+        let patched = api::patch::apply(patch_type, &of(old), &body, wanted, options.field_validation)?;
+        scaled(old, &patched.object)
+    };
+    let changed = change(server, request, kind, options.dry_run, desire).await?;
+    Ok(answer(kind, &changed))
+}
+
+fn answer(kind: &'static Kind, object: &Value) -> Answer {
+    Answer::subobject(200, kind, of(object))
+}
+
+/// The scale of an object.
+fn of(object: &Value) -> Value {
+    let meta = &object["metadata"];
+    let mut metadata = serde_json::Map::new();
+    for name in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = meta.get(name) {
+            metadata.insert(name.into(), value.clone());
+        }
+    }
+    let selector = api::selector::LabelSelector::from_object(object["spec"].get("selector"));
+    let mut status = json!({"replicas": object["status"]["replicas"].as_i64().unwrap_or(0)});
+    if let Ok(selector) = selector {
+        status["selector"] = selector.to_string().into();
+    }
+    let mut spec = serde_json::Map::new();
+    if let Some(replicas) = object["spec"]["replicas"].as_i64().filter(|replicas| *replicas != 0) {
+        spec.insert("replicas".into(), replicas.into());
+    }
+    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
+}
+
+/// The object with the replicas of a scale, and with the resourceVersion that the scale insists on.
+fn scaled(old: &Value, scale: &Value) -> Result<Value, Status> {
+    let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
+    if replicas < 0 {
+        let field =
+            api::field::FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
+        let kind = api::status::Qualified { group: "autoscaling", name: "Scale" };
+        return Err(Status::invalid(kind, scale["metadata"]["name"].as_str().unwrap_or_default(), &[field]));
+    }
+    let mut new = old.clone();
+    new["spec"]["replicas"] = replicas.into();
+    // Without one the change is for whatever is there.
+    new["metadata"]["resourceVersion"] =
+        scale["metadata"]["resourceVersion"].as_str().unwrap_or_default().into();
+    if let Some(uid) = scale["metadata"]["uid"].as_str() {
+        new["metadata"]["uid"] = uid.into();
+    }
+    Ok(new)
+}

@@ -1,0 +1,201 @@
+//! `keelson apiserver`: the Kubernetes API alone, with its store and its keys.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use apiserver::{ApiServer, Parts};
+use clap::Parser;
+use pki::{Folder, FolderRequest, Kubeconfig, Profile, Usage};
+use serve::{Limits, Listener, ServerIdentity};
+use store::{SingleOptions, Store};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Seconds that the administrator's certificate is good for: a year.
+const ADMIN_SECONDS: i64 = 365 * 86_400;
+/// Exit code of wrong usage or configuration.
+const USAGE: u8 = 2;
+
+/// Serve the Kubernetes API
+#[derive(Debug, Parser)]
+struct Options {
+    /// Folder of the store and the keys.
+    #[arg(long, default_value = "/var/lib/keelson", env = "KEELSON_DATA_DIR")]
+    data_dir: PathBuf,
+    /// Address to listen on.
+    #[arg(long, default_value = "0.0.0.0", env = "KEELSON_BIND_ADDRESS")]
+    bind_address: IpAddr,
+    /// Port to listen on; 0 takes a free one.
+    #[arg(long, default_value_t = 6443, env = "KEELSON_SECURE_PORT")]
+    secure_port: u16,
+    /// Address under which others reach this server; the bind address unless that is unspecified.
+    #[arg(long)]
+    advertise_address: Option<IpAddr>,
+    /// Further names and addresses for the serving certificate.
+    #[arg(long = "tls-san")]
+    tls_san: Vec<String>,
+    /// Range of cluster IPs.
+    #[arg(long, default_value = "10.96.0.0/16")]
+    service_cluster_ip_range: String,
+    /// Who makes ServiceAccount tokens.
+    #[arg(long, default_value = "https://kubernetes.default.svc.cluster.local")]
+    service_account_issuer: String,
+    /// Where to write the administrator's kubeconfig.
+    #[arg(long, default_value = "/etc/keelson/admin.conf", env = "KEELSON_WRITE_KUBECONFIG")]
+    write_kubeconfig: PathBuf,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    let options = match Options::try_parse_from(arguments) {
+        Ok(options) => options,
+        Err(error) => {
+            // Nothing better can be done where stderr is gone.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("keelson apiserver: starting threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(options)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("keelson apiserver: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: Options) -> anyhow::Result<()> {
+    let service_network = network(&options.service_cluster_ip_range)?;
+    let listener = Listener::bind(SocketAddr::new(options.bind_address, options.secure_port)).await?;
+    let address = advertised(&options);
+    let port = listener.address.port();
+    let now = jiff::Timestamp::now().as_second();
+    let request = FolderRequest { serving_names: serving_names(&options, address, service_network.0), now };
+    let keys = Folder::ensure(&options.data_dir.join("pki"), &request)?;
+    let store = Store::open_single(&options.data_dir.join("store"), SingleOptions::default())?;
+    let parts = Parts {
+        store,
+        client_authorities: keys.cluster.certificate_pem().to_owned(),
+        token_keys: keys.token_keys,
+        issuer: options.service_account_issuer.clone(),
+        service_network,
+        advertised: (address, port),
+        clock: Arc::new(jiff::Timestamp::now),
+        random: Arc::new(random),
+    };
+    let api = ApiServer::start(parts).await?;
+    let admin = Profile {
+        common_name: "kubernetes-admin".into(),
+        organization: Some("system:masters".into()),
+        names: vec![],
+        usage: Usage::Client,
+        lifetime_seconds: ADMIN_SECONDS,
+    };
+    let admin = keys.cluster.issue(&admin, now)?;
+    let kubeconfig = Kubeconfig {
+        server: &format!("https://{}", SocketAddr::new(reachable(address), port)),
+        authority_pem: keys.cluster.certificate_pem(),
+        user: "kubernetes-admin",
+        certificate: &admin,
+    };
+    write_private(&options.write_kubeconfig, &kubeconfig.to_yaml())
+        .with_context(|| format!("writing {}", options.write_kubeconfig.display()))?;
+    let identity =
+        ServerIdentity::new(keys.serving.chain("apiserver.crt")?, keys.serving.key("apiserver.key")?)?;
+    let tls = serve::server_config(Arc::new(identity))?;
+    let stopping = CancellationToken::new();
+    let signals = stop_on_signals(stopping.clone())?;
+    tracing::info!(address = %listener.address, kubeconfig = %options.write_kubeconfig.display(), "the API is served");
+    listener.serve(tls, api, Limits::default(), stopping).await;
+    signals.abort();
+    Ok(())
+}
+
+/// Cancels at the first SIGTERM or SIGINT.
+fn stop_on_signals(stopping: CancellationToken) -> anyhow::Result<tokio::task::JoinHandle<()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        tracing::info!("stopping: requests under way are finished");
+        stopping.cancel();
+    }))
+}
+
+fn advertised(options: &Options) -> IpAddr {
+    options.advertise_address.unwrap_or(options.bind_address)
+}
+
+/// An address that a client on this machine can dial.
+fn reachable(address: IpAddr) -> IpAddr {
+    if address.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address }
+}
+
+fn serving_names(options: &Options, address: IpAddr, services: Ipv4Addr) -> Vec<String> {
+    let first = Ipv4Addr::from(u32::from(services) + 1);
+    let mut names: Vec<String> = [
+        "localhost",
+        "127.0.0.1",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ]
+    .map(String::from)
+    .into();
+    names.push(first.to_string());
+    if !address.is_unspecified() {
+        names.push(address.to_string());
+    }
+    names.extend(options.tls_san.iter().cloned());
+    names
+}
+
+fn network(range: &str) -> anyhow::Result<(Ipv4Addr, u8)> {
+    let network: ipnet::Ipv4Net = range.parse().with_context(|| {
+        format!("--service-cluster-ip-range {range:?}: an IPv4 range such as 10.96.0.0/16 is wanted")
+    })?;
+    anyhow::ensure!(
+        (12..=28).contains(&network.prefix_len()),
+        "--service-cluster-ip-range {range}: the prefix must be between /12 and /28"
+    );
+    Ok((network.network(), network.prefix_len()))
+}
+
+/// A number below `below`, from the kernel.
+fn random(below: u64) -> u64 {
+    let mut bytes = [0; 8];
+    // The system's generator fails only before the machine has any entropy, long before this runs.
+    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
+        return 0;
+    }
+    u64::from_le_bytes(bytes) % below.max(1)
+}
+
+/// Writes a file that holds a key: whole, and for its owner alone from the first byte.
+fn write_private(path: &Path, content: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let temporary = path.with_extension("new");
+    match std::fs::remove_file(&temporary) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    file.write_all(content.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)
+}
