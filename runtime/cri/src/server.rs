@@ -18,6 +18,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::adopt::adopt;
+use crate::deadline::DeadlineLayer;
 use crate::fault::{Doing as _, Outcome};
 use crate::image_service::Images;
 use crate::node::Node;
@@ -53,6 +54,7 @@ pub async fn serve(options: Options, stop: CancellationToken) -> Outcome<()> {
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     tracing::info!(socket = %node.options.socket().display(), "serving the container runtime interface");
     let served = tonic::transport::Server::builder()
+        .layer(DeadlineLayer)
         .add_service(runtime)
         .add_service(images)
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped(&node, stop))

@@ -13,6 +13,8 @@ use crate::fault::{Doing as _, Fault, Outcome};
 
 /// Mode of a folder that is made because a mount's source does not exist, as containerd makes it.
 pub const FOLDER_FOR_MISSING: u32 = 0o755;
+/// POSIX message queues.
+const QUEUES: &str = "/dev/mqueue";
 
 /// In the order in which they are mounted: parents before children.
 pub fn build(inputs: &Inputs<'_>, context: &Context<'_>) -> Outcome<Vec<Mount>> {
@@ -22,10 +24,8 @@ pub fn build(inputs: &Inputs<'_>, context: &Context<'_>) -> Outcome<Vec<Mount>> 
         asked.push(bind(mount)?);
     }
     let taken = |path: &str| asked.iter().any(|mount: &Mount| mount.destination() == Path::new(path));
-    let mut mounts: Vec<Mount> = kernel(inputs, context)
-        .into_iter()
-        .filter(|mount| !taken(&mount.destination().to_string_lossy()))
-        .collect();
+    let mut mounts: Vec<Mount> =
+        kernel(context).into_iter().filter(|mount| !taken(&mount.destination().to_string_lossy())).collect();
     for (target, source) in &inputs.sandbox.files {
         if !taken(target) {
             // Read-only like the root they lie in; /dev/shm is for writing always.
@@ -43,7 +43,7 @@ pub fn build(inputs: &Inputs<'_>, context: &Context<'_>) -> Outcome<Vec<Mount>> 
     Ok(mounts)
 }
 
-fn kernel(inputs: &Inputs<'_>, context: &Context<'_>) -> Vec<Mount> {
+fn kernel(context: &Context<'_>) -> Vec<Mount> {
     let privileged = context.privileged;
     let access = if privileged { "rw" } else { "ro" };
     let sys: &[&str] = &["nosuid", "noexec", "nodev", access];
@@ -57,14 +57,17 @@ fn kernel(inputs: &Inputs<'_>, context: &Context<'_>) -> Vec<Mount> {
             "devpts",
             &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         ),
-        mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        mount(QUEUES, "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
     ];
     // sysfs shows a network namespace: only in the container's own can it be mounted anew without showing the host's.
     mounts.push(mount("/sys", "sysfs", "sysfs", sys));
     mounts.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", cgroup));
-    if inputs.sandbox.ipc.is_none() && context.namespaces.ipc() == NamespaceMode::Node {
-        mounts.retain(|mount| mount.destination() != Path::new("/dev/mqueue"));
-        mounts.push(mount("/dev/mqueue", "bind", "/dev/mqueue", &["rbind", "nosuid", "noexec", "nodev"]));
+    // The host's queues are those mounted on the host; where there are none, there is nothing to share.
+    if context.namespaces.ipc() == NamespaceMode::Node {
+        mounts.retain(|mount| mount.destination() != Path::new(QUEUES));
+        if Path::new(QUEUES).is_dir() {
+            mounts.push(mount(QUEUES, "bind", QUEUES, &["rbind", "nosuid", "noexec", "nodev"]));
+        }
     }
     mounts
 }
