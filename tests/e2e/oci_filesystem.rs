@@ -108,10 +108,7 @@ fn devices_are_the_default_ones_and_the_listed() {
         ("stat -c '%a %u %g %t %T' /dev/fuse", "640 1 2 a e5"),
         ("for n in ptmx fd stdout; do readlink /dev/$n; done", "pts/ptmx\n/proc/self/fd\n/proc/self/fd/1"),
         // Made, but not to be opened: the kernel's memory is nobody's.
-        (
-            "mknod /dev/mymem c 1 1 && head -c 1 /dev/mymem 2>&1 | grep -o 'not permitted'",
-            "not permitted",
-        ),
+        ("mknod /dev/mymem c 1 1 && head -c 1 /dev/mymem 2>&1 | grep -o 'not permitted'", "not permitted"),
     ] {
         let (_, said) = bundle.run(line);
         assert_eq!(said.trim(), expect, "{line}");
