@@ -17,5 +17,7 @@ pub mod seccomp;
 pub mod shield;
 
 mod child;
+mod footprint;
 
+pub use footprint::footprint;
 pub use plan::{ExecTarget, Namespaces, Plan, PlanError, PlanOptions, Rootfs, Step};
