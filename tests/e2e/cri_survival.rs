@@ -73,9 +73,11 @@ async fn launch_all(client: &mut Client, sandbox: &str, pod: &PodSandboxConfig) 
         let config = client.container(&number.to_string(), &script);
         containers.push(client.create(sandbox, pod, config).await.expect("a container"));
     }
+    let began = Instant::now();
     for container in &containers {
         client.start(container).await.expect("started");
     }
+    println!("StartContainer: {:?} each", began.elapsed() / CONTAINERS);
     containers
 }
 

@@ -44,6 +44,8 @@ pub enum ConnectError {
 pub struct Connected {
     pub channel: AsyncFd<Channel>,
     pub keeper: i32,
+    /// The version of its executable.
+    pub build: String,
     pub entries: Vec<(Entry, Vec<OwnedFd>)>,
     /// Ends that were told meanwhile.
     pub ends: Vec<(ProcessId, Exit)>,
@@ -81,12 +83,12 @@ async fn once(options: &ProcessesOptions) -> Result<Connected, ConnectError> {
     let channel =
         ready::register(channel, Interest::READABLE | Interest::WRITABLE).map_err(ChannelError::Socket)?;
     let mut asking = Asking { channel, serial: 0, ends: Vec::new() };
-    let keeper = match asking.ask(&Call::Hello).await? {
-        (Body::Welcome { pid, .. }, _) => pid,
+    let (keeper, build) = match asking.ask(&Call::Hello).await? {
+        (Body::Welcome { pid, build, .. }, _) => (pid, build),
         (other, _) => return Err(ConnectError::Unexpected(format!("{other:?}"))),
     };
     let entries = asking.list().await?;
-    Ok(Connected { channel: asking.channel, keeper, entries, ends: asking.ends })
+    Ok(Connected { channel: asking.channel, keeper, build, entries, ends: asking.ends })
 }
 
 /// Runs the first stage, which ends when a keeper listens.

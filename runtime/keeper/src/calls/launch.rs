@@ -26,9 +26,6 @@ pub fn begin(
     if keeper.processes.is_full() {
         return refuse(FailureKind::Full, "the table of processes is full: forget ended ones".into());
     }
-    if keeper.upgrade.is_some() {
-        return refuse(FailureKind::Busy, "the keeper is being upgraded".into());
-    }
     let (console, theirs) = if launch.tty {
         let (ours, theirs) = Conn::pair().map_err(|e| system("a console socket", &e))?;
         (Some(ours), Some(OwnedFd::from(theirs)))
