@@ -1,0 +1,163 @@
+//! One HTTP/2 connection over TLS, made anew when it is gone.
+//!
+//! Not requests and their meaning: that is `client`. All requests and watches of an identity share the
+//! connection; who finds it broken waits its back-off and dials, the others wait for that.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_rustls::TlsConnector;
+
+use crate::kubeconfig::Identity;
+use crate::{Backoff, ClientError, Config, Surroundings};
+
+/// For TCP and TLS together.
+const DIAL: Duration = Duration::from_secs(10);
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// A connection that says nothing is asked whether it lives, and given up when it does not answer.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(15);
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 8 << 20;
+
+pub(crate) struct Connection {
+    host: String,
+    address: SocketAddr,
+    name: ServerName<'static>,
+    tls: TlsConnector,
+    surroundings: Surroundings,
+    state: Mutex<State>,
+}
+
+struct State {
+    open: Option<Open>,
+    backoff: Backoff,
+    next_dial: Instant,
+}
+
+struct Open {
+    sender: SendRequest<Full<Bytes>>,
+    driver: JoinHandle<()>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(config: &Config, surroundings: Surroundings) -> Result<Connection, ClientError> {
+        let wrong = |why: String| ClientError::Credentials(why);
+        let mut roots = rustls::RootCertStore::empty();
+        for authority in &config.authorities {
+            roots.add(authority.clone()).map_err(|error| wrong(format!("certificate-authority: {error}")))?;
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| wrong(error.to_string()))?
+            .with_root_certificates(roots);
+        let mut tls = match &config.identity {
+            Identity::Certificate { chain, key } => builder
+                .with_client_auth_cert(chain.clone(), key.clone_key())
+                .map_err(|error| wrong(format!("client-certificate: {error}")))?,
+            _ => builder.with_no_client_auth(),
+        };
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        // No resolver here: a part is given its server's address.
+        let ip = match config.host.as_str() {
+            "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            host => host
+                .parse()
+                .map_err(|_| wrong(format!("server {host}: an IP address or localhost is wanted")))?,
+        };
+        let name = ServerName::try_from(config.host.clone()).map_err(|error| wrong(error.to_string()))?;
+        let backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        Ok(Connection {
+            host: match ip {
+                IpAddr::V6(ip) => format!("[{ip}]:{}", config.port),
+                IpAddr::V4(_) => format!("{}:{}", config.host, config.port),
+            },
+            address: SocketAddr::new(ip, config.port),
+            name,
+            tls: TlsConnector::from(Arc::new(tls)),
+            surroundings,
+            state: Mutex::new(State { open: None, backoff, next_dial: Instant::now() }),
+        })
+    }
+
+    /// `host:port`
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(crate) fn unreachable(
+        &self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> ClientError {
+        ClientError::Unreachable { server: self.host.clone(), source: source.into() }
+    }
+
+    /// A sender on a live connection; dials where there is none.
+    pub(crate) async fn sender(&self) -> Result<SendRequest<Full<Bytes>>, ClientError> {
+        let mut state = self.state.lock().await;
+        if let Some(open) = &state.open
+            && !open.sender.is_closed()
+        {
+            return Ok(open.sender.clone());
+        }
+        state.open = None;
+        sleep_until(state.next_dial).await;
+        let dialled = timeout(DIAL, self.dial()).await;
+        let wait = state.backoff.next(self.surroundings.random);
+        // Also after success: a server that accepts and hangs up must not be dialled in a tight loop.
+        state.next_dial = Instant::now() + wait;
+        match dialled {
+            Ok(Ok(open)) => {
+                state.backoff.reset();
+                let sender = open.sender.clone();
+                state.open = Some(open);
+                Ok(sender)
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(self.unreachable(format!("no connection within {} s", DIAL.as_secs()))),
+        }
+    }
+
+    async fn dial(&self) -> Result<Open, ClientError> {
+        let stream = TcpStream::connect(self.address).await.map_err(|error| self.unreachable(error))?;
+        // Small requests must not wait for the next one; a socket that refuses this works without.
+        let _ = stream.set_nodelay(true);
+        let stream =
+            self.tls.connect(self.name.clone(), stream).await.map_err(|error| self.unreachable(error))?;
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.unreachable(error))?;
+        let host = self.host.clone();
+        let driver = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(server = %host, %error, "connection ended");
+            }
+        });
+        Ok(Open { sender, driver })
+    }
+}

@@ -1,0 +1,152 @@
+//! Objects as a cache holds them: the bytes that came, parsed when somebody looks.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use api::meta::Meta;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+use crate::{ClientError, Resource};
+
+/// Namespace and name. The namespace is empty for cluster-wide objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl Key {
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Key {
+        Key { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}/{}", self.namespace, self.name)
+        }
+    }
+}
+
+/// One version of an object; never changes.
+pub struct Object {
+    pub key: Key,
+    pub uid: String,
+    pub resource_version: String,
+    raw: Box<str>,
+    resource: Resource,
+    value: OnceLock<Value>,
+}
+
+#[derive(Deserialize)]
+struct Glimpse<'a> {
+    #[serde(borrow)]
+    metadata: Names<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Names<'a> {
+    #[serde(borrow, default)]
+    name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    namespace: Cow<'a, str>,
+    #[serde(borrow, default)]
+    uid: Cow<'a, str>,
+    #[serde(borrow, default)]
+    resource_version: Cow<'a, str>,
+}
+
+impl Object {
+    pub(crate) fn read(resource: &Resource, raw: &RawValue) -> Result<Object, ClientError> {
+        let Glimpse { metadata } = serde_json::from_str(raw.get())
+            .map_err(|error| ClientError::Answer(format!("{resource}: {error}")))?;
+        Ok(Object {
+            key: Key::new(metadata.namespace, metadata.name),
+            uid: metadata.uid.into_owned(),
+            resource_version: metadata.resource_version.into_owned(),
+            raw: raw.get().into(),
+            resource: resource.clone(),
+            value: OnceLock::new(),
+        })
+    }
+
+    /// An object made from a value: for tests, and for answers of writes.
+    pub fn of(resource: &Resource, value: Value) -> Object {
+        let meta = Meta::of(&value);
+        Object {
+            key: Key::new(meta.namespace(), meta.name()),
+            uid: meta.uid().to_owned(),
+            resource_version: meta.resource_version().to_owned(),
+            raw: value.to_string().into(),
+            resource: resource.clone(),
+            value: OnceLock::from(value),
+        }
+    }
+
+    /// The bytes as they came; items of a list come without `kind` and `apiVersion`.
+    pub fn raw(&self) -> &str {
+        &self.raw
+    }
+
+    /// The object parsed, with `kind` and `apiVersion`. The first look parses it, for all.
+    pub fn value(&self) -> &Value {
+        self.value.get_or_init(|| {
+            let mut value: Value = serde_json::from_str(&self.raw).unwrap_or_default();
+            if let Value::Object(fields) = &mut value {
+                for (field, text) in
+                    [("apiVersion", self.resource.api_version()), ("kind", self.resource.kind.to_string())]
+                {
+                    if !fields.contains_key(field) {
+                        fields.shift_insert(0, field.to_owned(), text.into());
+                    }
+                }
+            }
+            value
+        })
+    }
+
+    pub fn meta(&self) -> Meta<'_> {
+        Meta::of(self.value())
+    }
+
+    pub fn resource(&self) -> &Resource {
+        &self.resource
+    }
+}
+
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The content may be a secret.
+        write!(f, "{} {} at {}", self.resource, self.key, self.resource_version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_of_lists_get_their_kind() {
+        let raw: Box<RawValue> = serde_json::from_str(
+            r#"{"metadata":{"name":"a","namespace":"b","uid":"c","resourceVersion":"7"}}"#,
+        )
+        .unwrap();
+        let object = Object::read(&Resource::REPLICA_SETS, &raw).unwrap();
+        assert_eq!(
+            (object.key.to_string().as_str(), object.uid.as_str(), object.resource_version.as_str()),
+            ("b/a", "c", "7")
+        );
+        assert_eq!(
+            (&object.value()["kind"], &object.value()["apiVersion"]),
+            (&"ReplicaSet".into(), &"apps/v1".into())
+        );
+        assert_eq!(object.meta().name(), "a");
+    }
+}
