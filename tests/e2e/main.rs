@@ -1,6 +1,11 @@
 //! End-to-end tests: real containers, packets, registries and kills, one file per story.
 
 mod cni_plain;
+mod cri_container;
+mod cri_figures;
+mod cri_node;
+mod cri_sandbox;
+mod cri_survival;
 mod oci_bundle;
 mod oci_filesystem;
 mod oci_lifecycle;

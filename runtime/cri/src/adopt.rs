@@ -10,6 +10,7 @@
 //! | Exited | | Exited |
 //! | unreadable | | taken back, as far as its id tells what it had |
 //! | none | an exec or an orphan | killed and forgotten |
+//! | none | (pins or files of a sandbox) | removed |
 //!
 //! A sandbox whose pins are gone (the host was rebooted) is not ready any more.
 
@@ -20,6 +21,7 @@ use crate::container::start::{io_options, process_id};
 use crate::container::{self, Adopted, ContainerRecord, create, signal};
 use crate::fault::{Doing as _, Outcome};
 use crate::id::{ContainerId, SandboxId};
+use crate::index::Found;
 use crate::io::ContainerIo;
 use crate::node::Node;
 use crate::process::{Held, ProcessId};
@@ -42,6 +44,7 @@ pub async fn adopt(node: &Arc<Node>) -> Outcome<()> {
             tracing::error!(container = %id, %error, "adopting a container");
         }
     }
+    remove_orphaned_sandboxes(node).await?;
     for orphan in held.into_values() {
         end_orphan(node, orphan).await;
     }
@@ -96,6 +99,27 @@ async fn remove_unreadable_sandbox(node: &Node, id: &str) -> Outcome<()> {
         records.remove(id.as_str()).doing(|| "removing an unreadable record".into())
     })
     .await
+}
+
+/// Pins and files of sandboxes that no record knows: the state outlived the root, or a removal was cut short.
+async fn remove_orphaned_sandboxes(node: &Arc<Node>) -> Outcome<()> {
+    let folders = [node.paths.namespaces(), node.paths.pod_files()];
+    let found = blocking(move || {
+        let mut names = std::collections::BTreeSet::new();
+        for folder in folders {
+            let entries = std::fs::read_dir(&folder).doing(|| format!("listing {}", folder.display()))?;
+            names.extend(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()));
+        }
+        Ok(names)
+    })
+    .await?;
+    for id in found.iter().filter(|id| matches!(node.sandboxes.find(id), Found::None)) {
+        tracing::info!(sandbox = %id, "removing what is left of a sandbox that no record knows");
+        if let Err(error) = remove_unreadable_sandbox(node, id).await {
+            tracing::warn!(sandbox = %id, %error, "removing what is left of a sandbox");
+        }
+    }
+    Ok(())
 }
 
 async fn adopt_container(node: &Arc<Node>, id: &str, held: &mut HashMap<ProcessId, Held>) -> Outcome<()> {
@@ -160,7 +184,7 @@ async fn end_orphan(node: &Node, process: Held) {
 /// Directories of containers that nobody knows.
 async fn drop_orphaned_snapshots(node: &Node) {
     for name in node.images.snapshots() {
-        if matches!(node.containers.find(&name), crate::index::Found::None)
+        if matches!(node.containers.find(&name), Found::None)
             && let Err(error) = node.images.drop_snapshot(&name).await
         {
             tracing::warn!(container = %name, %error, "removing the root of a container that is gone");
