@@ -1,0 +1,72 @@
+//! Objects that are asked, not stored: access reviews, token requests, bindings of pods.
+
+use serde_json::Value;
+
+use super::fields::Fields;
+use super::report::Report;
+use crate::field::Path;
+
+const TOKEN_SECONDS_MIN: i64 = 600;
+const TOKEN_SECONDS_MAX: i64 = 1 << 32;
+/// Metadata that the server itself puts into what it was asked.
+const SERVERS_OWN: &[&str] = &["uid", "creationTimestamp", "managedFields"];
+
+/// A SubjectAccessReview of any kind.
+pub(super) fn access_review(report: &mut Report, kind: &str, review: &Value) {
+    let (spec, path) = (&review["spec"], Path::new("spec"));
+    let (resource, other) = (spec.part("resourceAttributes"), spec.part("nonResourceAttributes"));
+    if let (Some(_), Some(other)) = (resource, other) {
+        let why = "cannot be specified in combination with resourceAttributes";
+        report.invalid(&path.child("nonResourceAttributes"), other.clone(), why);
+    }
+    if resource.is_none() && other.is_none() {
+        let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+        report.invalid(&path.child("resourceAttributes"), Value::Null, why);
+    }
+    if kind != "SelfSubjectAccessReview" && spec.text("user").is_empty() && spec.list("groups").is_empty() {
+        report.invalid(&path.child("user"), "", "at least one of user or group must be specified");
+    }
+    let local = kind == "LocalSubjectAccessReview";
+    if local {
+        let (asked, own) =
+            (spec["resourceAttributes"].text("namespace"), review["metadata"].text("namespace"));
+        if resource.is_some() && asked != own {
+            let path = path.child("resourceAttributes").child("namespace");
+            report.invalid(&path, asked, "must match metadata.namespace");
+        }
+        if let Some(other) = other {
+            let why = "disallowed on this kind of request";
+            report.invalid(&path.child("nonResourceAttributes"), other.clone(), why);
+        }
+    }
+    let mut fields = review.entries("metadata").filter(|(name, value)| {
+        !(value.is_null() || SERVERS_OWN.contains(name) || (local && *name == "namespace"))
+    });
+    if fields.next().is_some() {
+        let why = if local { "must be empty except for namespace" } else { "must be empty" };
+        report.invalid(&Path::new("metadata"), review["metadata"].clone(), why);
+    }
+}
+
+/// How long a token may live.
+pub(super) fn token_request(report: &mut Report, request: &Value) {
+    let Some(seconds) = request["spec"].number("expirationSeconds") else { return };
+    let path = Path::new("spec").child("expirationSeconds");
+    if seconds < TOKEN_SECONDS_MIN {
+        report.invalid(&path, seconds, "may not specify a duration less than 10 minutes");
+    }
+    if seconds > TOKEN_SECONDS_MAX {
+        report.invalid(&path, seconds, "may not specify a duration larger than 2^32 seconds");
+    }
+}
+
+/// The node that a pod is bound to.
+pub(super) fn binding(report: &mut Report, binding: &Value) {
+    let (target, path) = (&binding["target"], Path::new("target"));
+    if !matches!(target.text("kind"), "" | "Node") {
+        report.not_supported(&path.child("kind"), target.text("kind"), &["Node", "<empty>"]);
+    }
+    if target.text("name").is_empty() {
+        report.required(&path.child("name"), "");
+    }
+}
