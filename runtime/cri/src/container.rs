@@ -26,6 +26,7 @@ pub mod status;
 pub mod user;
 pub mod validate;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -90,6 +91,8 @@ pub struct Container {
     pub sandbox: SandboxId,
     record: watch::Sender<Arc<ContainerRecord>>,
     commands: mpsc::Sender<Command>,
+    /// Its owner ended because it is gone, not because the daemon stops.
+    removed: AtomicBool,
     io: Mutex<Option<ContainerIo>>,
     pub readings: Mutex<stats::Readings>,
 }
@@ -133,7 +136,10 @@ impl Container {
     /// Sends a command and waits for the answer. The owner finishes also if the caller goes away.
     pub async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Outcome<T> {
         let (reply, answer) = oneshot::channel();
-        let gone = || Fault::no_container(self.id.as_str());
+        let gone = || {
+            let removed = self.removed.load(Ordering::Acquire);
+            if removed { Fault::no_container(self.id.as_str()) } else { Fault::Stopping }
+        };
         self.commands.send(command(reply)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }

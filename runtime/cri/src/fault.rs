@@ -27,6 +27,8 @@ pub enum Fault {
     Denied(String),
     /// Something to try again later: too many sessions, network not configured yet.
     Busy(String),
+    /// The daemon is being stopped; what was asked may be done or not.
+    Stopping,
     /// Part of the interface that this runtime does not serve.
     Unsupported(String),
     /// Anything else: what was done, and why it failed.
@@ -77,6 +79,7 @@ impl Fault {
             Fault::Deadline(_) => Code::DeadlineExceeded,
             Fault::Denied(_) => Code::PermissionDenied,
             Fault::Busy(_) => Code::ResourceExhausted,
+            Fault::Stopping => Code::Unavailable,
             Fault::Unsupported(_) => Code::Unimplemented,
             Fault::Failed { .. } => Code::Unknown,
         }
@@ -94,6 +97,7 @@ impl fmt::Display for Fault {
             | Fault::Denied(text)
             | Fault::Busy(text)
             | Fault::Unsupported(text) => f.write_str(text),
+            Fault::Stopping => f.write_str("the runtime is stopping: ask again when it is back"),
             Fault::Failed { doing, source } => {
                 f.write_str(doing)?;
                 let mut next: Option<&dyn Error> = Some(source.as_ref());
@@ -158,6 +162,7 @@ mod tests {
         let table = [
             (Fault::no_container("x"), Code::NotFound, "container \"x\": not found"),
             (Fault::invalid("no name"), Code::InvalidArgument, "no name"),
+            (Fault::Stopping, Code::Unavailable, "when it is back"),
             (Fault::failed("writing a record", cause), Code::Unknown, "writing a record: disk on fire"),
         ];
         for (fault, code, part) in table {

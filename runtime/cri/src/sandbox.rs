@@ -29,6 +29,7 @@ pub mod validate;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cri_api::v1;
 use serde::{Deserialize, Serialize};
@@ -81,6 +82,8 @@ pub struct Sandbox {
     pub id: SandboxId,
     record: watch::Sender<Arc<SandboxRecord>>,
     commands: mpsc::Sender<Command>,
+    /// Its owner ended because it is gone, not because the daemon stops.
+    removed: AtomicBool,
 }
 
 /// What the owner is asked to do.
@@ -105,7 +108,10 @@ impl Sandbox {
     /// Sends a command and waits for the answer. The owner finishes also if the caller goes away.
     pub async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Outcome<T> {
         let (reply, answer) = oneshot::channel();
-        let gone = || Fault::no_sandbox(self.id.as_str());
+        let gone = || {
+            let removed = self.removed.load(Ordering::Acquire);
+            if removed { Fault::no_sandbox(self.id.as_str()) } else { Fault::Stopping }
+        };
         self.commands.send(command(reply)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }

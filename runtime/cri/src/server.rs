@@ -9,6 +9,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cri_api::v1::image_service_server::ImageServiceServer;
 use cri_api::v1::runtime_service_server::RuntimeServiceServer;
@@ -30,6 +31,8 @@ use crate::{cni, node};
 
 /// The largest message: lists of a full node, and ExecSync's output.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// How long operations may go on after the last answer: a pull is not worth more.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// The listener's name with the keeper.
 const LISTENER: &str = "cri";
 
@@ -61,7 +64,9 @@ pub async fn serve(options: Options, stop: CancellationToken) -> Outcome<()> {
         .await;
     node.cancel.cancel();
     node.tasks.close();
-    node.tasks.wait().await;
+    if tokio::time::timeout(STOP_LIMIT, node.tasks.wait()).await.is_err() {
+        tracing::warn!("operations are cut off; the next start takes back what is half done");
+    }
     for (part, ended) in [("streaming", sessions.await), ("the network folder", folder.await)] {
         if let Ok(Err(error)) = ended {
             tracing::warn!(part, %error, "ended with an error");

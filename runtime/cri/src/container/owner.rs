@@ -5,6 +5,7 @@
 
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cri_api::v1;
@@ -74,6 +75,7 @@ pub fn start(node: &Arc<Node>, record: ContainerRecord, adopted: Adopted) -> Arc
         sandbox: record.sandbox.clone(),
         record: watch::channel(Arc::new(record)).0,
         commands: sender,
+        removed: AtomicBool::new(false),
         io: std::sync::Mutex::new(io),
         readings: std::sync::Mutex::default(),
     });
@@ -363,6 +365,7 @@ impl Owner {
         let removed = create::take_back(&self.node, &record.id).await;
         let gone = removed.is_ok();
         if gone {
+            self.container.removed.store(true, Ordering::Release);
             self.node.containers.remove(record.id.as_str());
             self.node.container_names.release(&record.name, record.id.as_str());
             self.node.announce(&self.container, v1::ContainerEventType::ContainerDeletedEvent);

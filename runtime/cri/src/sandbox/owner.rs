@@ -1,6 +1,7 @@
 //! The owner of a sandbox: executes its commands one after the other.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cri_api::v1;
 use futures::future::join_all;
@@ -28,7 +29,12 @@ struct Owner {
 pub fn start(node: &Arc<Node>, record: SandboxRecord, init: Option<(ProcessId, i32)>) -> Arc<Sandbox> {
     let (sender, commands) = mpsc::channel(COMMANDS_MAX);
     let (watched, _) = watch::channel(Arc::new(record.clone()));
-    let sandbox = Arc::new(Sandbox { id: record.id, record: watched, commands: sender });
+    let sandbox = Arc::new(Sandbox {
+        id: record.id,
+        record: watched,
+        commands: sender,
+        removed: AtomicBool::new(false),
+    });
     node.sandboxes.insert(sandbox.id.as_str(), sandbox.clone());
     let owner = Owner { node: node.clone(), sandbox: sandbox.clone(), commands, init };
     node.tasks.spawn(owner.run());
@@ -125,6 +131,7 @@ impl Owner {
         self.executor().undo(&record, &steps, Lasts::WhileKnown).await?;
         let (records, id) = (self.node.sandbox_records.clone(), record.id.clone());
         blocking(move || records.remove(id.as_str()).doing(|| "removing a sandbox's record".into())).await?;
+        self.sandbox.removed.store(true, Ordering::Release);
         self.node.sandboxes.remove(record.id.as_str());
         self.node.sandbox_names.release(&record.name, record.id.as_str());
         self.node.announce_sandbox(&self.sandbox, v1::ContainerEventType::ContainerDeletedEvent);
