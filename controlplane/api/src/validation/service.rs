@@ -74,9 +74,9 @@ pub(super) fn status(report: &mut Report, service: &Value) {
         if !ip.is_empty() {
             address::ip(report, &path.child("ip"), ip);
         }
+        // Absent means VIP.
         let mode = path.child("ipMode");
         match (ingress.part("ipMode").and_then(Value::as_str), ip.is_empty()) {
-            (None, false) => report.required(&mode, "must be specified when `ip` is set"),
             (Some(_), true) => report.forbidden(&mode, "may not be specified when `ip` is not set"),
             (Some(text), false) if !matches!(text, "VIP" | "Proxy") => {
                 report.not_supported(&mode, text, &["Proxy", "VIP"]);

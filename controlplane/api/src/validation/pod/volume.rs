@@ -178,8 +178,11 @@ fn one(report: &mut Report, kind: &str, source: &Value, in_pod: bool, path: &Pat
             if in_pod && source.text("reference").is_empty() {
                 report.required(&path.child("reference"), "");
             }
-            let policy = source.text("pullPolicy");
-            report.one_of(&path.child("pullPolicy"), policy, container::PULL_POLICIES);
+            // The default depends on the image's tag; absent means the same.
+            if source.part("pullPolicy").is_some() {
+                let policy = source.text("pullPolicy");
+                report.one_of(&path.child("pullPolicy"), policy, container::PULL_POLICIES);
+            }
         }
         _ => {}
     }

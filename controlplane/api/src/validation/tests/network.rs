@@ -244,8 +244,10 @@ fn service_updates() {
         ["status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is 'LoadBalancer'"];
     expect("status", &updated("", "Service", "status", new.clone(), service(&[])), &wanted);
     let new = with(&new, &[("/spec/type", json!("LoadBalancer"))]);
-    let wanted =
-        ["status.loadBalancer.ingress[0].ipMode: Required value: must be specified when `ip` is set"];
+    let new = with(&new, &[("/status/loadBalancer/ingress/0/ipMode", json!("Odd"))]);
+    let wanted = [
+        "status.loadBalancer.ingress[0].ipMode: Unsupported value: \"Odd\": supported values: \"Proxy\", \"VIP\"",
+    ];
     expect("mode", &updated("", "Service", "status", new.clone(), new), &wanted);
 }
 

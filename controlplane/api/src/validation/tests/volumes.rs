@@ -76,10 +76,10 @@ fn volumes() {
             ],
         ),
         (
-            json!({"name": "v", "image": {"reference": ""}}),
+            json!({"name": "v", "image": {"reference": "", "pullPolicy": "Odd"}}),
             &[
                 "spec.volumes[0].image.reference: Required value",
-                "spec.volumes[0].image.pullPolicy: Required value",
+                "spec.volumes[0].image.pullPolicy: Unsupported value: \"Odd\": supported values: \"Always\", \"IfNotPresent\", \"Never\"",
             ],
         ),
         (
