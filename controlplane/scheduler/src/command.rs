@@ -1,0 +1,76 @@
+//! `keelson scheduler`: the scheduler alone, under upstream's flag names.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use client::{Caches, Client, Config, Surroundings};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::scheduler::Scheduler;
+
+/// Exit code of wrong usage or configuration.
+const USAGE: u8 = 2;
+/// Deciding is one task; the rest waits for the network.
+const THREADS: usize = 2;
+
+/// Give every pending pod a node
+#[derive(Debug, Parser)]
+struct Options {
+    /// File that says where the API is and who we are.
+    #[arg(long)]
+    kubeconfig: PathBuf,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    let options = match Options::try_parse_from(arguments) {
+        Ok(options) => options,
+        Err(error) => {
+            // Nothing better can be done where stderr is gone.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let config = match Config::read(&options.kubeconfig) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("keelson scheduler: --kubeconfig: {error}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    let runtime =
+        match tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                eprintln!("keelson scheduler: starting threads: {error}");
+                return ExitCode::FAILURE;
+            }
+        };
+    match runtime.block_on(run(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("keelson scheduler: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let client = Client::new(config, "keelson-scheduler", Surroundings::system())?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stopping = CancellationToken::new();
+    let scheduler = Scheduler::new(client.clone(), &Caches::new(client)).run(stopping.clone());
+    tokio::pin!(scheduler);
+    tokio::select! {
+        () = &mut scheduler => {}
+        _ = terminate.recv() => stopping.cancel(),
+        _ = interrupt.recv() => stopping.cancel(),
+    }
+    if stopping.is_cancelled() {
+        scheduler.await;
+    }
+    Ok(())
+}

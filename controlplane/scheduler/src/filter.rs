@@ -1,0 +1,75 @@
+//! Filters: may this pod run on this node at all?
+//!
+//! One plugin per file, under upstream's name. A node is asked until the first plugin refuses.
+
+mod affinity;
+mod name;
+mod ports;
+mod resources;
+mod taints;
+mod unschedulable;
+
+use crate::node::Node;
+use crate::pod::Pod;
+use crate::snapshot::Room;
+
+/// The filters, in the order in which they are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Plugin {
+    /// `spec.unschedulable` of the node.
+    NodeUnschedulable,
+    /// `spec.nodeName` of the pod.
+    NodeName,
+    /// Taints that keep pods away.
+    TaintToleration,
+    /// `nodeSelector` and required node affinity.
+    NodeAffinity,
+    /// Host ports.
+    NodePorts,
+    /// CPU, memory, ephemeral storage, extended resources, number of pods.
+    NodeResourcesFit,
+}
+
+/// Why a node is out of the question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    pub plugin: Plugin,
+    /// Upstream's words, one or more.
+    pub reasons: Vec<String>,
+    /// Whether fewer pods on the node could help.
+    pub resolvable: bool,
+}
+
+const ORDER: [Plugin; 6] = [
+    Plugin::NodeUnschedulable,
+    Plugin::NodeName,
+    Plugin::TaintToleration,
+    Plugin::NodeAffinity,
+    Plugin::NodePorts,
+    Plugin::NodeResourcesFit,
+];
+
+/// Asks every plugin; the first refusal counts.
+pub fn check(pod: &Pod, node: &Node, room: &Room) -> Result<(), Rejection> {
+    ORDER.iter().try_for_each(|plugin| plugin.check(pod, node, room))
+}
+
+impl Plugin {
+    fn check(self, pod: &Pod, node: &Node, room: &Room) -> Result<(), Rejection> {
+        match self {
+            Plugin::NodeUnschedulable => self::unschedulable::check(pod, node),
+            Plugin::NodeName => self::name::check(pod, node),
+            Plugin::TaintToleration => self::taints::check(pod, node),
+            Plugin::NodeAffinity => self::affinity::check(pod, node),
+            Plugin::NodePorts => self::ports::check(pod, room),
+            Plugin::NodeResourcesFit => self::resources::check(pod, node, room),
+        }
+    }
+}
+
+impl Rejection {
+    /// Nothing on the node can change this.
+    fn lasting(plugin: Plugin, reason: &str) -> Rejection {
+        Rejection { plugin, reasons: vec![reason.to_owned()], resolvable: false }
+    }
+}

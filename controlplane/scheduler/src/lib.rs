@@ -1,0 +1,46 @@
+//! The scheduler: gives every pending pod a node.
+//!
+//! ```text
+//! Cache of Pods, Nodes --changed--> Snapshot, Queue --plan--> Decision --+--> bind    (event Scheduled)
+//!                                       ^        assumed at once <-------+--> report  (PodScheduled=False)
+//! ```
+//!
+//! Not here yet: preemption, affinity between pods, spread constraints that a pod states itself, volumes, claims,
+//! leader election.
+//!
+//! **Invariants**
+//! - One task owns snapshot and queue. A pod takes its room in the snapshot in the same step that decides for it,
+//!   and gives it back only when the API says that the binding was not made: a stale cache never over-commits.
+//! - `plan` is a function of snapshot, pod and random numbers; it waits for nothing.
+//! - Nothing polls: a refused pod waits for a change that could help it, and then for its back-off.
+//!
+//! Reference: upstream's `pkg/scheduler`, whose messages, weights and defaults these are (1.36).
+
+mod affinity;
+mod bind;
+mod changes;
+mod command;
+mod filter;
+mod node;
+mod plan;
+mod pod;
+mod queue;
+mod refusal;
+mod report;
+mod resources;
+mod scheduler;
+mod score;
+mod snapshot;
+mod taint;
+
+pub use command::main;
+pub use filter::{Plugin, Rejection};
+pub use node::{Node, NodeName};
+pub use plan::{Decision, plan};
+pub use pod::{Pod, PodUid};
+pub use refusal::Refusal;
+pub use scheduler::Scheduler;
+pub use snapshot::{Room, Snapshot};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! The nodes and what is placed on them: in the API, or by a decision that the API has not confirmed yet.
+//!
+//! **Invariants**
+//! - A pod is on at most one node; its room is given back with `remove` alone.
+//! - A node's sums are those of its pods.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::node::{Differences, Node, NodeName};
+use crate::pod::{Pod, PodUid};
+use crate::resources::Resources;
+
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    rooms: BTreeMap<NodeName, Room>,
+    /// Where each pod is.
+    places: HashMap<PodUid, NodeName>,
+}
+
+/// One node with its pods. The node may be missing while pods of it are known.
+#[derive(Clone, Debug, Default)]
+pub struct Room {
+    node: Option<Arc<Node>>,
+    pods: BTreeMap<PodUid, Arc<Pod>>,
+    /// What the pods ask for.
+    requested: Resources,
+    /// The same with assumed amounts.
+    assumed: Resources,
+}
+
+/// What became of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeChange {
+    Added,
+    Changed(Differences),
+}
+
+impl Snapshot {
+    /// Nodes that exist, by name.
+    pub fn nodes(&self) -> impl Iterator<Item = (&Node, &Room)> {
+        self.rooms.values().filter_map(|room| Some((room.node.as_deref()?, room)))
+    }
+
+    pub fn set_node(&mut self, node: Node) -> NodeChange {
+        let room = self.rooms.entry(node.name.clone()).or_default();
+        let change = match &room.node {
+            None => NodeChange::Added,
+            Some(old) => NodeChange::Changed(old.differences(&node)),
+        };
+        room.node = Some(Arc::new(node));
+        change
+    }
+
+    pub fn remove_node(&mut self, name: &NodeName) {
+        if let Some(room) = self.rooms.get_mut(name) {
+            room.node = None;
+        }
+        self.drop_if_empty(name);
+    }
+
+    /// Places a pod on the node that it names; moves it where it was elsewhere.
+    pub fn place(&mut self, pod: Arc<Pod>) {
+        self.remove(&pod.uid);
+        let Some(node) = pod.node.clone() else { return };
+        self.places.insert(pod.uid.clone(), node.clone());
+        let room = self.rooms.entry(node).or_default();
+        room.requested.add(&pod.wish.requests.exact);
+        room.assumed.add(&pod.wish.requests.assumed);
+        room.pods.insert(pod.uid.clone(), pod);
+    }
+
+    /// Gives a pod's room back; whether it had any.
+    pub fn remove(&mut self, uid: &PodUid) -> bool {
+        let Some(node) = self.places.remove(uid) else { return false };
+        if let Some(room) = self.rooms.get_mut(&node)
+            && let Some(pod) = room.pods.remove(uid)
+        {
+            room.requested.subtract(&pod.wish.requests.exact);
+            room.assumed.subtract(&pod.wish.requests.assumed);
+        }
+        self.drop_if_empty(&node);
+        true
+    }
+
+    pub fn holds(&self, uid: &PodUid) -> bool {
+        self.places.contains_key(uid)
+    }
+
+    fn drop_if_empty(&mut self, name: &NodeName) {
+        if self.rooms.get(name).is_some_and(|room| room.node.is_none() && room.pods.is_empty()) {
+            self.rooms.remove(name);
+        }
+    }
+}
+
+impl Room {
+    pub fn pods(&self) -> impl Iterator<Item = &Pod> {
+        self.pods.values().map(AsRef::as_ref)
+    }
+
+    pub fn pod_count(&self) -> i64 {
+        i64::try_from(self.pods.len()).unwrap_or(i64::MAX)
+    }
+
+    pub fn requested(&self) -> &Resources {
+        &self.requested
+    }
+
+    pub fn assumed(&self) -> &Resources {
+        &self.assumed
+    }
+}

@@ -1,0 +1,93 @@
+//! Decisions as tables: every filter's message, every score's choice.
+
+mod messages;
+mod scores;
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::{Decision, Node, Pod, Snapshot, plan};
+
+/// A node of 4 CPUs, 8 GiB and 10 pods; `more` is merged into it.
+fn node(name: &str, more: Value) -> Node {
+    let mut node = json!({
+        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
+        "status": {"allocatable": {"cpu": "4", "memory": "8Gi", "ephemeral-storage": "10Gi", "pods": "10"}},
+    });
+    merge(&mut node, more);
+    Node::read(&node)
+}
+
+/// A pod with one container and these requests; `more` is merged into it.
+fn pod(name: &str, requests: Value, more: Value) -> Pod {
+    let mut pod = json!({
+        "metadata": {"name": name, "namespace": "default", "uid": name},
+        "spec": {"schedulerName": "default-scheduler", "containers": [{"name": "c", "resources": {"requests": requests}}]},
+    });
+    merge(&mut pod, more);
+    Pod::read(&pod)
+}
+
+fn merge(into: &mut Value, more: Value) {
+    match (into, more) {
+        (Value::Object(into), Value::Object(more)) => {
+            for (key, value) in more {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, more) => *into = more,
+    }
+}
+
+/// Pods here are on the node that their `spec.nodeName` says.
+fn snapshot(nodes: Vec<Node>, pods: Vec<Pod>) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    for node in nodes {
+        snapshot.set_node(node);
+    }
+    for pod in pods {
+        snapshot.place(Arc::new(pod));
+    }
+    snapshot
+}
+
+fn on(node: &str) -> Value {
+    json!({"spec": {"nodeName": node}})
+}
+
+fn decide(snapshot: &Snapshot, pod: &Pod) -> Decision {
+    plan(snapshot, pod, &mut |_| 0)
+}
+
+#[test]
+fn taken_room_is_never_given_twice() {
+    let mut snapshot = snapshot(vec![node("a", json!({})), node("b", json!({}))], vec![]);
+    let mut assigned = 0;
+    for number in 0..20 {
+        let pod = pod(&format!("p{number}"), json!({"cpu": "1500m"}), json!({}));
+        if let Decision::Assign(node) = decide(&snapshot, &pod) {
+            assigned += 1;
+            snapshot.place(Arc::new(pod.placed(node)));
+        }
+    }
+    assert_eq!(assigned, 4);
+    assert!(snapshot.nodes().all(|(node, room)| room.requested().cpu_millis <= node.allocatable.cpu_millis));
+    // What was not bound is given back.
+    assert!(snapshot.remove(&crate::PodUid::new("p0")) && !snapshot.remove(&crate::PodUid::new("p0")));
+    assert!(matches!(
+        decide(&snapshot, &pod("late", json!({"cpu": "1500m"}), json!({}))),
+        Decision::Assign(_)
+    ));
+}
+
+#[test]
+fn pods_of_a_missing_node_are_remembered() {
+    let gone = pod("p", json!({"cpu": "3"}), on("a"));
+    let mut snapshot = snapshot(vec![], vec![gone]);
+    assert_eq!(snapshot.nodes().count(), 0);
+    snapshot.set_node(node("a", json!({})));
+    assert!(matches!(decide(&snapshot, &pod("q", json!({"cpu": "2"}), json!({}))), Decision::Refuse(_)));
+    snapshot.remove_node(&crate::NodeName::new("a"));
+    assert_eq!(snapshot.nodes().count(), 0);
+}

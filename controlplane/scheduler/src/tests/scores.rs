@@ -1,0 +1,133 @@
+//! Which of several nodes is taken, and why.
+
+use super::*;
+use crate::score::totals;
+use crate::snapshot::Room;
+
+fn check(snapshot: &Snapshot, pod: &Pod, expect: &str) {
+    match decide(snapshot, pod) {
+        Decision::Assign(node) => assert_eq!(node.as_str(), expect),
+        Decision::Refuse(refusal) => panic!("{}", refusal.message),
+    }
+}
+
+fn points(snapshot: &Snapshot, pod: &Pod) -> Vec<i64> {
+    let candidates: Vec<(&Node, &Room)> = snapshot.nodes().collect();
+    totals(pod, &candidates, snapshot)
+}
+
+#[test]
+fn the_emptier_node() {
+    let nodes = || vec![node("a", json!({})), node("b", json!({}))];
+    let others = vec![pod("q", json!({"cpu": "2", "memory": "4Gi"}), on("a"))];
+    let two = snapshot(nodes(), others);
+    let small = pod("p", json!({"cpu": "1", "memory": "2Gi"}), json!({}));
+    check(&two, &small, "b");
+    // Taints tolerated 3 x 100; free 25 % and 75 %; balanced 100.
+    assert_eq!(points(&two, &small), [300 + 25 + 100, 300 + 75 + 100]);
+    // Pods that ask for nothing count as well.
+    let idle = snapshot(nodes(), vec![pod("q", json!({}), on("a"))]);
+    check(&idle, &pod("p", json!({}), json!({})), "b");
+}
+
+#[test]
+fn the_balanced_node() {
+    // Equally free on the whole, but a's memory would be used up before its CPU.
+    let others = vec![
+        pod("q", json!({"cpu": "0", "memory": "4Gi"}), on("a")),
+        pod("r", json!({"cpu": "1", "memory": "2Gi"}), on("b")),
+    ];
+    let two = snapshot(vec![node("a", json!({})), node("b", json!({}))], others);
+    check(&two, &pod("p", json!({"cpu": "1", "memory": "2Gi"}), json!({})), "b");
+}
+
+#[test]
+fn the_untainted_node() {
+    let taint = |key: &str| json!({"key": key, "effect": "PreferNoSchedule"});
+    let nodes = vec![
+        node("a", json!({"spec": {"taints": [taint("x"), taint("y")]}})),
+        node("b", json!({"spec": {"taints": [taint("x")]}})),
+    ];
+    let two = snapshot(nodes, vec![]);
+    check(&two, &pod("p", json!({}), json!({})), "b");
+    let tolerant = json!({"spec": {"tolerations": [{"key": "y", "operator": "Exists"}, {"key": "x", "operator": "Exists"}]}});
+    let scores = points(&two, &pod("p", json!({}), tolerant));
+    assert_eq!(scores[0], scores[1]);
+}
+
+#[test]
+fn the_preferred_node() {
+    let nodes = vec![node("a", json!({"metadata": {"labels": {"disk": "ssd"}}})), node("b", json!({}))];
+    let prefers = |operator: &str| {
+        let term = json!({"matchExpressions": [{"key": "disk", "operator": operator}]});
+        let preferred = json!([{"weight": 10, "preference": term}]);
+        let affinity =
+            json!({"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}});
+        pod("p", json!({}), json!({"spec": {"affinity": affinity}}))
+    };
+    let two = snapshot(nodes, vec![]);
+    check(&two, &prefers("Exists"), "a");
+    check(&two, &prefers("DoesNotExist"), "b");
+}
+
+fn replica(name: &str, set: &str, more: Value) -> Pod {
+    let owner =
+        json!({"metadata": {"ownerReferences": [{"kind": "ReplicaSet", "uid": set, "controller": true}]}});
+    let mut all = owner;
+    merge(&mut all, more);
+    pod(name, json!({}), all)
+}
+
+#[test]
+fn replicas_spread() {
+    // b is emptier, but has a replica.
+    let others =
+        vec![pod("q", json!({"cpu": "500m", "memory": "1Gi"}), on("a")), replica("r1", "set", on("b"))];
+    let two = snapshot(vec![node("a", json!({})), node("b", json!({}))], others);
+    check(&two, &replica("r2", "set", json!({})), "a");
+    check(&two, &replica("s1", "other", json!({})), "b");
+}
+
+#[test]
+fn replicas_spread_over_zones() {
+    let zone = |name: &str, zone: &str| {
+        node(name, json!({"metadata": {"labels": {"topology.kubernetes.io/zone": zone}}}))
+    };
+    let nodes = vec![zone("a1", "a"), zone("a2", "a"), zone("b1", "b")];
+    let two = snapshot(nodes, vec![replica("r1", "set", on("a1"))]);
+    check(&two, &replica("r2", "set", json!({})), "b1");
+}
+
+#[test]
+fn twelve_replicas_over_three_nodes() {
+    for seed in 0..20_u64 {
+        let mut cluster = snapshot(["a", "b", "c"].map(|name| node(name, json!({}))).into(), vec![]);
+        let mut state = seed;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        for number in 0..12 {
+            let pod = replica(&format!("r{number}"), "set", json!({}));
+            match plan(&cluster, &pod, &mut random) {
+                Decision::Assign(node) => cluster.place(Arc::new(pod.placed(node))),
+                Decision::Refuse(refusal) => panic!("{}", refusal.message),
+            }
+        }
+        let counts: Vec<i64> = cluster.nodes().map(|(_, room)| room.pod_count()).collect();
+        assert_eq!(counts, [4, 4, 4], "seed {seed}");
+    }
+}
+
+#[test]
+fn chance_decides_between_equals() {
+    let three = snapshot(["a", "b", "c"].map(|name| node(name, json!({}))).into(), vec![]);
+    let pod = pod("p", json!({}), json!({}));
+    for (number, name) in ["a", "b", "c"].into_iter().enumerate() {
+        let decision = plan(&three, &pod, &mut |below| {
+            assert_eq!(below, 3);
+            number as u64
+        });
+        assert_eq!(decision, Decision::Assign(crate::NodeName::new(name)));
+    }
+}
