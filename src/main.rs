@@ -39,6 +39,10 @@ fn main() -> ExitCode {
             log::install();
             self::apiserver::main(rest)
         }
+        Part::Scheduler => {
+            log::install();
+            scheduler::main(rest)
+        }
         Part::Cri => {
             log::install();
             cri::main(rest)

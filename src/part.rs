@@ -20,6 +20,8 @@ pub enum Part {
     Cni,
     /// The process that clones and reaps; started by the daemon, not by users.
     Keeper,
+    /// The scheduler.
+    Scheduler,
     /// `keelson version`
     Version,
     /// `keelson help`, `-h`, `--help`
@@ -31,6 +33,7 @@ const COMMANDS: &[(&str, Part, &str)] = &[
     ("apiserver", Part::Apiserver, "serve the Kubernetes API"),
     ("cri", Part::Cri, "serve containers to a kubelet or crictl (CRI v1)"),
     ("oci", Part::Oci, "run OCI bundles, with runc's commands and flags"),
+    ("scheduler", Part::Scheduler, "give pods their nodes"),
     ("version", Part::Version, "print the version of Keelson and what it speaks"),
     ("keeper", Part::Keeper, ""),
 ];
@@ -155,7 +158,7 @@ mod tests {
         assert!(
             refusal
                 .to_string()
-                .contains("no command \"frobnicate\"; commands are: apiserver, cri, oci, version"),
+                .contains("no command \"frobnicate\"; commands are: apiserver, cri, oci, scheduler, version"),
             "{refusal}"
         );
     }
