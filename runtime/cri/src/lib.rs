@@ -48,8 +48,12 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     if arguments.get(1).is_some_and(|argument| argument == pod_init::ARGUMENT) {
         return pod_init::run();
     }
-    let options = match Options::try_parse_from(arguments) {
-        Ok(options) => options,
+    let options = match Options::try_parse_from(arguments).map(Options::absolute) {
+        Ok(Ok(options)) => options,
+        Ok(Err(error)) => {
+            eprintln!("keelson cri: the working directory cannot be told: {error}");
+            return ExitCode::FAILURE;
+        }
         Err(error) => {
             let _ = error.print();
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };

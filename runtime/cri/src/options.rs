@@ -41,6 +41,21 @@ pub struct Options {
 }
 
 impl Options {
+    /// The same with absolute paths: the keeper and the plugins do not run where we were started.
+    pub fn absolute(mut self) -> std::io::Result<Options> {
+        let paths = [
+            &mut self.root,
+            &mut self.state,
+            &mut self.cni_conf_dir,
+            &mut self.cni_bin_dir,
+            &mut self.registries_dir,
+        ];
+        for path in paths {
+            *path = std::path::absolute(&*path)?;
+        }
+        Ok(self)
+    }
+
     /// The socket's path.
     pub fn socket(&self) -> PathBuf {
         PathBuf::from(self.listen.strip_prefix("unix://").unwrap_or(&self.listen))
@@ -64,5 +79,9 @@ mod tests {
         assert_eq!(options.root, PathBuf::from("/r"));
         assert_eq!(options.state, PathBuf::from("/run/keelson"));
         assert!(Options::try_parse_from(["keelson cri", "--rot", "/r"]).is_err());
+        let relative =
+            Options::parse_from(["keelson cri", "--state", "s", "--cni-bin-dir", "b"]).absolute().unwrap();
+        assert!(relative.state.is_absolute() && relative.state.ends_with("s"), "{relative:?}");
+        assert!(relative.cni_bin_dir.is_absolute() && relative.cni_bin_dir.ends_with("b"), "{relative:?}");
     }
 }
