@@ -70,6 +70,8 @@ pub fn update(kind: &Kind, subresource: &str, new: &Value, old: &Value) -> Vec<F
     match (subresource, posted(kind, new)) {
         ("scale", "Scale") => workload::scale(&mut report, new),
         ("binding", "Binding") => request::binding(&mut report, new),
+        // The pod with the node that a binding has given it.
+        ("binding", _) => successor(&mut report, new, old),
         ("status", _) => status(&mut report, kind, new, old),
         ("finalize", _) => {
             successor(&mut report, new, old);

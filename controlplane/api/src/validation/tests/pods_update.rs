@@ -173,3 +173,10 @@ fn status() {
     ];
     expect("status", &updated("", "Pod", "status", new, old), &wanted);
 }
+
+#[test]
+fn a_binding_gives_the_node() {
+    let old = pod(&[]);
+    let bound = with(&old, &[("/spec/nodeName", json!("node-1"))]);
+    expect("bound", &updated("", "Pod", "binding", bound, old), &[]);
+}
