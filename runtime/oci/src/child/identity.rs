@@ -61,7 +61,13 @@ pub(super) fn bounding_set(sets: &CapabilitySets) -> Result<(), Failure> {
     kernel_sets(sets).drop_bounding().map_err(|error| failed(&error))
 }
 
+/// To setresuid(2) and setresgid(2) this says "leave as it is": the process would stay root.
+const NOBODY_AT_ALL: u32 = u32::MAX;
+
 pub(super) fn become_user(uid: u32, gid: u32, groups: Option<&[u32]>) -> Result<(), Failure> {
+    if uid == NOBODY_AT_ALL || gid == NOBODY_AT_ALL {
+        return Err(Failure::new(Errno::INVAL, format!("{NOBODY_AT_ALL} is not an id")));
+    }
     sys::identity::keep_capabilities(true)?;
     if let Some(groups) = groups {
         sys::identity::set_groups(groups)?;
@@ -98,4 +104,17 @@ fn failed(error: &(dyn std::error::Error + 'static)) -> Failure {
         .find_map(Errno::from_io_error);
     let errno = errno.unwrap_or(Errno::INVAL);
     Failure::new(errno, format!("{error}: {errno}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_that_keeps_root_is_refused() {
+        // Refused before anything changes: these ids are the test's own otherwise.
+        for (uid, gid) in [(u32::MAX, 0), (0, u32::MAX)] {
+            assert_eq!(become_user(uid, gid, None).unwrap_err().errno, Errno::INVAL);
+        }
+    }
 }

@@ -175,6 +175,7 @@ fn filesystem(
         steps.push(Step::Directory { target: process.cwd().clone(), mode: 0o755 });
     }
     steps.extend(process::before_pivot(process, true)?);
+    steps.extend(process::app_armor(process));
     let paths = |list: &Option<Vec<String>>| list.iter().flatten().map(PathBuf::from).collect::<Vec<_>>();
     steps.extend(paths(linux.readonly_paths()).into_iter().map(|target| Step::ReadOnly { target }));
     steps.extend(paths(linux.masked_paths()).into_iter().map(|target| Step::Mask { target }));

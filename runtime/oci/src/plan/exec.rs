@@ -29,6 +29,7 @@ pub(super) fn plan(process: &Process, target: &ExecTarget) -> Result<Plan, PlanE
     if let Some(adjust) = process.oom_score_adj() {
         steps.push(Step::OomScore { adjust });
     }
+    steps.extend(process::app_armor(process));
     // The PID namespace is joined around the clone; a process cannot change its own.
     let kinds = target.namespaces.without(Namespaces::PID);
     if !kinds.is_empty() {

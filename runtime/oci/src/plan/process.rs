@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use oci_spec::runtime::{Capabilities, IOPriorityClass, LinuxSeccomp, Process, Scheduler};
+use oci_spec::runtime::{Capabilities, IOPriorityClass, LinuxSeccomp, Process, Scheduler, User};
 
 use super::{CapabilitySets, Console, Hook, PlanError, Resource, SchedulerPolicy, Step};
 use crate::seccomp;
@@ -25,7 +25,7 @@ pub(super) struct Around<'a> {
     pub(super) state: String,
 }
 
-/// Steps that still need the host's /proc or the root's descriptor.
+/// Steps that still need the root's descriptor.
 pub(super) fn before_pivot(process: &Process, new_container: bool) -> Result<Vec<Step>, PlanError> {
     let mut steps = Vec::new();
     if process.terminal() == Some(true) {
@@ -38,13 +38,16 @@ pub(super) fn before_pivot(process: &Process, new_container: bool) -> Result<Vec
             mount: new_container,
         }));
     }
-    if let Some(profile) = process.apparmor_profile().as_ref().filter(|profile| !profile.is_empty()) {
-        steps.push(Step::AppArmor { profile: profile.clone() });
-    }
     if process.selinux_label().as_ref().is_some_and(|label| !label.is_empty()) {
         return Err(PlanError::Unsupported("process.selinuxLabel".into()));
     }
     Ok(steps)
+}
+
+/// Written through procfs, so only while `/proc` is the host's: a container could have its own file lie in the way.
+pub(super) fn app_armor(process: &Process) -> Option<Step> {
+    let profile = process.apparmor_profile().as_ref().filter(|profile| !profile.is_empty())?;
+    Some(Step::AppArmor { profile: profile.clone() })
 }
 
 /// From inside the container to the program.
@@ -56,6 +59,7 @@ pub(super) fn into_program(process: &Process, around: Around<'_>) -> Result<Vec<
         return Err(PlanError::invalid("process.cwd", "not an absolute path"));
     }
     let filter = around.seccomp.map(compile).transpose()?;
+    real_ids(process.user())?;
     let no_new_privileges = process.no_new_privileges() == Some(true);
     let sets = capability_sets(process)?;
 
@@ -84,6 +88,20 @@ pub(super) fn into_program(process: &Process, around: Around<'_>) -> Result<Vec<
     }
     steps.push(Step::Exec { arguments, environment });
     Ok(steps)
+}
+
+/// The highest number is no id: system calls that change ids read it as "leave this one", which is root.
+fn real_ids(user: &User) -> Result<(), PlanError> {
+    let groups = user.additional_gids().iter().flatten();
+    let mut named = [("uid", user.uid()), ("gid", user.gid())]
+        .into_iter()
+        .chain(groups.map(|gid| ("additionalGids", *gid)));
+    match named.find(|(_, id)| *id == u32::MAX) {
+        Some((field, id)) => {
+            Err(PlanError::invalid(format!("process.user.{field}"), format!("{id} is not an id")))
+        }
+        None => Ok(()),
+    }
 }
 
 fn compile(profile: &LinuxSeccomp) -> Result<seccomp::Filter, PlanError> {

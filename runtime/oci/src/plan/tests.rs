@@ -185,7 +185,7 @@ fn mounts_and_their_rules() {
 #[test]
 fn refused_with_the_field() {
     type Case = (fn(&mut Value), &'static str);
-    let cases: [Case; 9] = [
+    let cases: [Case; 12] = [
         (|s| s["linux"]["namespaces"] = json!([]), "mount namespace"),
         (|s| s["process"]["args"] = json!([]), "process.args"),
         (|s| s["process"]["cwd"] = json!("relative"), "process.cwd"),
@@ -194,6 +194,12 @@ fn refused_with_the_field() {
         (|s| s["linux"]["rootfsPropagation"] = json!("sideways"), "rootfsPropagation"),
         (|s| s["linux"]["mountLabel"] = json!("x"), "mountLabel"),
         (|s| s["process"]["selinuxLabel"] = json!("x"), "selinuxLabel"),
+        (|s| s["process"]["user"] = json!({ "uid": u32::MAX, "gid": 0 }), "process.user.uid"),
+        (|s| s["process"]["user"] = json!({ "uid": 1, "gid": u32::MAX }), "process.user.gid"),
+        (
+            |s| s["process"]["user"] = json!({ "uid": 1, "gid": 1, "additionalGids": [u32::MAX] }),
+            "additionalGids",
+        ),
         (|s| s["process"]["rlimits"] = json!([{ "type": "RLIMIT_CPU", "soft": 2, "hard": 1 }]), "rlimits"),
     ];
     for (change, words) in cases {
@@ -232,4 +238,18 @@ fn an_exec_enters_all_but_the_pid_namespace_by_steps() {
     assert_eq!(plan.steps[1], Step::EnterTarget { kinds: Namespaces::MOUNT.with(Namespaces::NETWORK) });
     assert!(plan.target.is_some_and(|target| target.pid_namespace));
     assert!(plan.clone_flags.is_empty());
+}
+
+#[test]
+fn an_exec_writes_through_procfs_only_before_it_enters() {
+    let mut spec = minimal();
+    spec["process"]["apparmorProfile"] = json!("strict");
+    spec["process"]["oomScoreAdj"] = json!(5);
+    let spec: Spec = serde_json::from_value(spec).unwrap();
+    let target = ExecTarget { pid: 7, namespaces: Namespaces::MOUNT, ..ExecTarget::default() };
+    let steps = Plan::exec(spec.process().as_ref().unwrap(), &target).unwrap().steps;
+    let at = |wanted: fn(&Step) -> bool| steps.iter().position(wanted).unwrap();
+    let entered = at(|step| matches!(step, Step::EnterTarget { .. }));
+    assert!(at(|step| matches!(step, Step::AppArmor { .. })) < entered);
+    assert!(at(|step| matches!(step, Step::OomScore { .. })) < entered);
 }
