@@ -67,8 +67,8 @@ impl Wanted {
     /// The request's user wins over the image's; a group alone is refused, as by other runtimes.
     pub fn of(security: &v1::LinuxContainerSecurityContext, image_user: &str) -> Outcome<Wanted> {
         let id = |name: &str, value: i64| {
-            u32::try_from(value)
-                .map_err(|_| Fault::invalid(format!("{name} = {value}: expected 0 to {}", u32::MAX)))
+            let id = u32::try_from(value).ok().filter(|id| *id != u32::MAX);
+            id.ok_or_else(|| Fault::invalid(format!("{name} = {value}: expected 0 to {}", u32::MAX - 1)))
         };
         let user = match (&security.run_as_user, security.run_as_username.as_str()) {
             (Some(uid), _) => Some(id("run_as_user", uid.value)?.to_string()),
@@ -110,7 +110,7 @@ impl Wanted {
 /// Pure: texts in, numbers out.
 pub fn resolve(wanted: &Wanted, passwd: &str, group: &str) -> Outcome<ResolvedUser> {
     let asked = if wanted.user.is_empty() { "0" } else { wanted.user.as_str() };
-    let number = asked.parse::<u32>().ok();
+    let number = number(asked)?;
     let entry = passwd.lines().map(fields).find(|entry| match number {
         Some(uid) => entry.get(2).and_then(|field| field.parse().ok()) == Some(uid),
         None => entry.first() == Some(&asked),
@@ -141,8 +141,23 @@ pub fn resolve(wanted: &Wanted, passwd: &str, group: &str) -> Outcome<ResolvedUs
     Ok(ResolvedUser { uid, gid, groups, home })
 }
 
+/// An id, or None for a name. A number that is no id is refused: were it looked up as a name, an image could pass
+/// for another user than it runs as, and the highest one means "stay root" to the kernel.
+fn number(text: &str) -> Outcome<Option<u32>> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(None);
+    }
+    match text.parse::<u32>() {
+        Ok(id) if id != u32::MAX => Ok(Some(id)),
+        _ => {
+            Err(Fault::invalid(format!("{text:?} is not a user or group id: expected 0 to {}", u32::MAX - 1)))
+        }
+    }
+}
+
 fn find_group(asked: &str, group: &str) -> Outcome<u32> {
-    if let Ok(gid) = asked.parse() {
+    if let Some(gid) = number(asked)? {
         return Ok(gid);
     }
     let entry = group.lines().map(fields).find(|entry| entry.first() == Some(&asked));
@@ -156,7 +171,7 @@ fn find_group(asked: &str, group: &str) -> Outcome<u32> {
 fn memberships<'a>(name: &'a str, group: &'a str) -> impl Iterator<Item = u32> + 'a {
     group.lines().map(fields).filter_map(move |entry| {
         let member = entry.get(3)?.split(',').any(|member| member.trim() == name);
-        entry.get(2)?.parse().ok().filter(|_| member)
+        number(entry.get(2)?).ok()?.filter(|_| member)
     })
 }
 
@@ -166,7 +181,7 @@ fn fields(line: &str) -> Vec<&str> {
 
 fn parse_field(entry: &[&str], field: usize) -> Outcome<u32> {
     let text = entry.get(field).copied().unwrap_or_default();
-    text.parse().map_err(|_| {
+    number(text).ok().flatten().ok_or_else(|| {
         let name = entry.first().copied().unwrap_or_default();
         Fault::invalid(format!("the image's entry of {name:?} has {text:?} where a number belongs"))
     })
@@ -225,6 +240,25 @@ mod tests {
     fn what_is_not_there_is_refused() {
         for (user, group) in [("nobody", ""), ("web", "none"), ("odd", ""), ("-1", "")] {
             assert!(resolve(&wanted(user, group, &[], true), PASSWD, GROUP).is_err(), "{user}:{group}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_no_ids_do_not_become_root() {
+        let passwd = "4294967296:x:0:0::/:\n-1:x:0:0::/:\nmax:x:4294967295:0::/:\nmaxg:x:5:4294967295::/:\n";
+        let group = "4294967296:x:0:\nmax:x:4294967295:\n";
+        for (user, own) in [
+            ("4294967295", ""),
+            ("4294967296", ""),
+            ("-1", ""),
+            ("max", ""),
+            ("maxg", ""),
+            ("5", "4294967295"),
+            ("6", "4294967296"),
+            ("6", "max"),
+        ] {
+            let found = resolve(&wanted(user, own, &[], true), passwd, group);
+            assert!(found.is_err(), "{user}:{own} became {found:?}");
         }
     }
 

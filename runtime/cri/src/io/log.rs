@@ -11,6 +11,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+
 use super::line::{LONGEST_LINE, LONGEST_PREFIX};
 
 /// How far from its end an unfinished entry can begin.
@@ -33,7 +35,14 @@ impl LogFile {
         if let Some(folder) = path.parent() {
             DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
         }
-        let file = File::options().create(true).read(true).append(true).mode(0o640).open(path)?;
+        // Where a container can write to the logs' folder, it must not choose the host's file that we append to.
+        let careful = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
+        let options =
+            File::options().create(true).read(true).append(true).mode(0o640).custom_flags(careful).clone();
+        let file = options.open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the log is not a regular file"));
+        }
         cut_unfinished(&file)?;
         Ok(LogFile { path: path.to_owned(), file, failing: false, lost: 0 })
     }
@@ -99,6 +108,20 @@ mod tests {
             log.append(b"new\n");
             assert_eq!(std::fs::read_to_string(&path).expect("reads"), after);
         }
+    }
+
+    #[test]
+    fn a_link_or_pipe_in_its_place_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let victim = folder.path().join("victim");
+        std::fs::write(&victim, "of the host").expect("written");
+        let (link, pipe) = (folder.path().join("link.log"), folder.path().join("pipe.log"));
+        std::os::unix::fs::symlink(&victim, &link).expect("linked");
+        sys::fifo::create(&pipe).expect("made");
+        for path in [link, pipe] {
+            assert!(LogFile::open(&path).is_err(), "{}", path.display());
+        }
+        assert_eq!(std::fs::read_to_string(&victim).expect("reads"), "of the host");
     }
 
     #[test]
