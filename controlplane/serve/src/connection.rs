@@ -10,6 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +32,7 @@ pub struct Limits {
     pub connections: usize,
     /// For the TLS handshake.
     pub handshake: Duration,
-    /// For a request's headers.
+    /// For a request's headers, and for the first request of a connection.
     pub headers: Duration,
     /// Bytes of a request's headers.
     pub header_bytes: u32,
@@ -81,7 +82,9 @@ pub(crate) async fn serve<H: Handler>(
     };
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let info = ConnInfo { peer, certificates: certificates.iter().map(|c| c.clone().into_owned()).collect() };
+    let (asked, mut has_asked) = watch::channel(false);
     let service = service_fn(move |request: http::Request<Incoming>| {
+        asked.send_if_modified(|asked| !std::mem::replace(asked, true));
         let answer = handler.clone().handle(info.clone(), request);
         async move { Ok::<_, std::convert::Infallible>(answer.await) }
     });
@@ -98,8 +101,16 @@ pub(crate) async fn serve<H: Handler>(
         .keep_alive_timeout(limits.ping_timeout);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
+    // Before the first byte of a request no timer of the protocols runs, and a place must not be held for nothing.
+    let silent = async {
+        let first = has_asked.wait_for(|asked| *asked);
+        if tokio::time::timeout(limits.headers, first).await.is_ok() {
+            std::future::pending::<()>().await;
+        }
+    };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = silent => return tracing::debug!(%peer, "connection closed: no request came"),
         () = stopping.cancelled() => {
             // GOAWAY, or `Connection: close`: requests under way are finished, no new ones are taken.
             connection.as_mut().graceful_shutdown();

@@ -62,7 +62,11 @@ async fn start(limits: Limits) -> Server {
 }
 
 impl Server {
-    async fn get(&self, path: &str, protocol: &[u8], client: Option<Cert>) -> Result<String, String> {
+    async fn connect(
+        &self,
+        protocol: &[u8],
+        client: Option<Cert>,
+    ) -> Result<tokio_rustls::client::TlsStream<tokio::net::TcpStream>, String> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.root.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -77,10 +81,11 @@ impl Server {
         config.alpn_protocols = vec![protocol.to_vec()];
         let stream = tokio::net::TcpStream::connect(self.address).await.map_err(|e| e.to_string())?;
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        let stream = connector
-            .connect(ServerName::try_from("localhost").unwrap(), stream)
-            .await
-            .map_err(|e| e.to_string())?;
+        connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.map_err(|e| e.to_string())
+    }
+
+    async fn get(&self, path: &str, protocol: &[u8], client: Option<Cert>) -> Result<String, String> {
+        let stream = self.connect(protocol, client).await?;
         let request = Request::get(format!("https://localhost{path}")).body(Full::new(Bytes::new())).unwrap();
         let response = if protocol == b"h2" {
             let (mut sender, connection) =
@@ -145,4 +150,17 @@ async fn a_port_in_use_says_what_to_do() {
     let ListenError::Bind { address, .. } = &error;
     assert_eq!(*address, server.address);
     assert!(error.to_string().contains("stop what uses the port"), "{error}");
+}
+
+#[tokio::test]
+async fn a_client_that_asks_nothing_is_dropped_and_one_that_has_asked_is_not() {
+    let server = start(Limits { headers: Duration::from_millis(100), ..Limits::default() }).await;
+    for protocol in [&b"h2"[..], b"http/1.1"] {
+        let mut silent = server.connect(protocol, None).await.unwrap();
+        let mut rest = Vec::new();
+        let ended = tokio::io::AsyncReadExt::read_to_end(&mut silent, &mut rest);
+        // However it ends: cleanly or cut.
+        let _ = tokio::time::timeout(Duration::from_secs(5), ended).await.expect("it is dropped");
+    }
+    assert_eq!(server.get("/slow", b"h2", None).await.unwrap(), "0 certificates, HTTP/2.0");
 }

@@ -122,19 +122,26 @@ impl Log {
             let path = segments[0].path.clone();
             return Err(LogError::Gap { path, expected: applied + 1, found: next }.into());
         }
-        let last = segments.len() - 1;
+        // Where a new segment was made but never begun, the one before it went on: its end may be the torn one.
+        let tail = segments.iter().rposition(|segment| !segment.is_empty).unwrap_or(0);
         let mut length = 0;
-        for (position, segment) in segments.iter().enumerate() {
-            if segment.first != next {
-                let path = segment.path.clone();
-                return Err(LogError::Gap { path, expected: next, found: segment.first }.into());
+        let mut kept: Vec<Segment> = Vec::with_capacity(segments.len());
+        for (position, segment) in segments.into_iter().enumerate() {
+            if segment.is_empty && segment.first < next && !kept.is_empty() {
+                std::fs::remove_file(&segment.path).map_err(LogError::io("removing", &segment.path))?;
+                continue;
             }
-            length = segment.read(position == last, |index, payload| {
+            if segment.first != next {
+                return Err(LogError::Gap { path: segment.path, expected: next, found: segment.first }.into());
+            }
+            length = segment.read(position >= tail, |index, payload| {
                 next = index + 1;
                 if index > applied { replay(index, payload) } else { Ok(()) }
             })?;
+            kept.push(segment);
         }
-        let path = &segments[last].path;
+        let segments = kept;
+        let path = &segments[segments.len() - 1].path;
         let file = File::options().append(true).open(path).map_err(LogError::io("opening", path))?;
         file.set_len(length).map_err(LogError::io("cutting the torn end of", path))?;
         file.sync_all().map_err(LogError::io("syncing", path))?;

@@ -13,6 +13,8 @@ pub(super) struct Segment {
     /// The index of its first record.
     pub(super) first: u64,
     pub(super) path: PathBuf,
+    /// It had no records when it was listed or made.
+    pub(super) is_empty: bool,
 }
 
 impl Segment {
@@ -33,7 +35,7 @@ impl Segment {
             if length < HEADER_BYTES {
                 std::fs::remove_file(&path).map_err(LogError::io("removing", &path))?;
             } else {
-                segments.push(Segment { first, path });
+                segments.push(Segment { first, path, is_empty: length == HEADER_BYTES });
             }
         }
         segments.sort_by_key(|segment| segment.first);
@@ -43,12 +45,20 @@ impl Segment {
     /// Makes an empty segment, on disk with its name when this returns.
     pub(super) fn create(folder: &Path, first: u64) -> Result<Segment, LogError> {
         let path = folder.join(format!("{first:020}.log"));
-        let mut file = File::create(&path).map_err(LogError::io("creating", &path))?;
-        file.write_all(&record::header()).map_err(LogError::io("writing to", &path))?;
-        file.sync_all().map_err(LogError::io("syncing", &path))?;
+        let made = Segment::make(folder, &path);
+        if made.is_err() {
+            // What is left of it is also known at open, so a file that stays does no harm.
+            let _ = std::fs::remove_file(&path);
+        }
+        made.map(|()| Segment { first, path, is_empty: true })
+    }
+
+    fn make(folder: &Path, path: &Path) -> Result<(), LogError> {
+        let mut file = File::create(path).map_err(LogError::io("creating", path))?;
+        file.write_all(&record::header()).map_err(LogError::io("writing to", path))?;
+        file.sync_all().map_err(LogError::io("syncing", path))?;
         let directory = File::open(folder).map_err(LogError::io("opening", folder))?;
-        directory.sync_all().map_err(LogError::io("syncing", folder))?;
-        Ok(Segment { first, path })
+        directory.sync_all().map_err(LogError::io("syncing", folder))
     }
 
     /// Hands every record to `visit` and returns how many bytes are whole. The end may be torn only in

@@ -117,3 +117,28 @@ fn old_segments_are_forgotten_and_the_rest_still_reads() {
     assert_eq!(seen.first().map(|(index, _)| *index), Some(31));
     assert_eq!(seen.len(), 10);
 }
+
+#[test]
+fn a_segment_that_was_made_but_never_begun_is_passed_over() {
+    for (stale, torn) in [(&[2][..], false), (&[3], true), (&[2, 3], false), (&[4], false)] {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut log, _) = open(folder.path(), 0).unwrap();
+        append(&mut log, &[b"one", b"two", b"three"]);
+        drop(log);
+        if torn {
+            let path = only_segment(folder.path());
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes.extend_from_slice(&[1; 11]);
+            std::fs::write(&path, bytes).unwrap();
+        }
+        for first in stale {
+            Segment::create(folder.path(), *first).unwrap();
+        }
+        let (mut log, seen) = open(folder.path(), 0).unwrap();
+        assert_eq!(seen.len(), 3, "{stale:?}");
+        append(&mut log, &[b"four"]);
+        drop(log);
+        let (_, seen) = open(folder.path(), 0).unwrap();
+        assert_eq!(seen.last(), Some(&(4, b"four".to_vec())), "{stale:?}");
+    }
+}
