@@ -8,6 +8,7 @@
 
 mod strategic;
 
+use json_patch::PatchOperation;
 use serde_json::Value;
 
 pub use strategic::{StrategicError, strategic_merge};
@@ -20,6 +21,11 @@ use crate::wire::{Body, BodyOf, PatchType, patch_body};
 
 /// A JSON patch may have at most this many operations.
 pub const OPERATIONS_MAX: usize = 10_000;
+/// Bytes that the `copy` operations of a JSON patch may add together: copies of copies double.
+pub const COPIED_BYTES_MAX: usize = 3 << 20;
+/// How deep a JSON patch may make a document, as deep as the decoder lets one be: everything that walks or drops
+/// a document recurses.
+pub const DEPTH_MAX: usize = 128;
 
 /// Applies a patch to an object (in the version of the request) and checks the fields of what comes out.
 ///
@@ -83,8 +89,46 @@ fn json_patch(current: &Value, patch: &[u8]) -> Result<Value, Status> {
         return Err(Status::request_too_large(why));
     }
     let mut patched = current.clone();
-    json_patch::patch(&mut patched, &operations).map_err(|_| Status::rejected_patch())?;
+    let mut copied = 0;
+    for operation in operations.0.chunks(1) {
+        copied += bound(&patched, &operation[0], copied)?;
+        json_patch::patch(&mut patched, operation).map_err(|_| Status::rejected_patch())?;
+    }
     Ok(patched)
+}
+
+/// Refuses an operation that would make the document too large or too deep; the bytes that it copies.
+fn bound(document: &Value, operation: &PatchOperation, copied: usize) -> Result<usize, Status> {
+    let (path, added, copies) = match operation {
+        PatchOperation::Add(add) => (&add.path, Some(&add.value), false),
+        PatchOperation::Replace(replace) => (&replace.path, Some(&replace.value), false),
+        PatchOperation::Copy(copy) => (&copy.path, document.pointer(copy.from.as_str()), true),
+        PatchOperation::Move(moved) => (&moved.path, document.pointer(moved.from.as_str()), false),
+        PatchOperation::Remove(_) | PatchOperation::Test(_) => return Ok(0),
+    };
+    let Some(added) = added else { return Ok(0) };
+    if path.as_str().matches('/').count() + depth(added) > DEPTH_MAX {
+        return Err(Status::request_too_large(format!(
+            "The result of the JSON patch is nested deeper than the allowed maximum of {DEPTH_MAX}"
+        )));
+    }
+    let bytes = if copies { added.to_string().len() } else { 0 };
+    if copied + bytes > COPIED_BYTES_MAX {
+        return Err(Status::request_too_large(format!(
+            "Unable to complete the copy, the accumulated size increase of copy is {}, exceeding the limit {COPIED_BYTES_MAX}",
+            copied + bytes
+        )));
+    }
+    Ok(bytes)
+}
+
+fn depth(value: &Value) -> usize {
+    let below = match value {
+        Value::Array(items) => items.iter().map(depth).max(),
+        Value::Object(fields) => fields.values().map(depth).max(),
+        _ => return 0,
+    };
+    1 + below.unwrap_or(0)
 }
 
 fn text(patch: &[u8]) -> String {

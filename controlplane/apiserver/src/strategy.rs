@@ -75,6 +75,21 @@ pub fn prepare_update(kind: &Kind, subresource: &str, new: &mut Value, old: &Val
             *new = old.clone();
             new["spec"]["finalizers"] = finalizers;
         }
+        // The server itself made it from the old one.
+        "binding" => {}
+        // Only these containers: validation looks at nothing else of what was sent.
+        "ephemeralcontainers" => {
+            let sent = fields.get_mut("spec").and_then(|spec| spec.get_mut("ephemeralContainers"));
+            let sent = sent.map(Value::take);
+            *new = old.clone();
+            if let Some(spec) = new.get_mut("spec").and_then(Value::as_object_mut) {
+                match sent {
+                    Some(sent) => drop(spec.insert("ephemeralContainers".into(), sent)),
+                    None => drop(spec.shift_remove("ephemeralContainers")),
+                }
+            }
+        }
+        "resize" => keep(fields, old, &["metadata", "status"]),
         _ => {
             if has_status(kind) {
                 keep(fields, old, &["status"]);
@@ -212,6 +227,29 @@ mod tests {
             new,
             json!({"metadata": {"name": "d", "generation": 3, "labels": {"a": "1"}}, "spec": {"replicas": 1}, "status": {"replicas": 2}})
         );
+    }
+
+    #[test]
+    fn a_subresource_of_a_pod_changes_nothing_else() {
+        let pods = kind("", "pods");
+        let old = json!({"metadata": {"name": "p"}, "spec": {"nodeName": "n", "containers": [{"name": "a", "image": "x"}]}, "status": {"phase": "Running"}});
+        let sent = json!({"metadata": {"name": "p", "finalizers": ["f"]}, "spec": {"hostPID": true, "containers": [{"name": "a", "image": "evil"}],
+            "ephemeralContainers": [{"name": "e"}]}, "status": {"phase": "Failed"}});
+        let mut new = sent.clone();
+        prepare_update(pods, "ephemeralcontainers", &mut new, &old);
+        let mut expected = old.clone();
+        expected["spec"]["ephemeralContainers"] = json!([{"name": "e"}]);
+        assert_eq!(new, expected);
+
+        let mut new = sent.clone();
+        prepare_update(pods, "resize", &mut new, &old);
+        assert_eq!((&new["metadata"], &new["status"]), (&old["metadata"], &old["status"]));
+
+        let mut bound = old.clone();
+        bound["status"]["conditions"] = json!([{"type": "PodScheduled"}]);
+        let mut new = bound.clone();
+        prepare_update(pods, "binding", &mut new, &old);
+        assert_eq!(new, bound, "the condition of a binding is kept");
     }
 
     #[test]

@@ -190,6 +190,24 @@ fn every_type_through_one_door() {
     assert_eq!(apply(PatchType::Json, &current, b"{", deployments(), warn).unwrap_err().code, 400);
 }
 
+#[test]
+fn a_json_patch_neither_doubles_without_end_nor_digs_without_end() {
+    let current = json!({"metadata": {"annotations": {"a": "x".repeat(1000)}}});
+    let copies: Vec<Value> = (0..40)
+        .map(|n| json!({"op": "copy", "from": "/metadata", "path": format!("/metadata/copy{n}")}))
+        .collect();
+    let mut deep = vec![json!({"op": "add", "path": "/metadata/x", "value": {}})];
+    for n in 1..400 {
+        deep.push(json!({"op": "add", "path": format!("/metadata/x{}", "/x".repeat(n)), "value": {}}));
+    }
+    for patch in [copies, deep] {
+        let bytes = json!(patch).to_string().into_bytes();
+        let status =
+            apply(PatchType::Json, &current, &bytes, deployments(), FieldValidation::Ignore).unwrap_err();
+        assert_eq!(status.code, 413, "{}", status.message);
+    }
+}
+
 fn containers() -> impl Strategy<Value = Value> {
     let item = ("[a-e]", "[x-z]").prop_map(|(name, image)| json!({"name": name, "image": image}));
     proptest::collection::vec(item, 0..5).prop_map(|mut items: Vec<Value>| {

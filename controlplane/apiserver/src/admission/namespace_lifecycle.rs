@@ -26,12 +26,8 @@ pub(super) async fn check(server: &Server, attributes: &Attributes<'_>) -> Resul
         return Ok(());
     }
     let namespaces = server.registry.by_resource("", "v1", "namespaces").ok_or_else(Status::no_such_path)?;
-    let cached = server.cache(namespaces)?.get(&info.namespace).map(|object| object.value());
-    let namespace = match cached {
-        Some(namespace) => Some(namespace),
-        // It may have been made a moment ago.
-        None => registry::read(server, namespaces, &info.namespace)?.1,
-    };
+    // The store, not the cache: it may have been made, or its end begun, a moment ago.
+    let (_, namespace) = registry::read(server, namespaces, &info.namespace)?;
     let namespace =
         namespace.ok_or_else(|| Status::not_found(namespaces.qualified_resource(), &info.namespace))?;
     let ending = namespace["status"]["phase"] == "Terminating"

@@ -63,7 +63,9 @@ fn mount_token(server: &Server, pod: &mut Value) {
     });
     let mut mounted = false;
     for list in ["initContainers", "containers"] {
-        for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
+        // Not by index, which would leave a null where there is no list.
+        let containers = pod["spec"].get_mut(list).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten() {
             let mut mounts = container["volumeMounts"].as_array().cloned().unwrap_or_default();
             if !mounts.iter().any(|mount| mount["mountPath"] == MOUNT_PATH) {
                 mounts.push(json!({"name": volume, "readOnly": true, "mountPath": MOUNT_PATH}));

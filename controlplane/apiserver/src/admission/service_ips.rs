@@ -27,7 +27,14 @@ const DRAWS: usize = 16;
 pub struct Allocator {
     network: Ipv4Addr,
     size: u32,
-    reserved: Mutex<BTreeMap<String, jiff::Timestamp>>,
+    reserved: Mutex<BTreeMap<String, Reservation>>,
+}
+
+/// Who was given an address or port, and when.
+#[derive(Debug)]
+struct Reservation {
+    owner: String,
+    since: jiff::Timestamp,
 }
 
 impl Allocator {
@@ -61,11 +68,13 @@ pub(super) fn admit(server: &Server, attributes: &Attributes<'_>, service: &mut 
     let allocator = &server.allocator;
     let mut reserved = allocator.reserved.lock().unwrap_or_else(PoisonError::into_inner);
     let now = server.now();
-    reserved.retain(|_, since| {
-        now.duration_since(*since) < jiff::SignedDuration::try_from(RESERVED).unwrap_or_default()
-    });
-    let mut taken = taken(server, own.0, &own.1)?;
-    taken.extend(reserved.keys().cloned());
+    let owner = format!("{}/{}", own.0, own.1);
+    let longest = jiff::SignedDuration::try_from(RESERVED).unwrap_or_default();
+    reserved.retain(|_, reservation| now.duration_since(reservation.since) < longest);
+    let mut taken = taken(server, &owner, &mut reserved)?;
+    // What a Service was given itself is not in its way when it changes.
+    let others = reserved.iter().filter(|(_, reservation)| reservation.owner != owner);
+    taken.extend(others.map(|(what, _)| what.clone()));
     let kind = service["spec"]["type"].as_str().unwrap_or("ClusterIP").to_owned();
     let mut given = Vec::new();
     if kind == "ExternalName" {
@@ -83,34 +92,43 @@ pub(super) fn admit(server: &Server, attributes: &Attributes<'_>, service: &mut 
         return Err(Status::invalid(attributes.kind.qualified_kind(), &own.1, &errors));
     }
     if !attributes.dry_run {
-        reserved.extend(given.into_iter().map(|what| (what, now)));
+        let reservation = |what| (what, Reservation { owner: owner.clone(), since: now });
+        reserved.extend(given.into_iter().map(reservation));
     }
     Ok(())
 }
 
-/// Addresses and ports of all other Services.
-fn taken(server: &Server, namespace: &str, name: &str) -> Result<BTreeSet<String>, Status> {
+/// Addresses and ports of all other Services. A reservation ends where its Service is seen to have what it was given:
+/// from then on the Service says it.
+fn taken(
+    server: &Server,
+    owner: &str,
+    reserved: &mut BTreeMap<String, Reservation>,
+) -> Result<BTreeSet<String>, Status> {
     let kind = server.registry.by_resource("", "v1", "services").ok_or_else(Status::no_such_path)?;
     let mut taken = BTreeSet::new();
     for object in server.cache(kind)?.list("").0 {
-        if object.namespace() == namespace && object.name() == name {
-            continue;
-        }
-        let service = object.value();
-        taken.extend(
-            service["spec"]["clusterIPs"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(|ip| ip.as_str().map(str::to_owned)),
-        );
-        for port in service["spec"]["ports"].as_array().into_iter().flatten() {
-            taken.extend(
-                port["nodePort"].as_u64().filter(|port| *port > 0).map(|number| port_key(port, number)),
-            );
+        for what in held(&object.value()) {
+            if reserved.get(&what).is_some_and(|reservation| *reservation.owner == *object.key) {
+                reserved.remove(&what);
+            }
+            if *object.key != *owner {
+                taken.insert(what);
+            }
         }
     }
     Ok(taken)
+}
+
+/// What a Service has.
+fn held(service: &Value) -> Vec<String> {
+    let spec = &service["spec"];
+    let addresses = spec["clusterIPs"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let ports = spec["ports"].as_array().into_iter().flatten();
+    let ports = ports.filter_map(|port| {
+        port["nodePort"].as_u64().filter(|number| *number > 0).map(|number| port_key(port, number))
+    });
+    addresses.map(str::to_owned).chain(ports).collect()
 }
 
 /// A node port is taken per protocol.
@@ -192,8 +210,9 @@ fn node_ports(
     errors: &mut Vec<FieldError>,
 ) -> Vec<String> {
     let mut given = Vec::new();
+    let ports = service["spec"].get_mut("ports").and_then(Value::as_array_mut);
     let count = NODE_PORTS.end() - NODE_PORTS.start() + 1;
-    for (index, port) in service["spec"]["ports"].as_array_mut().into_iter().flatten().enumerate() {
+    for (index, port) in ports.into_iter().flatten().enumerate() {
         let field = format!("spec.ports[{index}].nodePort");
         let number = match port["nodePort"].as_u64().unwrap_or(0) {
             0 => {

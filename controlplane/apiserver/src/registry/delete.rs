@@ -106,7 +106,8 @@ fn plan(kind: &Kind, old: &Value, options: &DeleteOptions, now: jiff::Timestamp)
     let shorter = running.is_none_or(|running| grace < running);
     if !meta::is_deleting(old) || shorter {
         let begun = if meta::is_deleting(old) { begun_at(old).unwrap_or(now) } else { now };
-        let ends = begun + jiff::SignedDuration::from_secs(grace);
+        // A grace beyond the end of time ends there.
+        let ends = begun.checked_add(jiff::SignedDuration::from_secs(grace)).unwrap_or(jiff::Timestamp::MAX);
         metadata.insert("deletionTimestamp".into(), meta::time(ends));
         metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
         if let Some(generation) = metadata.get("generation").and_then(Value::as_i64).filter(|n| *n > 0) {
@@ -121,7 +122,7 @@ fn plan(kind: &Kind, old: &Value, options: &DeleteOptions, now: jiff::Timestamp)
 fn begun_at(object: &Value) -> Option<jiff::Timestamp> {
     let ends: jiff::Timestamp = meta::text(object, "deletionTimestamp").parse().ok()?;
     let grace = object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
-    Some(ends - jiff::SignedDuration::from_secs(grace))
+    ends.checked_sub(jiff::SignedDuration::from_secs(grace)).ok()
 }
 
 /// The finalizers with those of the garbage collector as the propagation wants them.
@@ -141,4 +142,21 @@ fn finalizers_after(old: &Value, options: &DeleteOptions) -> Vec<String> {
         Propagation::Background => {}
     }
     finalizers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_grace_is_too_long_for_the_clock() {
+        let pods = api::kind::Registry::builtin().by_resource("", "v1", "pods").unwrap();
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        let options = DeleteOptions { grace_period_seconds: Some(i64::MAX), ..DeleteOptions::default() };
+        let pod = json!({"metadata": {"name": "p"}, "spec": {"nodeName": "n"}});
+        let Change::Put(marked) = plan(pods, &pod, &options, now).unwrap() else { panic!("it has grace") };
+        let shorter = DeleteOptions { grace_period_seconds: Some(5), ..DeleteOptions::default() };
+        let Change::Put(marked) = plan(pods, &marked, &shorter, now).unwrap() else { panic!("it has grace") };
+        assert_eq!(marked["metadata"]["deletionTimestamp"], "1970-01-01T00:00:05Z");
+    }
 }

@@ -26,7 +26,7 @@ pub async fn delete_collection(
 ) -> Result<Answer, Status> {
     let list = ListOptions::parse(&request.query)?;
     let options = body::delete_options(request, &body)?;
-    let selection = Selection::new(kind, &request.info.namespace, &list)?;
+    let selection = Selection::new(kind, &request.info, &list)?;
     let found = collect(server, kind, &list, &selection).await?;
     let options = &options;
     // Owned, because a stream of borrowed items is not provably Send.

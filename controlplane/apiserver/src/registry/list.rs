@@ -27,7 +27,7 @@ const CHUNK: usize = 500;
 /// Answers a list.
 pub async fn list(server: &Server, request: &Request, kind: &'static Kind) -> Result<Answer, Status> {
     let options = ListOptions::parse(&request.query)?;
-    let selection = Selection::new(kind, &request.info.namespace, &options)?;
+    let selection = Selection::new(kind, &request.info, &options)?;
     let found = collect(server, kind, &options, &selection).await?;
     Ok(Answer::List(List {
         kind,

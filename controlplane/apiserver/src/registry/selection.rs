@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use api::kind::Kind;
-use api::path::ListOptions;
+use api::path::{ListOptions, RequestInfo};
 use api::selector::{FieldSelector, LabelSelector};
 use api::status::Status;
 
@@ -14,6 +14,8 @@ use crate::object::Object;
 pub struct Selection {
     /// Empty: all.
     pub namespace: String,
+    /// Empty: all. The name that the request was authorized for.
+    name: String,
     labels: LabelSelector,
     /// The selector with the path in the stored form of each of its labels.
     fields: FieldSelector,
@@ -21,8 +23,9 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Refuses field labels that the kind does not offer.
-    pub fn new(kind: &Kind, namespace: &str, options: &ListOptions) -> Result<Selection, Status> {
+    /// What a request about a collection selects, never more than the name in its path. Refuses field labels that
+    /// the kind does not offer.
+    pub fn new(kind: &Kind, info: &RequestInfo, options: &ListOptions) -> Result<Selection, Status> {
         let mut paths = Vec::new();
         for requirement in options.field_selector.requirements() {
             let selectable = kind
@@ -31,7 +34,9 @@ impl Selection {
             paths.push((requirement.field.clone(), selectable.path));
         }
         Ok(Selection {
-            namespace: namespace.to_owned(),
+            // A namespace lies in itself by its path, and in none by its key.
+            namespace: if kind.namespaced { info.namespace.clone() } else { String::new() },
+            name: info.name.clone(),
             labels: options.label_selector.clone(),
             fields: options.field_selector.clone(),
             paths,
@@ -40,12 +45,14 @@ impl Selection {
 
     /// Whether every object of the namespace is shown.
     pub fn is_everything(&self) -> bool {
-        self.labels.is_everything() && self.fields.is_everything()
+        self.name.is_empty() && self.labels.is_everything() && self.fields.is_everything()
     }
 
     /// Whether an object is shown.
     pub fn shows(&self, object: &Object) -> bool {
-        (self.namespace.is_empty() || object.namespace() == self.namespace) && self.matches(object)
+        (self.namespace.is_empty() || object.namespace() == self.namespace)
+            && (self.name.is_empty() || object.name() == self.name)
+            && self.matches(object)
     }
 
     fn matches(&self, object: &Object) -> bool {
@@ -61,5 +68,37 @@ impl Selection {
             })
         };
         self.labels.matches(&object.labels) && self.fields.matches(field)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::kind::Registry;
+    use api::path::Query;
+    use store::Revision;
+
+    #[test]
+    fn a_name_in_the_path_selects_that_name_alone() {
+        let secrets = Registry::builtin().by_resource("", "v1", "secrets").unwrap();
+        let object = |key: &str| Object {
+            key: key.into(),
+            revision: Revision(1),
+            json: bytes::Bytes::new(),
+            labels: Default::default(),
+            fields: vec![],
+        };
+        for (path, key, shown) in [
+            ("/api/v1/watch/namespaces/x/secrets/a", "x/a", true),
+            ("/api/v1/watch/namespaces/x/secrets/a", "x/b", false),
+            ("/api/v1/watch/namespaces/x/secrets/a", "y/a", false),
+            ("/api/v1/watch/namespaces/x/secrets", "x/b", true),
+        ] {
+            let query = Query::parse("");
+            let info = RequestInfo::parse("GET", path, &query).unwrap();
+            let options = ListOptions::parse(&query).unwrap();
+            let selection = Selection::new(secrets, &info, &options).unwrap();
+            assert_eq!(selection.shows(&object(key)), shown, "{path} {key}");
+        }
     }
 }

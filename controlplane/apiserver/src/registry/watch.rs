@@ -35,18 +35,20 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 const BATCH: usize = 256;
 /// What a watch without a timeout gets: half an hour, and up to as much again so that not all end together.
 const SHORTEST_SECONDS: u64 = 1800;
+/// What a watch may ask for at most: a year. More would overflow the clock.
+const LONGEST_SECONDS: u64 = 365 * 86_400;
 
 /// Answers a watch.
 pub async fn watch(server: &Server, request: &Request, kind: &'static Kind) -> Result<Answer, Status> {
     let mut options = ListOptions::parse(&request.query)?;
     options.watch = true;
-    let selection = Selection::new(kind, &request.info.namespace, &options)?;
+    let selection = Selection::new(kind, &request.info, &options)?;
     let revision = options.revision()?;
     let initial = options.send_initial_events.unwrap_or(revision.unwrap_or(0) == 0);
     let cache = server.cache(kind)?.clone();
     let (latest, progress) = (cache.latest(), server.caches.progress());
     let seconds = match options.timeout_seconds {
-        Some(seconds) if seconds > 0 => seconds.unsigned_abs(),
+        Some(seconds) if seconds > 0 => seconds.unsigned_abs().min(LONGEST_SECONDS),
         _ => SHORTEST_SECONDS + server.random(SHORTEST_SECONDS),
     };
     let mut watch = Watch {

@@ -97,7 +97,12 @@ fn bind(server: &Server, bound: &mut Kubernetes, wanted: &Value) -> Result<(), S
         other => return Err(Status::bad_request(format!("cannot bind token to object of type {other}"))),
     };
     let row = server.registry.by_resource("", "v1", resource).ok_or_else(Status::no_such_path)?;
-    let uid = uid_of(server, row, &namespace, name)?;
+    let (_, object) = registry::read(server, row, &object_key(row, &namespace, name))?;
+    let object = object.ok_or_else(|| Status::not_found(row.qualified_resource(), name))?;
+    let uid = object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+    if kind == "Pod" {
+        runs_as(&object, &bound.serviceaccount.name)?;
+    }
     if wanted["uid"].as_str().is_some_and(|wanted| !wanted.is_empty() && wanted != uid) {
         let why = format!(
             "the UID in the bound object reference ({}) does not match the UID in record ({uid}). The object might have been deleted and then recreated",
@@ -109,8 +114,33 @@ fn bind(server: &Server, bound: &mut Kubernetes, wanted: &Value) -> Result<(), S
     Ok(())
 }
 
+/// A pod carries the tokens of its own account only: its node may ask for them.
+fn runs_as(pod: &Value, account: &str) -> Result<(), Status> {
+    match pod["spec"]["serviceAccountName"].as_str().unwrap_or_default() {
+        own if own == account => Ok(()),
+        _ => Err(Status::bad_request(format!(
+            "cannot bind token for serviceaccount {} to pod running with different serviceaccount name.",
+            api::field::quote(account)
+        ))),
+    }
+}
+
 fn uid_of(server: &Server, kind: &'static Kind, namespace: &str, name: &str) -> Result<String, Status> {
     let (_, object) = registry::read(server, kind, &object_key(kind, namespace, name))?;
     let object = object.ok_or_else(|| Status::not_found(kind.qualified_resource(), name))?;
     Ok(object["metadata"]["uid"].as_str().unwrap_or_default().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_carries_tokens_of_its_own_account_only() {
+        let pod = json!({"spec": {"serviceAccountName": "own"}});
+        assert!(runs_as(&pod, "own").is_ok());
+        for (pod, account) in [(&pod, "admin"), (&json!({"spec": {}}), "admin"), (&json!({}), "own")] {
+            assert_eq!(runs_as(pod, account).unwrap_err().code, 400, "{pod} {account}");
+        }
+    }
 }
