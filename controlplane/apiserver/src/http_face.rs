@@ -64,7 +64,7 @@ impl ApiServer {
             .registry
             .by_resource(&info.group, &info.version, &info.resource)
             .ok_or_else(Status::no_such_path)?;
-        if kind.namespaced && info.namespace.is_empty() && !is_over_all_namespaces(info) {
+        if !is_path_of(info, kind) {
             return Err(Status::no_such_path());
         }
         let body = match info.verb {
@@ -85,7 +85,13 @@ impl ApiServer {
         body: Bytes,
     ) -> Result<Answer, Status> {
         let verb = request.info.verb;
-        if !kind.serves(verb) {
+        // A create names nothing in its path: a role's resourceNames would cover a name that the body need not have.
+        let named_create = verb == Verb::Create && !request.info.name.is_empty();
+        let nameless_change = matches!(verb, Verb::Update | Verb::Patch) && request.info.name.is_empty();
+        if nameless_change {
+            return Err(Status::method_not_allowed());
+        }
+        if named_create || !kind.serves(verb) {
             return Err(Status::method_not_supported(kind.qualified_resource(), verb.as_str()));
         }
         let server = &self.server;
@@ -135,7 +141,43 @@ impl ApiServer {
     }
 }
 
-/// Requests about a namespaced kind that name no namespace: collections of all, and posted questions.
-fn is_over_all_namespaces(info: &RequestInfo) -> bool {
-    matches!(info.verb, Verb::List | Verb::Watch)
+/// Whether a kind has objects at such a path. What was authorized in a namespace must not reach an object
+/// outside of every namespace.
+fn is_path_of(info: &RequestInfo, kind: &Kind) -> bool {
+    if kind.namespaced {
+        return !info.namespace.is_empty() || matches!(info.verb, Verb::List | Verb::Watch);
+    }
+    // A namespace lies in itself: `/api/v1/namespaces/x`.
+    let is_namespace = kind.group.is_empty() && kind.resource == "namespaces";
+    info.namespace.is_empty() || (is_namespace && info.name == info.namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::kind::Registry;
+
+    #[test]
+    fn nothing_outside_of_namespaces_is_reached_through_one() {
+        for (method, path, served) in [
+            ("GET", "/api/v1/nodes/n", true),
+            ("GET", "/api/v1/namespaces/x/nodes/n", false),
+            ("GET", "/api/v1/watch/namespaces/x/nodes", false),
+            ("POST", "/apis/rbac.authorization.k8s.io/v1/namespaces/x/clusterrolebindings", false),
+            ("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", true),
+            ("GET", "/api/v1/namespaces/x", true),
+            ("PUT", "/api/v1/namespaces/x/finalize", true),
+            ("GET", "/api/v1/namespaces", true),
+            ("DELETE", "/api/v1/namespaces/x/namespaces/y", false),
+            ("POST", "/api/v1/namespaces/x/namespaces", false),
+            ("GET", "/api/v1/pods", true),
+            ("GET", "/api/v1/namespaces/x/pods/p", true),
+            ("GET", "/api/v1/pods/p", false),
+            ("DELETE", "/api/v1/pods", false),
+        ] {
+            let info = RequestInfo::parse(method, path, &Query::parse("")).unwrap();
+            let kind = Registry::builtin().by_resource(&info.group, &info.version, &info.resource).unwrap();
+            assert_eq!(is_path_of(&info, kind), served, "{method} {path}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! Reference: Kubernetes "User impersonation".
 
 use api::status::{Denied, Status};
+use http::HeaderMap;
 
 use crate::api_server::ApiServer;
 use crate::authorization::Attributes;
@@ -16,23 +17,14 @@ const EXTRA: &str = "impersonate-extra-";
 
 /// The request with the user that it asks to be, if it may.
 pub fn apply(api: &ApiServer, mut request: Request) -> Result<Request, Status> {
-    let texts = |name: &str| -> Vec<String> {
-        request
-            .headers
-            .get_all(name)
-            .iter()
-            .filter_map(|value| value.to_str().ok().map(str::to_owned))
-            .collect()
-    };
-    let user = texts(USER).into_iter().next().unwrap_or_default();
-    let (groups, uid) = (texts(GROUP), texts(UID).into_iter().next().unwrap_or_default());
+    let headers = &request.headers;
+    let user = texts(headers, USER)?.into_iter().next().unwrap_or_default();
+    let groups = texts(headers, GROUP)?;
+    let uid = texts(headers, UID)?.into_iter().next().unwrap_or_default();
     let mut extra = std::collections::BTreeMap::<String, Vec<String>>::new();
-    for (name, value) in &request.headers {
+    for name in headers.keys() {
         if let Some(key) = name.as_str().strip_prefix(EXTRA) {
-            extra
-                .entry(api::path::percent_decode(key))
-                .or_default()
-                .extend(value.to_str().ok().map(str::to_owned));
+            extra.entry(api::path::percent_decode(key)).or_default().extend(texts(headers, name.as_str())?);
         }
     }
     if user.is_empty() {
@@ -58,6 +50,17 @@ pub fn apply(api: &ApiServer, mut request: Request) -> Result<Request, Status> {
     }
     request.user = User { groups: all_groups(&user, groups), name: user, uid, extra };
     Ok(request)
+}
+
+/// The values of a header. One that cannot be read refuses the request: leaving it out would let the request go
+/// on as somebody else.
+fn texts(headers: &HeaderMap, name: &str) -> Result<Vec<String>, Status> {
+    let text = |value: &http::HeaderValue| {
+        std::str::from_utf8(value.as_bytes())
+            .map(str::to_owned)
+            .map_err(|_| Status::bad_request(format!("the header {name} is not valid UTF-8")))
+    };
+    headers.get_all(name).iter().map(text).collect()
 }
 
 const AUTHENTICATION: &str = "authentication.k8s.io";
@@ -112,4 +115,22 @@ fn require(
         name,
         reason: "",
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn a_name_beyond_ascii_is_a_name_and_nonsense_is_refused() {
+        for (bytes, expected) in
+            [(&b"jane"[..], Some("jane")), ("ren\u{e9}e".as_bytes(), Some("ren\u{e9}e")), (b"ren\xe9e", None)]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert(USER, HeaderValue::from_bytes(bytes).unwrap());
+            let found = texts(&headers, USER).ok().map(|mut names| names.remove(0));
+            assert_eq!(found.as_deref(), expected, "{bytes:?}");
+        }
+    }
 }
