@@ -10,8 +10,6 @@ use serde_json::json;
 use crate::node::NodeName;
 use crate::pod::Pod;
 
-/// How often it is asked what became of a binding whose answer was lost.
-const ASKED_AT_MOST: u32 = 8;
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
@@ -22,8 +20,8 @@ pub enum Binding {
     Made,
     /// It is not, for certain.
     Refused(ClientError),
-    /// Nobody knows: the pod's room must stay taken until the cache tells.
-    Unknown(ClientError),
+    /// Somebody else has put it on another node; the cache will tell.
+    Elsewhere,
 }
 
 /// Binds, and finds out what happened where the answer does not say.
@@ -36,19 +34,23 @@ pub async fn bind(client: &Client, pod: &Pod, node: &NodeName) -> Binding {
     });
     let error = match client.create_subresource(&Resource::PODS, namespace, name, "binding", &binding).await {
         Ok(_) => return Binding::Made,
-        Err(error) if error.is_not_found() => return Binding::Refused(error),
+        Err(error) if is_certain(&error) => return Binding::Refused(error),
         Err(error) => error,
     };
-    // Refused for certain, unless somebody else or a lost answer of ours has bound it.
+    // Refused, unless a lost answer of ours, or somebody else, has bound it. As long as nobody can tell, the pod's
+    // room must stay taken: so this is asked until there is an answer, however long the API is away.
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
-    for _ in 0..ASKED_AT_MOST {
+    if error.status().is_none() {
+        // What is still on its way gets the time to arrive.
+        tokio::time::sleep(backoff.next(client.surroundings().random)).await;
+    }
+    loop {
         match client.get(&Resource::PODS, namespace, name).await {
             Ok(now) => {
                 let now = Pod::read(&now);
                 return match now.node {
                     Some(there) if now.uid == pod.uid && there == *node => Binding::Made,
-                    // The cache will tell where it is.
-                    Some(_) if now.uid == pod.uid => Binding::Unknown(error),
+                    Some(_) if now.uid == pod.uid => Binding::Elsewhere,
                     _ => Binding::Refused(error),
                 };
             }
@@ -56,5 +58,9 @@ pub async fn bind(client: &Client, pod: &Pod, node: &NodeName) -> Binding {
             Err(_) => tokio::time::sleep(backoff.next(client.surroundings().random)).await,
         }
     }
-    Binding::Unknown(error)
+}
+
+/// Whether the server refused before it did anything. A conflict may be with ourselves.
+fn is_certain(error: &ClientError) -> bool {
+    error.status().is_some_and(|status| (400..500).contains(&status.code) && status.code != 409)
 }

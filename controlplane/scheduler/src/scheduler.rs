@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use client::{Cache, Caches, Client, EventKind, EventRecorder, Key, Resource};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::bind::{Binding, bind};
@@ -23,6 +24,8 @@ use crate::snapshot::{NodeChange, Snapshot};
 const NAME: &str = "default-scheduler";
 /// Requests under way at once.
 const MOST_STEPS: usize = 64;
+/// How long requests under way may take when we are to stop.
+const LAST_STEPS: Duration = Duration::from_secs(5);
 
 pub struct Scheduler {
     client: Client,
@@ -91,7 +94,11 @@ impl Scheduler {
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
         }
-        while self.steps.join_next().await.is_some() {}
+        // What is cut off here is found in the caches by the next scheduler.
+        let ended = timeout(LAST_STEPS, async { while self.steps.join_next().await.is_some() {} });
+        if ended.await.is_err() {
+            tracing::warn!(left = self.steps.len(), "requests under way are given up");
+        }
     }
 
     // === Observing ===
@@ -203,9 +210,7 @@ impl Scheduler {
                     }
                 }
             }
-            Binding::Unknown(error) => {
-                tracing::warn!(pod = %pod.key, node = %node, %error, "whether it is bound is not known; its room stays taken");
-            }
+            Binding::Elsewhere => tracing::warn!(pod = %pod.key, node = %node, "somebody else has bound it"),
         }
     }
 
