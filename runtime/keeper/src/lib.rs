@@ -15,7 +15,7 @@
 //! ([`keeper_api::Call::Adopt`]). It becomes a newer executable in place ([`keeper_api::Call::Upgrade`]).
 //!
 //! **Invariants.** One thread. Nothing blocks but epoll_wait. Every table and queue has a bound with a
-//! name. One keeper per state directory, by a record lock that no child inherits. No tokio, no polling.
+//! name. It runs from a file that no container can write ([`oci::shield`]). One keeper per state directory, by a record lock that no child inherits. No tokio, no polling.
 
 mod calls;
 mod clients;
@@ -49,19 +49,29 @@ pub fn main_with(arguments: Vec<OsString>, launcher: Box<dyn Launcher>) -> ExitC
             return ExitCode::from(2);
         }
     };
+    if options.stage.launches()
+        && let Err(error) = oci::shield::protect(&std::env::args_os().collect::<Vec<_>>())
+    {
+        complain(&error);
+        return ExitCode::FAILURE;
+    }
     match run(options, launcher) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut text = format!("keelson keeper: {error}");
-            let mut cause = std::error::Error::source(&error);
-            while let Some(next) = cause {
-                text.push_str(&format!(": {next}"));
-                cause = next.source();
-            }
-            eprintln!("{text}");
+            complain(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+fn complain(error: &dyn std::error::Error) {
+    let mut text = format!("keelson keeper: {error}");
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(&format!(": {next}"));
+        cause = next.source();
+    }
+    eprintln!("{text}");
 }
 
 /// What a keeper leaves on the host.

@@ -44,6 +44,13 @@ pub enum UsageError {
     NoState,
 }
 
+impl StartStage {
+    /// Whether children of this process become containers.
+    pub(crate) fn launches(self) -> bool {
+        self != StartStage::Launch
+    }
+}
+
 impl KeeperOptions {
     /// Options for a state directory, otherwise as usual.
     pub fn new(state: PathBuf) -> KeeperOptions {

@@ -68,6 +68,8 @@ pub fn when_asked(keeper: &mut Keeper) {
     }
     let Some((executable, client, serial)) = keeper.upgrade.take() else { return };
     let error = become_other(keeper, &executable, (client, serial));
+    // Before the answer: whoever reads it may count what we hold.
+    drop(executable);
     tracing::warn!(%error, "the keeper could not become another executable and goes on");
     let failure = Failure {
         kind: FailureKind::System { errno: error.raw_os_error().unwrap_or(0) },
@@ -98,7 +100,7 @@ fn execute(executable: &OwnedFd, options: &KeeperOptions) -> io::Result<Infallib
     let arguments: Vec<CString> =
         words.map(|word| CString::new(word.into_vec())).collect::<Result<_, _>>()?;
     let mut environment = Vec::new();
-    for (name, value) in std::env::vars_os() {
+    for (name, value) in std::env::vars_os().filter(|(name, _)| name != oci::shield::MARK) {
         environment.push(CString::new([name.into_vec(), value.into_vec()].join(&b'='))?);
     }
     let path = CString::new(format!("/proc/self/fd/{}", executable.as_raw_fd()))?;

@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         ("garbage_is_cut_off", garbage_is_cut_off),
         ("a_client_that_never_reads_harms_nobody", a_client_that_never_reads_harms_nobody),
         ("upgrade_in_place", upgrade_in_place),
+        ("its_file_is_out_of_reach", its_file_is_out_of_reach),
         ("five_hundred_processes", five_hundred_processes),
     ])
 }
@@ -329,6 +330,24 @@ fn upgrade_in_place() {
     assert_eq!(children(client.keeper), Vec::<i32>::new());
     bench.start_keeper();
     assert_eq!(bench.client().keeper, client.keeper, "the lock was kept");
+}
+
+/// CVE-2019-5736: what a container reaches through /proc/PID/exe of our child cannot be opened for writing.
+fn its_file_is_out_of_reach() {
+    let bench = Bench::start();
+    let mut client = bench.client();
+    let pid = client.keeper;
+    // Opening it for writing says ETXTBSY as long as it runs; only a read-only mount (or a seal) says no for ever.
+    let out_of_reach = || {
+        let exe = format!("/proc/{pid}/exe");
+        let mount = rustix::fs::statvfs(&exe).expect("is there");
+        let sealed = || File::open(&exe).is_ok_and(sys::memfd::is_sealed);
+        mount.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) || sealed()
+    };
+    assert!(out_of_reach(), "started");
+    let image = File::open("/proc/self/exe").expect("opens");
+    assert_eq!(client.call(&Call::Upgrade, &[image.as_fd()]).0, Body::Done);
+    assert!(out_of_reach(), "upgraded");
 }
 
 fn five_hundred_processes() {

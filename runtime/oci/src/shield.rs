@@ -17,8 +17,9 @@ use sys::{Errno, memfd, mount, process};
 
 const OWN_FILE: &str = "/proc/self/exe";
 
-/// Set for the process that runs from the protected file, so that a host where protection fails shows an error, not a loop.
-const MARK: &str = "KEELSON_SHIELDED";
+/// Set for the process that runs from the protected file, so that a host where protection fails shows an error, not a loop. Whoever becomes
+/// another executable in place leaves it out of the environment: that one is not protected yet.
+pub const MARK: &str = "KEELSON_SHIELDED";
 
 #[derive(Debug, thiserror::Error)]
 pub enum ShieldError {
