@@ -16,7 +16,13 @@ pub(super) struct Synced {
     pub(super) entries: Vec<(u64, Command)>,
     /// One per entry.
     pub(super) replies: Vec<Answer>,
+    /// What they take in the log.
+    pub(super) bytes: u64,
 }
+
+/// Bytes of log entries after which the state is put on disk although they are few: what the log keeps, and what a
+/// start reads, stays bounded.
+const FLUSH_BYTES: u64 = 256 << 20;
 
 /// Where a proposer waits.
 pub(super) type Answer = oneshot::Sender<Result<Reply, ProposeError>>;
@@ -31,9 +37,9 @@ pub(super) struct Applier {
 
 impl Applier {
     pub(super) fn run(self) {
-        let mut flushed_at = self.state.applied();
+        let (mut flushed_at, mut unflushed) = (self.state.applied(), 0);
         while let Ok(synced) = self.to_apply.recv() {
-            let Synced { entries, replies } = synced;
+            let Synced { entries, replies, bytes } = synced;
             match self.state.apply(&entries) {
                 Ok(answers) => {
                     for (reply, answer) in replies.into_iter().zip(answers) {
@@ -49,9 +55,10 @@ impl Applier {
                     return;
                 }
             }
-            if self.state.applied() - flushed_at >= self.options.flush_entries {
+            unflushed += bytes;
+            if self.state.applied() - flushed_at >= self.options.flush_entries || unflushed >= FLUSH_BYTES {
                 self.flush();
-                flushed_at = self.state.applied();
+                (flushed_at, unflushed) = (self.state.applied(), 0);
             }
         }
         self.flush();

@@ -31,9 +31,12 @@ impl Journal {
         while let Some(batch) = self.gather() {
             match self.persist(&batch) {
                 Ok(first) => {
+                    let bytes = batch.iter().map(|proposal| proposal.payload.len() as u64).sum();
                     let numbered = (first..).zip(batch);
                     let (entries, replies) = numbered.map(|(n, p)| ((n, p.command), p.reply)).unzip();
-                    if self.batches.send(Synced { entries, replies }).is_err() {
+                    if self.batches.send(Synced { entries, replies, bytes }).is_err() {
+                        // The state failed: at a close this thread ends first.
+                        self.gauge.fail();
                         return;
                     }
                 }
@@ -120,5 +123,33 @@ fn refuse(batch: Vec<Proposal>, error: &LogError) {
     for proposal in batch {
         // A proposer that has gone away needs no answer.
         let _ = proposal.reply.send(Err(answer.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Command;
+    use crate::record::Revision;
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_state_that_takes_no_more_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Log::open::<LogError>(folder.path(), 0, |_, _| Ok(())).unwrap();
+        let (queue, proposals) = mpsc::channel();
+        let (batches, applier) = mpsc::sync_channel(1);
+        let (_, forget) = mpsc::channel();
+        let gauge = Arc::new(Gauge::default());
+        let options = SingleOptions::default();
+        let journal = Journal { log, proposals, batches, forget, gauge: gauge.clone(), options };
+        drop(applier);
+        let (reply, _answer) = tokio::sync::oneshot::channel();
+        let place = Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().unwrap();
+        let command = Command::Compact(Revision(0));
+        let proposal = Proposal { payload: vec![0], command, urgency: Urgency::Now, reply, _place: place };
+        assert!(queue.send(proposal).is_ok());
+        journal.run();
+        assert!(gauge.read().failed);
     }
 }
