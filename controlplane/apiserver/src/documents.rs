@@ -1,7 +1,8 @@
-//! What is not an object: health, version, discovery, OpenAPI, the token issuer's documents.
+//! What is not an object: health, figures, version, discovery, OpenAPI, the token issuer's documents.
 
 mod discovery;
 mod health;
+mod metrics;
 mod openapi;
 
 use api::kind::Verb;
@@ -28,6 +29,7 @@ pub async fn answer(api: &ApiServer, request: &Request) -> Result<Answer, Status
     match words.as_slice() {
         [] => Ok(Answer::json(&json!({"paths": paths(api)}))),
         ["version"] => Ok(version()),
+        ["metrics"] => Ok(metrics::answer(api)),
         ["healthz" | "livez" | "readyz", ..] => health::answer(api, request, &words),
         ["api", ..] | ["apis", ..] => discovery::answer(api, request, &words),
         ["openapi", ..] => openapi::answer(api, &words),
@@ -79,8 +81,17 @@ fn paths(api: &ApiServer) -> Vec<String> {
         );
     }
     paths.extend(
-        ["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"]
-            .map(String::from),
+        [
+            "/healthz",
+            "/livez",
+            "/metrics",
+            "/openapi/v2",
+            "/openapi/v3",
+            "/openid/v1/jwks",
+            "/readyz",
+            "/version",
+        ]
+        .map(String::from),
     );
     paths
 }
