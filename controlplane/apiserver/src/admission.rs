@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   mutating: service account, toleration seconds, priority, node taints, cluster IPs
-//!   validating: namespace lifecycle
+//!   validating: namespace lifecycle, RBAC escalation
 //! ```
 //!
 //! One file per plugin, each a function over the object; what it reads comes from the caches.
@@ -10,6 +10,7 @@
 mod default_toleration_seconds;
 mod namespace_lifecycle;
 mod priority;
+mod rbac_escalation;
 mod service_account;
 mod service_ips;
 mod taint_nodes;
@@ -72,6 +73,9 @@ impl Server {
     ) -> Result<Value, Status> {
         let attributes = Attributes { request, kind, operation, old, dry_run };
         namespace_lifecycle::check(self, &attributes).await?;
+        if operation != Operation::Delete && kind.group == rbac_escalation::GROUP {
+            rbac_escalation::check(self, &attributes, &object)?;
+        }
         if attributes.creates("", "pods") {
             service_account::admit(self, &attributes, &mut object)?;
             default_toleration_seconds::admit(&mut object);

@@ -7,7 +7,6 @@ use pki::{ClientTrust, PkiError, TokenKeys};
 use store::Store;
 
 use crate::authentication::Authenticator;
-use crate::authorization::Authorizer;
 use crate::cache::CacheError;
 use crate::documents::Specifications;
 use crate::server::{Clock, Random, Server};
@@ -53,8 +52,6 @@ pub struct ApiServer {
     pub server: Arc<Server>,
     /// Who asks.
     pub authenticator: Authenticator,
-    /// Whether they may.
-    pub authorizer: Authorizer,
     /// Who makes ServiceAccount tokens.
     pub issuer: String,
     /// `host:port` as clients reach this server.
@@ -73,7 +70,6 @@ impl ApiServer {
         let api_server = Arc::new(ApiServer {
             server,
             authenticator: Authenticator { trust, tokens, audiences },
-            authorizer: Authorizer::default(),
             issuer: parts.issuer,
             advertised: SocketAddr::from(parts.advertised).to_string(),
             specifications: OnceLock::new(),

@@ -6,6 +6,7 @@
 //!
 //! Reference: Kubernetes "Using RBAC Authorization".
 
+mod escalation;
 mod policy;
 mod rules;
 
@@ -15,6 +16,7 @@ use api::path::RequestInfo;
 use api::status::{Denied, Status};
 use store::Revision;
 
+pub use escalation::missing;
 pub use policy::Policy;
 pub use rules::{Attributes, Rule};
 

@@ -54,7 +54,7 @@ impl serve::Handler for ApiServer {
 impl ApiServer {
     async fn answer(&self, request: Request, incoming: Incoming) -> Result<Answer, Status> {
         let request = impersonation::apply(self, request)?;
-        self.authorizer.require(&self.server.caches, &request.user, &request.info)?;
+        self.server.authorizer.require(&self.server.caches, &request.user, &request.info)?;
         if !request.info.is_resource_request {
             return documents::answer(self, &request).await;
         }

@@ -100,7 +100,7 @@ fn require(
         name,
         path: "",
     };
-    if api.authorizer.decide(&api.server.caches, user, &asked).allowed {
+    if api.server.authorizer.decide(&api.server.caches, user, &asked).allowed {
         return Ok(());
     }
     Err(Status::access_denied(&Denied {

@@ -9,6 +9,7 @@ use api::status::Status;
 use store::{Command, Revision, Store};
 
 use crate::admission::Allocator;
+use crate::authorization::Authorizer;
 use crate::cache::{CacheError, Caches, KindCache};
 
 /// How long an Event lives: upstream's `--event-ttl`.
@@ -29,6 +30,8 @@ pub struct Server {
     pub caches: Arc<Caches>,
     /// The kinds that are served.
     pub registry: Registry,
+    /// Who may what.
+    pub authorizer: Authorizer,
     /// Cluster IPs and node ports.
     pub allocator: Allocator,
     /// Reads the wall clock.
@@ -52,7 +55,18 @@ impl Server {
         let (caches, follower) = Caches::start(&store, &registry).await?;
         let event_lease = (AtomicU64::new(0), AtomicU64::new(0));
         let allocator = Allocator::new(network, prefix);
-        Ok(Arc::new(Server { store, caches, registry, allocator, clock, random, event_lease, follower }))
+        let authorizer = Authorizer::default();
+        Ok(Arc::new(Server {
+            store,
+            caches,
+            registry,
+            authorizer,
+            allocator,
+            clock,
+            random,
+            event_lease,
+            follower,
+        }))
     }
 
     /// Now.

@@ -86,7 +86,7 @@ fn decide(api: &ApiServer, user: &User, spec: &Value) -> Value {
             name: "",
         }
     };
-    let decision = api.authorizer.decide(&api.server.caches, user, &asked);
+    let decision = api.server.authorizer.decide(&api.server.caches, user, &asked);
     let mut status = json!({"allowed": decision.allowed});
     if !decision.reason.is_empty() {
         status["reason"] = decision.reason.into();

@@ -12,7 +12,7 @@ pub(super) fn status(api: &ApiServer, user: &User, spec: &Value) -> Result<Value
     if namespace.is_empty() {
         return Err(Status::bad_request("no namespace on request"));
     }
-    let policy = api.authorizer.policy(&api.server.caches);
+    let policy = api.server.authorizer.policy(&api.server.caches);
     let (mut resources, mut paths) = (Vec::new(), Vec::new());
     if user.is_in("system:masters") {
         resources.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
