@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use apiserver::{ApiServer, Parts};
@@ -45,6 +46,9 @@ struct Options {
     /// Who makes ServiceAccount tokens.
     #[arg(long, default_value = "https://kubernetes.default.svc.cluster.local")]
     service_account_issuer: String,
+    /// Seconds for which the store keeps its history; lists that go on and watches that come back later begin anew.
+    #[arg(long, default_value_t = apiserver::COMPACTION_INTERVAL.as_secs(), value_parser = clap::value_parser!(u64).range(1..))]
+    compaction_interval_seconds: u64,
     /// Where to write the administrator's kubeconfig.
     #[arg(long, default_value = "/etc/keelson/admin.conf", env = "KEELSON_WRITE_KUBECONFIG")]
     write_kubeconfig: PathBuf,
@@ -94,6 +98,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
         advertised: (address, port),
         clock: Arc::new(jiff::Timestamp::now),
         random: Arc::new(random),
+        compaction_interval: Duration::from_secs(options.compaction_interval_seconds),
     };
     let api = ApiServer::start(parts).await?;
     let admin = Profile {

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use pki::{ClientTrust, PkiError, TokenKeys};
 use store::Store;
@@ -29,7 +30,12 @@ pub struct Parts {
     pub clock: Clock,
     /// Random numbers below a bound.
     pub random: Random,
+    /// How long the store keeps its history; upstream's default is [`COMPACTION_INTERVAL`].
+    pub compaction_interval: Duration,
 }
+
+/// How long history is kept where nothing else is asked for.
+pub const COMPACTION_INTERVAL: Duration = Duration::from_secs(300);
 
 /// Why an API server cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +71,14 @@ impl ApiServer {
     pub async fn start(parts: Parts) -> Result<Arc<ApiServer>, StartError> {
         let trust = ClientTrust::from_bundle("client authorities", &parts.client_authorities)?;
         let tokens = TokenKeys::new(&parts.issuer, &parts.token_keys)?;
-        let server = Server::new(parts.store, parts.service_network, parts.clock, parts.random).await?;
+        let server = Server::new(
+            parts.store,
+            parts.service_network,
+            parts.clock,
+            parts.random,
+            parts.compaction_interval,
+        )
+        .await?;
         let audiences = vec![parts.issuer.clone()];
         let api_server = Arc::new(ApiServer {
             server,

@@ -24,6 +24,7 @@ mod bootstrap;
 mod cache;
 mod documents;
 mod envelope;
+mod housekeeping;
 mod http_face;
 mod impersonation;
 mod object;
@@ -35,5 +36,5 @@ mod strategy;
 mod subresource;
 mod user;
 
-pub use api_server::{ApiServer, Parts, StartError};
+pub use api_server::{ApiServer, COMPACTION_INTERVAL, Parts, StartError};
 pub use server::{Clock, Random};

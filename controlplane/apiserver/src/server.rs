@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use api::kind::{Kind, Registry};
 use api::status::Status;
@@ -11,6 +12,7 @@ use store::{Command, Revision, Store};
 use crate::admission::Allocator;
 use crate::authorization::Authorizer;
 use crate::cache::{CacheError, Caches, KindCache};
+use crate::housekeeping::Housekeeper;
 
 /// How long an Event lives: upstream's `--event-ttl`.
 const EVENT_SECONDS: u64 = 3600;
@@ -39,6 +41,8 @@ pub struct Server {
     random: Random,
     /// Brings the store's events to the caches; ended with the server.
     follower: tokio::task::JoinHandle<()>,
+    /// Compacts the store and ends leases.
+    housekeeper: Housekeeper,
     /// The lease that Events get now, and when it was made, in seconds.
     event_lease: (AtomicU64, AtomicU64),
 }
@@ -50,22 +54,24 @@ impl Server {
         (network, prefix): (Ipv4Addr, u8),
         clock: Clock,
         random: Random,
+        compaction_interval: Duration,
     ) -> Result<Arc<Server>, CacheError> {
         let registry = Registry::builtin();
         let (caches, follower) = Caches::start(&store, &registry).await?;
         let event_lease = (AtomicU64::new(0), AtomicU64::new(0));
         let allocator = Allocator::new(network, prefix);
-        let authorizer = Authorizer::default();
+        let housekeeper = Housekeeper::start(store.clone(), clock.clone(), compaction_interval);
         Ok(Arc::new(Server {
             store,
             caches,
             registry,
-            authorizer,
+            authorizer: Authorizer::default(),
             allocator,
             clock,
             random,
-            event_lease,
             follower,
+            housekeeper,
+            event_lease,
         }))
     }
 
@@ -125,6 +131,7 @@ impl Server {
         let ttl_seconds = EVENT_SECONDS + LEASE_SHARED_SECONDS;
         let grant = Command::LeaseGrant { id, ttl_seconds, now_millis: now };
         self.store.command(grant).await.map_err(|error| Status::service_unavailable(error.to_string()))?;
+        self.housekeeper.look();
         made.store(now / 1000, Ordering::Release);
         lease.store(id, Ordering::Release);
         Ok(id)
