@@ -1,11 +1,13 @@
 //! What the end-to-end tests share. Only tests may depend on this crate; panics here are verdicts.
 //!
+//! - [`api::Server`]: a real API server, and clients that hide nothing.
 //! - [`host::exclusive`]: one test at a time on the host's kernel objects, and nothing left afterwards.
 //! - [`netns::TestHost`]: a network namespace that plays a machine.
 //! - [`image`]: images made for the occasion, honest and hostile.
 //! - [`registry`]: registries on loopback, Debian's and one that fails as it is told.
 //! - [`skip`]: a test that cannot run here says so and is counted.
 
+pub mod api;
 pub mod host;
 pub mod image;
 pub mod netns;
