@@ -1,5 +1,11 @@
 //! End-to-end tests: real containers, packets, registries and kills, one file per story.
 
+mod api_bodies;
+mod api_credentials;
+mod api_durability;
+mod api_kubectl;
+mod api_lists;
+mod api_writes;
 mod cni_plain;
 mod cri_container;
 mod cri_figures;
