@@ -192,6 +192,9 @@ fn a_pod_can_share_its_processes() {
         }
         let seen = client.output(&ids[1], "ps | grep -c '[s]leep 600'").await;
         assert_eq!(seen, "2", "each sees the other");
+        let guarded =
+            "cat /proc/1/environ 2>/dev/null || echo refused; grep ^Seccomp: /proc/1/status | tr -dc 0-9";
+        assert_eq!(client.output(&ids[1], guarded).await, "refused\n2", "nobody acts in the init's place");
         let mut config = client.container("t", "sleep 700");
         with_pid_mode(&mut config, NamespaceMode::Target);
         let security = config.linux.get_or_insert_default().security_context.get_or_insert_default();

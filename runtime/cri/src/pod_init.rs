@@ -12,6 +12,10 @@ pub const ARGUMENT: &str = "pod-init";
 
 /// Returns when it is told to end.
 pub fn run() -> ExitCode {
+    // The pod's containers see this process: none of them may trace it and act in its place.
+    if sys::process::set_undumpable().is_err() {
+        return ExitCode::FAILURE;
+    }
     // Blocked signals are queued even for PID 1, which otherwise gets only those it handles.
     let all = SigSet::all();
     if all.thread_block().is_err() {

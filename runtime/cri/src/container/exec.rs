@@ -1,6 +1,6 @@
 //! One more process in a running container: its plan, and the cgroup it starts in.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,7 +9,7 @@ use oci::{ExecTarget, Plan};
 use oci_spec::runtime::Spec;
 use sys::cgroup::Cgroup;
 
-use super::{Container, create};
+use super::{Container, ContainerRecord, create, start};
 use crate::fault::{Doing as _, Fault, Outcome};
 use crate::node::Node;
 use crate::process::ProcessId;
@@ -36,19 +36,22 @@ pub async fn prepare(
         return Err(Fault::invalid("no command to execute"));
     }
     let record = container.running()?;
+    let start_ticks = start_ticks(node, &record).await?;
     let specification = create::specification(node, container).await?;
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let id = format!("{}-exec-{}-{number}", record.id, std::process::id());
     let id = ProcessId::new(id).doing(|| "naming the exec".into())?;
     let (layout, path, pid) = (node.layout.clone(), record.cgroup.clone(), record.pid);
+    let keyring = start::keyring(&record);
     blocking(move || {
         let cgroup = Cgroup::open(&layout, &path).doing(|| "opening the container's cgroup".into())?;
         let target = ExecTarget {
             pid,
+            start_ticks: Some(start_ticks),
+            keyring: Some(keyring),
             namespaces: namespaces(&specification),
             cgroup_procs: cgroup.v1_procs(),
             seccomp: specification.linux().as_ref().and_then(|linux| linux.seccomp().clone()),
-            ..ExecTarget::default()
         };
         let process = process(&specification, command, tty)?;
         let plan = Plan::exec(&process, &target).doing(|| "planning the exec".into())?;
@@ -56,6 +59,18 @@ pub async fn prepare(
         Ok(Prepared { id, plan, cgroup })
     })
     .await
+}
+
+/// What makes the PID name this container's process and no later one, which could be the host's.
+async fn start_ticks(node: &Arc<Node>, record: &ContainerRecord) -> Outcome<u64> {
+    let found = sys::process::stat(record.pid);
+    let pidfd = node.processes.pidfd(&start::process_id(record)?).await;
+    // Only a PID whose process was not reaped after the look is still the one that was looked at.
+    let same = pidfd.is_some_and(|pidfd| sys::process::signal(pidfd.as_fd(), 0).is_ok());
+    match found {
+        Some((_, ticks)) if same => Ok(ticks),
+        _ => Err(Fault::failed("planning the exec", "the container's process has ended")),
+    }
 }
 
 fn process(specification: &Spec, command: Vec<String>, tty: bool) -> Outcome<oci_spec::runtime::Process> {

@@ -33,6 +33,11 @@ pub fn process_id(record: &ContainerRecord) -> Outcome<ProcessId> {
     ProcessId::new(record.id.as_str()).doing(|| "naming the container's process".into())
 }
 
+/// The name of its session keyring: without one of its own, all containers would share the keeper's. runc's name.
+pub fn keyring(record: &ContainerRecord) -> String {
+    format!("_ses.{}", record.id)
+}
+
 /// How its streams are set up, now and after a restart.
 pub fn io_options(node: &Node, record: &ContainerRecord) -> Outcome<IoOptions> {
     Ok(IoOptions {
@@ -121,6 +126,7 @@ async fn launch(
         cgroup_path: record.cgroup.clone(),
         layout: Some((*node.layout).clone()),
         gate: true,
+        keyring: Some(keyring(record)),
         ..PlanOptions::default()
     };
     let plan = Plan::from_spec(specification, &options).doing(|| "planning the container".into())?;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use oci::{Plan, PlanOptions, Rootfs};
 use oci_spec::runtime::{
-    Linux, LinuxNamespace, LinuxNamespaceType, LinuxResources, Mount, Process, Root, Spec, User,
+    Linux, LinuxNamespace, LinuxNamespaceType, LinuxResources, Mount, PosixRlimit, PosixRlimitBuilder,
+    PosixRlimitType, Process, Root, Spec, User,
 };
 use rustix::fs::{Mode, OFlags};
 
@@ -19,6 +20,10 @@ use crate::process::{Io, ProcessId};
 const PROGRAM: &str = "/init";
 /// The kubelet's value for what must not be killed before the pod's own containers.
 const OOM_SCORE: i32 = -998;
+
+/// It opens nothing, so it needs no more than this; without a limit it would have the keeper's.
+const OPEN_FILES: u64 = 1024;
+const NO_CAPABILITIES: u64 = 0;
 
 /// Its name with the keeper.
 pub fn process_id(record: &SandboxRecord) -> Outcome<ProcessId> {
@@ -43,7 +48,7 @@ pub fn plan(
         .set_cwd("/".into())
         .set_capabilities(None)
         .set_no_new_privileges(Some(true))
-        .set_rlimits(None)
+        .set_rlimits(Some(vec![open_files()?]))
         .set_oom_score_adj(Some(OOM_SCORE.max(oom_score_floor)))
         .set_apparmor_profile(None)
         .set_selinux_label(None);
@@ -55,7 +60,7 @@ pub fn plan(
         .set_cgroups_path(Some(cgroup_path.into()))
         .set_masked_paths(None)
         .set_readonly_paths(None)
-        .set_seccomp(None)
+        .set_seccomp(Some(oci::seccomp::runtime_default(NO_CAPABILITIES)))
         .set_rootfs_propagation(None)
         .set_sysctl(None);
     let mut spec_root = Root::default();
@@ -111,6 +116,11 @@ fn namespaces(record: &SandboxRecord) -> Vec<LinuxNamespace> {
             namespace
         })
         .collect()
+}
+
+fn open_files() -> Outcome<PosixRlimit> {
+    let limit = PosixRlimitBuilder::default().typ(PosixRlimitType::RlimitNofile);
+    limit.soft(OPEN_FILES).hard(OPEN_FILES).build().doing(|| "limiting open files".into())
 }
 
 /// It reads and writes nothing.
