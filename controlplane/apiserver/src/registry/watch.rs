@@ -153,7 +153,8 @@ impl Watch {
             self.advance(reached);
         }
         // A last bookmark lets the client go on where it is.
-        if self.bookmarks && self.position.0 > Revision(0) {
+        let gone = matches!(self.waiting.back(), Some(Frame::Gone(_)));
+        if self.bookmarks && !gone && self.position.0 > Revision(0) {
             self.waiting.push_back(Frame::Bookmark { revision: self.position.0, initial_end: false });
         }
     }
