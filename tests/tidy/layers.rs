@@ -21,6 +21,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("store", 2),
     ("client", 2),
     ("apiserver", 3),
+    ("controllers", 3),
     ("scheduler", 3),
     ("keeper", 3),
     ("cri", 3),

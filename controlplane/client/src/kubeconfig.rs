@@ -113,6 +113,21 @@ impl Config {
         parse(path, &text)
     }
 
+    /// The authorities as PEM.
+    pub fn authorities_pem(&self) -> String {
+        let mut pem = String::new();
+        for authority in &self.authorities {
+            pem.push_str("-----BEGIN CERTIFICATE-----\n");
+            let text = STANDARD.encode(authority);
+            for line in text.as_bytes().chunks(64) {
+                pem.push_str(&String::from_utf8_lossy(line));
+                pem.push('\n');
+            }
+            pem.push_str("-----END CERTIFICATE-----\n");
+        }
+        pem
+    }
+
     /// The same server, asked with a token.
     pub fn with_token(&self, token: String) -> Config {
         Config { identity: Identity::Token(token), ..self.clone() }

@@ -1,0 +1,67 @@
+//! What all controllers share, and their start.
+
+use std::sync::Arc;
+
+use client::{Caches, Client, ClientError, Config, Surroundings};
+use tokio::task::JoinSet;
+
+use crate::{
+    deployment, endpointslice, garbage, namespace, pod_garbage, replicaset, root_ca, service_account,
+};
+
+/// Where the controllers' accounts are.
+const ACCOUNTS: &str = "kube-system";
+
+/// What the controllers are started with.
+pub struct ControllersOptions {
+    pub config: Config,
+    /// PEM of the authorities that pods shall trust.
+    pub root_ca: String,
+    /// Every controller acts as its own ServiceAccount.
+    pub own_accounts: bool,
+}
+
+/// Caches, and the way to an identity.
+pub(crate) struct Context {
+    pub(crate) caches: Caches,
+    /// The part's own credential: caches and discovery.
+    pub(crate) client: Client,
+    pub(crate) root_ca: String,
+    own_accounts: bool,
+}
+
+impl Context {
+    /// The client of a controller.
+    pub(crate) fn client_of(&self, account: &str) -> Result<Client, ClientError> {
+        if self.own_accounts { self.client.acting_as(ACCOUNTS, account) } else { Ok(self.client.clone()) }
+    }
+}
+
+/// Runs all controllers until one fails for good. Dropping it stops them.
+pub async fn run(options: ControllersOptions) -> Result<(), ClientError> {
+    let client = Client::new(options.config, "keelson controllers", Surroundings::system())?;
+    let context = Arc::new(Context {
+        caches: Caches::new(client.clone()),
+        client,
+        root_ca: options.root_ca,
+        own_accounts: options.own_accounts,
+    });
+    let mut running = JoinSet::new();
+    running.spawn(deployment::run(context.clone()));
+    running.spawn(replicaset::run(context.clone()));
+    running.spawn(endpointslice::run(context.clone()));
+    running.spawn(namespace::run(context.clone()));
+    running.spawn(service_account::run(context.clone()));
+    running.spawn(root_ca::run(context.clone()));
+    running.spawn(garbage::run(context.clone()));
+    running.spawn(pod_garbage::run(context));
+    while let Some(ended) = running.join_next().await {
+        match ended {
+            Ok(result) => result?,
+            // The supervisor starts the part anew.
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}

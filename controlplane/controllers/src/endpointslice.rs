@@ -1,0 +1,147 @@
+//! EndpointSlices: the addresses and ports behind every Service that selects pods.
+//!
+//! Not Services without a selector: their slices are somebody else's. One family per slice, at most a hundred
+//! endpoints in each.
+//!
+//! Reference: upstream's pkg/controller/endpointslice, KEP-752, KEP-1672 (terminating endpoints).
+
+mod endpoints;
+mod plan;
+
+use std::sync::Arc;
+
+use api::selector::LabelSelector;
+use client::{Cache, Change, Client, ClientError, Key, Object, Outcome, Resource, WorkQueue, work};
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::expectations::Expectations;
+use crate::fields::{is_deleting, map};
+use plan::{MANAGER, Step};
+
+const NAME: &str = "endpointslice-controller";
+const WORKERS: usize = 5;
+
+struct Controller {
+    client: Client,
+    services: Cache,
+    pods: Cache,
+    nodes: Cache,
+    slices: Cache,
+    expectations: Arc<Expectations>,
+}
+
+pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
+    let of = |resource| context.caches.of(resource);
+    let controller = Arc::new(Controller {
+        client: context.client_of(NAME)?,
+        services: of(&Resource::SERVICES),
+        pods: of(&Resource::PODS),
+        nodes: of(&Resource::NODES),
+        slices: of(&Resource::ENDPOINT_SLICES),
+        expectations: Arc::default(),
+    });
+    for cache in [&controller.services, &controller.pods, &controller.nodes, &controller.slices] {
+        cache.synced().await;
+    }
+    let queue = WorkQueue::new();
+    let adding = queue.clone();
+    controller.services.subscribe(move |change| adding.add(change.key.clone()));
+    let (adding, services) = (queue.clone(), controller.services.clone());
+    controller.pods.subscribe(move |change| pod_changed(&change, &services, &adding));
+    let (adding, expectations) = (queue.clone(), controller.expectations.clone());
+    controller.slices.subscribe(move |change| slice_changed(&change, &expectations, &adding));
+    work(NAME, queue, WORKERS, move |key| {
+        let controller = controller.clone();
+        async move { controller.reconcile(&key).await }
+    })
+    .await;
+    Ok(())
+}
+
+fn selects(service: &Value, pod: &Object) -> bool {
+    let selector = map(service, "/spec/selector").filter(|selector| !selector.is_empty());
+    let labels = pod.meta().labels();
+    selector.is_some_and(|selector| {
+        labels.is_some_and(|labels| LabelSelector::from_map(selector).matches(labels))
+    })
+}
+
+fn pod_changed(change: &Change<'_>, services: &Cache, queue: &WorkQueue<Key>) {
+    for service in services.list(&change.key.namespace) {
+        let pods = [change.before, change.after];
+        if pods.into_iter().flatten().any(|pod| selects(service.value(), pod)) {
+            queue.add(service.key.clone());
+        }
+    }
+}
+
+fn slice_changed(change: &Change<'_>, expectations: &Expectations, queue: &WorkQueue<Key>) {
+    let Some(slice) = change.object() else { return };
+    let Some(service) = plan::service_of(slice.value()) else { return };
+    let key = Key::new(change.key.namespace.clone(), service);
+    match (change.before, change.after) {
+        (None, Some(_)) => expectations.created(&key),
+        (Some(gone), None) => expectations.deleted(&key, &gone.uid),
+        _ => {}
+    }
+    queue.add(key);
+}
+
+impl Controller {
+    async fn reconcile(&self, key: &Key) -> Result<Outcome, ClientError> {
+        if !self.expectations.satisfied(key) {
+            // The slice that is outstanding brings the key back.
+            return Ok(Outcome::Done);
+        }
+        let Some(service) = self.services.get(key) else {
+            // Its slices are owned by it: the garbage collector has them.
+            self.expectations.forget(key);
+            return Ok(Outcome::Done);
+        };
+        if map(service.value(), "/spec/selector").is_none_or(serde_json::Map::is_empty)
+            || is_deleting(service.value())
+        {
+            return Ok(Outcome::Done);
+        }
+        let pods = self.pods.list(&key.namespace);
+        let pods: Vec<&Value> =
+            pods.iter().filter(|pod| selects(service.value(), pod)).map(|pod| pod.value()).collect();
+        let zone = |node: &str| {
+            let node = self.nodes.get(&Key::new("", node))?;
+            node.meta().label("topology.kubernetes.io/zone").map(str::to_owned)
+        };
+        let desired = endpoints::desired(service.value(), &pods, &zone);
+        let slices = self.slices.list(&key.namespace);
+        let is_ours = |slice: &&Arc<Object>| {
+            plan::service_of(slice.value()) == Some(key.name.as_str())
+                && slice.meta().label("endpointslice.kubernetes.io/managed-by") == Some(MANAGER)
+        };
+        let observed: Vec<Value> = slices.iter().filter(is_ours).map(|slice| slice.value().clone()).collect();
+        for step in plan::plan(service.value(), &desired, &observed) {
+            match self.execute(key, step).await {
+                Err(error) if error.namespace_is_terminating() => return Ok(Outcome::Done),
+                Err(error) if error.is_conflict() || error.is_not_found() => return Ok(Outcome::Again),
+                done => done?,
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
+    async fn execute(&self, key: &Key, step: Step) -> Result<(), ClientError> {
+        let slices = &Resource::ENDPOINT_SLICES;
+        match step {
+            Step::Create(slice) => {
+                self.expectations.creating(key, 1);
+                let created = self.client.create(slices, &key.namespace, &slice).await;
+                created.map(drop).inspect_err(|_| self.expectations.created(key))
+            }
+            Step::Update(slice) => self.client.update(slices, &slice).await.map(drop),
+            Step::Delete { name, uid } => {
+                self.expectations.deleting(key, &uid);
+                let deleted = self.client.delete(slices, &key.namespace, &name, Some(&uid), None).await;
+                deleted.map(drop).inspect_err(|_| self.expectations.deleted(key, &uid))
+            }
+        }
+    }
+}

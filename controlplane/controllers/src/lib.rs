@@ -1,0 +1,30 @@
+//! The controllers, one module each: they make what is observed what is desired.
+//!
+//! Each has the one shape: caches feed a queue of keys; a key's reconcile reads desired and observed, a pure
+//! `plan` makes steps of them, `execute` does the steps and decides nothing. Each acts as its own
+//! ServiceAccount in kube-system with upstream's bootstrap role; the caches are read with the part's credential.
+//!
+//! **Invariants**
+//! - A controller keeps nothing that it could not read again: it may be killed between any two steps.
+//! - A stale cache does no harm: writes carry a resourceVersion or a UID, creations are counted until seen.
+//!
+//! Reference: Kubernetes' kube-controller-manager, whose names, messages and annotations these are.
+
+mod command;
+mod context;
+mod deployment;
+mod discovery;
+mod endpointslice;
+mod expectations;
+mod fields;
+mod garbage;
+mod namespace;
+mod ownership;
+mod pod;
+mod pod_garbage;
+mod replicaset;
+mod root_ca;
+mod service_account;
+
+pub use command::main;
+pub use context::{ControllersOptions, run};

@@ -1,0 +1,152 @@
+//! ReplicaSets: as many pods of a template as asked for.
+//!
+//! Not which template, nor the change from one to another: that is `deployment`.
+//!
+//! Reference: upstream's pkg/controller/replicaset.
+
+mod execute;
+mod plan;
+mod ranking;
+mod status;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::meta::Meta;
+use api::selector::LabelSelector;
+use client::{
+    Cache, Change, Client, ClientError, EventRecorder, Key, Object, Outcome, Resource, WorkQueue, work,
+};
+
+use crate::context::Context;
+use crate::expectations::Expectations;
+use crate::fields::is_deleting;
+
+const NAME: &str = "replicaset-controller";
+const WORKERS: usize = 5;
+
+struct Controller {
+    client: Client,
+    events: EventRecorder,
+    replica_sets: Cache,
+    pods: Cache,
+    expectations: Arc<Expectations>,
+}
+
+pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
+    let client = context.client_of(NAME)?;
+    let controller = Arc::new(Controller {
+        events: EventRecorder::start(client.clone(), NAME, ""),
+        client,
+        replica_sets: context.caches.of(&Resource::REPLICA_SETS),
+        pods: context.caches.of(&Resource::PODS),
+        expectations: Arc::default(),
+    });
+    controller.replica_sets.synced().await;
+    controller.pods.synced().await;
+    let queue = WorkQueue::new();
+    let adding = queue.clone();
+    controller.replica_sets.subscribe(move |change| adding.add(change.key.clone()));
+    let (adding, replica_sets) = (queue.clone(), controller.replica_sets.clone());
+    let expectations = controller.expectations.clone();
+    controller.pods.subscribe(move |change| pod_changed(&change, &replica_sets, &expectations, &adding));
+    work(NAME, queue, WORKERS, move |key| {
+        let controller = controller.clone();
+        async move { controller.reconcile(&key).await }
+    })
+    .await;
+    Ok(())
+}
+
+/// Whom a change of a pod concerns: its controllers before and after; for an orphan everybody who selects it.
+fn pod_changed(change: &Change<'_>, sets: &Cache, expectations: &Expectations, queue: &WorkQueue<Key>) {
+    let owner = |object: &Arc<Object>| {
+        let meta = object.meta();
+        let owner = meta.controller().filter(|owner| owner.kind == "ReplicaSet")?;
+        Some(Key::new(meta.namespace(), owner.name))
+    };
+    let (before, after) = (change.before.and_then(owner), change.after.and_then(owner));
+    let went = |object: Option<&Arc<Object>>| object.is_none_or(|object| is_deleting(object.value()));
+    if let (Some(key), Some(old)) = (&before, change.before)
+        && went(change.after)
+    {
+        expectations.deleted(key, &old.uid);
+    }
+    if let (Some(key), Some(new)) = (&after, change.after) {
+        if change.before.is_none() {
+            expectations.created(key);
+        }
+        if is_deleting(new.value()) {
+            expectations.deleted(key, &new.uid);
+        }
+    }
+    let orphan = change.after.filter(|object| object.meta().controller().is_none());
+    if let Some(object) = orphan {
+        for set in sets.list(&object.key.namespace) {
+            if selects(&set, object) {
+                queue.add(set.key.clone());
+            }
+        }
+    }
+    for key in [before, after].into_iter().flatten() {
+        queue.add(key);
+    }
+}
+
+fn selects(set: &Object, pod: &Object) -> bool {
+    let selector = LabelSelector::from_object(set.value().pointer("/spec/selector"));
+    let labels = pod.meta().labels();
+    selector.is_ok_and(|selector| {
+        !selector.is_everything() && labels.is_some_and(|labels| selector.matches(labels))
+    })
+}
+
+impl Controller {
+    async fn reconcile(&self, key: &Key) -> Result<Outcome, ClientError> {
+        // Asked before the caches are read: what is outstanding now may be missing in them.
+        let satisfied = self.expectations.satisfied(key);
+        let Some(set) = self.replica_sets.get(key) else {
+            self.expectations.forget(key);
+            return Ok(Outcome::Done);
+        };
+        let now = (self.client.surroundings().now)();
+        let observed = plan::Observed {
+            pods: self.pods.list(&key.namespace),
+            related: self.related(&set),
+            may_manage: satisfied,
+            now,
+        };
+        let plan = plan::plan(set.value(), &observed);
+        let failure = execute::execute(self, &set, &plan.steps).await;
+        let status = status::status(set.value(), &plan.owned, failure.as_ref(), now);
+        if let Some(status) = status {
+            let mut fresh = set.value().clone();
+            fresh["status"] = status;
+            match self.client.update_subresource(&Resource::REPLICA_SETS, "status", &fresh).await {
+                Err(error) if error.is_conflict() || error.is_not_found() => return Ok(Outcome::Again),
+                answer => drop(answer?),
+            }
+        }
+        if let Some(failure) = failure {
+            return if failure.error.namespace_is_terminating() {
+                Ok(Outcome::Done)
+            } else {
+                Err(failure.error)
+            };
+        }
+        Ok(plan.look_again.map_or(Outcome::Done, |wait| Outcome::After(wait + Duration::from_secs(1))))
+    }
+
+    /// UIDs of the sets under the same owner: their pods count as neighbours when pods to delete are ranked.
+    fn related(&self, set: &Object) -> Vec<String> {
+        let Some(owner) = set.meta().controller() else { return vec![set.uid.clone()] };
+        let same =
+            |other: &Arc<Object>| Meta::of(other.value()).controller().is_some_and(|o| o.uid == owner.uid);
+        self.replica_sets
+            .list(&set.key.namespace)
+            .iter()
+            .filter(|other| same(other))
+            .map(|o| o.uid.clone())
+            .collect()
+    }
+}

@@ -1,0 +1,150 @@
+//! Does the steps of a plan: patches, creations in growing batches, deletions.
+
+use std::sync::Arc;
+
+use api::meta::Meta;
+use client::{ClientError, EventKind, Key, Object, Reference, Resource};
+use serde_json::{Map, Value, json};
+use tokio::task::JoinSet;
+
+use super::Controller;
+use super::plan::Step;
+use crate::fields::{controller_reference, map};
+use crate::ownership;
+
+/// The first batch of creations; each that succeeds allows one of twice the size.
+const FIRST_BATCH: usize = 1;
+
+/// What could not be done, as the status tells it.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub reason: &'static str,
+    pub error: ClientError,
+}
+
+/// Does all steps; the first failure, after the others were tried.
+pub(super) async fn execute(controller: &Controller, set: &Arc<Object>, steps: &[Step]) -> Option<Failure> {
+    let mut failure = None;
+    for step in steps {
+        let done = match step {
+            Step::Adopt { pod, uid } => {
+                let owner = (&Resource::REPLICA_SETS, set.value());
+                let adopted = ownership::adopt(&controller.client, owner, &Resource::PODS, pod, uid).await;
+                adopted.map_err(|error| Failure { reason: "FailedAdopt", error })
+            }
+            Step::Release { pod, uid } => {
+                let released =
+                    ownership::release(&controller.client, set.value(), &Resource::PODS, pod, uid).await;
+                released.map_err(|error| Failure { reason: "FailedRelease", error })
+            }
+            Step::Create(count) => create(controller, set, *count).await,
+            Step::Delete(pods) => delete(controller, set, pods).await,
+        };
+        failure = failure.or(done.err());
+    }
+    failure
+}
+
+/// Creates pods in batches of 1, 2, 4 and so on: a quota or an admission that refuses all is asked once, not 500 times.
+async fn create(controller: &Controller, set: &Arc<Object>, count: usize) -> Result<(), Failure> {
+    let pod = Arc::new(pod_of(set.value()));
+    controller.expectations.creating(&set.key, count);
+    let (mut left, mut batch) = (count, FIRST_BATCH);
+    while left > 0 {
+        let now = batch.min(left);
+        let mut tasks = JoinSet::new();
+        for _ in 0..now {
+            let (client, pod, namespace) =
+                (controller.client.clone(), pod.clone(), set.key.namespace.clone());
+            tasks.spawn(async move { client.create(&Resource::PODS, &namespace, &pod).await });
+        }
+        left -= now;
+        let mut failed = None;
+        while let Some(ended) = tasks.join_next().await {
+            let Ok(answer) = ended else { continue };
+            if let Err(error) = told(controller, set, answer) {
+                // Will not be seen: it does not exist.
+                controller.expectations.created(&set.key);
+                failed = Some(error);
+            }
+        }
+        if let Some(error) = failed {
+            (0..left).for_each(|_| controller.expectations.created(&set.key));
+            return Err(Failure { reason: "FailedCreate", error });
+        }
+        batch *= 2;
+    }
+    Ok(())
+}
+
+fn told(
+    controller: &Controller,
+    set: &Object,
+    answer: Result<Value, ClientError>,
+) -> Result<(), ClientError> {
+    match answer {
+        Ok(pod) => {
+            let message = format!("Created pod: {}", Meta::of(&pod).name());
+            controller.events.record(Reference::to(set), EventKind::Normal, "SuccessfulCreate", message);
+            Ok(())
+        }
+        Err(error) => {
+            if !error.namespace_is_terminating() {
+                let message = format!("Error creating: {error}");
+                controller.events.record(Reference::to(set), EventKind::Warning, "FailedCreate", message);
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn delete(controller: &Controller, set: &Arc<Object>, pods: &[(Key, String)]) -> Result<(), Failure> {
+    let mut tasks = JoinSet::new();
+    for (pod, uid) in pods {
+        controller.expectations.deleting(&set.key, uid);
+        let (client, pod, uid) = (controller.client.clone(), pod.clone(), uid.clone());
+        tasks.spawn(async move {
+            let answer = client.delete(&Resource::PODS, &pod.namespace, &pod.name, Some(&uid), None).await;
+            (pod, uid, answer)
+        });
+    }
+    let mut failure = None;
+    while let Some(ended) = tasks.join_next().await {
+        let Ok((pod, uid, answer)) = ended else { continue };
+        match answer {
+            Ok(_) => {
+                let message = format!("Deleted pod: {}", pod.name);
+                controller.events.record(Reference::to(set), EventKind::Normal, "SuccessfulDelete", message);
+            }
+            // Gone, or another one of that name by now.
+            Err(error) if error.is_not_found() || error.is_conflict() => {
+                controller.expectations.deleted(&set.key, &uid)
+            }
+            Err(error) => {
+                controller.expectations.deleted(&set.key, &uid);
+                let message = format!("Error deleting: {error}");
+                controller.events.record(Reference::to(set), EventKind::Warning, "FailedDelete", message);
+                failure = Some(Failure { reason: "FailedDelete", error });
+            }
+        }
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// A pod of the set's template.
+fn pod_of(set: &Value) -> Value {
+    let meta = Meta::of(set);
+    let mut metadata = Map::new();
+    metadata.insert("generateName".into(), format!("{}-", meta.name()).into());
+    metadata.insert("namespace".into(), meta.namespace().into());
+    for field in ["labels", "annotations"] {
+        if let Some(given) = map(set, &format!("/spec/template/metadata/{field}")) {
+            metadata.insert(field.into(), Value::Object(given.clone()));
+        }
+    }
+    if let Some(finalizers) = set.pointer("/spec/template/metadata/finalizers") {
+        metadata.insert("finalizers".into(), finalizers.clone());
+    }
+    metadata.insert("ownerReferences".into(), json!([controller_reference(&Resource::REPLICA_SETS, set)]));
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": set["spec"]["template"]["spec"]})
+}
