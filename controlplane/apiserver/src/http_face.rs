@@ -91,10 +91,6 @@ impl ApiServer {
         if nameless_change {
             return Err(Status::method_not_allowed());
         }
-        let nameless_change = matches!(verb, Verb::Update | Verb::Patch) && request.info.name.is_empty();
-        if nameless_change {
-            return Err(Status::method_not_allowed());
-        }
         if named_create || !kind.serves(verb) {
             return Err(Status::method_not_supported(kind.qualified_resource(), verb.as_str()));
         }
