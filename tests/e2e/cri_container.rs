@@ -149,6 +149,7 @@ fn a_container_is_what_was_asked_for() {
             ("touch /ro/x 2>/dev/null || echo no", "no"),
             ("cat /proc/kcore 2>/dev/null | head -c1 | wc -c", "0"),
             ("ls -d /data", "/data"),
+            ("echo by name >/dev/stdout", "by name"),
         ] {
             assert_eq!(client.output(&id, script).await, expect, "{script}");
         }

@@ -68,12 +68,32 @@ pub(super) fn become_user(uid: u32, gid: u32, groups: Option<&[u32]>) -> Result<
     if uid == NOBODY_AT_ALL || gid == NOBODY_AT_ALL {
         return Err(Failure::new(Errno::INVAL, format!("{NOBODY_AT_ALL} is not an id")));
     }
+    own_streams(uid)?;
     sys::identity::keep_capabilities(true)?;
     if let Some(groups) = groups {
         sys::identity::set_groups(groups)?;
     }
     sys::identity::set_gid(gid)?;
     Ok(sys::identity::set_uid(uid)?)
+}
+
+/// Pipes and terminals that are the program's streams become its user's, so that it may open `/dev/stdout` by name.
+/// Files and devices stay whose they are: they were there before the container.
+fn own_streams(uid: u32) -> Result<(), Failure> {
+    for number in 0..3 {
+        let stream = sys::descriptors::standard(number);
+        let Ok(found) = rustix::fs::fstat(stream) else { continue };
+        let kind = rustix::fs::FileType::from_raw_mode(found.st_mode);
+        if found.st_uid == uid || !(kind.is_fifo() || rustix::termios::isatty(stream)) {
+            continue;
+        }
+        match rustix::fs::fchown(stream, Some(rustix::fs::Uid::from_raw(uid)), None) {
+            // In a user namespace the stream's owner may be nobody that can be changed.
+            Ok(()) | Err(Errno::PERM | Errno::INVAL | Errno::ROFS) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Sets the final sets, less what this process does not have itself and so cannot give.
