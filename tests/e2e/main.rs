@@ -16,3 +16,4 @@ mod oci_bundle;
 mod oci_filesystem;
 mod oci_lifecycle;
 mod oci_process;
+mod scheduler_pods;
