@@ -39,6 +39,10 @@ fn main() -> ExitCode {
             log::install();
             self::apiserver::main(rest)
         }
+        Part::Controllers => {
+            log::install();
+            controllers::main(rest)
+        }
         Part::Scheduler => {
             log::install();
             scheduler::main(rest)

@@ -20,6 +20,8 @@ pub enum Part {
     Cni,
     /// The process that clones and reaps; started by the daemon, not by users.
     Keeper,
+    /// The controllers.
+    Controllers,
     /// The scheduler.
     Scheduler,
     /// `keelson version`
@@ -31,6 +33,7 @@ pub enum Part {
 /// Commands as users type them: name, part, one line for the help (none: not shown).
 const COMMANDS: &[(&str, Part, &str)] = &[
     ("apiserver", Part::Apiserver, "serve the Kubernetes API"),
+    ("controllers", Part::Controllers, "make what objects ask for: pods of deployments, slices of services"),
     ("cri", Part::Cri, "serve containers to a kubelet or crictl (CRI v1)"),
     ("oci", Part::Oci, "run OCI bundles, with runc's commands and flags"),
     ("scheduler", Part::Scheduler, "give pods their nodes"),
@@ -75,7 +78,7 @@ pub fn usage() -> String {
         "Kubernetes for bare-metal Linux in one file.\n\nUsage: keelson COMMAND [ARGUMENTS]\n\n",
     );
     for (name, about) in shown() {
-        text.push_str(&format!("  {name:<10} {about}\n"));
+        text.push_str(&format!("  {name:<11} {about}\n"));
     }
     text.push_str("\n`keelson COMMAND --help` tells the flags of a command.\n");
     text
@@ -158,7 +161,7 @@ mod tests {
         assert!(
             refusal
                 .to_string()
-                .contains("no command \"frobnicate\"; commands are: apiserver, cri, oci, scheduler, version"),
+                .contains("no command \"frobnicate\"; commands are: apiserver, controllers, cri, oci, scheduler, version"),
             "{refusal}"
         );
     }
