@@ -155,6 +155,13 @@ fn a_pod_is_bound_once_and_goes_with_grace() {
     assert_eq!(again["metadata"]["deletionGracePeriodSeconds"], 5);
     admin.delete(&format!("{PODS}/p?gracePeriodSeconds=0")).expect(200);
     admin.get(&format!("{PODS}/p")).refused(404, "NotFound", "");
+    admin.post(PODS, &pod("evicted")).expect(201);
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "evicted"}, "deleteOptions": {"preconditions": {"uid": "other"}}});
+    let path = format!("{PODS}/evicted/eviction");
+    admin.post(&path, &eviction).refused(409, "Conflict", "UID in precondition: other");
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "evicted"}});
+    assert_eq!(admin.post(&path, &eviction).expect(201)["status"], "Success");
+    admin.post(&path, &eviction).refused(404, "NotFound", "");
     admin.post(PODS, &pod("unbound")).expect(201);
     admin.delete(&format!("{PODS}/unbound")).expect(200);
     admin.get(&format!("{PODS}/unbound")).refused(404, "NotFound", "");

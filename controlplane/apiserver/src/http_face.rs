@@ -127,6 +127,7 @@ impl ApiServer {
             ("scale", Verb::Update) => subresource::scale::update(server, request, kind, body).await,
             ("scale", Verb::Patch) => subresource::scale::patch(server, request, kind, body).await,
             ("binding", Verb::Create) => subresource::binding::create(server, request, kind, body).await,
+            ("eviction", Verb::Create) => subresource::eviction::create(server, request, kind, body).await,
             ("token", Verb::Create) => {
                 subresource::token::create(server, &self.authenticator, request, kind, &body)
             }

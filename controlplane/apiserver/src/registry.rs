@@ -22,7 +22,7 @@ mod watch;
 mod write;
 
 pub use create::create;
-pub use delete::delete;
+pub use delete::{delete, delete_one};
 pub use delete_collection::delete_collection;
 pub use get::get;
 pub use list::list;

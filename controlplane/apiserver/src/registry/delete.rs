@@ -32,7 +32,7 @@ pub async fn delete(
 }
 
 /// Deletes one object by name.
-pub(super) async fn delete_one(
+pub async fn delete_one(
     server: &Server,
     request: &Request,
     kind: &'static Kind,
