@@ -117,7 +117,8 @@ fn options(config: &mut PodSandboxConfig) -> &mut cri_api::v1::NamespaceOption {
 fn wrong_requests_get_codes_and_sentences() {
     stage("wrong_requests_get_codes_and_sentences", async |_, mut client| {
         let good = client.pod("good");
-        let table: [(&str, fn(&mut PodSandboxConfig)); 6] = [
+        type Spoil = fn(&mut PodSandboxConfig);
+        let table: [(&str, Spoil); 6] = [
             ("metadata", |config| config.metadata = None),
             ("metadata.uid", |config| config.metadata.get_or_insert_default().uid.clear()),
             ("hostname", |config| config.hostname = "h".repeat(70)),
