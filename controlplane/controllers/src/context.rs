@@ -6,7 +6,8 @@ use client::{Caches, Client, ClientError, Config, Surroundings};
 use tokio::task::JoinSet;
 
 use crate::{
-    deployment, endpointslice, garbage, namespace, pod_garbage, replicaset, root_ca, service_account,
+    deployment, endpointslice, garbage, namespace, node_lifecycle, pod_garbage, replicaset, root_ca,
+    service_account,
 };
 
 /// Where the controllers' accounts are.
@@ -54,6 +55,7 @@ pub async fn run(options: ControllersOptions) -> Result<(), ClientError> {
     running.spawn(service_account::run(context.clone()));
     running.spawn(root_ca::run(context.clone()));
     running.spawn(garbage::run(context.clone()));
+    running.spawn(node_lifecycle::run(context.clone()));
     running.spawn(pod_garbage::run(context));
     while let Some(ended) = running.join_next().await {
         match ended {

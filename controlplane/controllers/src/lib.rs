@@ -19,6 +19,7 @@ mod expectations;
 mod fields;
 mod garbage;
 mod namespace;
+mod node_lifecycle;
 mod ownership;
 mod pod;
 mod pod_garbage;
