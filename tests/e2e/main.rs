@@ -7,6 +7,7 @@ mod api_kubectl;
 mod api_lists;
 mod api_writes;
 mod cni_plain;
+mod controllers;
 mod cri_container;
 mod cri_figures;
 mod cri_node;
