@@ -21,6 +21,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::watch as signal;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::{Backoff, Client, ClientError, Event, Key, Object, Resource};
 
@@ -28,6 +29,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Seconds that a watch is asked to last: this, and up to as much again.
 const WATCH_SECONDS: u64 = 300;
+/// A watch that ends earlier and told nothing is no success.
+const SHORTEST_WATCH: Duration = Duration::from_secs(10);
 const PAGE: &str = "500";
 
 /// Which objects of a kind a cache holds.
@@ -238,11 +241,14 @@ async fn follow(inner: Arc<Inner>) {
                 position = Some(version);
             }),
             Some(mut version) => {
-                let before = version.clone();
+                let (before, begun) = (version.clone(), Instant::now());
                 let ended = watch(&inner, &mut version).await;
-                // Progress means that the server is well again.
-                if version != before {
+                // Progress, or patience, means that the server is well again.
+                if version != before || begun.elapsed() > SHORTEST_WATCH {
                     backoff.reset();
+                } else if ended.is_ok() {
+                    // Ended at once, in good order: not to be repeated in a tight loop.
+                    tokio::time::sleep(backoff.next(random)).await;
                 }
                 match ended {
                     Err(error) if error.is_expired() => {

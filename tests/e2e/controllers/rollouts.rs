@@ -23,6 +23,7 @@ fn a_deployment_is_made_scaled_changed_and_taken_back() {
         cluster.until(&format!("{size} pods"), || cluster.pods().len() == size);
     }
     cluster.until_rolled_out("v1", 4);
+    cluster.kubectl("rollout status deployment/web --timeout=60s");
     cluster.kubectl("set image deployment/web v1=v2");
     cluster.until_rolled_out("v2", 4);
     cluster.kubectl("rollout status deployment/web --timeout=60s");
@@ -42,6 +43,7 @@ fn a_rolling_update_keeps_its_promise() {
     let cluster = Cluster::start();
     cluster.kubectl("create deployment web --image=v1 --replicas=4");
     cluster.until_rolled_out("v1", 4);
+    cluster.kubectl("rollout status deployment/web --timeout=60s");
     cluster.kubectl("set image deployment/web v1=v2");
     // 25 % of four: never fewer than three ready, never more than five in all.
     let wanted = [("v2".to_owned(), 4, 4)];
@@ -73,8 +75,10 @@ fn killed_in_the_middle_it_goes_on() {
     }
     let mut cluster = Cluster::start();
     cluster.kubectl("create deployment web --image=v1 --replicas=6");
+    cluster.until_rolled_out("v1", 6);
     for round in 0..6 {
         let image = format!("v{}", round + 2);
+        cluster.kubectl("rollout status deployment/web --timeout=60s");
         cluster.kubectl(&format!("set image deployment/web v1={image}"));
         // Kill earlier and later in the rollout.
         for _ in 0..round {
