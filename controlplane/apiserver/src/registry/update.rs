@@ -81,7 +81,7 @@ pub async fn change(
         let change = if is_released(&new) { Change::Delete } else { Change::Put(stored) };
         match write::write(server, kind, &key, expected, &change).await? {
             Ok(revision) => return with_revision(new, revision),
-            Err(_) if given != 0 => return Err(Status::optimistic_lock(kind.qualified_resource(), name)),
+            // A version that the request insists on is refused at the next turn.
             Err(_) => {}
         }
     }
