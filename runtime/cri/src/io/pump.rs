@@ -23,7 +23,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use keeper_api::{ProcessId, Stream};
@@ -69,6 +69,8 @@ pub struct Pump {
     /// `None` only while it is dropped.
     commands: Option<SyncSender<Command>>,
     waker: Arc<Waker>,
+    /// `None` only once it has ended.
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Pump {
@@ -77,8 +79,8 @@ impl Pump {
         let (commands, received) = sync_channel(MOST_COMMANDS);
         let waker = Arc::new(Waker::new()?);
         let mut work = Work::new(received, Arc::clone(&waker))?;
-        thread::Builder::new().name("keelson-io".to_owned()).spawn(move || work.run())?;
-        Ok(Pump { commands: Some(commands), waker })
+        let thread = thread::Builder::new().name("keelson-io".to_owned()).spawn(move || work.run())?;
+        Ok(Pump { commands: Some(commands), waker, thread: Some(thread) })
     }
 
     /// Tells the thread something.
@@ -93,6 +95,10 @@ impl Drop for Pump {
     fn drop(&mut self) {
         self.commands = None;
         self.waker.wake();
+        // Whoever takes the streams up after this must be the only one to read them.
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread that moves containers' output panicked");
+        }
     }
 }
 
