@@ -157,15 +157,16 @@ impl Work {
                     self.again.push_back(report.token);
                 }
             }
+            // Before the output: a client that attached and then typed must see what its input brought about.
+            if !self.take_commands() {
+                return;
+            }
             for _ in 0..self.again.len() {
                 if let Some(number) = self.again.pop_front()
                     && self.serve(number)
                 {
                     self.again.push_back(number);
                 }
-            }
-            if !self.take_commands() {
-                return;
             }
             self.finish_drains();
         }
