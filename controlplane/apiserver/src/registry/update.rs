@@ -79,10 +79,9 @@ pub async fn change(
             return Ok(new);
         }
         let change = if is_released(&new) { Change::Delete } else { Change::Put(stored) };
-        match write::write(server, kind, &key, expected, &change).await? {
-            Ok(revision) => return with_revision(new, revision),
-            // A version that the request insists on is refused at the next turn.
-            Err(_) => {}
+        // Where somebody else was faster, a version that the request insists on is refused at the next turn.
+        if let Ok(revision) = write::write(server, kind, &key, expected, &change).await? {
+            return with_revision(new, revision);
         }
     }
     Err(Status::optimistic_lock(kind.qualified_resource(), name))
