@@ -4,6 +4,8 @@
 //!   Server::start ─► free port on loopback, temporary data folder ─► kill -9, start again on the same port ─► drop
 //! ```
 //!
+//! A server is on the host alone ([`crate::host`]): what its test leaves behind is found when it drops.
+//!
 //! The server says on its standard error that it serves; nothing here polls. Clients are blocking, one connection
 //! each ([`client`]); [`Server::kubectl`] runs the real program with the server's own kubeconfig.
 
@@ -23,6 +25,8 @@ use base64::engine::general_purpose::STANDARD;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::host::{self, Guard};
+
 pub use client::{Client, Credential, Watch};
 pub use http::Answer;
 
@@ -39,6 +43,8 @@ pub struct Server {
     more: Vec<String>,
     address: SocketAddr,
     child: Option<Child>,
+    // Last: the host is compared after everything else is gone. None where the test compares it.
+    _guard: Option<Guard>,
 }
 
 impl Server {
@@ -51,16 +57,34 @@ impl Server {
     /// The same, with further arguments.
     #[must_use]
     pub fn start_with(program: impl AsRef<Path>, more: &[&str]) -> Server {
+        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+        let guard = host::exclusive(&test);
+        let mut server = Server::new(program.as_ref(), more);
+        server._guard = Some(guard);
+        server.started()
+    }
+
+    /// The same for a test that holds the host already; the server has to be gone before its guard finishes.
+    #[must_use]
+    pub fn start_under(_guard: &Guard, program: impl AsRef<Path>, more: &[&str]) -> Server {
+        Server::new(program.as_ref(), more).started()
+    }
+
+    fn new(program: &Path, more: &[&str]) -> Server {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut server = Server {
-            program: program.as_ref().to_owned(),
+        Server {
+            program: program.to_owned(),
             folder,
             more: more.iter().map(|argument| (*argument).to_owned()).collect(),
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())),
             child: None,
-        };
-        server.restart();
-        server
+            _guard: None,
+        }
+    }
+
+    fn started(mut self) -> Server {
+        self.restart();
+        self
     }
 
     /// Starts it on the same port and data, after [`Server::kill`] or [`Server::stop`].

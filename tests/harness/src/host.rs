@@ -32,6 +32,7 @@ const ALWAYS_LISTED: &[&str] =
 /// Holds the host for one test. Dropping it without [`Guard::finish`] compares as well, unless the test
 /// already failed.
 #[must_use = "the host is compared when the guard finishes"]
+#[derive(Debug)]
 pub struct Guard {
     test: String,
     tag: String,

@@ -16,6 +16,7 @@ use super::process::{self, Origin};
 const MOST_NAMES: usize = 100_000;
 
 /// kind -> lines; a line that occurs several times gets a counter.
+#[derive(Debug)]
 pub struct Record(BTreeMap<&'static str, BTreeSet<String>>);
 
 /// What appeared and what vanished, ready to print.
