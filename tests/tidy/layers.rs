@@ -9,6 +9,8 @@ use serde_json::Value;
 const LAYERS: &[(&str, u8)] = &[
     ("api", 0),
     ("cni-api", 0),
+    ("abi", 0),
+    ("programs", 1),
     ("sys", 1),
     ("netlink", 1),
     ("streaming", 1),
@@ -20,12 +22,17 @@ const LAYERS: &[(&str, u8)] = &[
     ("image", 2),
     ("store", 2),
     ("client", 2),
+    ("datapath", 2),
     ("apiserver", 3),
     ("controllers", 3),
     ("scheduler", 3),
     ("keeper", 3),
     ("cri", 3),
     ("cni-plugin", 3),
+    ("agent", 3),
+    ("proxy", 3),
+    ("dns", 3),
+    ("kubelet", 3),
     ("keelson", 4),
 ];
 

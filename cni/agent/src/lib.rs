@@ -1,0 +1,1 @@
+//! Node networking: endpoints, node routes, masquerading; answers the plugin.

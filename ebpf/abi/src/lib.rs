@@ -1,0 +1,3 @@
+//! Keys and values that programs and their users share.
+
+#![no_std]

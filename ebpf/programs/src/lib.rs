@@ -1,0 +1,3 @@
+//! Packet logic: what runs in the kernel.
+
+#![no_std]

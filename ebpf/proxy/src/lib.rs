@@ -1,0 +1,1 @@
+//! The eBPF kube-proxy: Services and EndpointSlices become maps.
