@@ -1,1 +1,35 @@
-//! Runs the pods of one node through CRI.
+//! The kubelet: runs the pods of one node through CRI, and nothing else.
+//!
+//! ```text
+//! API watch -> source -> worker (one task per pod) -> plan -> execute -> CRI
+//!                          ^        ^                                      |
+//!                       probes   GetContainerEvents <----------------------+
+//! ```
+//!
+//! - [`pod`]: what a pod asks for, typed as far as a kubelet looks; [`observed`]: what the runtime says of it.
+//! - [`plan`]: desired and observed to steps, pure; [`worker`]: the owner task that executes them.
+//! - [`volumes`], [`environment`], [`container_config`]: what a container finds when it starts.
+//! - [`probes`], [`server`]: whether it is well; logs, exec, attach and port-forward over HTTPS.
+//! - [`node`], `lease`: what the cluster hears of this machine.
+//!
+//! What is not here: containers (the runtime), addresses (CNI), where a pod goes (the scheduler).
+//!
+//! **Invariants**
+//! - What a restart must not forget is asked of the runtime, never read from a file of ours: attempts, ids, exit codes.
+//! - Only a pod's worker changes its sandbox and containers. Nothing polls where the runtime tells.
+
+pub mod container_config;
+pub mod directory;
+pub mod dns_config;
+pub mod environment;
+pub mod facts;
+pub mod hosts_file;
+pub mod observed;
+pub mod paths;
+pub mod pod;
+pub mod probes;
+pub mod resources;
+pub mod runtime;
+pub mod server;
+pub mod token;
+pub mod volumes;

@@ -1,0 +1,1 @@
+//! ServiceAccount tokens bound to a pod: requested, kept, renewed before they end.
