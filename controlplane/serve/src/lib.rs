@@ -8,15 +8,17 @@
 //! - A client certificate is asked for and its holder must prove to have the key; whether it is *trusted* is the
 //!   authenticator's decision, so that an expired one is answered with 401 and not with a broken connection.
 //! - Every wait for a client has a bound; so has the count of connections.
-//! - There is no plaintext port.
+//! - There is no plaintext port but for health ([`HealthListener`]).
 //!
 //! Reference: RFC 8446 4.3.2 (CertificateRequest), RFC 9113 (HTTP/2); limits as in Go's net/http where
 //! Kubernetes clients rely on them.
 
 mod connection;
+mod health;
 mod listener;
 mod tls;
 
 pub use connection::{ConnInfo, Limits};
+pub use health::{HealthListener, Report};
 pub use listener::{BodyError, Handler, ListenError, Listener};
 pub use tls::{ServerIdentity, TlsError, server_config};

@@ -111,9 +111,9 @@ impl Listener {
     }
 }
 
-type Accepted = (tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
+pub(crate) type Accepted = (tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
 
-async fn accept(socket: &TcpListener, places: &Arc<Semaphore>) -> Option<Accepted> {
+pub(crate) async fn accept(socket: &TcpListener, places: &Arc<Semaphore>) -> Option<Accepted> {
     let place = places.clone().acquire_owned().await.ok()?;
     match socket.accept().await {
         Ok((stream, peer)) => Some((stream, peer, place)),
