@@ -7,12 +7,17 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser;
 use client::Config;
+use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::ClusterRange;
 use crate::context::{ControllersOptions, run};
 
 /// Exit code of wrong usage or configuration.
 const USAGE: u8 = 2;
+/// A Node's part of a range: a thousand pods, and one of IPv6's usual networks.
+const NODE_PREFIX_IPV4: u8 = 22;
+const NODE_PREFIX_IPV6: u8 = 64;
 
 /// Run the controllers
 #[derive(Debug, Parser)]
@@ -26,6 +31,21 @@ struct Flags {
     /// Give every controller its own ServiceAccount's rights.
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     use_service_account_credentials: bool,
+    /// Give every Node a part of the cluster's ranges for its pods.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    allocate_node_cidrs: bool,
+    /// Ranges of all pods' addresses: one, or one of each family.
+    #[arg(long, value_delimiter = ',', default_value = "10.244.0.0/16")]
+    cluster_cidr: Vec<IpNet>,
+    /// Prefix length of a Node's part of a cluster range; 22 for IPv4 and 64 for IPv6 unless given.
+    #[arg(long, conflicts_with_all = ["node_cidr_mask_size_ipv4", "node_cidr_mask_size_ipv6"])]
+    node_cidr_mask_size: Option<u8>,
+    /// The same for the IPv4 range of two.
+    #[arg(long)]
+    node_cidr_mask_size_ipv4: Option<u8>,
+    /// The same for the IPv6 range of two.
+    #[arg(long)]
+    node_cidr_mask_size_ipv6: Option<u8>,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -67,7 +87,37 @@ fn options(flags: Flags) -> anyhow::Result<ControllersOptions> {
         }
         None => config.authorities_pem(),
     };
-    Ok(ControllersOptions { config, root_ca, own_accounts: flags.use_service_account_credentials })
+    let node_ranges = if flags.allocate_node_cidrs { node_ranges(&flags)? } else { Vec::new() };
+    Ok(ControllersOptions {
+        config,
+        root_ca,
+        own_accounts: flags.use_service_account_credentials,
+        node_ranges,
+    })
+}
+
+/// At most one range of each family.
+fn node_ranges(flags: &Flags) -> anyhow::Result<Vec<ClusterRange>> {
+    let ranges = &flags.cluster_cidr;
+    let of_family = |ipv6: bool| ranges.iter().filter(|range| range.addr().is_ipv6() == ipv6).count();
+    anyhow::ensure!(!ranges.is_empty(), "--allocate-node-cidrs needs --cluster-cidr");
+    anyhow::ensure!(
+        of_family(false) <= 1 && of_family(true) <= 1,
+        "--cluster-cidr has more than one range of a family"
+    );
+    anyhow::ensure!(
+        ranges.len() == 1 || flags.node_cidr_mask_size.is_none(),
+        "--node-cidr-mask-size is for one range: use --node-cidr-mask-size-ipv4 and --node-cidr-mask-size-ipv6"
+    );
+    let cut = |range: &IpNet| {
+        let (own, usual) = match range {
+            IpNet::V4(_) => (flags.node_cidr_mask_size_ipv4, NODE_PREFIX_IPV4),
+            IpNet::V6(_) => (flags.node_cidr_mask_size_ipv6, NODE_PREFIX_IPV6),
+        };
+        let prefix = own.or(flags.node_cidr_mask_size).unwrap_or(usual);
+        ClusterRange::new(*range, prefix).context("--cluster-cidr")
+    };
+    ranges.iter().map(cut).collect()
 }
 
 async fn until_stopped(options: ControllersOptions) -> anyhow::Result<()> {

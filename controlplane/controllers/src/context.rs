@@ -6,8 +6,8 @@ use client::{Caches, Client, ClientError, Config, Surroundings};
 use tokio::task::JoinSet;
 
 use crate::{
-    deployment, endpointslice, garbage, namespace, node_lifecycle, pod_garbage, replicaset, root_ca,
-    service_account,
+    ClusterRange, deployment, endpointslice, garbage, namespace, node_ipam, node_lifecycle, pod_garbage,
+    replicaset, root_ca, service_account,
 };
 
 /// Where the controllers' accounts are.
@@ -20,6 +20,8 @@ pub struct ControllersOptions {
     pub root_ca: String,
     /// Every controller acts as its own ServiceAccount.
     pub own_accounts: bool,
+    /// Ranges of which every Node gets a part for its pods, at most one per family; none: nobody gets any.
+    pub node_ranges: Vec<ClusterRange>,
 }
 
 /// Caches, and the way to an identity.
@@ -56,6 +58,9 @@ pub async fn run(options: ControllersOptions) -> Result<(), ClientError> {
     running.spawn(root_ca::run(context.clone()));
     running.spawn(garbage::run(context.clone()));
     running.spawn(node_lifecycle::run(context.clone()));
+    if !options.node_ranges.is_empty() {
+        running.spawn(node_ipam::run(context.clone(), options.node_ranges));
+    }
     running.spawn(pod_garbage::run(context));
     while let Some(ended) = running.join_next().await {
         match ended {

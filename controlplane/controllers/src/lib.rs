@@ -19,6 +19,7 @@ mod expectations;
 mod fields;
 mod garbage;
 mod namespace;
+mod node_ipam;
 mod node_lifecycle;
 mod ownership;
 mod pod;
@@ -29,3 +30,4 @@ mod service_account;
 
 pub use command::main;
 pub use context::{ControllersOptions, run};
+pub use node_ipam::{ClusterRange, RangeError};
