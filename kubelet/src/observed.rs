@@ -44,6 +44,8 @@ pub struct ObservedContainer {
     pub name: String,
     pub attempt: u32,
     pub state: State,
+    /// What it left at terminationMessagePath, or the end of its log; only of one that exited.
+    pub last_words: String,
     /// The message as it came: times, exit code, reason, image, log path, annotations.
     pub status: v1::ContainerStatus,
 }
