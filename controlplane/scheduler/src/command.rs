@@ -18,7 +18,7 @@ const THREADS: usize = 2;
 
 /// Give every pending pod a node
 #[derive(Debug, Parser)]
-struct Options {
+pub struct Options {
     /// File that says where the API is and who we are.
     #[arg(long)]
     kubeconfig: PathBuf,
@@ -34,13 +34,10 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    let config = match Config::read(&options.kubeconfig) {
-        Ok(config) => config,
-        Err(error) => {
-            eprintln!("keelson scheduler: --kubeconfig: {error}");
-            return ExitCode::from(USAGE);
-        }
-    };
+    if let Err(error) = Config::read(&options.kubeconfig) {
+        eprintln!("keelson scheduler: --kubeconfig: {error}");
+        return ExitCode::from(USAGE);
+    }
     let runtime =
         match tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build() {
             Ok(runtime) => runtime,
@@ -49,7 +46,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
                 return ExitCode::FAILURE;
             }
         };
-    match runtime.block_on(run(config)) {
+    match runtime.block_on(until_stopped(options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("keelson scheduler: {error:#}");
@@ -58,19 +55,24 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     }
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
+/// Schedules until `stopping`.
+pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Result<()> {
+    let config = Config::read(&options.kubeconfig)?;
     let client = Client::new(config, "keelson-scheduler", Surroundings::system())?;
+    Scheduler::new(client.clone(), &Caches::new(client)).run(stopping).await;
+    Ok(())
+}
+
+async fn until_stopped(options: Options) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stopping = CancellationToken::new();
-    let scheduler = Scheduler::new(client.clone(), &Caches::new(client)).run(stopping.clone());
-    tokio::pin!(scheduler);
+    let running = run(options, stopping.clone());
+    tokio::pin!(running);
     tokio::select! {
-        () = &mut scheduler => {}
-        _ = terminate.recv() => stopping.cancel(),
-        _ = interrupt.recv() => stopping.cancel(),
+        ended = &mut running => return ended,
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
-    if stopping.is_cancelled() {
-        scheduler.await;
-    }
-    Ok(())
+    stopping.cancel();
+    running.await
 }

@@ -33,7 +33,7 @@ mod score;
 mod snapshot;
 mod taint;
 
-pub use command::main;
+pub use command::{Options, main, run};
 pub use filter::{Plugin, Rejection};
 pub use node::{Node, NodeName};
 pub use plan::{Decision, plan};
