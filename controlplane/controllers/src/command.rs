@@ -9,9 +9,10 @@ use clap::Parser;
 use client::Config;
 use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::ClusterRange;
-use crate::context::{ControllersOptions, run};
+use crate::context::{Setup, run_all};
 
 /// Exit code of wrong usage or configuration.
 const USAGE: u8 = 2;
@@ -21,7 +22,7 @@ const NODE_PREFIX_IPV6: u8 = 64;
 
 /// Run the controllers
 #[derive(Debug, Parser)]
-struct Flags {
+pub struct Options {
     /// kubeconfig of system:kube-controller-manager.
     #[arg(long, env = "KEELSON_KUBECONFIG")]
     kubeconfig: PathBuf,
@@ -50,7 +51,7 @@ struct Flags {
 
 /// Runs until SIGTERM or SIGINT.
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
-    let flags = match Flags::try_parse_from(arguments) {
+    let flags = match Options::try_parse_from(arguments) {
         Ok(flags) => flags,
         Err(error) => {
             // Nothing better can be done where stderr is gone.
@@ -58,8 +59,8 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    let options = match options(flags) {
-        Ok(options) => options,
+    let setup = match setup(&flags) {
+        Ok(setup) => setup,
         Err(error) => {
             eprintln!("keelson controllers: {error:#}");
             return ExitCode::from(USAGE);
@@ -69,7 +70,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         .enable_all()
         .build()
         .context("starting threads")
-        .and_then(|runtime| runtime.block_on(until_stopped(options)));
+        .and_then(|runtime| runtime.block_on(until_stopped(setup)));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -79,7 +80,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     }
 }
 
-fn options(flags: Flags) -> anyhow::Result<ControllersOptions> {
+fn setup(flags: &Options) -> anyhow::Result<Setup> {
     let config = Config::read(&flags.kubeconfig)?;
     let root_ca = match &flags.root_ca_file {
         Some(file) => {
@@ -87,17 +88,12 @@ fn options(flags: Flags) -> anyhow::Result<ControllersOptions> {
         }
         None => config.authorities_pem(),
     };
-    let node_ranges = if flags.allocate_node_cidrs { node_ranges(&flags)? } else { Vec::new() };
-    Ok(ControllersOptions {
-        config,
-        root_ca,
-        own_accounts: flags.use_service_account_credentials,
-        node_ranges,
-    })
+    let node_ranges = if flags.allocate_node_cidrs { node_ranges(flags)? } else { Vec::new() };
+    Ok(Setup { config, root_ca, own_accounts: flags.use_service_account_credentials, node_ranges })
 }
 
 /// At most one range of each family.
-fn node_ranges(flags: &Flags) -> anyhow::Result<Vec<ClusterRange>> {
+fn node_ranges(flags: &Options) -> anyhow::Result<Vec<ClusterRange>> {
     let ranges = &flags.cluster_cidr;
     let of_family = |ipv6: bool| ranges.iter().filter(|range| range.addr().is_ipv6() == ipv6).count();
     anyhow::ensure!(!ranges.is_empty(), "--allocate-node-cidrs needs --cluster-cidr");
@@ -120,10 +116,19 @@ fn node_ranges(flags: &Flags) -> anyhow::Result<Vec<ClusterRange>> {
     ranges.iter().map(cut).collect()
 }
 
-async fn until_stopped(options: ControllersOptions) -> anyhow::Result<()> {
+/// Runs until `stopping`, or until a controller fails for good.
+pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Result<()> {
+    let setup = setup(&options)?;
+    match stopping.run_until_cancelled(run_all(setup)).await {
+        Some(ended) => Ok(ended?),
+        None => Ok(()),
+    }
+}
+
+async fn until_stopped(setup: Setup) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
-        ended = run(options) => Ok(ended?),
+        ended = run_all(setup) => Ok(ended?),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     }

@@ -14,7 +14,7 @@ use crate::{
 const ACCOUNTS: &str = "kube-system";
 
 /// What the controllers are started with.
-pub struct ControllersOptions {
+pub struct Setup {
     pub config: Config,
     /// PEM of the authorities that pods shall trust.
     pub root_ca: String,
@@ -41,7 +41,7 @@ impl Context {
 }
 
 /// Runs all controllers until one fails for good. Dropping it stops them.
-pub async fn run(options: ControllersOptions) -> Result<(), ClientError> {
+pub async fn run_all(options: Setup) -> Result<(), ClientError> {
     let client = Client::new(options.config, "keelson controllers", Surroundings::system())?;
     let context = Arc::new(Context {
         caches: Caches::new(client.clone()),

@@ -28,6 +28,5 @@ mod replicaset;
 mod root_ca;
 mod service_account;
 
-pub use command::main;
-pub use context::{ControllersOptions, run};
+pub use command::{Options, main, run};
 pub use node_ipam::{ClusterRange, RangeError};
