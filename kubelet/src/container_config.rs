@@ -8,7 +8,6 @@ use cri_api::v1;
 
 use crate::facts::NodeFacts;
 use crate::pod::{Container, Pod};
-use crate::volumes::PodVolumes;
 
 /// What the image says that a container depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,13 +29,13 @@ pub struct Inputs<'a> {
     pub image: &'a ImageFacts,
     /// In order; names may repeat, the last one counts.
     pub environment: &'a [(String, String)],
-    pub volumes: &'a PodVolumes,
+    /// Of the volumes, as [`crate::volumes::Volumes::mounts`] has them.
+    pub mounts: &'a [v1::Mount],
     /// Bind-mounted to /etc/hosts; none with the node's network or where the pod mounts its own.
     pub hosts_file: Option<PathBuf>,
     /// An empty file, bind-mounted to terminationMessagePath.
     pub termination_message: Option<PathBuf>,
-    /// Labels and annotations, by which a restarted kubelet knows the container again.
-    pub labels: std::collections::BTreeMap<String, String>,
+    /// Further annotations; labels and annotations as upstream has them are made here.
     pub annotations: std::collections::BTreeMap<String, String>,
     /// With `targetContainerName` of an ephemeral container: that one's id.
     pub target: Option<String>,
@@ -55,7 +54,6 @@ pub fn of(inputs: &Inputs<'_>) -> Result<v1::ContainerConfig, ContainerConfigErr
             attempt: inputs.attempt,
         }),
         image: Some(v1::ImageSpec { image: inputs.image.id.clone(), ..Default::default() }),
-        labels: inputs.labels.clone(),
         annotations: inputs.annotations.clone(),
         log_path: crate::paths::Paths::log_path(&inputs.container.name, inputs.attempt),
         ..Default::default()

@@ -30,6 +30,7 @@ pub mod pod;
 pub mod probes;
 pub mod resources;
 pub mod runtime;
+pub mod sandbox_config;
 pub mod server;
 pub mod token;
 pub mod volumes;

@@ -3,12 +3,14 @@
 //! The worker calls [`Volumes::prepare`] before the first container starts and again whenever [`Volumes::changes`]
 //! names the pod; [`Volumes::teardown`] when the last container is gone.
 
-use client::Client;
+use client::{Client, EventRecorder};
+use cri_api::v1;
 use tokio::sync::mpsc;
 
+use crate::container_config::ContainerConfigError;
 use crate::facts::NodeFacts;
 use crate::paths::Paths;
-use crate::pod::{Pod, PodUid};
+use crate::pod::{Container, Pod, PodUid};
 
 /// Changes that wait to be heard.
 const CHANGES: usize = 256;
@@ -33,7 +35,12 @@ pub struct Volumes {
 
 impl Volumes {
     /// With the channel that names pods whose references changed.
-    pub fn new(_client: Client, _paths: Paths, _facts: NodeFacts) -> (Volumes, mpsc::Receiver<PodUid>) {
+    pub fn new(
+        _client: Client,
+        _paths: Paths,
+        _facts: NodeFacts,
+        _events: EventRecorder,
+    ) -> (Volumes, mpsc::Receiver<PodUid>) {
         let (_changed, changes) = mpsc::channel(CHANGES);
         (Volumes { _changed }, changes)
     }
@@ -41,6 +48,18 @@ impl Volumes {
     /// Makes every volume of the pod, or brings it up to date. Idempotent.
     pub async fn prepare(&self, _pod: &Pod) -> Result<PodVolumes, VolumeError> {
         Ok(PodVolumes::default())
+    }
+
+    /// The mounts of one container, for its configuration; subPath and subPathExpr are resolved and bound here, so this
+    /// is called before each start of a container.
+    pub async fn mounts(
+        &self,
+        _pod: &Pod,
+        _container: &Container,
+        _environment: &[(String, String)],
+        _volumes: &PodVolumes,
+    ) -> Result<Vec<v1::Mount>, ContainerConfigError> {
+        Ok(Vec::new())
     }
 
     /// Takes away every volume of the pod, also of one that only a former kubelet knew. Idempotent.
