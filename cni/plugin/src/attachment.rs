@@ -2,13 +2,8 @@
 //! link also when every record is lost.
 
 use cni_api::Attachment;
+use cni_api::host_link::{LINK_PREFIX, alias};
 use netlink::Mac;
-
-/// Begins every host link of ours; `footprint` lists it.
-pub const LINK_PREFIX: &str = "kn";
-
-/// Begins the alias of every host link of ours.
-const ALIAS_PREFIX: &str = "keelson";
 
 /// IFALIASZ - 1.
 const ALIAS_BYTES_MAX: usize = 255;
@@ -28,7 +23,7 @@ impl Names {
     /// `None` when the names are too long for the kernel.
     #[must_use]
     pub fn of(network: &str, attachment: &Attachment) -> Option<Names> {
-        let alias = format!("{ALIAS_PREFIX} {network} {} {}", attachment.container, attachment.ifname);
+        let alias = alias(network, attachment);
         let digest = digest(alias.as_bytes());
         let bytes = digest.to_be_bytes();
         let tail: [u8; 5] = [bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]];
@@ -40,15 +35,6 @@ impl Names {
             pod_mac: mac(0x0e),
         })
     }
-}
-
-/// Whose link this is, if it is one of this network's.
-#[must_use]
-pub fn owner(network: &str, alias: &str) -> Option<Attachment> {
-    let mut parts = alias.split(' ');
-    let ours = parts.next() == Some(ALIAS_PREFIX) && parts.next() == Some(network);
-    let attachment = Attachment { container: parts.next()?.to_owned(), ifname: parts.next()?.to_owned() };
-    (ours && parts.next().is_none()).then_some(attachment)
 }
 
 /// FNV-1a, finished by a mixer so that every bit of the input reaches every bit. Must never change:
@@ -74,9 +60,6 @@ mod tests {
         assert_eq!(names.link, "kn4d12418f9cc9", "released versions made links of this name");
         assert!(names.link.len() <= 15);
         assert!(names.host_mac.is_unicast() && names.pod_mac.is_unicast() && names.host_mac != names.pod_mac);
-        assert_eq!(owner("pods", &names.alias), Some(attachment.clone()));
-        assert_eq!(owner("other", &names.alias), None);
-        assert_eq!(owner("pods", "keelson pods c1"), None);
         assert_eq!(Names::of(&"n".repeat(300), &attachment), None);
     }
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use cni_api::{CniError, Code, Command, Environment, Network, Version, supported_versions};
 use serde_json::Value;
 
-use crate::config::{Config, Mode};
+use crate::config::Config;
 use crate::verb;
 
 /// Larger configurations are nobody's.
@@ -50,8 +50,6 @@ fn answer(variable: impl Fn(&str) -> Option<String>, input: &[u8]) -> Result<Opt
     }
     let config = Config::read(Network::parse(input)?)?;
     refuse_too_old(environment.command, config.version)?;
-    // Until there is an agent, both modes are wired the same way.
-    let (Mode::Auto | Mode::Plain) = config.mode;
     match environment.command {
         Command::Add => {
             let success = verb::add(&config, &environment)?;
@@ -104,7 +102,7 @@ mod tests {
             ("CNI_IFNAME", "eth0"),
             ("CNI_NETNS", "/nowhere"),
         ];
-        let old = r#"{"cniVersion":"0.3.1","name":"n","type":"t","podCIDRs":["10.0.0.0/24"]}"#;
+        let old = r#"{"cniVersion":"0.3.1","name":"n","type":"t","mode":"plain","podCIDRs":["10.0.0.0/24"]}"#;
         assert_eq!(call(&pod, old).unwrap_err().code, 1);
         assert_eq!(call(&[("CNI_COMMAND", "ADD")], old).unwrap_err().code, 4);
         assert_eq!(call(&[("CNI_COMMAND", "FROBNICATE")], old).unwrap_err().code, 4);
@@ -117,5 +115,9 @@ mod tests {
             ("CNI_NETNS", "/nowhere"),
         ];
         assert_eq!(call(&add, old).unwrap_err().code, 3);
+        let auto = r#"{"cniVersion":"1.1.0","name":"n","type":"t","agentSocket":"/nowhere/net.sock","podCIDRs":["10.0.0.0/24"]}"#;
+        let error = call(&[("CNI_COMMAND", "STATUS")], auto).unwrap_err();
+        assert_eq!(error.code, 50, "{error}");
+        assert!(error.details.contains("/nowhere/net.sock"), "{error}");
     }
 }

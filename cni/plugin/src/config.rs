@@ -3,19 +3,20 @@
 //! ```json
 //! {
 //!   "cniVersion": "1.1.0", "name": "pods", "type": "keelson-cni",
-//!   "mode": "auto",
+//!   "mode": "auto", "agentSocket": "/run/keelson/net.sock", "fallback": "plain",
 //!   "mtu": 1450,
 //!   "ipam": {
 //!     "ranges": [[{"subnet": "10.244.0.0/22"}], [{"subnet": "fd00:10:244::/64", "rangeStart": "fd00:10:244::10"}]]
 //!   },
-//!   "capabilities": {"mac": true, "ips": true, "ipRanges": true}
+//!   "capabilities": {"mac": true, "ips": true, "ipRanges": true, "portMappings": true}
 //! }
 //! ```
 //!
 //! `podCIDRs: ["10.244.0.0/22", ...]` beside `mode` is short for one range per set. A pod gets one address
 //! out of each set. Unknown members are refused (code 2): a misspelt one must not pass silently.
 //!
-//! What the plain mode cannot do is refused, never ignored: host ports and bandwidth come with the agent.
+//! Without `fallback` a missing agent is an error (code 11), never a pod without programs. What the plain mode
+//! cannot do is refused, never ignored: host ports need the agent, bandwidth somebody else.
 
 use std::path::PathBuf;
 
@@ -30,8 +31,11 @@ use crate::ipam::{Range, RangeSet};
 /// Where address reservations live when `ipam.dataDir` does not say otherwise: gone at reboot, like pods.
 pub const STATE: &str = "/run/keelson/ipam";
 
+/// Where the agent is when `agentSocket` does not say otherwise.
+const AGENT_SOCKET: &str = "/run/keelson/net.sock";
+
 /// Members that the specification gives meaning to, besides ours.
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 15] = [
     "cniVersion",
     "name",
     "type",
@@ -42,6 +46,8 @@ const KNOWN: [&str; 13] = [
     "dns",
     "disableCheck",
     "mode",
+    "agentSocket",
+    "fallback",
     "mtu",
     "ipam",
     "podCIDRs",
@@ -58,10 +64,14 @@ const MTU_MAX: u32 = 65535;
 const SETS_MAX: usize = 8;
 
 /// How packets are carried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// The node's agent if there is one, else plain. No agent exists yet: the same as plain.
-    Auto,
+    /// Wired like plain, then registered with the node's agent, whose programs carry the packets.
+    Auto {
+        socket: PathBuf,
+        /// Where no agent is, a pod is connected all the same.
+        plain_without_agent: bool,
+    },
     /// Routed veths, no programs.
     Plain,
 }
@@ -78,6 +88,8 @@ pub struct Config {
     /// What the pod must get, if the runtime says so.
     pub mac: Option<Mac>,
     pub requested: Vec<std::net::IpAddr>,
+    /// Ports of the host that lead to the pod.
+    pub port_mappings: Vec<PortMapping>,
     pub dns: Dns,
     pub prev_result: Option<Success>,
     pub valid_attachments: Option<Vec<Attachment>>,
@@ -87,7 +99,6 @@ impl Config {
     pub fn read(network: Network) -> Result<Config, CniError> {
         refuse_unknown(&network)?;
         let runtime = &network.runtime_config;
-        refuse_port_mappings(&runtime.port_mappings)?;
         if let Some(bandwidth) = runtime.bandwidth.filter(|b| *b != cni_api::Bandwidth::default()) {
             return Err(unsupported(
                 "runtimeConfig.bandwidth",
@@ -96,6 +107,11 @@ impl Config {
             ));
         }
         let (mode, mtu, mut ranges, state) = network.own(read_own)?;
+        let opened = runtime.port_mappings.iter().filter(|mapping| mapping.host_port != 0);
+        let port_mappings: Vec<PortMapping> = opened.cloned().collect();
+        if mode == Mode::Plain {
+            refuse_port_mappings(&port_mappings)?;
+        }
         if !runtime.ip_ranges.is_empty() {
             ranges.clone_from(&runtime.ip_ranges);
         }
@@ -107,6 +123,7 @@ impl Config {
             sets: sets(&ranges)?,
             mac: runtime.mac.as_deref().filter(|mac| !mac.is_empty()).map(read_mac).transpose()?,
             requested: runtime.ips.iter().map(|ip| read_requested(ip)).collect::<Result<_, _>>()?,
+            port_mappings,
             dns: runtime.dns.clone().unwrap_or(network.dns),
             prev_result: network.prev_result,
             valid_attachments: network.valid_attachments,
@@ -135,14 +152,7 @@ impl Config {
 type Own = (Mode, Option<u32>, Vec<Vec<AddressRange>>, PathBuf);
 
 fn read_own(root: &Field<'_>) -> Result<Own, Misfit> {
-    let mode = match root.get("mode") {
-        None => Mode::Auto,
-        Some(field) => match field.text()? {
-            "auto" => Mode::Auto,
-            "plain" => Mode::Plain,
-            _ => return Err(field.wrong("auto or plain")),
-        },
-    };
+    let mode = read_mode(root)?;
     let mtu = root.get("mtu").map(|field| field.number()).transpose()?.filter(|mtu| *mtu != 0);
     let mut ranges = Vec::new();
     let mut state = PathBuf::from(STATE);
@@ -166,6 +176,30 @@ fn read_own(root: &Field<'_>) -> Result<Own, Misfit> {
         }
     }
     Ok((mode, mtu, ranges, state))
+}
+
+fn read_mode(root: &Field<'_>) -> Result<Mode, Misfit> {
+    let plain = match root.get("mode") {
+        None => false,
+        Some(field) => match field.text()? {
+            "auto" => false,
+            "plain" => true,
+            _ => return Err(field.wrong("auto or plain")),
+        },
+    };
+    let socket = match root.get("agentSocket") {
+        None => PathBuf::from(AGENT_SOCKET),
+        Some(field) => PathBuf::from(field.text()?),
+    };
+    if let Some(field) = root.get("agentSocket").filter(|_| !socket.is_absolute()) {
+        return Err(field.wrong("an absolute path"));
+    }
+    let plain_without_agent = match root.get("fallback") {
+        None => false,
+        Some(field) if field.text()? == "plain" => true,
+        Some(field) => return Err(field.wrong("plain, or no fallback")),
+    };
+    Ok(if plain { Mode::Plain } else { Mode::Auto { socket, plain_without_agent } })
 }
 
 fn whole(subnet: IpNet) -> AddressRange {
@@ -210,13 +244,14 @@ fn refuse_unknown(network: &Network) -> Result<(), CniError> {
     Ok(())
 }
 
-fn refuse_port_mappings(mappings: &[PortMapping]) -> Result<(), CniError> {
-    match mappings.iter().find(|mapping| mapping.host_port != 0) {
+/// Only the agent can open ports of the host.
+pub fn refuse_port_mappings(mappings: &[PortMapping]) -> Result<(), CniError> {
+    match mappings.first() {
         None => Ok(()),
         Some(mapping) => Err(unsupported(
             "runtimeConfig.portMappings",
             &format!("{}:{}/{}", mapping.host_port, mapping.container_port, mapping.protocol),
-            "drop the capability and chain portmap",
+            "use mode auto with an agent, or drop the capability and chain portmap",
         )),
     }
 }
@@ -258,7 +293,12 @@ mod tests {
         assert_eq!(config.state, PathBuf::from("/run/keelson/ipam/pods"));
         let config =
             read(r#""ipam": {"subnet": "10.1.0.0/24", "dataDir": "/x"}, "cni.dev/other": 1"#).unwrap();
+        let auto =
+            |socket: &str, plain_without_agent| Mode::Auto { socket: socket.into(), plain_without_agent };
+        assert_eq!(config.mode, auto(AGENT_SOCKET, false));
         assert_eq!(config.state, PathBuf::from("/x/pods"));
+        let own = r#""podCIDRs": ["10.244.0.0/22"], "mode": "auto", "agentSocket": "/x/net.sock", "fallback": "plain""#;
+        assert_eq!(read(own).unwrap().mode, auto("/x/net.sock", true));
         let override_ranges = r#""podCIDRs": ["10.244.0.0/22"], "runtimeConfig": {"ipRanges": [[{"subnet": "10.9.0.0/24"}]],
             "mac": "02:00:00:00:00:07", "ips": ["10.9.0.7/24"], "portMappings": [{"hostPort": 0, "containerPort": 80}]}"#;
         let config = read(override_ranges).unwrap();
@@ -281,6 +321,8 @@ mod tests {
             r#"mode is "bridge": expected auto or plain"#,
         );
         check(r#""podCIDRs": ["10.0.0.0/8"], "ipMasq": true"#, 2, "ipMasq");
+        check(r#""podCIDRs": ["10.0.0.0/8"], "agentSocket": "net.sock""#, 7, "an absolute path");
+        check(r#""podCIDRs": ["10.0.0.0/8"], "fallback": "bridge""#, 7, "plain, or no fallback");
         check(r#""podCIDRs": ["10.0.0.0/8"], "ipam": {"gateway": "10.0.0.1"}"#, 2, "ipam.gateway");
         check(r#""podCIDRs": ["10.0.0.0/8", "10.1.0.0/16"]"#, 7, "overlap");
         check(r#""podCIDRs": ["fd00::/64"], "mtu": 1000"#, 7, "1280 to 65535");
@@ -291,7 +333,7 @@ mod tests {
         );
         check(r#""ipam": {"ranges": [[{"subnet": "10.0.0.0/24"}, {"subnet": "fd00::/64"}]]}"#, 7, "famil");
         check(r#""podCIDRs": ["10.0.0.0/8"], "runtimeConfig": {"mac": "01:00:5e:00:00:01"}"#, 7, "unicast");
-        let ports = r#""podCIDRs": ["10.0.0.0/8"], "runtimeConfig": {"portMappings": [{"hostPort": 80, "containerPort": 8080}]}"#;
+        let ports = r#""podCIDRs": ["10.0.0.0/8"], "mode": "plain", "runtimeConfig": {"portMappings": [{"hostPort": 80, "containerPort": 8080}]}"#;
         check(ports, 2, "80:8080/tcp");
         check(
             r#""podCIDRs": ["10.0.0.0/8"], "runtimeConfig": {"bandwidth": {"ingressRate": 5}}"#,

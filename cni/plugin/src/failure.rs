@@ -7,6 +7,7 @@ use cni_api::{Attachment, CniError, Code};
 use netlink::NetlinkError;
 use sys::netns::NetnsError;
 
+use crate::agent::AgentError;
 use crate::ipam::IpamError;
 
 /// The plugin's own codes.
@@ -44,6 +45,8 @@ pub enum Failure {
     Unknown { network: String, attachment: Attachment },
     #[error("not as it was made: {}", .0.join("; "))]
     NotAsWanted(Vec<String>),
+    #[error(transparent)]
+    Agent(#[from] AgentError),
     /// Only tests make this one.
     #[error("injected")]
     Injected,
@@ -71,6 +74,7 @@ impl From<Failure> for CniError {
             Failure::NoIpv6Forwarding | Failure::NoIpv6 => own(HOST_NOT_READY),
             Failure::Unknown { .. } => spec(Code::UnknownContainer),
             Failure::NotAsWanted(_) => own(NOT_AS_WANTED),
+            Failure::Agent(error) => error.told(),
         }
     }
 }

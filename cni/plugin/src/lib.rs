@@ -1,20 +1,22 @@
 //! The CNI executable: connects one pod to its node, and disconnects it. Runs for milliseconds, keeps
-//! nothing but reservations of addresses, asks nobody but the kernel.
+//! nothing but reservations of addresses, asks nobody but the kernel and, in mode `auto`, the node's agent.
 //!
 //! ```text
 //! CNI_* and stdin ─▶ call ─▶ config ─▶ verb ─┬─▶ ipam     reserve, release      /run/keelson/ipam
-//!                                            └─▶ wiring   observe, plan, execute     netlink, sysctls
+//!                                            ├─▶ wiring   observe, plan, execute     netlink, sysctls
+//!                                            └─▶ agent    register, unregister  /run/keelson/net.sock
 //! stdout ◀─ result or error object, exit code 0 or 1
 //! ```
 //!
-//! Not here: programs, policy, host ports, masquerading, node routes (the agent's); names and versions of
+//! Not here: programs, policy, masquerading, node routes (the agent's); names and versions of
 //! the protocol (cni-api's).
 //!
 //! **Invariants.** ADD leaves everything or nothing. DEL and GC need no record: names follow from the
-//! attachment. No step waits for anything but the kernel.
+//! attachment. Waiting for the agent is bounded.
 //!
 //! Reference: CNI specification 1.1.0.
 
+mod agent;
 mod attachment;
 mod call;
 mod config;
@@ -30,7 +32,7 @@ pub use call::main;
 pub fn footprint() -> sys::footprint::Footprint {
     sys::footprint::Footprint {
         files: vec![config::STATE.into()],
-        links: vec![format!("{}*", attachment::LINK_PREFIX)],
+        links: vec![format!("{}*", cni_api::host_link::LINK_PREFIX)],
         ..sys::footprint::Footprint::default()
     }
 }

@@ -12,8 +12,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use cni_api::{Attachment, CniError, Code};
+use cni_api::agent::{AgentCall, Endpoint, PodName};
+use cni_api::{Attachment, CniError, Code, Environment};
 
+use crate::agent::{Agent, COURTESY};
 use crate::attachment::Names;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -39,6 +41,34 @@ fn names(config: &Config, attachment: &Attachment) -> Result<Names, Failure> {
 fn desired(config: &Config, attachment: &Attachment, addresses: Vec<IpAddr>) -> Result<Desired, Failure> {
     let names = names(config, attachment)?;
     Ok(Desired { names, ifname: attachment.ifname.clone(), mtu: config.mtu, addresses })
+}
+
+/// What the agent is told about a pod that is wired.
+fn endpoint(config: &Config, environment: &Environment, desired: &Desired, link_index: u32) -> Endpoint {
+    Endpoint {
+        network: config.network.clone(),
+        attachment: environment.attachment.clone(),
+        netns: environment.netns.clone(),
+        link: desired.names.link.clone(),
+        link_index,
+        host_mac: desired.names.host_mac.to_string(),
+        pod_mac: desired.names.pod_mac.to_string(),
+        addresses: desired.addresses.clone(),
+        pod: PodName::of_args(&environment.args),
+        port_mappings: config.port_mappings.clone(),
+    }
+}
+
+/// For verbs that succeed without the agent: it is told if it is there, and looks for itself when it starts.
+fn tell_agent(config: &Config, call: &AgentCall) {
+    let told = Agent::of(config, COURTESY).and_then(|agent| match agent {
+        Some(agent) => agent.ask(call, COURTESY),
+        None => Ok(()),
+    });
+    if let Err(error) = told {
+        // Runtimes keep what plugins say here.
+        eprintln!("keelson-cni: {error}; it will look for itself when it starts");
+    }
 }
 
 /// The pod's namespace, which must be one and not the host's.

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{CniError, Code};
 
 /// IFNAMSIZ - 1.
@@ -18,7 +20,7 @@ pub enum Command {
 }
 
 /// One interface of one container: what ADD makes and DEL removes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Attachment {
     pub container: String,
     pub ifname: String,

@@ -1,17 +1,20 @@
-//! ADD: reserve addresses, wire the pod, tell what it got. All or nothing.
+//! ADD: reserve addresses, wire the pod, register it with the agent, tell what it got. All or nothing.
 //!
-//! The order is the protection: an address is reserved before anything carries it, and the link is gone
+//! The agent is asked for first and told last: where there is none, nothing is touched; when it does not take the
+//! pod, everything is undone, and the agent forgets it as the link goes. The order is the protection: an address is reserved before anything carries it, and the link is gone
 //! before the address is given back. A kill in between leaves what DEL and GC find by name.
 //!
 //! Reference: CNI 1.1 section 2, "ADD: Add container to network, or apply modifications".
 
 use std::net::IpAddr;
 
+use cni_api::agent::AgentCall;
 use cni_api::{Attachment, Environment, Interface, Ip, Route, Success};
 use ipnet::IpNet;
 
-use super::{desired, namespace};
-use crate::config::Config;
+use super::{desired, endpoint, namespace};
+use crate::agent::{Agent, PATIENCE};
+use crate::config::{Config, refuse_port_mappings};
 use crate::failure::Failure;
 use crate::ipam::Store;
 use crate::wiring::{Desired, Ipv6, Observed, Wires, everywhere, gateway, plan};
@@ -31,10 +34,25 @@ fn add_with(
     if config.has_ipv6() {
         Ipv6::of_this_host().can_forward()?;
     }
+    let agent = Agent::of(config, PATIENCE)?;
+    if agent.is_none() {
+        refuse_port_mappings(&config.port_mappings)?;
+    }
     before()?;
     let addresses = Store::lock(&config.state)?.reserve(attachment, &config.sets, &config.requested)?;
-    let made = desired(config, attachment, addresses)
-        .and_then(|desired| wire(&desired, attachment, Wires::open(Some(pod))?, before).map(|()| desired));
+    let made = desired(config, attachment, addresses).and_then(|desired| {
+        let mut wires = Wires::open(Some(pod))?;
+        wire(&desired, attachment, &mut wires, before)?;
+        if let Some(agent) = agent {
+            let registered =
+                before().and_then(|()| register(agent, config, environment, &desired, &mut wires));
+            if let Err(failure) = registered {
+                let _ = wires.delete(&desired.names.link, &desired.names.alias);
+                return Err(failure);
+            }
+        }
+        Ok(desired)
+    });
     match made {
         Ok(desired) => Ok(success(config, environment, &desired)),
         Err(failure) => {
@@ -49,7 +67,7 @@ fn add_with(
 fn wire(
     desired: &Desired,
     attachment: &Attachment,
-    mut wires: Wires,
+    wires: &mut Wires,
     before: &mut dyn FnMut() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let observed = wires.observe(desired)?;
@@ -61,6 +79,18 @@ fn wire(
         }
     }
     Ok(())
+}
+
+/// Returns when the pod's packets are let through.
+fn register(
+    agent: Agent,
+    config: &Config,
+    environment: &Environment,
+    desired: &Desired,
+    wires: &mut Wires,
+) -> Result<(), Failure> {
+    let endpoint = endpoint(config, environment, desired, wires.index(&desired.names.link)?);
+    Ok(agent.ask(&AgentCall::Register { endpoint }, PATIENCE)?)
 }
 
 fn refuse_existing(desired: &Desired, attachment: &Attachment, observed: &Observed) -> Result<(), Failure> {
@@ -120,7 +150,7 @@ mod tests {
 
     fn config(state: &std::path::Path) -> Config {
         let text = format!(
-            r#"{{"cniVersion":"1.1.0","name":"pods","type":"keelson-cni",
+            r#"{{"cniVersion":"1.1.0","name":"pods","type":"keelson-cni","mode":"plain",
                 "ipam":{{"ranges":[[{{"subnet":"10.1.0.0/24"}}],[{{"subnet":"fd00::/64"}}]],"dataDir":"{}"}}}}"#,
             state.display()
         );

@@ -1,14 +1,17 @@
 //! CHECK: is everything as ADD made it?
 //!
-//! The reservations say what was made; `plan` against the kernel says what is missing.
+//! The reservations say what was made; `plan` against the kernel says what is missing, the agent what its
+//! datapath lacks.
 //!
 //! Reference: CNI 1.1 section 2, "CHECK: Check container's networking is as expected".
 
 use std::net::IpAddr;
 
+use cni_api::agent::AgentCall;
 use cni_api::{CniError, Code, Environment};
 
-use super::{desired, namespace};
+use super::{desired, endpoint, namespace};
+use crate::agent::{Agent, AgentError, PATIENCE};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::ipam::Store;
@@ -31,7 +34,15 @@ pub fn check(config: &Config, environment: &Environment) -> Result<(), Failure> 
     let told = |ip: &IpAddr| previous.ips.iter().any(|previous| previous.address.addr() == *ip);
     wrong.extend(addresses.iter().filter(|ip| !told(ip)).map(|ip| format!("prevResult lacks {ip}")));
     let desired = desired(config, attachment, addresses)?;
-    let observed = Wires::open(Some(namespace(&environment.netns)?))?.observe(&desired)?;
+    let mut wires = Wires::open(Some(namespace(&environment.netns)?))?;
+    let observed = wires.observe(&desired)?;
     wrong.extend(plan(&desired, &observed).iter().map(|step| format!("missing {step}")));
+    if let (Some(agent), true) = (Agent::of(config, PATIENCE)?, observed.host.is_some()) {
+        let endpoint = endpoint(config, environment, &desired, wires.index(&desired.names.link)?);
+        match agent.ask(&AgentCall::Check { endpoint }, PATIENCE) {
+            Err(AgentError::Refused(error)) => wrong.push(error.msg),
+            outcome => outcome?,
+        }
+    }
     if wrong.is_empty() { Ok(()) } else { Err(Failure::NotAsWanted(wrong)) }
 }

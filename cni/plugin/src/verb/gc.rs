@@ -4,9 +4,10 @@
 
 use std::collections::BTreeSet;
 
+use cni_api::agent::AgentCall;
 use cni_api::{Attachment, CniError, Code};
 
-use super::names;
+use super::{names, tell_agent};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::ipam::Store;
@@ -36,6 +37,10 @@ pub fn gc(config: &Config) -> Result<(), Failure> {
         let released =
             removed.and_then(|()| store.iter().try_for_each(|store| Ok(store.release(attachment)?)));
         outcome = outcome.and(released);
+    }
+    if let Some(valid) = &config.valid_attachments {
+        let (network, valid) = (config.network.clone(), valid.clone());
+        tell_agent(config, &AgentCall::Gc { network, valid });
     }
     outcome
 }

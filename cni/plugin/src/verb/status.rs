@@ -2,8 +2,10 @@
 //!
 //! Reference: CNI 1.1 section 2, "STATUS: Check plugin status".
 
+use cni_api::agent::AgentCall;
 use cni_api::{CniError, Code};
 
+use crate::agent::{Agent, COURTESY};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::ipam::Store;
@@ -11,6 +13,9 @@ use crate::wiring::{Ipv6, Wires};
 
 pub fn status(config: &Config) -> Result<(), Failure> {
     let ready = || {
+        if let Some(agent) = Agent::of(config, COURTESY)? {
+            agent.ask(&AgentCall::Status { network: config.network.clone() }, COURTESY)?;
+        }
         if config.has_ipv6() {
             Ipv6::of_this_host().can_forward()?;
         }

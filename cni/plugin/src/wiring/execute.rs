@@ -5,12 +5,12 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
+use cni_api::host_link::owner;
 use netlink::{
     Address, Batch, Kind, Link, LinkChange, Neighbour, NetlinkError, NewLink, Peer, Route, Socket,
 };
 
 use super::{Desired, Object, Observed, Side, Step, Sysctl};
-use crate::attachment::owner;
 use crate::failure::Failure;
 
 /// A socket in the host's namespace, and one in the pod's if it exists.
@@ -93,6 +93,17 @@ impl Wires {
         let what = |source| Failure::Kernel { what: "listing links".to_owned(), source };
         let links = self.host.links().map_err(what)?;
         Ok(links.iter().filter_map(|link| owner(network, link.alias.as_deref()?)).collect())
+    }
+
+    /// The index of the host's end.
+    pub fn index(&mut self, link: &str) -> Result<u32, Failure> {
+        let what = |source| Failure::Kernel { what: format!("looking at link {link}"), source };
+        let gone = || NetlinkError::Talk {
+            wanted: format!("looking for link {link}"),
+            source: io::Error::from_raw_os_error(libc::ENODEV),
+        };
+        let found = self.host.link_named(link).map_err(what)?;
+        found.map(|link| link.index).ok_or_else(gone).map_err(what)
     }
 
     fn make_veth(&mut self, desired: &Desired) -> Result<(), NetlinkError> {
