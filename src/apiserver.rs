@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use apiserver::{ApiServer, Parts};
+use apiserver::{ApiServer, KubeletAccess, Parts};
 use clap::Parser;
 use pki::{Folder, FolderRequest, Kubeconfig, Profile, Usage};
 use serve::{Limits, Listener, ServerIdentity};
@@ -49,6 +49,18 @@ struct Options {
     /// Seconds for which the store keeps its history; lists that go on and watches that come back later begin anew.
     #[arg(long, default_value_t = apiserver::COMPACTION_INTERVAL.as_secs(), value_parser = clap::value_parser!(u64).range(1..))]
     compaction_interval_seconds: u64,
+    /// Certificate that kubelets are shown; made and kept with the other keys by default.
+    #[arg(long, requires = "kubelet_client_key")]
+    kubelet_client_certificate: Option<PathBuf>,
+    /// Key of that certificate.
+    #[arg(long, requires = "kubelet_client_certificate")]
+    kubelet_client_key: Option<PathBuf>,
+    /// Authorities of the kubelets' serving certificates; the cluster's own by default.
+    #[arg(long)]
+    kubelet_certificate_authority: Option<PathBuf>,
+    /// Types of a node's addresses to reach its kubelet by, best first; only IP addresses are dialled.
+    #[arg(long, value_delimiter = ',', default_value = "InternalIP,ExternalIP,Hostname")]
+    kubelet_preferred_address_types: Vec<String>,
     /// Where to write the administrator's kubeconfig.
     #[arg(long, default_value = "/etc/keelson/admin.conf", env = "KEELSON_WRITE_KUBECONFIG")]
     write_kubeconfig: PathBuf,
@@ -89,8 +101,10 @@ async fn run(options: Options) -> anyhow::Result<()> {
     let request = FolderRequest { serving_names: serving_names(&options, address, service_network.0), now };
     let keys = Folder::ensure(&options.data_dir.join("pki"), &request)?;
     let store = Store::open_single(&options.data_dir.join("store"), SingleOptions::default())?;
+    let kubelets = kubelets(&options, &keys)?;
     let parts = Parts {
         store,
+        kubelets,
         client_authorities: keys.cluster.certificate_pem().to_owned(),
         token_keys: keys.token_keys,
         issuer: options.service_account_issuer.clone(),
@@ -126,6 +140,28 @@ async fn run(options: Options) -> anyhow::Result<()> {
     listener.serve(tls, api, Limits::default(), stopping).await;
     signals.abort();
     Ok(())
+}
+
+/// How kubelets are reached.
+fn kubelets(options: &Options, keys: &Folder) -> anyhow::Result<KubeletAccess> {
+    let read =
+        |path: &Path| std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()));
+    let identity = match (&options.kubelet_client_certificate, &options.kubelet_client_key) {
+        (Some(certificate), Some(key)) => {
+            let what = certificate.display().to_string();
+            let client = pki::Certificate::from_pem(&what, read(certificate)?, read(key)?)?;
+            (client.chain(&what)?, client.key(&what)?)
+        }
+        _ => {
+            let what = "apiserver-kubelet-client.crt";
+            (keys.kubelet_client.chain(what)?, keys.kubelet_client.key(what)?)
+        }
+    };
+    let authorities = match &options.kubelet_certificate_authority {
+        Some(path) => read(path)?,
+        None => keys.cluster.certificate_pem().to_owned(),
+    };
+    Ok(KubeletAccess::new(identity, &authorities, options.kubelet_preferred_address_types.clone())?)
 }
 
 /// Cancels at the first SIGTERM or SIGINT.

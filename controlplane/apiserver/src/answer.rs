@@ -62,6 +62,8 @@ pub enum Answer {
         /// Its bytes.
         bytes: Bytes,
     },
+    /// A response as somebody else gave it: a kubelet's stream, a pod's page.
+    Raw(Box<Response<Body>>),
 }
 
 /// An object from the cache or one made for this answer.
@@ -148,6 +150,7 @@ impl Answer {
             }
             Answer::Status(status) => Ok(status_response(&status, form)),
             Answer::Document { code, content_type, bytes } => Ok(whole(code, &content_type, bytes)),
+            Answer::Raw(response) => Ok(*response),
         };
         result.unwrap_or_else(|status| status_response(&status, form))
     }

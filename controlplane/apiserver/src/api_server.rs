@@ -9,7 +9,9 @@ use store::Store;
 
 use crate::authentication::Authenticator;
 use crate::cache::CacheError;
+use crate::connect::Sessions;
 use crate::documents::Specifications;
+use crate::node_access::KubeletAccess;
 use crate::server::{Clock, Random, Server};
 
 /// What an API server is made of.
@@ -26,6 +28,8 @@ pub struct Parts {
     pub service_network: (Ipv4Addr, u8),
     /// Where other servers and pods reach this one.
     pub advertised: (std::net::IpAddr, u16),
+    /// How kubelets are reached.
+    pub kubelets: KubeletAccess,
     /// The wall clock.
     pub clock: Clock,
     /// Random numbers below a bound.
@@ -62,6 +66,10 @@ pub struct ApiServer {
     pub issuer: String,
     /// `host:port` as clients reach this server.
     pub advertised: String,
+    /// How kubelets are reached.
+    pub kubelets: KubeletAccess,
+    /// Streams to kubelets and pods.
+    pub sessions: Sessions,
     /// OpenAPI, made when somebody asks.
     pub specifications: OnceLock<Specifications>,
 }
@@ -85,6 +93,8 @@ impl ApiServer {
             authenticator: Authenticator { trust, tokens, audiences },
             issuer: parts.issuer,
             advertised: SocketAddr::from(parts.advertised).to_string(),
+            kubelets: parts.kubelets,
+            sessions: Sessions::default(),
             specifications: OnceLock::new(),
         });
         crate::bootstrap::ensure(&api_server, parts.advertised).await.map_err(StartError::Bootstrap)?;

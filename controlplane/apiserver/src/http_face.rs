@@ -17,8 +17,9 @@ use serve::ConnInfo;
 use crate::answer::{Answer, Body, Form, status_response};
 use crate::api_server::ApiServer;
 use crate::body;
+use crate::connect::Wire;
 use crate::request::Request;
-use crate::{documents, impersonation, registry, reviews, subresource};
+use crate::{connect, documents, impersonation, registry, reviews, subresource};
 
 impl serve::Handler for ApiServer {
     async fn handle(
@@ -27,7 +28,8 @@ impl serve::Handler for ApiServer {
         request: http::Request<Incoming>,
     ) -> Response<Body> {
         let now = self.server.now();
-        let (head, incoming) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        let upgrade = head.extensions.remove();
         let query = Query::parse(head.uri.query().unwrap_or_default());
         let info = match RequestInfo::parse(head.method.as_str(), head.uri.path(), &query) {
             Ok(info) => info,
@@ -43,8 +45,9 @@ impl serve::Handler for ApiServer {
             Ok(user) => user,
             Err(status) => return status_response(&status, form),
         };
+        let wire = Wire { method: head.method, uri: head.uri, body, upgrade };
         let request = Request { info, query, headers: head.headers, user, form, now };
-        match self.answer(request, incoming).await {
+        match self.answer(request, wire).await {
             Ok(answer) => answer.respond(form, now),
             Err(status) => status_response(&status, form),
         }
@@ -52,7 +55,7 @@ impl serve::Handler for ApiServer {
 }
 
 impl ApiServer {
-    async fn answer(&self, request: Request, incoming: Incoming) -> Result<Answer, Status> {
+    async fn answer(&self, request: Request, wire: Wire) -> Result<Answer, Status> {
         let request = impersonation::apply(self, request)?;
         self.server.authorizer.require(&self.server.caches, &request.user, &request.info)?;
         if !request.info.is_resource_request {
@@ -67,9 +70,15 @@ impl ApiServer {
         if !is_path_of(info, kind) {
             return Err(Status::no_such_path());
         }
+        if let Some(row) = kind.subresource(&info.subresource).filter(|row| row.connects) {
+            if !row.verbs.contains(&info.verb) {
+                return Err(Status::method_not_supported(kind.qualified_resource(), info.verb.as_str()));
+            }
+            return connect::connect(self, &request, kind, row, wire).await;
+        }
         let body = match info.verb {
             Verb::Get | Verb::List | Verb::Watch => Bytes::new(),
-            _ => body::read(incoming).await?,
+            _ => body::read(wire.body).await?,
         };
         if info.subresource.is_empty() {
             self.object_verb(&request, kind, body).await

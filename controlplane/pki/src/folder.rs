@@ -5,6 +5,7 @@
 //! front-proxy-ca.crt .key  front-proxy-client.crt .key    for aggregated API servers
 //! sa.key                                           ServiceAccount tokens; one PEM block per key, newest first
 //! apiserver.crt .key                               the API's serving certificate
+//! apiserver-kubelet-client.crt .key                who the API is to kubelets
 //! ```
 //!
 //! What exists is kept, so a restart changes nothing; a serving certificate is renewed when it no longer
@@ -20,9 +21,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::{Authority, Certificate, PkiError, Profile, TokenKey, Usage, atomic_file};
 
 /// A serving certificate's life: one year, renewed after two thirds.
-const SERVING_SECONDS: i64 = 365 * 86_400;
-const SECRET: u32 = 0o600;
-const PUBLIC: u32 = 0o644;
+pub(crate) const SERVING_SECONDS: i64 = 365 * 86_400;
+pub(crate) const SECRET: u32 = 0o600;
+pub(crate) const PUBLIC: u32 = 0o644;
 
 /// What keeps the folder from being complete.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +59,8 @@ pub struct Folder {
     pub front_proxy: Authority,
     /// What the API presents to aggregated servers.
     pub front_proxy_client: Certificate,
+    /// What the API presents to kubelets.
+    pub kubelet_client: Certificate,
     /// What the API presents to its clients.
     pub serving: Certificate,
     /// ServiceAccount keys, the signing one first.
@@ -85,6 +88,13 @@ impl Folder {
         };
         let files = (at("front-proxy-client.crt"), at("front-proxy-client.key"));
         let front_proxy_client = certificate((&files.0, &files.1), &front_proxy, &client, request.now)?;
+        let to_kubelets = Profile {
+            common_name: "kube-apiserver-kubelet-client".into(),
+            organization: Some("system:masters".into()),
+            ..client.clone()
+        };
+        let files = (at("apiserver-kubelet-client.crt"), at("apiserver-kubelet-client.key"));
+        let kubelet_client = certificate((&files.0, &files.1), &cluster, &to_kubelets, request.now)?;
         let server = Profile {
             common_name: "kube-apiserver".into(),
             names: request.serving_names.clone(),
@@ -94,7 +104,7 @@ impl Folder {
         let files = (at("apiserver.crt"), at("apiserver.key"));
         let serving = certificate((&files.0, &files.1), &cluster, &server, request.now)?;
         let token_keys = token_keys(&at("sa.key"))?;
-        Ok(Folder { cluster, front_proxy, front_proxy_client, serving, token_keys })
+        Ok(Folder { cluster, front_proxy, front_proxy_client, kubelet_client, serving, token_keys })
     }
 }
 
@@ -109,7 +119,7 @@ fn authority(crt: &Path, key: &Path, name: &str, now: i64) -> Result<Authority, 
     Ok(made)
 }
 
-fn certificate(
+pub(crate) fn certificate(
     (crt, key): (&Path, &Path),
     authority: &Authority,
     profile: &Profile,
@@ -169,7 +179,7 @@ fn token_keys(path: &Path) -> Result<Vec<TokenKey>, FolderError> {
     if keys.is_empty() { Err(broken().into()) } else { Ok(keys) }
 }
 
-fn create_private(path: &Path) -> Result<(), FolderError> {
+pub(crate) fn create_private(path: &Path) -> Result<(), FolderError> {
     use std::os::unix::fs::DirBuilderExt;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|source| FolderError::Io { path: path.to_owned(), source })
@@ -183,7 +193,7 @@ fn read(path: &Path) -> Result<Option<String>, FolderError> {
     }
 }
 
-fn write(path: &Path, content: &str, mode: u32) -> Result<(), FolderError> {
+pub(crate) fn write(path: &Path, content: &str, mode: u32) -> Result<(), FolderError> {
     atomic_file::write(path, content.as_bytes(), mode)
         .map_err(|source| FolderError::Io { path: path.to_owned(), source })
 }
@@ -230,7 +240,7 @@ mod tests {
             assert_eq!(mode, if name.ends_with(".key") { 0o600 } else { 0o644 }, "{name}");
             keys += usize::from(name.ends_with(".key"));
         }
-        assert_eq!(keys, 5);
+        assert_eq!(keys, 6);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
     }
 

@@ -14,12 +14,14 @@ mod authority;
 mod folder;
 mod identity;
 mod kubeconfig;
+mod node;
 mod token;
 
 pub use authority::{Authority, Certificate, Profile, Usage};
 pub use folder::{Folder, FolderError, FolderRequest};
 pub use identity::{ClientTrust, Identity, RefusedCertificate};
 pub use kubeconfig::Kubeconfig;
+pub use node::{NodeIdentity, NodeRequest};
 pub use token::{BoundTo, Claims, Kubernetes, RefusedToken, TokenKey, TokenKeys};
 
 /// What keeps keys and certificates from being made or read.
