@@ -15,6 +15,7 @@ mod folder;
 mod identity;
 mod kubeconfig;
 mod node;
+mod part;
 mod token;
 
 pub use authority::{Authority, Certificate, Profile, Usage};
@@ -22,6 +23,7 @@ pub use folder::{Folder, FolderError, FolderRequest};
 pub use identity::{ClientTrust, Identity, RefusedCertificate};
 pub use kubeconfig::Kubeconfig;
 pub use node::{NodeIdentity, NodeRequest};
+pub use part::PartRequest;
 pub use token::{BoundTo, Claims, Kubernetes, RefusedToken, TokenKey, TokenKeys};
 
 /// What keeps keys and certificates from being made or read.
