@@ -18,19 +18,25 @@
 //! - What a restart must not forget is asked of the runtime, never read from a file of ours: attempts, ids, exit codes.
 //! - Only a pod's worker changes its sandbox and containers. Nothing polls where the runtime tells.
 
+pub mod backoff;
 pub mod container_config;
 pub mod directory;
 pub mod dns_config;
 pub mod environment;
 pub mod facts;
 pub mod hosts_file;
+pub mod labels;
 pub mod observed;
 pub mod paths;
+pub mod plan;
 pub mod pod;
 pub mod probes;
+pub mod qos;
 pub mod resources;
 pub mod runtime;
 pub mod sandbox_config;
 pub mod server;
+pub mod status;
 pub mod token;
+pub mod verdicts;
 pub mod volumes;
