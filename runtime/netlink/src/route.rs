@@ -39,6 +39,8 @@ pub struct Route {
     pub onlink: bool,
     pub scope: Scope,
     pub table: u32,
+    /// Who made it (RTPROT_*); 4 is "static".
+    pub protocol: u8,
     /// Smaller is preferred; none: the kernel's default.
     pub metric: Option<u32>,
     pub mtu: Option<u32>,
@@ -61,6 +63,7 @@ impl Route {
             onlink: false,
             scope,
             table: MAIN_TABLE,
+            protocol: libc::RTPROT_STATIC,
             metric: None,
             mtu: None,
             advmss: None,
@@ -74,7 +77,7 @@ impl Route {
         message.header.destination_prefix_length = self.destination.prefix_len();
         // Tables past 255 only fit the attribute.
         message.header.table = u8::try_from(self.table).unwrap_or_default();
-        message.header.protocol = RouteProtocol::Static;
+        message.header.protocol = RouteProtocol::from(self.protocol);
         message.header.scope = RouteScope::from(self.scope.number());
         message.header.kind = RouteType::from(self.kind.number());
         if self.onlink {
@@ -119,6 +122,7 @@ impl Route {
             onlink: flags & RTNH_F_ONLINK != 0,
             scope: Scope::from_number(u8_at(payload, 6)?),
             table: attributes.u32(libc::RTA_TABLE).or_else(|| u8_at(payload, 4).map(u32::from))?,
+            protocol: u8_at(payload, 5)?,
             metric: attributes.u32(libc::RTA_PRIORITY),
             mtu: metrics.u32(RTAX_MTU),
             advmss: metrics.u32(RTAX_ADVMSS),
