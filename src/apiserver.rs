@@ -14,8 +14,9 @@ use clap::Parser;
 use pki::{Folder, FolderRequest, Kubeconfig, Profile, Usage};
 use serve::{Limits, Listener, ServerIdentity};
 use store::{SingleOptions, Store};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+use crate::stopping::stop_on_signals;
 
 /// Seconds that the administrator's certificate is good for: a year.
 const ADMIN_SECONDS: i64 = 365 * 86_400;
@@ -24,7 +25,7 @@ const USAGE: u8 = 2;
 
 /// Serve the Kubernetes API
 #[derive(Debug, Parser)]
-struct Options {
+pub struct Options {
     /// Folder of the store and the keys.
     #[arg(long, default_value = "/var/lib/keelson", env = "KEELSON_DATA_DIR")]
     data_dir: PathBuf,
@@ -63,7 +64,7 @@ struct Options {
     kubelet_preferred_address_types: Vec<String>,
     /// Where to write the administrator's kubeconfig.
     #[arg(long, default_value = "/etc/keelson/admin.conf", env = "KEELSON_WRITE_KUBECONFIG")]
-    write_kubeconfig: PathBuf,
+    pub write_kubeconfig: Option<PathBuf>,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -83,7 +84,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(options)) {
+    match runtime.block_on(until_stopped(options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("keelson apiserver: {error:#}");
@@ -92,16 +93,31 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     }
 }
 
-async fn run(options: Options) -> anyhow::Result<()> {
+async fn until_stopped(options: Options) -> anyhow::Result<()> {
+    let stopping = CancellationToken::new();
+    let signals = stop_on_signals(stopping.clone(), false)?;
+    let ended = run(options, stopping).await;
+    signals.abort();
+    ended
+}
+
+/// Serves until `stopping`; requests under way are finished.
+pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Result<()> {
     let service_network = network(&options.service_cluster_ip_range)?;
     let listener = Listener::bind(SocketAddr::new(options.bind_address, options.secure_port)).await?;
     let address = advertised(&options);
     let port = listener.address.port();
     let now = jiff::Timestamp::now().as_second();
-    let request = FolderRequest { serving_names: serving_names(&options, address, service_network.0), now };
-    let keys = Folder::ensure(&options.data_dir.join("pki"), &request)?;
+    let keys = Folder::ensure(&options.data_dir.join("pki"), &folder_request(&options, now)?)?;
     let store = Store::open_single(&options.data_dir.join("store"), SingleOptions::default())?;
     let kubelets = kubelets(&options, &keys)?;
+    if let Some(path) = &options.write_kubeconfig {
+        let server = format!("https://{}", SocketAddr::new(reachable(address), port));
+        write_admin(&keys, &server, path, now)?;
+    }
+    let identity =
+        ServerIdentity::new(keys.serving.chain("apiserver.crt")?, keys.serving.key("apiserver.key")?)?;
+    let tls = serve::server_config(Arc::new(identity))?;
     let parts = Parts {
         store,
         kubelets,
@@ -113,8 +129,22 @@ async fn run(options: Options) -> anyhow::Result<()> {
         clock: Arc::new(jiff::Timestamp::now),
         random: Arc::new(random),
         compaction_interval: Duration::from_secs(options.compaction_interval_seconds),
+        stopping: stopping.clone(),
     };
     let api = ApiServer::start(parts).await?;
+    tracing::info!(address = %listener.address, "the API is served");
+    listener.serve(tls, api, Limits::default(), stopping).await;
+    Ok(())
+}
+
+/// What the folder of keys must hold for these flags.
+pub fn folder_request(options: &Options, now: i64) -> anyhow::Result<FolderRequest> {
+    let services = network(&options.service_cluster_ip_range)?.0;
+    Ok(FolderRequest { serving_names: serving_names(options, advertised(options), services), now })
+}
+
+/// Writes the administrator's kubeconfig, with a new certificate.
+pub fn write_admin(keys: &Folder, server: &str, path: &Path, now: i64) -> anyhow::Result<()> {
     let admin = Profile {
         common_name: "kubernetes-admin".into(),
         organization: Some("system:masters".into()),
@@ -124,22 +154,12 @@ async fn run(options: Options) -> anyhow::Result<()> {
     };
     let admin = keys.cluster.issue(&admin, now)?;
     let kubeconfig = Kubeconfig {
-        server: &format!("https://{}", SocketAddr::new(reachable(address), port)),
+        server,
         authority_pem: keys.cluster.certificate_pem(),
         user: "kubernetes-admin",
         certificate: &admin,
     };
-    write_private(&options.write_kubeconfig, &kubeconfig.to_yaml())
-        .with_context(|| format!("writing {}", options.write_kubeconfig.display()))?;
-    let identity =
-        ServerIdentity::new(keys.serving.chain("apiserver.crt")?, keys.serving.key("apiserver.key")?)?;
-    let tls = serve::server_config(Arc::new(identity))?;
-    let stopping = CancellationToken::new();
-    let signals = stop_on_signals(stopping.clone())?;
-    tracing::info!(address = %listener.address, kubeconfig = %options.write_kubeconfig.display(), "the API is served");
-    listener.serve(tls, api, Limits::default(), stopping).await;
-    signals.abort();
-    Ok(())
+    write_private(path, &kubeconfig.to_yaml()).with_context(|| format!("writing {}", path.display()))
 }
 
 /// How kubelets are reached.
@@ -162,16 +182,6 @@ fn kubelets(options: &Options, keys: &Folder) -> anyhow::Result<KubeletAccess> {
         None => keys.cluster.certificate_pem().to_owned(),
     };
     Ok(KubeletAccess::new(identity, &authorities, options.kubelet_preferred_address_types.clone())?)
-}
-
-/// Cancels at the first SIGTERM or SIGINT.
-fn stop_on_signals(stopping: CancellationToken) -> anyhow::Result<tokio::task::JoinHandle<()>> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(tokio::spawn(async move {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        tracing::info!("stopping: requests under way are finished");
-        stopping.cancel();
-    }))
 }
 
 fn advertised(options: &Options) -> IpAddr {

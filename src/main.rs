@@ -7,6 +7,9 @@
 mod apiserver;
 mod log;
 mod part;
+mod parts;
+mod server;
+mod stopping;
 mod version;
 
 use std::ffi::OsString;
@@ -38,6 +41,18 @@ fn main() -> ExitCode {
         Part::Apiserver => {
             log::install();
             self::apiserver::main(rest)
+        }
+        Part::Server => {
+            log::install();
+            server::main(rest)
+        }
+        Part::Control => {
+            log::install();
+            server::control_main(rest)
+        }
+        Part::Node => {
+            log::install();
+            server::node_main(rest)
         }
         Part::Controllers => {
             log::install();

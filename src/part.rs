@@ -24,6 +24,12 @@ pub enum Part {
     Controllers,
     /// The scheduler.
     Scheduler,
+    /// A whole node.
+    Server,
+    /// The control plane's process of a server; started by it.
+    Control,
+    /// The node's process of a server; started by it.
+    Node,
     /// `keelson version`
     Version,
     /// `keelson help`, `-h`, `--help`
@@ -37,8 +43,11 @@ const COMMANDS: &[(&str, Part, &str)] = &[
     ("cri", Part::Cri, "serve containers to a kubelet or crictl (CRI v1)"),
     ("oci", Part::Oci, "run OCI bundles, with runc's commands and flags"),
     ("scheduler", Part::Scheduler, "give pods their nodes"),
+    ("server", Part::Server, "run a whole node: all of the parts, supervised"),
     ("version", Part::Version, "print the version of Keelson and what it speaks"),
     ("keeper", Part::Keeper, ""),
+    ("control", Part::Control, ""),
+    ("node", Part::Node, ""),
 ];
 
 /// Names that the file may be called by.
@@ -161,7 +170,7 @@ mod tests {
         assert!(
             refusal
                 .to_string()
-                .contains("no command \"frobnicate\"; commands are: apiserver, controllers, cri, oci, scheduler, version"),
+                .contains("no command \"frobnicate\"; commands are: apiserver, controllers, cri, oci, scheduler, server, version"),
             "{refusal}"
         );
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pki::{ClientTrust, PkiError, TokenKeys};
 use store::Store;
+use tokio_util::sync::CancellationToken;
 
 use crate::authentication::Authenticator;
 use crate::cache::CacheError;
@@ -36,6 +37,8 @@ pub struct Parts {
     pub random: Random,
     /// How long the store keeps its history; upstream's default is [`COMPACTION_INTERVAL`].
     pub compaction_interval: Duration,
+    /// Ends watches and other streams that have no end of their own.
+    pub stopping: CancellationToken,
 }
 
 /// How long history is kept where nothing else is asked for.
@@ -85,6 +88,7 @@ impl ApiServer {
             parts.clock,
             parts.random,
             parts.compaction_interval,
+            parts.stopping.clone(),
         )
         .await?;
         let audiences = vec![parts.issuer.clone()];
@@ -94,7 +98,7 @@ impl ApiServer {
             issuer: parts.issuer,
             advertised: SocketAddr::from(parts.advertised).to_string(),
             kubelets: parts.kubelets,
-            sessions: Sessions::default(),
+            sessions: Sessions::new(parts.stopping),
             specifications: OnceLock::new(),
         });
         crate::bootstrap::ensure(&api_server, parts.advertised).await.map_err(StartError::Bootstrap)?;

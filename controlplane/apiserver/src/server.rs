@@ -8,6 +8,7 @@ use std::time::Duration;
 use api::kind::{Kind, Registry};
 use api::status::Status;
 use store::{Command, Revision, Store};
+use tokio_util::sync::CancellationToken;
 
 use crate::admission::Allocator;
 use crate::authorization::Authorizer;
@@ -36,6 +37,8 @@ pub struct Server {
     pub authorizer: Authorizer,
     /// Cluster IPs and node ports.
     pub allocator: Allocator,
+    /// Cancelled when the server stops: streams without an end end then.
+    pub stopping: CancellationToken,
     /// Reads the wall clock.
     pub clock: Clock,
     random: Random,
@@ -55,6 +58,7 @@ impl Server {
         clock: Clock,
         random: Random,
         compaction_interval: Duration,
+        stopping: CancellationToken,
     ) -> Result<Arc<Server>, CacheError> {
         let registry = Registry::builtin();
         let (caches, follower) = Caches::start(&store, &registry).await?;
@@ -67,6 +71,7 @@ impl Server {
             registry,
             authorizer: Authorizer::default(),
             allocator,
+            stopping,
             clock,
             random,
             follower,

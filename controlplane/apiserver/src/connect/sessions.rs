@@ -19,6 +19,12 @@ pub struct Sessions {
 }
 
 impl Sessions {
+    /// Streams that end when `stopping` is cancelled.
+    pub fn new(stopping: CancellationToken) -> Sessions {
+        let places = Arc::new(Semaphore::new(MOST_SESSIONS));
+        Sessions { tracker: TaskTracker::new(), places, stopping: stopping.child_token() }
+    }
+
     /// A place for one more stream; none where there are too many.
     pub fn place(&self) -> Option<OwnedSemaphorePermit> {
         self.places.clone().try_acquire_owned().ok()
@@ -31,16 +37,6 @@ impl Sessions {
             tokio::select! { () = session => {}, () = stopping.cancelled() => {} }
             drop(place);
         });
-    }
-}
-
-impl Default for Sessions {
-    fn default() -> Sessions {
-        Sessions {
-            tracker: TaskTracker::new(),
-            places: Arc::new(Semaphore::new(MOST_SESSIONS)),
-            stopping: CancellationToken::new(),
-        }
     }
 }
 

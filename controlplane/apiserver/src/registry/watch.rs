@@ -21,6 +21,7 @@ use futures::Stream;
 use store::Revision;
 use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::selection::Selection;
 use crate::answer::{Answer, Form};
@@ -59,6 +60,7 @@ pub async fn watch(server: &Server, request: &Request, kind: &'static Kind) -> R
         form: request.form,
         kind,
         clock: server.clock.clone(),
+        stopping: server.stopping.clone(),
         position: Position(Revision(revision.unwrap_or(0))),
         waiting: VecDeque::new(),
         bookmarks: options.allow_watch_bookmarks,
@@ -83,6 +85,8 @@ struct Watch {
     form: Form,
     kind: &'static Kind,
     clock: Clock,
+    /// The server's end.
+    stopping: CancellationToken,
     position: Position,
     /// Frames made and not yet taken: at most one batch, or the initial objects.
     waiting: VecDeque<Frame>,
@@ -131,6 +135,7 @@ impl Watch {
             let position = self.position.0;
             let wake = if self.bookmarks { self.next_bookmark.min(self.ends) } else { self.ends };
             let moved = tokio::select! {
+                () = self.stopping.cancelled() => return None,
                 moved = self.latest.wait_for(|latest| *latest > position) => Some(moved.map(|latest| *latest)),
                 () = tokio::time::sleep_until(wake) => None,
             };
