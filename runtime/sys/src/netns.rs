@@ -99,6 +99,33 @@ pub fn run_in<T: Send>(namespace: BorrowedFd<'_>, act: impl FnOnce() -> T + Send
         .map_err(|errno| NetnsError::Enter { source: errno.into() })
 }
 
+/// The number by which eBPF programs know a network namespace (SO_NETNS_COOKIE, Linux 5.14). None: the
+/// caller's own.
+pub fn cookie(namespace: Option<BorrowedFd<'_>>) -> Result<u64, NetnsError> {
+    let asked = match namespace {
+        Some(namespace) => run_in(namespace, own_cookie)?,
+        None => own_cookie(),
+    };
+    asked.map_err(|source| NetnsError::Enter { source })
+}
+
+fn own_cookie() -> io::Result<u64> {
+    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0))?;
+    let mut cookie = 0_u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, which is the size of `cookie`, and keeps neither pointer.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Unpins the namespace at `path` and removes the file. The kernel ends the namespace when its last
 /// process and descriptor are gone. Nothing there is success.
 pub fn delete(path: &Path) -> Result<(), NetnsError> {

@@ -1,0 +1,247 @@
+//! Attaches programs and pins their links, so that they outlive this process.
+//!
+//! ```text
+//! links/<ifindex>-<program>            a tcx link; its program is swapped in place
+//! links/cgroup-<inode>-<program>       a cgroup link; the new one is attached and then renamed over the old
+//! ```
+//!
+//! **Invariants.** At no moment is a place without a program that had one. When a link of the network or a cgroup
+//! goes, the kernel takes the program off; the pin then holds nothing and is replaced or forgotten.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use abi::{PROGRAMS, ProgramKind};
+use aya::programs::cgroup_sock_addr::CgroupSockAddrLink;
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
+use aya::programs::{
+    CgroupAttachMode, CgroupSockAddr, CgroupSockAddrAttachType, LinkOrder, ProgramError, ProgramInfo,
+    SchedClassifier, TcAttachType,
+};
+
+use crate::error::DatapathError;
+use crate::pins::{self, Pins};
+
+/// Where packet programs go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The host's end of a pod's veth.
+    Pod { link: String },
+    /// A link to other machines.
+    Uplink { link: String },
+    /// The far end of the veth pair that holds the node's routes of pods and services.
+    Gateway { peer: String },
+}
+
+impl Place {
+    fn link(&self) -> &str {
+        match self {
+            Place::Pod { link } | Place::Uplink { link } | Place::Gateway { peer: link } => link,
+        }
+    }
+
+    /// Programs for what comes in, and for what the node itself sends out there.
+    fn programs(&self) -> &'static [(&'static str, TcAttachType)] {
+        match self {
+            Place::Pod { .. } => &[("from_pod", TcAttachType::Ingress), ("to_pod", TcAttachType::Egress)],
+            Place::Uplink { .. } => {
+                &[("from_uplink", TcAttachType::Ingress), ("to_uplink", TcAttachType::Egress)]
+            }
+            Place::Gateway { .. } => &[("from_host", TcAttachType::Ingress)],
+        }
+    }
+}
+
+/// Attaches the programs of a place; gives the index of its link.
+pub(crate) fn link(place: &Place, pins: &Pins, programs: &Path) -> Result<u32, DatapathError> {
+    let name = place.link();
+    let missing = |_| DatapathError::NoLink { name: name.to_owned() };
+    let socket = rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::DGRAM, None)
+        .map_err(missing)?;
+    let index = rustix::net::netdevice::name_to_index(&socket, name).map_err(missing)?;
+    for (program, direction) in place.programs() {
+        let pin = pins.links().join(format!("{index}-{program}"));
+        attach_packet(program, *direction, name, &programs.join(program), &pin)?;
+    }
+    Ok(index)
+}
+
+fn attach_packet(
+    program: &'static str,
+    direction: TcAttachType,
+    link: &str,
+    from: &Path,
+    pin: &Path,
+) -> Result<(), DatapathError> {
+    let failed = |source: ProgramError| DatapathError::Attach {
+        program,
+        place: link.to_owned(),
+        source: Box::new(source),
+    };
+    let mut loaded = SchedClassifier::from_pin(from).map_err(failed)?;
+    if pin.exists() {
+        if swap(&mut loaded, pin)? {
+            return Ok(());
+        }
+        // The link it was for is gone, and its index has been given to another one.
+        pins::remove(pin)?;
+    }
+    let options = TcAttachOptions::TcxOrder(LinkOrder::default());
+    let id = loaded.attach_with_options(link, direction, options).map_err(failed)?;
+    let link = loaded.take_link(id).map_err(failed)?;
+    pin_link(FdLink::try_from(link).map_err(|source| link_error(pin, source))?, pin)
+}
+
+/// Puts the program under the pinned link. False: the link holds nothing any more.
+fn swap(program: &mut SchedClassifier, pin: &Path) -> Result<bool, DatapathError> {
+    let old = PinnedLink::from_pin(pin).map_err(|source| link_error(pin, source))?;
+    let old = FdLink::from(old);
+    let wanted = program.info().map(|info: ProgramInfo| info.id()).ok();
+    let there = old.info().map_err(|source| link_error(pin, source))?.program_id();
+    let old = SchedClassifierLink::try_from(old).map_err(|source| link_error(pin, source))?;
+    match program.attach_to_link(old) {
+        Ok(id) => {
+            // Ours again, so that it is not detached when `program` goes: the pin holds it.
+            drop(program.take_link(id));
+            if wanted != Some(there) {
+                tracing::debug!(pin = %pin.display(), "program replaced");
+            }
+            Ok(true)
+        }
+        Err(ProgramError::SyscallError(error)) if is_gone(&error.io_error) => Ok(false),
+        Err(source) => Err(DatapathError::Attach {
+            program: "its successor",
+            place: pin.display().to_string(),
+            source: Box::new(source),
+        }),
+    }
+}
+
+/// ENOLINK: what the link was for no longer exists.
+fn is_gone(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::NOLINK.raw_os_error())
+}
+
+/// Puts this build's programs under every link that is pinned.
+pub(crate) fn refresh(pins: &Pins, programs: &Path) -> Result<(), DatapathError> {
+    for name in pins::names(&pins.links())? {
+        let Some((place, program)) = name.rsplit_once('-') else { continue };
+        if place.starts_with("cgroup-") {
+            continue;
+        }
+        let pin = pins.links().join(&name);
+        let mut loaded = SchedClassifier::from_pin(programs.join(program)).map_err(|source| {
+            DatapathError::Attach { program: "a program", place: name.clone(), source: Box::new(source) }
+        })?;
+        if !swap(&mut loaded, &pin)? {
+            pins::remove(&pin)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes pins of links whose network device is gone.
+pub(crate) fn forget_vanished(pins: &Pins) -> Result<usize, DatapathError> {
+    let mut forgotten = 0;
+    for name in pins::names(&pins.links())? {
+        if name.starts_with("cgroup-") {
+            continue;
+        }
+        let index = name.split_once('-').and_then(|(index, _)| index.parse::<u32>().ok());
+        let mut socket =
+            netlink::Socket::open().map_err(|source| DatapathError::Netlink { source: Box::new(source) })?;
+        let found = match index {
+            Some(index) => {
+                socket.link_at(index).map_err(|source| DatapathError::Netlink { source: Box::new(source) })?
+            }
+            None => None,
+        };
+        if found.is_none() {
+            pins::remove(&pins.links().join(&name))?;
+            forgotten += 1;
+        }
+    }
+    Ok(forgotten)
+}
+
+/// Attaches the socket hooks to a cgroup2 directory and takes them off any other.
+pub(crate) fn sockets(cgroup: &Path, pins: &Pins, programs: &Path) -> Result<(), DatapathError> {
+    let failed =
+        |source| DatapathError::Files { doing: "opening the cgroup", path: cgroup.to_owned(), source };
+    let folder = File::open(cgroup).map_err(failed)?;
+    let inode = folder.metadata().map_err(failed)?.ino();
+    let prefix = format!("cgroup-{inode}-");
+    for program in PROGRAMS {
+        let ProgramKind::Socket(hook) = program.kind else { continue };
+        let Some(hook) = attach_type(hook) else { continue };
+        let pin = pins.links().join(format!("{prefix}{}", program.name));
+        attach_socket(program.name, hook, &folder, cgroup, &programs.join(program.name), &pin)?;
+    }
+    for name in pins::names(&pins.links())? {
+        if name.starts_with("cgroup-") && !name.starts_with(&prefix) {
+            pins::remove(&pins.links().join(name))?;
+        }
+    }
+    Ok(())
+}
+
+fn attach_socket(
+    program: &'static str,
+    hook: CgroupSockAddrAttachType,
+    cgroup: &File,
+    path: &Path,
+    from: &Path,
+    pin: &Path,
+) -> Result<(), DatapathError> {
+    let failed = |source: ProgramError| DatapathError::Attach {
+        program,
+        place: path.display().to_string(),
+        source: Box::new(source),
+    };
+    let mut loaded = CgroupSockAddr::from_pin(from, hook).map_err(failed)?;
+    let wanted = loaded.info().map_err(failed)?.id();
+    if let Ok(old) = PinnedLink::from_pin(pin) {
+        let there = FdLink::from(old).info().map_err(|source| link_error(pin, source))?.program_id();
+        if there == wanted {
+            return Ok(());
+        }
+    }
+    // Both run for a moment: what the first has translated is no service to the second.
+    let id = loaded.attach(cgroup, CgroupAttachMode::AllowMultiple).map_err(failed)?;
+    let link: CgroupSockAddrLink = loaded.take_link(id).map_err(failed)?;
+    let link = FdLink::try_from(link).map_err(|source| link_error(pin, source))?;
+    let fresh = PathBuf::from(format!("{}_new", pin.display()));
+    pins::remove(&fresh)?;
+    pin_link(link, &fresh)?;
+    fs::rename(&fresh, pin).map_err(|source| DatapathError::Files {
+        doing: "renaming the new link to",
+        path: pin.to_owned(),
+        source,
+    })
+}
+
+fn attach_type(hook: &str) -> Option<CgroupSockAddrAttachType> {
+    Some(match hook.strip_prefix("cgroup/")? {
+        "connect4" => CgroupSockAddrAttachType::Connect4,
+        "connect6" => CgroupSockAddrAttachType::Connect6,
+        "sendmsg4" => CgroupSockAddrAttachType::UDPSendMsg4,
+        "sendmsg6" => CgroupSockAddrAttachType::UDPSendMsg6,
+        "recvmsg4" => CgroupSockAddrAttachType::UDPRecvMsg4,
+        "recvmsg6" => CgroupSockAddrAttachType::UDPRecvMsg6,
+        "getpeername4" => CgroupSockAddrAttachType::GetPeerName4,
+        "getpeername6" => CgroupSockAddrAttachType::GetPeerName6,
+        _ => return None,
+    })
+}
+
+fn pin_link(link: FdLink, pin: &Path) -> Result<(), DatapathError> {
+    link.pin(pin)
+        .map(drop)
+        .map_err(|source| DatapathError::Pin { path: pin.to_owned(), source: Box::new(source) })
+}
+
+fn link_error(pin: &Path, source: aya::programs::links::LinkError) -> DatapathError {
+    DatapathError::Link { path: pin.to_owned(), source: Box::new(source) }
+}

@@ -1,0 +1,42 @@
+//! What can go wrong, and what to do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+pub enum DatapathError {
+    #[error("{}: {doing}", path.display())]
+    Files { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error("mounting a bpffs on {}; mount one there, or run as root", path.display())]
+    Bpffs { path: PathBuf, source: io::Error },
+    #[error("{} holds no data path of this version; the agent makes it (Datapath::ensure)", path.display())]
+    NotLoaded { path: PathBuf },
+    #[error("loading the programs; this needs Linux 6.6, CAP_BPF and CAP_NET_ADMIN")]
+    Load { source: Box<aya::EbpfError> },
+    #[error("the kernel refused the program {program}")]
+    Program { program: &'static str, source: Box<aya::programs::ProgramError> },
+    #[error("attaching {program} to {place}")]
+    Attach { program: &'static str, place: String, source: Box<aya::programs::ProgramError> },
+    #[error("pinning {}", path.display())]
+    Pin { path: PathBuf, source: Box<aya::pin::PinError> },
+    #[error("reading the link pinned at {}", path.display())]
+    Link { path: PathBuf, source: Box<aya::programs::links::LinkError> },
+    #[error("map {map}: {doing}")]
+    Map { map: &'static str, doing: &'static str, source: Box<aya::maps::MapError> },
+    #[error(
+        "map {map} is full ({entries} entries); remove services or endpoints, or raise its size in ebpf/abi"
+    )]
+    Full { map: &'static str, entries: u32 },
+    #[error("there is no link named {name} in this network namespace")]
+    NoLink { name: String },
+    #[error("{place} is neither an Ethernet device nor a veth pair of this namespace")]
+    NotAVeth { place: String },
+    #[error("asking for links")]
+    Netlink { source: Box<netlink::NetlinkError> },
+    #[error("asking for the cookie of a network namespace")]
+    Cookie { source: Box<sys::netns::NetnsError> },
+    #[error("an address of one family was given where the other is needed: {what}")]
+    Family { what: String },
+    #[error("the configuration of the data path: {problem}")]
+    Config { problem: String },
+}

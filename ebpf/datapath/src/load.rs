@@ -1,0 +1,222 @@
+//! Loads the programs and enters what they must know of their node.
+
+use std::ops::Deref;
+use std::path::PathBuf;
+
+use abi::{Ip4, Ip6, PROGRAMS, ProgramKind, Settings, SettingsFlag};
+use aya::maps::{Array, MapData};
+use aya::programs::{ProgramError, SchedClassifier};
+use aya::{Ebpf, EbpfLoader};
+
+use crate::attach::{self, Place};
+use crate::config::Config;
+use crate::error::DatapathError;
+use crate::namespaces::Namespaces;
+use crate::pins::{self, Pins};
+use crate::remove;
+use crate::tables::{Table, Tables, failed, open};
+
+/// Made by build.rs.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
+
+/// A data path that is loaded, pinned and attached. Dropping it changes nothing.
+#[derive(Debug)]
+pub struct Datapath {
+    tables: Tables,
+    programs: PathBuf,
+}
+
+impl Deref for Datapath {
+    type Target = Tables;
+
+    fn deref(&self) -> &Tables {
+        &self.tables
+    }
+}
+
+impl Datapath {
+    /// Loads what is not loaded, takes over what is, attaches the socket hooks and enters the settings.
+    /// To be called in the node's own network namespace. Idempotent.
+    pub fn ensure(config: &Config) -> Result<Datapath, DatapathError> {
+        let pins = Pins::of(config);
+        pins.make(config)?;
+        let _lock = pins.lock()?;
+        let programs = pins.programs(object_hash());
+        load(&pins, &programs)?;
+        enter(config, &pins)?;
+        if let Some(cgroup) = &config.cgroup {
+            attach::sockets(cgroup, &pins, &programs)?;
+        }
+        attach::refresh(&pins, &programs)?;
+        remove::others(&pins, &programs)?;
+        Ok(Datapath { tables: Tables { pins }, programs })
+    }
+
+    /// The host's end of a pod's veth: what the pod sends is checked, translated and delivered. Returns the
+    /// index of the link. Idempotent.
+    pub fn attach_host_device(&self, link: &str) -> Result<u32, DatapathError> {
+        self.attach(&Place::Pod { link: link.to_owned() })
+    }
+
+    /// A link by which other machines are reached. The first one is where masqueraded packets leave if the
+    /// kernel's routes cannot be asked. Idempotent.
+    pub fn attach_uplink(&self, link: &str) -> Result<u32, DatapathError> {
+        let index = self.attach(&Place::Uplink { link: link.to_owned() })?;
+        change_settings(&self.tables.pins, |settings| {
+            if settings.uplink == 0 {
+                settings.uplink = index;
+            }
+        })?;
+        Ok(index)
+    }
+
+    /// The veth pair between the node itself and its pods and services: `link` holds the routes, the program
+    /// goes on `peer`. Both in this namespace, both up. Idempotent.
+    pub fn attach_gateway(&self, link: &str, peer: &str) -> Result<u32, DatapathError> {
+        let mut socket =
+            netlink::Socket::open().map_err(|source| DatapathError::Netlink { source: Box::new(source) })?;
+        let found = socket
+            .link_named(link)
+            .map_err(|source| DatapathError::Netlink { source: Box::new(source) })?
+            .ok_or_else(|| DatapathError::NoLink { name: link.to_owned() })?;
+        let mac = found.mac.ok_or_else(|| DatapathError::NotAVeth { place: link.to_owned() })?;
+        let index = self.attach(&Place::Gateway { peer: peer.to_owned() })?;
+        change_settings(&self.tables.pins, |settings| {
+            settings.gateway_mac = mac.0.into();
+            settings.gateway_peer = index;
+            settings.flags |= SettingsFlag::GATEWAY;
+        })?;
+        Ok(index)
+    }
+
+    /// Where programs are attached, by the names of their pins.
+    pub fn attached(&self) -> Result<Vec<String>, DatapathError> {
+        let mut names = pins::names(&self.tables.pins.links())?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// Forgets links that no longer exist: the kernel detached their programs when they went. Call it after
+    /// pods were removed. Returns the number of pins that went.
+    pub fn forget_vanished(&self) -> Result<usize, DatapathError> {
+        let _lock = self.tables.pins.lock()?;
+        attach::forget_vanished(&self.tables.pins)
+    }
+
+    /// Takes every program off its place; maps and programs stay loaded.
+    pub fn detach_all(&self) -> Result<(), DatapathError> {
+        let _lock = self.tables.pins.lock()?;
+        pins::remove(&self.tables.pins.links())?;
+        pins::make_folder(&self.tables.pins.links())
+    }
+
+    /// One of the packet programs, for tests and measurements.
+    pub fn program(&self, name: &'static str) -> Result<SchedClassifier, DatapathError> {
+        SchedClassifier::from_pin(self.programs.join(name))
+            .map_err(|source| DatapathError::Program { program: name, source: Box::new(source) })
+    }
+
+    fn attach(&self, place: &Place) -> Result<u32, DatapathError> {
+        let _lock = self.tables.pins.lock()?;
+        attach::link(place, &self.tables.pins, &self.programs)
+    }
+}
+
+/// Names the directory of the programs: another build, another directory.
+fn object_hash() -> u64 {
+    OBJECT.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// Loads and pins maps and programs unless all of them are there.
+fn load(pins: &Pins, programs: &std::path::Path) -> Result<(), DatapathError> {
+    if PROGRAMS.iter().all(|program| programs.join(program.name).exists()) {
+        return Ok(());
+    }
+    pins::make_folder(programs)?;
+    let mut object = EbpfLoader::new()
+        .default_map_pin_directory(pins.maps())
+        .load(OBJECT)
+        .map_err(|source| DatapathError::Load { source: Box::new(source) })?;
+    for program in PROGRAMS {
+        let at = programs.join(program.name);
+        if !at.exists() {
+            load_program(&mut object, program.name, program.kind, &at)?;
+        }
+    }
+    Ok(())
+}
+
+fn load_program(
+    object: &mut Ebpf,
+    name: &'static str,
+    kind: ProgramKind,
+    at: &std::path::Path,
+) -> Result<(), DatapathError> {
+    let refused = |source: ProgramError| DatapathError::Program { program: name, source: Box::new(source) };
+    let pinned = |source| DatapathError::Pin { path: at.to_owned(), source: Box::new(source) };
+    let program = object.program_mut(name).ok_or_else(|| DatapathError::Config {
+        problem: format!("the object that was built into this executable has no program {name}"),
+    })?;
+    match kind {
+        ProgramKind::Packet => {
+            let program: &mut SchedClassifier = program.try_into().map_err(refused)?;
+            program.load().map_err(refused)?;
+            program.pin(at).map_err(pinned)
+        }
+        ProgramKind::Socket(_) => {
+            let program: &mut aya::programs::CgroupSockAddr = program.try_into().map_err(refused)?;
+            program.load().map_err(refused)?;
+            program.pin(at).map_err(pinned)
+        }
+    }
+}
+
+/// The node's addresses, its settings and its own network namespace.
+fn enter(config: &Config, pins: &Pins) -> Result<(), DatapathError> {
+    let mut before = Settings::default();
+    change_settings(pins, |settings| before = *settings)?;
+    let wanted = config.settings(&before)?;
+    change_settings(pins, |settings| *settings = wanted)?;
+    let mut wanted4 = Vec::new();
+    let mut wanted6 = Vec::new();
+    for address in &config.node_addresses {
+        match address {
+            std::net::IpAddr::V4(address) => wanted4.push(Ip4::from(*address)),
+            std::net::IpAddr::V6(address) => wanted6.push(Ip6::from(*address)),
+        }
+    }
+    replace(Table::open(pins, "LOCAL4")?, &wanted4)?;
+    replace(Table::open(pins, "LOCAL6")?, &wanted6)?;
+    if config.cgroup.is_some() {
+        let cookie = Namespaces::cookie(None)?;
+        Namespaces::open(pins)?.put(cookie, &[])?;
+    }
+    Ok(())
+}
+
+/// Adds first, removes afterwards.
+fn replace<K: aya::Pod + PartialEq>(mut table: Table<K, u32>, wanted: &[K]) -> Result<(), DatapathError> {
+    for key in wanted {
+        table.put(*key, 1)?;
+    }
+    for (key, _) in table.entries()? {
+        if !wanted.contains(&key) {
+            table.remove(&key)?;
+        }
+    }
+    Ok(())
+}
+
+fn change_settings(pins: &Pins, change: impl FnOnce(&mut Settings)) -> Result<(), DatapathError> {
+    let map = open(pins, "SETTINGS")?;
+    let mut map: Array<MapData, Settings> = Array::try_from(map).map_err(failed("SETTINGS", "opening it"))?;
+    let before = map.get(&0, 0).map_err(failed("SETTINGS", "reading it"))?;
+    let mut after = before;
+    change(&mut after);
+    if after != before {
+        map.set(0, after, 0).map_err(failed("SETTINGS", "writing it"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! The maps of `abi::MAPS`, by name. All are pinned by name, so a restart of their user keeps them.
+//!
+//! Flows, affinity and services are preallocated hash maps: they say when they are full. Only FRAGMENTS4 and
+//! SOCKETS are least-recently-used: nothing tells when a datagram is complete, and a socket that ends does
+//! not tell us.
+
+use abi::{
+    Affinity, AffinityKey, Backend, BackendKey, Endpoint, Flow, FlowState, FragmentKey, FragmentPorts, Ip4,
+    Ip6, MemberKey, Namespace, Node, Service, ServiceKey, Settings, SocketKey, SocketName, capacity,
+};
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
+
+#[map]
+pub static SERVICES4: HashMap<ServiceKey<Ip4>, Service> =
+    HashMap::pinned(capacity::SERVICES, BPF_F_NO_PREALLOC);
+#[map]
+pub static SERVICES6: HashMap<ServiceKey<Ip6>, Service> =
+    HashMap::pinned(capacity::SERVICES, BPF_F_NO_PREALLOC);
+#[map]
+pub static BACKENDS4: HashMap<BackendKey, Backend<Ip4>> =
+    HashMap::pinned(capacity::BACKENDS, BPF_F_NO_PREALLOC);
+#[map]
+pub static BACKENDS6: HashMap<BackendKey, Backend<Ip6>> =
+    HashMap::pinned(capacity::BACKENDS, BPF_F_NO_PREALLOC);
+#[map]
+pub static MEMBERS4: HashMap<MemberKey<Ip4>, u32> = HashMap::pinned(capacity::BACKENDS, BPF_F_NO_PREALLOC);
+#[map]
+pub static MEMBERS6: HashMap<MemberKey<Ip6>, u32> = HashMap::pinned(capacity::BACKENDS, BPF_F_NO_PREALLOC);
+#[map]
+pub static ENDPOINTS4: HashMap<Ip4, Endpoint> = HashMap::pinned(capacity::ENDPOINTS, 0);
+#[map]
+pub static ENDPOINTS6: HashMap<Ip6, Endpoint> = HashMap::pinned(capacity::ENDPOINTS, 0);
+#[map]
+pub static NODES4: LpmTrie<Ip4, Node> = LpmTrie::pinned(capacity::NODES, BPF_F_NO_PREALLOC);
+#[map]
+pub static NODES6: LpmTrie<Ip6, Node> = LpmTrie::pinned(capacity::NODES, BPF_F_NO_PREALLOC);
+#[map]
+pub static NAMESPACES: HashMap<u64, Namespace> = HashMap::pinned(capacity::NAMESPACES, 0);
+#[map]
+pub static LOCAL4: HashMap<Ip4, u32> = HashMap::pinned(capacity::LOCAL, 0);
+#[map]
+pub static LOCAL6: HashMap<Ip6, u32> = HashMap::pinned(capacity::LOCAL, 0);
+#[map]
+pub static SETTINGS: Array<Settings> = Array::pinned(1, 0);
+#[map]
+pub static FLOWS4: HashMap<Flow<Ip4>, FlowState<Ip4>> = HashMap::pinned(capacity::FLOWS4, 0);
+#[map]
+pub static FLOWS6: HashMap<Flow<Ip6>, FlowState<Ip6>> = HashMap::pinned(capacity::FLOWS6, 0);
+#[map]
+pub static AFFINITY4: HashMap<AffinityKey<Ip4>, Affinity<Ip4>> = HashMap::pinned(capacity::AFFINITY, 0);
+#[map]
+pub static AFFINITY6: HashMap<AffinityKey<Ip6>, Affinity<Ip6>> = HashMap::pinned(capacity::AFFINITY, 0);
+#[map]
+pub static SOCKETS4: LruHashMap<SocketKey<Ip4>, SocketName<Ip4>> = LruHashMap::pinned(capacity::SOCKETS, 0);
+#[map]
+pub static SOCKETS6: LruHashMap<SocketKey<Ip6>, SocketName<Ip6>> = LruHashMap::pinned(capacity::SOCKETS, 0);
+#[map]
+pub static FRAGMENTS4: LruHashMap<FragmentKey, FragmentPorts> = LruHashMap::pinned(capacity::FRAGMENTS, 0);
+#[map]
+pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::pinned(capacity::COUNTERS, 0);
