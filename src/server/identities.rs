@@ -15,7 +15,7 @@ const PARTS: &[(Home, &str, &str)] = &[
     (Home::Control, "controllers", "system:kube-controller-manager"),
     (Home::Node, "agent", "system:keelson:agent"),
     (Home::Node, "proxy", "system:kube-proxy"),
-    (Home::Node, "dns", "system:keelson:dns"),
+    (Home::Node, "dns", "system:kube-dns"),
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq)]

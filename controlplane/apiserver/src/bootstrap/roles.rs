@@ -3,6 +3,7 @@
 //! Reference: Kubernetes 1.36, "Using RBAC Authorization", default roles and role bindings.
 
 mod controllers;
+mod keelson;
 mod system;
 mod users;
 
@@ -58,12 +59,15 @@ pub(super) fn cluster_roles() -> Vec<RoleRow> {
     let mut roles = users::roles();
     roles.extend(system::roles());
     roles.extend(controllers::roles());
+    roles.extend(keelson::roles());
     roles
 }
 
 /// Every Role with its namespace.
 pub(super) fn namespaced_roles() -> Vec<(&'static str, RoleRow)> {
-    system::namespaced_roles()
+    let mut roles = system::namespaced_roles();
+    roles.extend(keelson::namespaced_roles());
+    roles
 }
 
 /// Every binding.
@@ -71,6 +75,7 @@ pub(super) fn bindings() -> Vec<BindingRow> {
     let mut bindings = users::bindings();
     bindings.extend(system::bindings());
     bindings.extend(controllers::bindings());
+    bindings.extend(keelson::bindings());
     bindings
 }
 
