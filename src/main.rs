@@ -54,6 +54,10 @@ fn main() -> ExitCode {
             log::install();
             server::node_main(rest)
         }
+        Part::Dns => {
+            log::install();
+            dns::main(rest)
+        }
         Part::Controllers => {
             log::install();
             controllers::main(rest)

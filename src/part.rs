@@ -24,6 +24,8 @@ pub enum Part {
     Controllers,
     /// The scheduler.
     Scheduler,
+    /// Cluster names.
+    Dns,
     /// A whole node.
     Server,
     /// The control plane's process of a server; started by it.
@@ -41,6 +43,7 @@ const COMMANDS: &[(&str, Part, &str)] = &[
     ("apiserver", Part::Apiserver, "serve the Kubernetes API"),
     ("controllers", Part::Controllers, "make what objects ask for: pods of deployments, slices of services"),
     ("cri", Part::Cri, "serve containers to a kubelet or crictl (CRI v1)"),
+    ("dns", Part::Dns, "answer cluster names"),
     ("oci", Part::Oci, "run OCI bundles, with runc's commands and flags"),
     ("scheduler", Part::Scheduler, "give pods their nodes"),
     ("server", Part::Server, "run a whole node: all of the parts, supervised"),
@@ -170,7 +173,7 @@ mod tests {
         assert!(
             refusal
                 .to_string()
-                .contains("no command \"frobnicate\"; commands are: apiserver, controllers, cri, oci, scheduler, server, version"),
+                .contains("no command \"frobnicate\"; commands are: apiserver, controllers, cri, dns, oci, scheduler, server, version"),
             "{refusal}"
         );
     }

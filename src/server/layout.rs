@@ -32,6 +32,8 @@ pub struct Layout {
     pub options: Options,
     pub node_name: String,
     pub node_ip: IpAddr,
+    /// Address of the DNS Service.
+    pub dns_service: Ipv4Addr,
 }
 
 impl Layout {
@@ -59,9 +61,8 @@ impl Layout {
             Some(address) => address,
             None => own_address().context("this host has no default route: give --node-ip")?,
         };
-        let layout = Layout { options, node_name, node_ip };
-        layout.services()?;
-        Ok(layout)
+        let dns_service = Ipv4Addr::from(u32::from(services(options.service_cidr)?.network()) + DNS_OFFSET);
+        Ok(Layout { options, node_name, node_ip, dns_service })
     }
 
     /// The API for parts of this node.
@@ -69,12 +70,6 @@ impl Layout {
         let bound = self.options.bind_address;
         let host = if bound.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { bound };
         format!("https://{}", SocketAddr::new(host, self.options.secure_port))
-    }
-
-    /// Address of the DNS Service.
-    pub fn dns_service(&self) -> anyhow::Result<Ipv4Addr> {
-        let network = self.services()?;
-        Ok(Ipv4Addr::from(u32::from(network.network()) + DNS_OFFSET))
     }
 
     /// Where this node's DNS listens.
@@ -86,13 +81,6 @@ impl Layout {
     pub fn apiserver_options(&self) -> anyhow::Result<apiserver::Options> {
         let command = std::iter::once("keelson apiserver".to_owned());
         Ok(apiserver::Options::try_parse_from(command.chain(control::apiserver_flags(self)))?)
-    }
-
-    fn services(&self) -> anyhow::Result<ipnet::Ipv4Net> {
-        match self.options.service_cidr {
-            IpNet::V4(network) if (12..=28).contains(&network.prefix_len()) => Ok(network),
-            other => bail!("--service-cidr {other}: an IPv4 range between /12 and /28 is wanted"),
-        }
     }
 
     pub fn pki(&self) -> PathBuf {
@@ -113,6 +101,13 @@ impl Layout {
 
     pub fn cri_socket(&self) -> PathBuf {
         self.options.state_dir.join("cri.sock")
+    }
+}
+
+fn services(range: IpNet) -> anyhow::Result<ipnet::Ipv4Net> {
+    match range {
+        IpNet::V4(network) if (12..=28).contains(&network.prefix_len()) => Ok(network),
+        other => bail!("--service-cidr {other}: an IPv4 range between /12 and /28 is wanted"),
     }
 }
 
@@ -161,7 +156,7 @@ mod tests {
     fn what_is_open_is_settled() {
         let layout = settled(&[]).unwrap();
         assert_eq!(layout.api_url(), "https://127.0.0.1:6443");
-        assert_eq!(layout.dns_service().unwrap(), Ipv4Addr::new(10, 96, 0, 10));
+        assert_eq!(layout.dns_service, Ipv4Addr::new(10, 96, 0, 10));
         assert_eq!(layout.dns_listen().to_string(), "192.0.2.7:10053");
         assert_eq!(layout.node("kubelet.conf"), PathBuf::from("/var/lib/keelson/node/kubelet.conf"));
         let bound = settled(&["--bind-address", "192.0.2.7", "--secure-port", "7443"]).unwrap();
