@@ -33,9 +33,14 @@ impl Drop for Cluster {
 
 impl Cluster {
     fn start() -> Cluster {
+        Cluster::start_with(&[])
+    }
+
+    /// With further arguments for the controllers.
+    fn start_with(more: &[&str]) -> Cluster {
         let server = Server::start(KEELSON);
         let admin = server.admin();
-        let cluster = Cluster { controllers: controllers(&server), admin, server };
+        let cluster = Cluster { controllers: controllers(&server, more), admin, server };
         cluster.until("the default account", || {
             cluster.admin.get("/api/v1/namespaces/default/serviceaccounts/default").code == 200
         });
@@ -49,7 +54,11 @@ impl Cluster {
     }
 
     fn start_controllers(&mut self) {
-        self.controllers = controllers(&self.server);
+        self.start_controllers_with(&[]);
+    }
+
+    fn start_controllers_with(&mut self, more: &[&str]) {
+        self.controllers = controllers(&self.server, more);
     }
 
     /// kubectl, which must succeed; what it printed.
@@ -125,11 +134,12 @@ impl Cluster {
     }
 }
 
-fn controllers(server: &Server) -> Child {
+fn controllers(server: &Server, more: &[&str]) -> Child {
     Command::new(KEELSON)
         .arg("controllers")
         .arg("--kubeconfig")
         .arg(server.kubeconfig())
+        .args(more)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
