@@ -5,6 +5,7 @@
 //! and must be single-threaded when they do.
 
 mod apiserver;
+mod demo;
 mod log;
 mod part;
 mod parts;
@@ -54,6 +55,10 @@ fn main() -> ExitCode {
             log::install();
             server::node_main(rest)
         }
+        Part::Demo => demo::main(rest),
+        Part::DemoCage => demo::cage::main(rest),
+        Part::DemoInit => demo::cage::init_main(rest),
+        Part::DemoWorkload => demo::workload::main(rest),
         Part::Dns => {
             log::install();
             dns::main(rest)

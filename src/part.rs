@@ -24,6 +24,11 @@ pub enum Part {
     Controllers,
     /// The scheduler.
     Scheduler,
+    /// The demonstration, and what it starts: namespaces, their process 1, its pods' program.
+    Demo,
+    DemoCage,
+    DemoInit,
+    DemoWorkload,
     /// Cluster names.
     Dns,
     /// A whole node.
@@ -43,6 +48,7 @@ const COMMANDS: &[(&str, Part, &str)] = &[
     ("apiserver", Part::Apiserver, "serve the Kubernetes API"),
     ("controllers", Part::Controllers, "make what objects ask for: pods of deployments, slices of services"),
     ("cri", Part::Cri, "serve containers to a kubelet or crictl (CRI v1)"),
+    ("demo", Part::Demo, "run a node with a workload in namespaces of its own, call it, leave nothing"),
     ("dns", Part::Dns, "answer cluster names"),
     ("oci", Part::Oci, "run OCI bundles, with runc's commands and flags"),
     ("scheduler", Part::Scheduler, "give pods their nodes"),
@@ -50,6 +56,9 @@ const COMMANDS: &[(&str, Part, &str)] = &[
     ("version", Part::Version, "print the version of Keelson and what it speaks"),
     ("keeper", Part::Keeper, ""),
     ("control", Part::Control, ""),
+    ("demo-cage", Part::DemoCage, ""),
+    ("demo-init", Part::DemoInit, ""),
+    ("demo-workload", Part::DemoWorkload, ""),
     ("node", Part::Node, ""),
 ];
 
@@ -173,7 +182,7 @@ mod tests {
         assert!(
             refusal
                 .to_string()
-                .contains("no command \"frobnicate\"; commands are: apiserver, controllers, cri, dns, oci, scheduler, server, version"),
+                .contains("no command \"frobnicate\"; commands are: apiserver, controllers, cri, demo, dns, oci, scheduler, server, version"),
             "{refusal}"
         );
     }

@@ -1,0 +1,130 @@
+//! `keelson demo-workload`: what runs in the demonstration's pods. Without arguments a web server that says which
+//! pod it is; with `--call URL --times N` its client, which leaves what it heard as its termination message.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Parser;
+use hickory_resolver::TokioResolver;
+use serve::{HealthListener, Report};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::stopping::stop_on_signals;
+
+/// Where the web server listens.
+pub const PORT: u16 = 8080;
+/// What every answer begins with; the pod's name follows.
+const GREETING: &str = "hello from ";
+/// The longest answer.
+const ANSWER_BYTES: u64 = 4096;
+const CALL_LIMIT: Duration = Duration::from_secs(5);
+/// Where Kubernetes looks for a container's last words.
+const LAST_WORDS: &str = "/dev/termination-log";
+
+#[derive(Debug, Parser)]
+struct Options {
+    /// Call this instead of serving: `name:port`.
+    #[arg(long)]
+    call: Option<String>,
+    #[arg(long, default_value_t = 12)]
+    times: u32,
+}
+
+/// How many calls each pod answered.
+pub type Tally = BTreeMap<String, u32>;
+
+/// Runs as the pod's program.
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    let options = Options::parse_from(arguments);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("starting: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(async {
+        match &options.call {
+            None => serve().await,
+            Some(target) => call(target, options.times).await,
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let told = format!("{error:#}");
+            eprintln!("{told}");
+            // The log has it too.
+            let _unwritten = std::fs::write(LAST_WORDS, told);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve() -> anyhow::Result<()> {
+    let pod = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let listener = HealthListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT))).await?;
+    let stopping = CancellationToken::new();
+    let signals = stop_on_signals(stopping.clone(), false)?;
+    println!("serving on {}", listener.address);
+    listener.serve(move |_| Report::text(200, format!("{GREETING}{pod}\n")), stopping).await;
+    signals.abort();
+    Ok(())
+}
+
+async fn call(target: &str, times: u32) -> anyhow::Result<()> {
+    let (name, port) = target.rsplit_once(':').context("--call: NAME:PORT is wanted")?;
+    let port: u16 = port.parse().context("--call: NAME:PORT is wanted")?;
+    let resolver = TokioResolver::builder_tokio()?.build()?;
+    let mut tally = Tally::new();
+    for _ in 0..times {
+        let found = resolver.lookup_ip(name).await.with_context(|| format!("resolving {name}"))?;
+        let address = found.iter().next().with_context(|| format!("{name} has no address"))?;
+        let answer =
+            get(SocketAddr::new(address, port)).await.with_context(|| format!("calling {target}"))?;
+        *tally.entry(who(&answer)?).or_default() += 1;
+    }
+    let told = serde_json::to_string(&tally)?;
+    println!("{told}");
+    std::fs::write(LAST_WORDS, told).with_context(|| format!("writing {LAST_WORDS}"))
+}
+
+/// One request on a connection of its own; the answer, head and body.
+pub async fn get(address: SocketAddr) -> io::Result<String> {
+    let conversation = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: demo\r\nconnection: close\r\n\r\n").await?;
+        let mut answer = String::new();
+        stream.take(ANSWER_BYTES).read_to_string(&mut answer).await?;
+        Ok(answer)
+    };
+    tokio::time::timeout(CALL_LIMIT, conversation).await?
+}
+
+/// The pod that an answer names.
+pub fn who(answer: &str) -> anyhow::Result<String> {
+    match answer.rsplit_once(GREETING) {
+        Some((head, pod)) if head.starts_with("HTTP/1.1 200 ") => Ok(pod.trim().to_owned()),
+        _ => bail!("an unexpected answer: {answer:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_name_their_pod() {
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 17\r\n\r\nhello from web-1\n";
+        assert_eq!(who(answer).unwrap(), "web-1");
+        assert!(who("HTTP/1.1 503 Service Unavailable\r\n\r\nhello from x").is_err());
+        assert!(who("").is_err());
+    }
+}
