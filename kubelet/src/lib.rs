@@ -7,10 +7,10 @@
 //! ```
 //!
 //! - [`pod`]: what a pod asks for, typed as far as a kubelet looks; [`observed`]: what the runtime says of it.
-//! - [`plan`]: desired and observed to steps, pure; [`worker`]: the owner task that executes them.
+//! - [`plan`]: desired and observed to steps, pure; `worker`: the owner task that executes them.
 //! - [`volumes`], [`environment`], [`container_config`]: what a container finds when it starts.
 //! - [`probes`], [`server`]: whether it is well; logs, exec, attach and port-forward over HTTPS.
-//! - [`node`], `lease`: what the cluster hears of this machine.
+//! - `node`, `lease`: what the cluster hears of this machine.
 //!
 //! What is not here: containers (the runtime), addresses (CNI), where a pod goes (the scheduler).
 //!
@@ -18,15 +18,27 @@
 //! - What a restart must not forget is asked of the runtime, never read from a file of ours: attempts, ids, exit codes.
 //! - Only a pod's worker changes its sandbox and containers. Nothing polls where the runtime tells.
 
+mod admission;
 pub mod backoff;
+mod command;
 pub mod container_config;
 pub mod directory;
 pub mod dns_config;
 pub mod environment;
 pub mod facts;
+mod follow;
+mod garbage;
+mod healthz;
+mod hooks;
 pub mod hosts_file;
+mod images;
+mod kubelet;
 pub mod labels;
+mod lease;
+mod node;
 pub mod observed;
+mod options;
+mod orphans;
 pub mod paths;
 pub mod plan;
 pub mod pod;
@@ -40,3 +52,7 @@ pub mod status;
 pub mod token;
 pub mod verdicts;
 pub mod volumes;
+mod worker;
+
+pub use command::{footprint, main, run};
+pub use options::Options;

@@ -3,9 +3,13 @@
 //! Read from CRI's messages and never from what we did last. The attempt counts containers of one name, so the
 //! newest container's attempt is the restart count, also after our own restart.
 
+mod read;
+
 use std::net::IpAddr;
 
 use cri_api::v1;
+
+pub use read::read;
 
 /// One pod in the runtime.
 #[derive(Clone, Debug, Default, PartialEq)]

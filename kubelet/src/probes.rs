@@ -39,6 +39,8 @@ use crate::observed::{Observed, State};
 use crate::pod::{Addresses, Pod};
 use crate::runtime::Runtime;
 
+pub use attempt::ask;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ProbeKind {
     Liveness,

@@ -36,3 +36,25 @@ impl Amounts {
         out
     }
 }
+
+impl Amounts {
+    pub fn add(&mut self, more: &Amounts) {
+        self.each(more, i64::saturating_add);
+    }
+
+    /// The larger of both, resource by resource.
+    pub fn raise(&mut self, least: &Amounts) {
+        self.each(least, i64::max);
+    }
+
+    fn each(&mut self, other: &Amounts, join: fn(i64, i64) -> i64) {
+        self.cpu_millis = join(self.cpu_millis, other.cpu_millis);
+        self.memory = join(self.memory, other.memory);
+        self.ephemeral_storage = join(self.ephemeral_storage, other.ephemeral_storage);
+        self.pods = join(self.pods, other.pods);
+        for (name, amount) in &other.others {
+            let mine = self.others.entry(name.clone()).or_default();
+            *mine = join(*mine, *amount);
+        }
+    }
+}

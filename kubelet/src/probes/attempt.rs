@@ -1,10 +1,14 @@
 //! One attempt: asks as the probe's handler says, within its timeout. What comes back is told in upstream's words.
 
+use std::time::Duration;
+
+use serde_json::Value;
+
 use super::address::{self, Target};
 use super::spec::{Handler, Spec};
 use super::track::Outcome;
-use super::{exec, grpc, http, tcp};
-use crate::pod::Addresses;
+use super::{ProbeKind, exec, grpc, http, tcp};
+use crate::pod::{Addresses, Container};
 use crate::runtime::Runtime;
 
 /// How often an attempt that taught nothing is made at once, as upstream.
@@ -43,6 +47,25 @@ async fn once(spec: &Spec, container_id: &str, addresses: &Addresses, runtime: &
             Err(why) => Outcome::Error(why),
         },
         Handler::Unknown => Outcome::Error("missing probe handler".into()),
+    }
+}
+
+/// A container's lifecycle hook asks as its probes do: once, and for at most `limit`.
+pub async fn ask(
+    handler: &Value,
+    container: &Container,
+    container_id: &str,
+    addresses: &Addresses,
+    runtime: &Runtime,
+    limit: Duration,
+) -> Result<(), String> {
+    let mut asking = container.clone();
+    asking.value[ProbeKind::Liveness.field()] = handler.clone();
+    let Some(spec) = Spec::read(&asking, ProbeKind::Liveness) else { return Err("missing handler".into()) };
+    let spec = Spec { timeout: limit, ..spec };
+    match once(&spec, container_id, addresses, runtime).await {
+        Outcome::Success | Outcome::Warning(_) => Ok(()),
+        Outcome::Failure(why) | Outcome::Error(why) => Err(why),
     }
 }
 

@@ -31,8 +31,14 @@ pub(super) fn of(inputs: &Inputs<'_>, init: &[Value], main: &[Value]) -> Phase {
     match inputs.before["phase"].as_str() {
         Some("Failed") => return Phase::Failed,
         Some("Succeeded") => return Phase::Succeeded,
-        _ if inputs.failed.is_some() => return Phase::Failed,
         _ => {}
+    }
+    // Nobody may believe that a pod is over while something of it runs.
+    if inputs.is_over && inputs.observed.running().next().is_some() {
+        return Phase::Running;
+    }
+    if inputs.failed.is_some() {
+        return Phase::Failed;
     }
     let computed = computed(inputs.pod, init, main, inputs.is_over);
     // One that ended before its containers could tell anything has not succeeded.

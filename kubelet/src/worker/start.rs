@@ -1,0 +1,204 @@
+//! Starting one container: image, environment, mounts, configuration, create, start, postStart.
+//!
+//! Reference: upstream's `startContainer`, whose reasons and events these are.
+
+use std::time::Duration;
+
+use client::EventKind;
+use cri_api::v1;
+
+use super::Progress;
+use super::operate::{Operation, sandbox_config};
+use super::stop::kill;
+use crate::container_config::{self, ImageFacts};
+use crate::hooks::{self, Hook};
+use crate::pod::{Addresses, Container};
+use crate::status::Waiting;
+use crate::{environment, hosts_file};
+
+const CONFIG_ERROR: &str = "CreateContainerConfigError";
+const CREATE_ERROR: &str = "CreateContainerError";
+const RUN_ERROR: &str = "RunContainerError";
+const HOOK_ERROR: &str = "PostStartHookError";
+/// Before a container is tried again whose configuration or start failed.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// A container that does not run now.
+pub(super) struct StartFailure {
+    pub retry_after: Duration,
+    /// Nothing after it in the order may start: it is an init container.
+    pub stops_others: bool,
+}
+
+/// Why, as users see it.
+struct Why {
+    reason: &'static str,
+    message: String,
+    retry_after: Duration,
+}
+
+fn because(reason: &'static str, message: impl Into<String>) -> Why {
+    Why { reason, message: message.into(), retry_after: AGAIN }
+}
+
+impl Operation {
+    pub(super) async fn start(&self, name: &str, attempt: u32) -> Result<(), StartFailure> {
+        let Some(container) = self.pod.container(name) else { return Ok(()) };
+        let started = self.attempt(container, attempt).await;
+        let Err(why) = started else {
+            // The receiver lives in the worker that owns this operation.
+            let _ = self.progress.send(Progress::Runs(name.to_owned())).await;
+            return Ok(());
+        };
+        let waiting = Waiting { reason: why.reason.to_owned(), message: why.message };
+        let _ = self.progress.send(Progress::Waits(name.to_owned(), waiting)).await;
+        let stops_others = self.pod.init.iter().any(|init| init.name == name);
+        Err(StartFailure { retry_after: why.retry_after, stops_others })
+    }
+
+    async fn attempt(&self, container: &Container, attempt: u32) -> Result<(), Why> {
+        let Some(sandbox) = self.observed.ready_sandbox() else { return Ok(()) };
+        let image = self.context.images.ensure(&self.pod, container).await.map_err(|waiting| {
+            self.failed(container, waiting.reason);
+            Why { reason: waiting.reason, message: waiting.message, retry_after: waiting.retry_after }
+        })?;
+        let addresses = match self.pod.host_network {
+            true => self.context.facts.addresses.clone(),
+            false => sandbox.addresses.clone(),
+        };
+        let config = self.configuration(container, attempt, &image, &addresses).await.map_err(|message| {
+            self.failed(container, &message);
+            because(CONFIG_ERROR, message)
+        })?;
+        let pod_config = sandbox_config(&self.context, &self.pod, sandbox.attempt)
+            .map_err(|error| because(CONFIG_ERROR, error.to_string()))?;
+        let request = v1::CreateContainerRequest {
+            pod_sandbox_id: sandbox.id.clone(),
+            config: Some(config),
+            sandbox_config: Some(pod_config),
+        };
+        let mut runtime = self.context.runtime.service();
+        let made = runtime.create_container(request).await.map_err(|status| {
+            self.failed(container, status.message());
+            because(CREATE_ERROR, status.message())
+        })?;
+        let id = made.into_inner().container_id;
+        self.tell(container, EventKind::Normal, "Created", "Container created".to_owned());
+        let request = v1::StartContainerRequest { container_id: id.clone() };
+        runtime.start_container(request).await.map_err(|status| {
+            self.failed(container, status.message());
+            Why { retry_after: Duration::ZERO, ..because(RUN_ERROR, status.message()) }
+        })?;
+        self.tell(container, EventKind::Normal, "Started", "Container started".to_owned());
+        self.link_log(container, attempt, &id);
+        self.post_start(container, &id, &addresses).await
+    }
+
+    async fn configuration(
+        &self,
+        container: &Container,
+        attempt: u32,
+        image: &ImageFacts,
+        addresses: &Addresses,
+    ) -> Result<v1::ContainerConfig, String> {
+        let (context, pod) = (&self.context, &self.pod);
+        let environment = environment::of(pod, container, addresses, &context.facts, &context.volumes)
+            .await
+            .map_err(|error| error.to_string())?;
+        let mounts = context
+            .volumes
+            .mounts(pod, container, &environment, &self.volumes)
+            .await
+            .map_err(|error| error.to_string())?;
+        let hosts_file =
+            self.hosts_file(container, addresses).map_err(|error| format!("/etc/hosts: {error}"))?;
+        let message = self
+            .termination_message(container, attempt)
+            .map_err(|error| format!("the file of the termination message: {error}"))?;
+        let target = container.value["targetContainerName"].as_str();
+        let target = target.and_then(|name| self.observed.latest(name)).map(|latest| latest.id.clone());
+        container_config::of(&container_config::Inputs {
+            pod,
+            container,
+            attempt,
+            node: &context.facts,
+            image,
+            environment: &environment,
+            mounts: &mounts,
+            hosts_file,
+            termination_message: Some(message),
+            annotations: Default::default(),
+            target,
+        })
+        .map_err(|error| error.to_string())
+    }
+
+    /// Written before each start: addresses and aliases may have changed.
+    fn hosts_file(
+        &self,
+        container: &Container,
+        addresses: &Addresses,
+    ) -> std::io::Result<Option<std::path::PathBuf>> {
+        if hosts_file::is_own(container) {
+            return Ok(None);
+        }
+        let host = std::fs::read_to_string(hosts_file::PLACE).unwrap_or_default();
+        let Some(content) = hosts_file::content(&self.pod, addresses, &self.context.facts, &host) else {
+            return Ok(None);
+        };
+        let path = self.context.paths.hosts_file(&self.pod.uid);
+        std::fs::create_dir_all(self.context.paths.pod(&self.pod.uid))?;
+        // In place: containers that run have this very file mounted.
+        std::fs::write(&path, content)?;
+        Ok(Some(path))
+    }
+
+    fn termination_message(
+        &self,
+        container: &Container,
+        attempt: u32,
+    ) -> std::io::Result<std::path::PathBuf> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.context.paths.termination_message(&self.pod.uid, &container.name, attempt);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        std::fs::write(&path, "")?;
+        // Whoever the container runs as writes it.
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
+        Ok(path)
+    }
+
+    /// The name that log collectors look for.
+    fn link_log(&self, container: &Container, attempt: u32, id: &str) {
+        let paths = &self.context.paths;
+        let link = paths.container_log_link(&self.pod, &container.name, id);
+        let log =
+            paths.log_directory(&self.pod).join(crate::paths::Paths::log_path(&container.name, attempt));
+        let made = std::fs::create_dir_all(&paths.container_logs)
+            .and_then(|()| std::os::unix::fs::symlink(log, &link));
+        if let Err(error) = made {
+            tracing::warn!(container = id, link = %link.display(), %error, "the link to a log is not made");
+        }
+    }
+
+    async fn post_start(&self, container: &Container, id: &str, addresses: &Addresses) -> Result<(), Why> {
+        let Some(handler) = hooks::of(container, Hook::PostStart) else { return Ok(()) };
+        let runtime = &self.context.runtime;
+        let done = hooks::run(handler, container, id, addresses, runtime, hooks::LONGEST).await;
+        let Err(why) = done else { return Ok(()) };
+        tracing::info!(container = id, %why, "a postStart hook failed");
+        self.tell(container, EventKind::Warning, "FailedPostStartHook", "PostStartHook failed".to_owned());
+        let (name, grace) = (&container.name, self.pod.grace_seconds);
+        kill(&self.context, &self.pod, &self.killing, name, id, "FailedPostStartHook", grace).await;
+        Err(Why { retry_after: Duration::ZERO, ..because(HOOK_ERROR, "PostStartHook failed") })
+    }
+
+    fn failed(&self, container: &Container, message: &str) {
+        self.tell(container, EventKind::Warning, "Failed", format!("Error: {message}"));
+    }
+
+    fn tell(&self, container: &Container, kind: EventKind, reason: &str, message: String) {
+        self.context.events.record(self.pod.container_reference(container), kind, reason, message);
+    }
+}
