@@ -1,0 +1,206 @@
+//! What the proxy needs of a Service, read from its JSON.
+
+use std::net::IpAddr;
+
+use api::meta::Meta;
+use datapath::Transport;
+use serde_json::Value;
+
+/// Somebody else proxies the Service.
+const OTHER_PROXY: &str = "service.kubernetes.io/service-proxy-name";
+/// timeoutSeconds of ClientIP where none is given.
+const AFFINITY_SECONDS: u32 = 10_800;
+
+/// A Service that has addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Service {
+    pub cluster_ips: Vec<IpAddr>,
+    pub external_ips: Vec<IpAddr>,
+    /// Addresses of load balancers that leave the packets' destination as it is.
+    pub balancer_ips: Vec<IpAddr>,
+    pub ports: Vec<ServicePort>,
+    pub affinity_seconds: Option<u32>,
+    pub internal_local: bool,
+    pub external_local: bool,
+    /// Where a load balancer asks whether this node has endpoints.
+    pub health_check_port: Option<u16>,
+    /// What is asked for and cannot be had; for its owner to read.
+    pub refusals: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ServicePort {
+    /// May be empty, where there is but one.
+    pub name: String,
+    pub transport: Transport,
+    pub port: u16,
+    /// None for Services that have none.
+    pub node_port: Option<u16>,
+}
+
+impl Service {
+    /// Reads a Service; `None` where there is nothing to proxy.
+    pub(crate) fn read(service: &Value) -> Option<Service> {
+        let spec = &service["spec"];
+        if spec["type"] == "ExternalName" || Meta::of(service).label(OTHER_PROXY).is_some() {
+            return None;
+        }
+        let mut cluster_ips = addresses(&spec["clusterIPs"]);
+        if cluster_ips.is_empty() {
+            cluster_ips.extend(address(&spec["clusterIP"]));
+        }
+        // Headless, or not allocated yet.
+        if cluster_ips.is_empty() {
+            return None;
+        }
+        let mut refusals = Vec::new();
+        let balancer_ips = balancer_ips(service, &mut refusals);
+        let external = spec["type"] == "NodePort" || spec["type"] == "LoadBalancer";
+        let external_ips = addresses(&spec["externalIPs"]);
+        let external_local =
+            (external || !external_ips.is_empty()) && spec["externalTrafficPolicy"] == "Local";
+        let health_check_port = (spec["type"] == "LoadBalancer" && external_local)
+            .then(|| number(&spec["healthCheckNodePort"]))
+            .flatten();
+        Some(Service {
+            ports: ports(spec, external, &mut refusals),
+            cluster_ips,
+            external_ips,
+            balancer_ips,
+            affinity_seconds: affinity(spec),
+            internal_local: spec["internalTrafficPolicy"] == "Local",
+            external_local,
+            health_check_port,
+            refusals,
+        })
+    }
+}
+
+fn ports(spec: &Value, external: bool, refusals: &mut Vec<String>) -> Vec<ServicePort> {
+    let mut ports = Vec::new();
+    for port in list(&spec["ports"]) {
+        let name = port["name"].as_str().unwrap_or_default().to_owned();
+        let transport = match port["protocol"].as_str().unwrap_or("TCP") {
+            "TCP" => Transport::Tcp,
+            "UDP" => Transport::Udp,
+            other => {
+                refusals.push(format!("Port {name:?} is not proxied: protocol {other} is not supported"));
+                continue;
+            }
+        };
+        let Some(wanted) = number(&port["port"]) else { continue };
+        let node_port = if external { number(&port["nodePort"]) } else { None };
+        ports.push(ServicePort { name, transport, port: wanted, node_port });
+    }
+    ports
+}
+
+fn affinity(spec: &Value) -> Option<u32> {
+    (spec["sessionAffinity"] == "ClientIP").then(|| {
+        let seconds = spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"].as_u64();
+        seconds.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or(AFFINITY_SECONDS)
+    })
+}
+
+fn balancer_ips(service: &Value, refusals: &mut Vec<String>) -> Vec<IpAddr> {
+    let ingress = list(&service["status"]["loadBalancer"]["ingress"]);
+    // With ipMode Proxy the packets come to a node port.
+    let own = ingress.iter().filter(|entry| entry["ipMode"].as_str().unwrap_or("VIP") == "VIP");
+    let found: Vec<IpAddr> = own.filter_map(|entry| address(&entry["ip"])).collect();
+    if !found.is_empty() && !list(&service["spec"]["loadBalancerSourceRanges"]).is_empty() {
+        // Open to all would be worse than closed.
+        refusals.push(
+            "Load balancer addresses are not proxied: loadBalancerSourceRanges is not supported".into(),
+        );
+        return Vec::new();
+    }
+    found
+}
+
+pub(crate) fn number(value: &Value) -> Option<u16> {
+    u16::try_from(value.as_u64()?).ok().filter(|number| *number != 0)
+}
+
+fn address(value: &Value) -> Option<IpAddr> {
+    value.as_str()?.parse().ok()
+}
+
+fn addresses(value: &Value) -> Vec<IpAddr> {
+    list(value).iter().filter_map(address).collect()
+}
+
+pub(crate) fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[track_caller]
+    fn check(service: Value, expect: Option<&str>) {
+        let shown = Service::read(&service).map(|service| {
+            let ports: Vec<String> = service
+                .ports
+                .iter()
+                .map(|port| format!("{:?}:{}/{:?}", port.transport, port.port, port.node_port))
+                .collect();
+            format!(
+                "{:?} {:?} {:?} {} affinity={:?} local={}{} health={:?} refusals={}",
+                service.cluster_ips,
+                service.external_ips,
+                service.balancer_ips,
+                ports.join(","),
+                service.affinity_seconds,
+                u8::from(service.internal_local),
+                u8::from(service.external_local),
+                service.health_check_port,
+                service.refusals.len()
+            )
+        });
+        assert_eq!(shown.as_deref(), expect);
+    }
+
+    #[test]
+    fn what_there_is_to_proxy() {
+        let ports = json!([{"port": 80, "nodePort": 30080}, {"name": "u", "port": 53, "protocol": "UDP"}]);
+        check(json!({"spec": {"clusterIP": "None", "ports": ports}}), None);
+        check(json!({"spec": {"ports": ports}}), None);
+        check(json!({"spec": {"type": "ExternalName", "externalName": "a"}}), None);
+        let labelled = json!({"metadata": {"labels": {OTHER_PROXY: "x"}}, "spec": {"clusterIP": "10.0.0.1"}});
+        check(labelled, None);
+        check(
+            json!({"spec": {"clusterIPs": ["10.0.0.1", "fd00::1"], "ports": ports, "externalTrafficPolicy": "Local"}}),
+            Some(
+                "[10.0.0.1, fd00::1] [] [] Tcp:80/None,Udp:53/None affinity=None local=00 health=None refusals=0",
+            ),
+        );
+        check(
+            json!({"spec": {"type": "NodePort", "clusterIP": "10.0.0.1", "ports": ports, "externalIPs": ["192.0.2.9"],
+                "externalTrafficPolicy": "Local", "internalTrafficPolicy": "Local", "sessionAffinity": "ClientIP",
+                "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 60}}, "healthCheckNodePort": 30999}}),
+            Some(
+                "[10.0.0.1] [192.0.2.9] [] Tcp:80/Some(30080),Udp:53/None affinity=Some(60) local=11 health=None refusals=0",
+            ),
+        );
+    }
+
+    #[test]
+    fn load_balancers() {
+        let spec = json!({"type": "LoadBalancer", "clusterIP": "10.0.0.1", "externalTrafficPolicy": "Local",
+            "healthCheckNodePort": 30999, "ports": [{"port": 80, "protocol": "SCTP"}]});
+        let ingress = json!([{"ip": "192.0.2.1"}, {"ip": "192.0.2.2", "ipMode": "Proxy"}, {"hostname": "x"}]);
+        let status = json!({"loadBalancer": {"ingress": ingress}});
+        check(
+            json!({"spec": spec, "status": status}),
+            Some("[10.0.0.1] [] [192.0.2.1]  affinity=None local=01 health=Some(30999) refusals=1"),
+        );
+        let mut narrow = spec;
+        narrow["loadBalancerSourceRanges"] = json!(["203.0.113.0/24"]);
+        check(
+            json!({"spec": narrow, "status": status}),
+            Some("[10.0.0.1] [] []  affinity=None local=01 health=Some(30999) refusals=2"),
+        );
+    }
+}
