@@ -2,11 +2,25 @@
 //!
 //! Reference: CRI ContainerConfig.
 
+mod mounts;
+pub mod namespaces;
+pub mod oom_score;
+pub mod resources;
+pub mod security;
+mod signal;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cri_api::v1;
+use serde_json::Value;
 
+use crate::environment::expansion::expand_from;
 use crate::facts::NodeFacts;
+use crate::labels;
+use crate::paths::Paths;
 use crate::pod::{Container, Pod};
 
 /// What the image says that a container depends on.
@@ -31,12 +45,12 @@ pub struct Inputs<'a> {
     pub environment: &'a [(String, String)],
     /// Of the volumes, as [`crate::volumes::Volumes::mounts`] has them.
     pub mounts: &'a [v1::Mount],
-    /// Bind-mounted to /etc/hosts; none with the node's network or where the pod mounts its own.
+    /// Bind-mounted to /etc/hosts, unless the container brings its own.
     pub hosts_file: Option<PathBuf>,
     /// An empty file, bind-mounted to terminationMessagePath.
     pub termination_message: Option<PathBuf>,
-    /// Further annotations; labels and annotations as upstream has them are made here.
-    pub annotations: std::collections::BTreeMap<String, String>,
+    /// Besides those of [`labels::container_annotations`].
+    pub annotations: BTreeMap<String, String>,
     /// With `targetContainerName` of an ephemeral container: that one's id.
     pub target: Option<String>,
 }
@@ -46,16 +60,40 @@ pub struct Inputs<'a> {
 #[error("{0}")]
 pub struct ContainerConfigError(pub String);
 
-/// The configuration; names in `log_path` as [`crate::paths::Paths::log_path`] has them.
+/// The configuration; names in `log_path` as [`Paths::log_path`] has them.
 pub fn of(inputs: &Inputs<'_>) -> Result<v1::ContainerConfig, ContainerConfigError> {
+    let (pod, container) = (inputs.pod, inputs.container);
+    let words = |field: &str| -> Vec<String> {
+        let items = container.value[field].as_array().into_iter().flatten();
+        items.filter_map(Value::as_str).map(|word| expand_from(word, inputs.environment)).collect()
+    };
+    let linux = v1::LinuxContainerConfig {
+        resources: Some(resources::of(pod, container, inputs.node)),
+        security_context: Some(security::of(inputs).map_err(ContainerConfigError)?),
+    };
+    let envs = inputs.environment.iter();
+    let mut annotations = inputs.annotations.clone();
+    annotations.extend(labels::container_annotations(pod, container, inputs.attempt));
     Ok(v1::ContainerConfig {
-        metadata: Some(v1::ContainerMetadata {
-            name: inputs.container.name.clone(),
-            attempt: inputs.attempt,
+        metadata: Some(v1::ContainerMetadata { name: container.name.clone(), attempt: inputs.attempt }),
+        image: Some(v1::ImageSpec {
+            image: inputs.image.id.clone(),
+            user_specified_image: container.image.clone(),
+            ..Default::default()
         }),
-        image: Some(v1::ImageSpec { image: inputs.image.id.clone(), ..Default::default() }),
-        annotations: inputs.annotations.clone(),
-        log_path: crate::paths::Paths::log_path(&inputs.container.name, inputs.attempt),
+        command: words("command"),
+        args: words("args"),
+        working_dir: container.value["workingDir"].as_str().unwrap_or_default().to_owned(),
+        envs: envs.map(|(key, value)| v1::KeyValue { key: key.clone(), value: value.clone() }).collect(),
+        mounts: mounts::all(inputs),
+        labels: labels::of_container(pod, container),
+        annotations,
+        log_path: Paths::log_path(&container.name, inputs.attempt),
+        stdin: container.value["stdin"] == true,
+        stdin_once: container.value["stdinOnce"] == true,
+        tty: container.value["tty"] == true,
+        linux: Some(linux),
+        stop_signal: signal::of(&container.value["lifecycle"]["stopSignal"]).into(),
         ..Default::default()
     })
 }
