@@ -312,6 +312,10 @@ impl Worker {
         let wish = self.wish.borrow_and_update().clone();
         self.gone |= wish.gone;
         self.report.learn(&wish.pod);
+        // Volumes may show labels and annotations.
+        let shown = |pod: &Pod, field: &str| pod.value()["metadata"][field].clone();
+        self.stale_volumes |=
+            ["labels", "annotations"].iter().any(|field| shown(&self.pod, field) != shown(&wish.pod, field));
         self.pod = wish.pod;
         self.try_at_once();
     }
