@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use client::Key;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::observed::Observed;
 use crate::pod::Pod;
@@ -25,6 +26,7 @@ pub struct PodView {
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
     views: Arc<RwLock<BTreeMap<Key, Arc<PodView>>>>,
+    changes: Arc<watch::Sender<u64>>,
 }
 
 impl Directory {
@@ -41,6 +43,17 @@ impl Directory {
     pub fn put(&self, view: PodView) {
         let mut views = self.views.write().unwrap_or_else(PoisonError::into_inner);
         views.insert(view.pod.key.clone(), Arc::new(view));
+        drop(views);
+        self.changed();
+    }
+
+    /// Counts changes of any pod, for those who wait for one.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
     }
 
     /// Forgets a pod, unless another of the same name has taken its place.
@@ -49,5 +62,7 @@ impl Directory {
         if views.get(&pod.key).is_some_and(|view| view.pod.uid == pod.uid) {
             views.remove(&pod.key);
         }
+        drop(views);
+        self.changed();
     }
 }
