@@ -54,7 +54,7 @@ pub async fn of(
     node: &NodeFacts,
     volumes: &Volumes,
 ) -> Result<Vec<(String, String)>, EnvironmentError> {
-    let Some(services) = volumes.services() else {
+    let Some(services) = volumes.services().await else {
         return Err(wrong("services have not yet been read at least once, cannot construct envvars"));
     };
     let mut sources = Sources { services, ..Default::default() };

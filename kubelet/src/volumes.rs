@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Cache, Client, EventRecorder, Object, Resource, Selection};
+use client::{Cache, Client, EventKind, EventRecorder, Object, Resource, Selection};
 use cri_api::v1;
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -56,6 +56,10 @@ use renewal::Renewals;
 const CHANGES: usize = 256;
 /// How often objects are asked for that no watch tells of.
 const UNWATCHED: Duration = Duration::from_secs(60);
+/// When a volume that shows old content is tried again; a change of its sources comes earlier.
+const RETRY: Duration = Duration::from_secs(30);
+/// How long a container's start waits for the first list of Services.
+const SERVICES: Duration = Duration::from_secs(10);
 
 /// The volumes of one pod by name: where they are on this node, and what a mount of them needs to know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -119,7 +123,8 @@ impl Volumes {
     }
 
     /// Makes every volume of the pod, or brings it up to date. Idempotent. Volumes that can be made are made, also
-    /// where another one fails; the first failure is told.
+    /// where another one fails; the first failure is told. One that cannot be brought up to date keeps what it shows, so
+    /// that a pod whose ConfigMap is gone can go on: that is only an event.
     pub async fn prepare(&self, pod: &Pod) -> Result<PodVolumes, VolumeError> {
         self.objects.keep(&pod.uid, &desired::references(pod));
         let mut made = PodVolumes::default();
@@ -129,6 +134,12 @@ impl Volumes {
             let place = self.place(pod, &volume);
             match self.set_up(pod, &volume, &place.path, &mut next).await {
                 Ok(()) => drop(made.places.insert(volume.name, place)),
+                Err(why) if place.read_only && atomic_writer::is_filled(&place.path) => {
+                    let error = VolumeError { volume: volume.name.clone(), why };
+                    self.events.record(pod.reference(), EventKind::Warning, "FailedMount", error.to_string());
+                    sooner(&mut next, Instant::now() + RETRY);
+                    made.places.insert(volume.name, place);
+                }
                 Err(why) => drop(failure.get_or_insert(VolumeError { volume: volume.name, why })),
             }
         }
@@ -186,9 +197,10 @@ impl Volumes {
         self.objects.get(&pod.uid, &ObjectName { kind, namespace, name: name.to_owned() }).await
     }
 
-    /// All Services; none until they have been read once.
-    pub fn services(&self) -> Option<Vec<Arc<Object>>> {
-        self.services.is_synced().then(|| self.services.list(""))
+    /// All Services; none while they cannot be read.
+    pub async fn services(&self) -> Option<Vec<Arc<Object>>> {
+        tokio::time::timeout(SERVICES, self.services.synced()).await.ok()?;
+        Some(self.services.list(""))
     }
 
     pub fn events(&self) -> &EventRecorder {

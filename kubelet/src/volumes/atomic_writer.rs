@@ -55,6 +55,11 @@ pub fn write(volume: &Path, files: &Payload, group: Option<u32>, folder: &str) -
     Ok(!same)
 }
 
+/// Whether a volume shows what a former write made.
+pub fn is_filled(volume: &Path) -> bool {
+    volume.is_absolute() && volume.join(DATA).exists()
+}
+
 struct Writer<'a> {
     volume: &'a Path,
     group: Option<u32>,

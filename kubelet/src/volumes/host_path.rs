@@ -69,7 +69,7 @@ mod tests {
         std::os::unix::fs::symlink("dir", at("link")).unwrap();
         let check = |path: &Path, kind: &str, expect: Result<(), &str>| {
             let found = check(path, kind);
-            let expect = expect.map_err(|why| format!("{why}").replace("{}", &path.display().to_string()));
+            let expect = expect.map_err(|why| why.replace("{}", &path.display().to_string()));
             assert_eq!(found, expect, "{} {kind}", path.display());
         };
         let not = "hostPath type check failed: {} is not a";

@@ -122,7 +122,7 @@ fn single_user(pod: &Pod) -> Option<u32> {
 /// A path that stays inside the volume.
 fn clean(path: &str) -> Result<String, String> {
     let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
-    if path.starts_with('/') || parts.is_empty() || parts.iter().any(|part| *part == "..") {
+    if path.starts_with('/') || parts.is_empty() || parts.contains(&"..") {
         return Err(format!("invalid path: {path:?} must be relative and not contain '..'"));
     }
     if parts[0].starts_with("..") {
