@@ -1,1 +1,38 @@
-//! Node networking: endpoints, node routes, masquerading; answers the plugin.
+//! The node's network agent: connects the pods of one node to each other, to the node, to other nodes and to the
+//! outside, and answers the CNI plugin.
+//!
+//! ```text
+//! plugin ── net.sock ──▶ server ─▶ owner ─┬─▶ endpoint   pods in the datapath: PENDING, then READY
+//! rtnetlink ─────────▶ events ───▶       ├─▶ network    keelson0, ways to other nodes
+//! Nodes (API) ───────────────────▶       ├─▶ carrier    programs and maps
+//!                                         ├─▶ conflist   10-keelson.conflist, last
+//!                                         └─▶ condition  NetworkUnavailable=False
+//! ```
+//!
+//! Not here: addresses of pods (the plugin's alone), Services (the proxy's), NetworkPolicy and tunnels (later): nodes
+//! must be on one network, and one that is not is named in the log. No netfilter rule and no `ip rule` of any kind.
+//!
+//! **Sysctls** it writes: `rp_filter=2` and `accept_ra=0` on `keelson0`, `accept_ra=0` on `keelson1`. Forwarding is set
+//! per link where the datapath needs it (see there); `net.ipv4.ip_forward` stays as it is.
+//!
+//! **Invariants.** What is there is read from the kernel, never remembered: a SIGKILL at any moment and a new start
+//! cut nothing and leave nothing. Its end changes nothing either; [`teardown`] takes everything away.
+//!
+//! Reference: CNI 1.1; rtnetlink(7).
+
+mod carrier;
+mod command;
+mod condition;
+mod conflist;
+mod endpoint;
+mod events;
+mod names;
+mod network;
+mod node;
+mod owner;
+mod server;
+mod teardown;
+mod uplink;
+
+pub use command::{Options, main, run};
+pub use teardown::{footprint, teardown};

@@ -19,7 +19,7 @@ use crate::agent::{Agent, COURTESY};
 use crate::attachment::Names;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::wiring::Desired;
+use crate::wiring::{Desired, Wires};
 
 pub use add::add;
 pub use check::check;
@@ -44,19 +44,25 @@ fn desired(config: &Config, attachment: &Attachment, addresses: Vec<IpAddr>) -> 
 }
 
 /// What the agent is told about a pod that is wired.
-fn endpoint(config: &Config, environment: &Environment, desired: &Desired, link_index: u32) -> Endpoint {
-    Endpoint {
+fn endpoint(
+    config: &Config,
+    environment: &Environment,
+    desired: &Desired,
+    wires: &mut Wires,
+) -> Result<Endpoint, Failure> {
+    Ok(Endpoint {
         network: config.network.clone(),
         attachment: environment.attachment.clone(),
         netns: environment.netns.clone(),
+        netns_cookie: wires.pod_cookie()?,
         link: desired.names.link.clone(),
-        link_index,
+        link_index: wires.index(&desired.names.link)?,
         host_mac: desired.names.host_mac.to_string(),
         pod_mac: desired.names.pod_mac.to_string(),
         addresses: desired.addresses.clone(),
         pod: PodName::of_args(&environment.args),
         port_mappings: config.port_mappings.clone(),
-    }
+    })
 }
 
 /// For verbs that succeed without the agent: it is told if it is there, and looks for itself when it starts.

@@ -49,6 +49,9 @@ pub struct Endpoint {
     pub attachment: Attachment,
     /// Path of the pod's network namespace, for people.
     pub netns: String,
+    /// The namespace's cookie; 0: unknown.
+    #[serde(default)]
+    pub netns_cookie: u64,
     /// The host's end of the link.
     pub link: String,
     pub link_index: u32,
@@ -149,6 +152,7 @@ mod tests {
             network: "pods".to_owned(),
             attachment: Attachment { container: "c1".to_owned(), ifname: "eth0".to_owned() },
             netns: "/run/netns/x".to_owned(),
+            netns_cookie: u64::MAX,
             link: "kn4d12418f9cc9".to_owned(),
             link_index: 7,
             host_mac: "0a:00:00:00:00:01".to_owned(),

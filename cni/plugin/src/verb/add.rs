@@ -89,7 +89,7 @@ fn register(
     desired: &Desired,
     wires: &mut Wires,
 ) -> Result<(), Failure> {
-    let endpoint = endpoint(config, environment, desired, wires.index(&desired.names.link)?);
+    let endpoint = endpoint(config, environment, desired, wires)?;
     Ok(agent.ask(&AgentCall::Register { endpoint }, PATIENCE)?)
 }
 

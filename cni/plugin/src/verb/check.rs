@@ -38,7 +38,7 @@ pub fn check(config: &Config, environment: &Environment) -> Result<(), Failure> 
     let observed = wires.observe(&desired)?;
     wrong.extend(plan(&desired, &observed).iter().map(|step| format!("missing {step}")));
     if let (Some(agent), true) = (Agent::of(config, PATIENCE)?, observed.host.is_some()) {
-        let endpoint = endpoint(config, environment, &desired, wires.index(&desired.names.link)?);
+        let endpoint = endpoint(config, environment, &desired, &mut wires)?;
         match agent.ask(&AgentCall::Check { endpoint }, PATIENCE) {
             Err(AgentError::Refused(error)) => wrong.push(error.msg),
             outcome => outcome?,

@@ -106,6 +106,12 @@ impl Wires {
         found.map(|link| link.index).ok_or_else(gone).map_err(what)
     }
 
+    /// Tells the pod's namespace from every other of this kernel; 0 where there is none.
+    pub fn pod_cookie(&self) -> Result<u64, Failure> {
+        let namespace = self.pod.as_ref().map(|(_, namespace)| namespace.as_fd());
+        namespace.map_or(Ok(0), |namespace| sys::netns::cookie(Some(namespace)).map_err(Failure::Namespace))
+    }
+
     fn make_veth(&mut self, desired: &Desired) -> Result<(), NetlinkError> {
         let Some((_, namespace)) = &self.pod else { return Ok(()) };
         let names = &desired.names;

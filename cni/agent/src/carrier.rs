@@ -1,0 +1,164 @@
+//! What the agent does to the datapath: the settings it is loaded with, and the steps of its plans.
+//!
+//! The one user of the crate `datapath` here. It decides nothing but the order of loading and attaching.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use datapath::{Config, Datapath, DatapathError, Masquerade, Namespaces, Node as Elsewhere, Tables};
+use ipnet::IpNet;
+use netlink::{Address, Link, Scope};
+
+use crate::endpoint::{Observed, Step};
+use crate::names::Names;
+use crate::network::Desired;
+use crate::uplink::Uplink;
+
+/// What does not change while the agent runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub bpffs: PathBuf,
+    pub instance: String,
+    /// None: sockets are not translated.
+    pub cgroup: Option<PathBuf>,
+    pub cluster_cidrs: Vec<IpNet>,
+    pub service_cidrs: Vec<IpNet>,
+    pub node_ips: Vec<IpAddr>,
+}
+
+/// The datapath, and with which configuration it was loaded.
+#[derive(Debug, Default)]
+pub struct Carrier {
+    loaded: Option<(Datapath, Config)>,
+}
+
+impl Settings {
+    /// Enough to find and remove everything.
+    pub fn bare_config(&self) -> Config {
+        Config {
+            bpffs: self.bpffs.clone(),
+            instance: self.instance.clone(),
+            cgroup: self.cgroup.clone(),
+            pod_cidrs: self.cluster_cidrs.clone(),
+            service_cidrs: self.service_cidrs.clone(),
+            ..Config::default()
+        }
+    }
+
+    /// With what the node has of addresses now.
+    pub fn config(
+        &self,
+        names: &Names,
+        links: &[Link],
+        addresses: &[Address],
+        uplink: Option<&Uplink>,
+    ) -> Config {
+        let foreign = |index: u32| {
+            links.iter().any(|link| link.index == index && crate::names::is_pod_link(&link.name))
+        };
+        let is_own = |address: &&Address| {
+            address.scope != Scope::Link && !address.address.addr().is_loopback() && !foreign(address.link)
+        };
+        let mut own: Vec<IpAddr> = addresses.iter().filter(is_own).map(|a| a.address.addr()).collect();
+        own.sort();
+        own.dedup();
+        // Asked for and really there, else the uplink's first.
+        let hide_behind = |ipv6: bool| {
+            let asked = self.node_ips.iter().copied().find(|ip| ip.is_ipv6() == ipv6 && own.contains(ip));
+            let first = uplink?.addresses.iter().map(|net| net.addr()).find(|ip| ip.is_ipv6() == ipv6);
+            asked.or(first)
+        };
+        let v4 = hide_behind(false).and_then(|ip| if let IpAddr::V4(ip) = ip { Some(ip) } else { None });
+        let v6 = hide_behind(true).and_then(|ip| if let IpAddr::V6(ip) = ip { Some(ip) } else { None });
+        tracing::trace!(gateway = %names.gateway, ?own, "addresses of the node");
+        Config { node_addresses: own, masquerade: Masquerade { v4, v6 }, ..self.bare_config() }
+    }
+}
+
+impl Carrier {
+    /// Loads, or changes what differs. Nothing to do is cheap.
+    pub fn ensure(&mut self, wanted: Config) -> Result<(), DatapathError> {
+        let same = |config: &Config| {
+            config.node_addresses == wanted.node_addresses && config.masquerade == wanted.masquerade
+        };
+        if self.loaded.as_ref().is_some_and(|(_, config)| same(config)) {
+            return Ok(());
+        }
+        let datapath = Datapath::ensure(&wanted)?;
+        tracing::info!(addresses = ?wanted.node_addresses, masquerade = ?wanted.masquerade, "the datapath is loaded");
+        self.loaded = Some((datapath, wanted));
+        Ok(())
+    }
+
+    pub fn is_loaded(&self) -> bool {
+        self.loaded.is_some()
+    }
+
+    /// For the sweep, which runs beside everything else.
+    pub fn tables(&self) -> Option<Tables> {
+        self.loaded.as_ref().map(|(datapath, _)| (**datapath).clone())
+    }
+
+    /// What is there of the pods.
+    pub fn observe(&self) -> Result<Observed, DatapathError> {
+        let Some((datapath, config)) = &self.loaded else { return Ok(Observed::default()) };
+        let attached = datapath.attached()?;
+        let index = |pin: &String| pin.strip_suffix("-from_pod")?.parse().ok();
+        Ok(Observed {
+            endpoints: datapath.endpoints()?.observed()?,
+            namespaces: datapath.namespaces()?.observed()?,
+            attached: attached.iter().filter_map(index).collect(),
+            own_namespace: config.cgroup.as_ref().map(|_| Namespaces::cookie(None)).transpose()?,
+        })
+    }
+
+    pub fn execute(&self, step: &Step) -> Result<(), DatapathError> {
+        let Some((datapath, _)) = &self.loaded else { return Ok(()) };
+        match step {
+            Step::RemoveAddress(ip) => datapath.endpoints()?.remove(*ip).map(drop),
+            Step::RemoveNamespace(cookie) => datapath.namespaces()?.remove(*cookie).map(drop),
+            Step::Put(ip, endpoint) => datapath.endpoints()?.put(*ip, endpoint),
+            Step::Attach { link } => datapath.attach_host_device(link).map(drop),
+            Step::Namespace(cookie, addresses) => datapath.namespaces()?.put(*cookie, addresses),
+            Step::ForgetVanished => datapath.forget_vanished().map(drop),
+        }
+    }
+
+    /// Programs on the gateway and the uplink. Idempotent.
+    pub fn attach_node(&self, desired: &Desired, uplink: Option<&Uplink>) -> Result<(), DatapathError> {
+        let Some((datapath, _)) = &self.loaded else { return Ok(()) };
+        datapath.attach_gateway(&desired.gateway, &desired.peer)?;
+        if let Some(uplink) = uplink {
+            datapath.attach_uplink(&uplink.name)?;
+        }
+        Ok(())
+    }
+
+    /// Pods and addresses of other nodes. Those that are not known any more go only where `complete`.
+    pub fn enter_nodes(&self, wanted: &[(IpNet, Elsewhere)], complete: bool) -> Result<(), DatapathError> {
+        let Some((datapath, _)) = &self.loaded else { return Ok(()) };
+        let mut nodes = datapath.nodes()?;
+        let observed = nodes.observed()?;
+        for entry in wanted.iter().filter(|entry| !observed.contains(entry)) {
+            nodes.put(entry.0, entry.1)?;
+        }
+        let known: BTreeSet<IpNet> = wanted.iter().map(|(prefix, _)| *prefix).collect();
+        for (prefix, _) in observed.iter().filter(|(prefix, _)| complete && !known.contains(prefix)) {
+            nodes.remove(*prefix)?;
+        }
+        Ok(())
+    }
+}
+
+/// What the datapath is told about other nodes: pods keep their addresses towards pods everywhere.
+pub fn elsewhere(others: &[crate::node::Node]) -> Vec<(IpNet, Elsewhere)> {
+    let pods = Elsewhere { keeps_source: true, ..Elsewhere::default() };
+    let machine = Elsewhere { keeps_source: true, node: true, ..Elsewhere::default() };
+    let mut all = Vec::new();
+    for other in others {
+        all.extend(other.ranges.iter().map(|range| (range.trunc(), pods)));
+        all.extend(other.addresses.iter().map(|address| (IpNet::from(*address), machine)));
+    }
+    all
+}

@@ -1,0 +1,167 @@
+//! What the datapath must have of the pods, and what is to be done. Pure.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use cni_api::agent::Endpoint;
+use datapath::EndpointState;
+
+use super::mac_of;
+
+/// Identity of pods whose labels nobody has numbered: reserved.
+pub const UNKNOWN_IDENTITY: u32 = 0;
+
+/// What the datapath has.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    pub endpoints: Vec<(IpAddr, datapath::Endpoint)>,
+    pub namespaces: Vec<(u64, Vec<IpAddr>)>,
+    /// Indexes of links that have their programs.
+    pub attached: BTreeSet<u32>,
+    /// The node's own namespace; none where sockets are not translated.
+    pub own_namespace: Option<u64>,
+}
+
+/// In the order in which they are done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// An address that is nobody's any more.
+    RemoveAddress(IpAddr),
+    RemoveNamespace(u64),
+    Put(IpAddr, datapath::Endpoint),
+    Attach {
+        link: String,
+    },
+    Namespace(u64, Vec<IpAddr>),
+    /// Pins of links that are gone.
+    ForgetVanished,
+}
+
+/// A new pod is PENDING until its programs are attached.
+pub fn plan(desired: &[&Endpoint], observed: &Observed, links: &BTreeSet<u32>) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let is_wanted = |ip: &IpAddr| desired.iter().any(|endpoint| endpoint.addresses.contains(ip));
+    let stale = observed.endpoints.iter().filter(|(ip, _)| !is_wanted(ip));
+    steps.extend(stale.map(|(ip, _)| Step::RemoveAddress(*ip)));
+    let is_known = |cookie: &u64| {
+        Some(*cookie) == observed.own_namespace || desired.iter().any(|e| e.netns_cookie == *cookie)
+    };
+    // Without a cookie of every pod nobody knows which entry is stale, unless its addresses say so.
+    let orphan = observed
+        .namespaces
+        .iter()
+        .filter(|(cookie, addresses)| !is_known(cookie) && !addresses.iter().any(is_wanted));
+    steps.extend(orphan.map(|(cookie, _)| Step::RemoveNamespace(*cookie)));
+    for endpoint in desired {
+        steps.extend(of_one(endpoint, observed));
+    }
+    if observed.attached.iter().any(|index| !links.contains(index)) {
+        steps.push(Step::ForgetVanished);
+    }
+    steps
+}
+
+fn of_one(endpoint: &Endpoint, observed: &Observed) -> Vec<Step> {
+    let Some(mac) = mac_of(endpoint) else { return Vec::new() };
+    let entry =
+        |state| datapath::Endpoint { link: endpoint.link_index, mac, identity: UNKNOWN_IDENTITY, state };
+    let ready = entry(EndpointState::Ready);
+    let missing: Vec<IpAddr> =
+        endpoint.addresses.iter().copied().filter(|ip| !observed.endpoints.contains(&(*ip, ready))).collect();
+    let mut steps: Vec<Step> =
+        missing.iter().map(|ip| Step::Put(*ip, entry(EndpointState::Pending))).collect();
+    if !observed.attached.contains(&endpoint.link_index) {
+        steps.push(Step::Attach { link: endpoint.link.clone() });
+    }
+    let cookie = endpoint.netns_cookie;
+    let translated = observed.own_namespace.is_some() && cookie != 0;
+    if translated && !observed.namespaces.contains(&(cookie, endpoint.addresses.clone())) {
+        steps.push(Step::Namespace(cookie, endpoint.addresses.clone()));
+    }
+    steps.extend(missing.iter().map(|ip| Step::Put(*ip, ready)));
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::example;
+    use super::*;
+
+    const OWN: u64 = 1;
+
+    fn entry(link: u32, state: EndpointState) -> datapath::Endpoint {
+        datapath::Endpoint { link, mac: [0x0e, 0, 0, 0, 0, 1], identity: UNKNOWN_IDENTITY, state }
+    }
+
+    fn complete(endpoints: &[&Endpoint]) -> Observed {
+        Observed {
+            endpoints: endpoints
+                .iter()
+                .map(|e| (e.addresses[0], entry(e.link_index, EndpointState::Ready)))
+                .collect(),
+            namespaces: endpoints.iter().map(|e| (e.netns_cookie, e.addresses.clone())).collect(),
+            attached: endpoints.iter().map(|e| e.link_index).collect(),
+            own_namespace: Some(OWN),
+        }
+    }
+
+    #[test]
+    fn a_new_pod_is_pending_until_its_programs_are_attached() {
+        let pod = example("c1", 7, "10.244.0.5");
+        let ip = pod.addresses[0];
+        let observed = Observed { own_namespace: Some(OWN), ..Observed::default() };
+        let steps = plan(&[&pod], &observed, &[7].into());
+        assert_eq!(
+            steps,
+            [
+                Step::Put(ip, entry(7, EndpointState::Pending)),
+                Step::Attach { link: pod.link.clone() },
+                Step::Namespace(1007, vec![ip]),
+                Step::Put(ip, entry(7, EndpointState::Ready)),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_complete_needs_nothing() {
+        let (a, b) = (example("a", 7, "10.244.0.5"), example("b", 8, "fd00::5"));
+        assert_eq!(plan(&[&a, &b], &complete(&[&a, &b]), &[7, 8].into()), []);
+    }
+
+    #[test]
+    fn only_what_differs_is_planned() {
+        let pod = example("c1", 7, "10.244.0.5");
+        let ip = pod.addresses[0];
+        let check = |damage: &dyn Fn(&mut Observed), expect: &[Step]| {
+            let mut observed = complete(&[&pod]);
+            observed.namespaces.push((OWN, vec![]));
+            damage(&mut observed);
+            assert_eq!(plan(&[&pod], &observed, &[7].into()), expect);
+        };
+        check(&|_| {}, &[]);
+        check(&|o| o.attached.clear(), &[Step::Attach { link: pod.link.clone() }]);
+        check(&|o| o.namespaces.clear(), &[Step::Namespace(1007, vec![ip])]);
+        let other: IpAddr = "10.244.0.9".parse().unwrap();
+        check(
+            &|o| {
+                o.endpoints.push((other, entry(9, EndpointState::Ready)));
+                o.namespaces.push((1009, vec![other]));
+                o.attached.insert(9);
+            },
+            &[Step::RemoveAddress(other), Step::RemoveNamespace(1009), Step::ForgetVanished],
+        );
+        // A kill between the two states.
+        check(
+            &|o| o.endpoints[0].1.state = EndpointState::Pending,
+            &[Step::Put(ip, entry(7, EndpointState::Pending)), Step::Put(ip, entry(7, EndpointState::Ready))],
+        );
+    }
+
+    #[test]
+    fn a_pod_without_a_record_keeps_its_namespace() {
+        let mut pod = example("c1", 7, "10.244.0.5");
+        let observed = complete(&[&pod]);
+        pod.netns_cookie = 0;
+        assert_eq!(plan(&[&pod], &observed, &[7].into()), []);
+    }
+}

@@ -1,0 +1,344 @@
+//! The one task that owns the node's network: it takes calls of the plugin and reasons to look again, one at a time.
+//!
+//! ```text
+//! net.sock ───── calls ──────┐
+//! rtnetlink ──── events ─────┼─▶ look: observe, plan, execute ──▶ links, routes, datapath, conflist
+//! own Node, other Nodes ─────┤                                └─▶ ready: the Node's condition, STATUS
+//! failed before, a while ago ┘
+//! ```
+//!
+//! What it does to the kernel are a few system calls at a time, so it does them itself and waits for nothing else.
+//!
+//! **Invariants.** An event is only a reason to look. Without an answer of the API nothing that is there is taken
+//! away: pods of an earlier run keep their network. The CNI configuration comes last.
+
+mod calls;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use client::{Backoff, Cache, Key};
+use datapath::{DatapathError, Tables};
+use ipnet::IpNet;
+use netlink::{Address, Group, Link, Neighbour, NetlinkError, Route};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::carrier::{Carrier, Settings, elsewhere};
+use crate::conflist;
+use crate::endpoint::{self, Registry};
+use crate::events::Changes;
+use crate::names::Names;
+use crate::network::{self, Desired, Host, NetworkError};
+use crate::node::Node;
+use crate::server::Asked;
+use crate::uplink::{self, Uplink};
+
+/// Until something that failed is tried again.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// The kernel's maps have no timers: flows that ended are looked for this often.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// What the agent is told once.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub node: Key,
+    pub names: Names,
+    pub settings: Settings,
+    pub uplink: Option<String>,
+    pub socket: PathBuf,
+    pub ipam: PathBuf,
+    pub conf_dir: PathBuf,
+}
+
+/// Where Nodes are read.
+#[derive(Clone)]
+pub struct Nodes {
+    /// Only the own one.
+    pub own: Cache,
+    pub all: Cache,
+}
+
+/// Everything the task owns.
+pub struct Owner {
+    plan: Plan,
+    nodes: Nodes,
+    host: Host,
+    carrier: Carrier,
+    registry: Registry,
+    ready: watch::Sender<bool>,
+    /// Why it is not ready; what was wrong when it last looked.
+    reason: String,
+    unreachable: Vec<String>,
+}
+
+/// What one look at the kernel sees.
+struct Seen {
+    links: Vec<Link>,
+    addresses: Vec<Address>,
+    routes: Vec<Route>,
+    neighbours: Vec<Neighbour>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    #[error("looking at the host")]
+    Netlink(#[from] NetlinkError),
+    #[error("the datapath")]
+    Datapath(#[from] DatapathError),
+    #[error("the node's network")]
+    Network(#[from] NetworkError),
+    #[error("the records of pods")]
+    Records(#[source] std::io::Error),
+    #[error("writing {} to {}", conflist::FILE, folder.display())]
+    Conflist { folder: PathBuf, source: std::io::Error },
+}
+
+impl Owner {
+    pub fn new(
+        plan: Plan,
+        nodes: Nodes,
+        host: Host,
+        registry: Registry,
+        ready: watch::Sender<bool>,
+    ) -> Owner {
+        Owner {
+            plan,
+            nodes,
+            host,
+            carrier: Carrier::default(),
+            registry,
+            ready,
+            reason: "it is starting".to_owned(),
+            unreachable: Vec::new(),
+        }
+    }
+
+    /// Until it is told to stop. What is in place stays.
+    pub async fn run(
+        mut self,
+        mut calls: mpsc::Receiver<Asked>,
+        stopping: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let mut kernel = Changes::open(&[Group::Links, Group::Addresses, Group::Routes])?;
+        let (changed, mut nodes) = watch::channel(());
+        for cache in [&self.nodes.own, &self.nodes.all] {
+            let changed = changed.clone();
+            cache.subscribe(move |_| changed.send_replace(()));
+        }
+        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        let mut again = Some(Instant::now());
+        let mut sweeping = Sweeper::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = stopping.cancelled() => break,
+                asked = calls.recv() => match asked {
+                    Some(Asked { call, answer }) => drop(answer.send(self.answer(call))),
+                    None => break,
+                },
+                look = kernel.next() => if look? { again = Some(Instant::now()) },
+                _ = nodes.changed() => again = Some(Instant::now()),
+                () = at(again) => again = self.look_and_say(&mut backoff).err(),
+                () = at(Some(sweeping.due)) => sweeping.sweep(self.carrier.tables()),
+            }
+        }
+        sweeping.end().await;
+        Ok(())
+    }
+
+    /// Looks; the time of the next try if something failed.
+    fn look_and_say(&mut self, backoff: &mut Backoff) -> Result<(), Instant> {
+        match self.look() {
+            Ok(()) => {
+                backoff.reset();
+                Ok(())
+            }
+            Err(error) => {
+                let wait = backoff.next((client::Surroundings::system()).random);
+                let said = chain(&error);
+                tracing::warn!(node = %self.plan.node.name, error = %said, wait = ?wait, "the network is not as it should be; trying again");
+                if !*self.ready.borrow() {
+                    self.reason = said;
+                }
+                Err(Instant::now() + wait)
+            }
+        }
+    }
+
+    /// Observes everything and makes it what it should be.
+    fn look(&mut self) -> Result<(), LookError> {
+        let seen = self.see()?;
+        let asked = self.plan.uplink.as_deref();
+        let uplink = uplink::choose(
+            asked,
+            &self.plan.settings.node_ips,
+            &seen.links,
+            &seen.addresses,
+            &seen.routes,
+            &self.plan.names,
+        );
+        // Pods of an earlier run first: they wait for nobody.
+        let config =
+            self.plan.settings.config(&self.plan.names, &seen.links, &seen.addresses, uplink.as_ref());
+        self.carrier.ensure(config)?;
+        self.look_at_pods(&seen)?;
+        let own = self.nodes.own.get(&self.plan.node).map(|node| Node::read(node.value()));
+        match own.filter(|own| !own.ranges.is_empty()) {
+            Some(own) => self.look_at_node(&own, uplink.as_ref()),
+            None => {
+                if !*self.ready.borrow() {
+                    self.reason = format!("node {} has no spec.podCIDR yet", self.plan.node.name);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn see(&mut self) -> Result<Seen, LookError> {
+        let socket = &mut self.host.0;
+        Ok(Seen {
+            links: socket.links()?,
+            addresses: socket.addresses()?,
+            routes: socket.routes()?,
+            neighbours: socket.neighbours()?,
+        })
+    }
+
+    fn look_at_pods(&mut self, seen: &Seen) -> Result<(), LookError> {
+        let network = &self.plan.names.network;
+        self.registry
+            .reconcile(network, &seen.links, &seen.routes, &seen.neighbours)
+            .map_err(LookError::Records)?;
+        let links: BTreeSet<u32> = seen.links.iter().map(|link| link.index).collect();
+        for step in endpoint::plan(&self.registry.all(), &self.carrier.observe()?, &links) {
+            self.carrier.execute(&step)?;
+        }
+        Ok(())
+    }
+
+    /// The gateway, the ways to other nodes, and the file that says that pods may come.
+    fn look_at_node(&mut self, own: &Node, uplink: Option<&Uplink>) -> Result<(), LookError> {
+        // Before the list is in, nobody knows which nodes are gone.
+        let complete = self.nodes.all.is_synced();
+        let all = self.nodes.all.list("");
+        let others: Vec<Node> =
+            all.iter().map(|node| Node::read(node.value())).filter(|node| node.name != own.name).collect();
+        let ranges: Vec<IpNet> =
+            [&self.plan.settings.cluster_cidrs[..], &self.plan.settings.service_cidrs].concat();
+        let desired = Desired::new(&self.plan.names, own, &ranges, &others, uplink);
+        let observed = self.host.observe(&desired)?;
+        for step in network::plan(&desired, &observed) {
+            if !complete && matches!(step, network::Step::RemoveRoute(_)) {
+                continue;
+            }
+            tracing::info!(%step, "network of the node");
+            self.host.execute(&desired, &step)?;
+        }
+        self.carrier.attach_node(&desired, uplink)?;
+        self.carrier.enter_nodes(&elsewhere(&others), complete)?;
+        self.say_unreachable(&desired);
+        let file = conflist::Desired {
+            network: self.plan.names.network.clone(),
+            ranges: own.ranges.clone(),
+            mtu: uplink.map(|uplink| uplink.mtu),
+            socket: self.plan.socket.clone(),
+            ipam: self.plan.ipam.clone(),
+        };
+        let folder = &self.plan.conf_dir;
+        let written = conflist::write(folder, &file)
+            .map_err(|source| LookError::Conflist { folder: folder.clone(), source })?;
+        if written {
+            let uplink = uplink.map_or("none", |uplink| uplink.name.as_str());
+            tracing::info!(node = %own.name, ranges = ?own.ranges, uplink, file = %folder.join(conflist::FILE).display(), "pods can be connected");
+        }
+        self.reason.clear();
+        self.ready.send_replace(true);
+        Ok(())
+    }
+
+    fn say_unreachable(&mut self, desired: &Desired) {
+        if desired.unreachable != self.unreachable && !desired.unreachable.is_empty() {
+            tracing::warn!(nodes = ?desired.unreachable, "pods of these nodes cannot be reached: they are on no network of the uplink, and tunnels are not supported yet");
+        }
+        self.unreachable.clone_from(&desired.unreachable);
+    }
+
+    /// Whose the address is; for `calls`.
+    fn link_now(&mut self, name: &str) -> Result<Option<Link>, LookError> {
+        Ok(self.host.0.link_named(name)?)
+    }
+
+    fn remove_addresses(&mut self, addresses: &[IpAddr], link: u32, cookie: u64) -> Result<(), LookError> {
+        let observed = self.carrier.observe()?;
+        for (ip, there) in observed.endpoints.iter().filter(|(ip, _)| addresses.contains(ip)) {
+            // A new pod may have the address by now.
+            if there.link == link {
+                self.carrier.execute(&endpoint::Step::RemoveAddress(*ip))?;
+            }
+        }
+        if cookie != 0 && Some(cookie) != observed.own_namespace {
+            self.carrier.execute(&endpoint::Step::RemoveNamespace(cookie))?;
+        }
+        Ok(())
+    }
+}
+
+/// At a time, or never.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// An error with everything below it.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(&format!(": {next}"));
+        cause = next.source();
+    }
+    text
+}
+
+/// Looks for flows that ended, beside everything else: a full map takes a while.
+struct Sweeper {
+    due: Instant,
+    running: Option<JoinHandle<()>>,
+}
+
+impl Sweeper {
+    fn new() -> Sweeper {
+        Sweeper { due: Instant::now() + SWEEP, running: None }
+    }
+
+    fn sweep(&mut self, tables: Option<Tables>) {
+        self.due = Instant::now() + SWEEP;
+        if self.running.as_ref().is_some_and(|running| !running.is_finished()) {
+            return;
+        }
+        let Some(tables) = tables else { return };
+        self.running = Some(tokio::task::spawn_blocking(move || {
+            match tables.conntrack().and_then(|mut conntrack| conntrack.sweep()) {
+                Ok(swept) => {
+                    tracing::debug!(entries = swept.entries, removed = swept.removed, "flows were looked at")
+                }
+                Err(error) => tracing::warn!(error = %chain(&error), "flows that ended stay in the datapath"),
+            }
+        }));
+    }
+
+    async fn end(self) {
+        if let Some(running) = self.running {
+            // It has said itself what it could not do.
+            let _ = running.await;
+        }
+    }
+}
