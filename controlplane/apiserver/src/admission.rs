@@ -1,7 +1,7 @@
 //! Admission: what may still be changed or refused before an object is stored, in upstream's order.
 //!
 //! ```text
-//!   mutating: service account, toleration seconds, priority, node taints, cluster IPs
+//!   mutating: service account, toleration seconds, priority, node restriction, node taints, cluster IPs
 //!   validating: namespace lifecycle, RBAC escalation
 //! ```
 //!
@@ -9,6 +9,7 @@
 
 mod default_toleration_seconds;
 mod namespace_lifecycle;
+mod node_restriction;
 mod priority;
 mod rbac_escalation;
 mod service_account;
@@ -19,6 +20,7 @@ use api::kind::Kind;
 use api::status::Status;
 use serde_json::Value;
 
+pub use node_restriction::check_token;
 pub use service_ips::Allocator;
 
 use crate::request::Request;
@@ -81,6 +83,7 @@ impl Server {
             default_toleration_seconds::admit(&mut object);
             priority::admit(&mut object)?;
         }
+        node_restriction::check(self, &attributes, &object)?;
         if attributes.creates("", "nodes") {
             taint_nodes::admit(&mut object);
         }

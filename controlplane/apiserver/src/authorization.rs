@@ -1,30 +1,38 @@
-//! May they? RBAC over the roles and bindings in the caches; `system:masters` may everything.
+//! May they? Nodes what their pods need, everybody what the roles and bindings in the caches say; `system:masters`
+//! may everything.
 //!
 //! ```text
-//!   request ─► Attributes ─► members of system:masters ─► bindings whose subjects match ─► rules of their roles
+//!   request ─► Attributes ─► members of system:masters ─► node ─► bindings whose subjects match ─► rules of their roles
 //! ```
 //!
 //! Reference: Kubernetes "Using RBAC Authorization".
 
 mod escalation;
+mod node;
 mod policy;
+pub mod references;
 mod rules;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use api::path::RequestInfo;
 use api::status::{Denied, Status};
 use store::Revision;
 
 pub use escalation::missing;
+pub use node::node_of;
 pub use policy::Policy;
 pub use rules::{Attributes, Rule};
 
 use crate::cache::Caches;
 use crate::user::User;
+use node::Opinion;
 
 /// Members may everything, so that a broken role cannot lock everybody out.
 const MASTERS: &str = "system:masters";
+
+/// What every node may of kinds that are not narrowed to its own.
+static NODE_RULES: LazyLock<Vec<Rule>> = LazyLock::new(crate::bootstrap::node_rules);
 
 /// Decides by the roles and bindings as they are.
 #[derive(Debug, Default)]
@@ -47,16 +55,26 @@ impl Authorizer {
         if user.is_in(MASTERS) {
             return Decision { allowed: true, reason: String::new() };
         }
+        let related = |relation, namespace: &str, name: &str| {
+            let node = node_of(user).unwrap_or_default();
+            node::is_related(caches, node, relation, namespace, name)
+        };
+        let unsaid = match node::opinion(user, attributes, &NODE_RULES, &related) {
+            Some(Opinion::Allowed) => return Decision { allowed: true, reason: String::new() },
+            Some(Opinion::None(why)) => why,
+            None => String::new(),
+        };
         match self.policy(caches).allows(user, attributes) {
             Some(reason) => Decision { allowed: true, reason },
-            None => Decision { allowed: false, reason: String::new() },
+            None => Decision { allowed: false, reason: unsaid },
         }
     }
 
     /// Refuses a request in upstream's words.
     pub fn require(&self, caches: &Caches, user: &User, info: &RequestInfo) -> Result<(), Status> {
         let attributes = Attributes::of(info);
-        if self.decide(caches, user, &attributes).allowed {
+        let decision = self.decide(caches, user, &attributes);
+        if decision.allowed {
             return Ok(());
         }
         Err(Status::access_denied(&Denied {
@@ -69,7 +87,7 @@ impl Authorizer {
             subresource: attributes.subresource,
             namespace: attributes.namespace,
             name: attributes.name,
-            reason: "",
+            reason: &decision.reason,
         }))
     }
 

@@ -14,6 +14,8 @@ use api::status::Status;
 use serde_json::{Value, json};
 use store::Revision;
 
+pub use roles::node_rules;
+
 use crate::api_server::ApiServer;
 use crate::registry::{self, Change, object_key};
 use crate::server::Server;

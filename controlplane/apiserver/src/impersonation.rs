@@ -99,6 +99,7 @@ fn require(
         namespace,
         name,
         path: "",
+        fields: "",
     };
     if api.server.authorizer.decide(&api.server.caches, user, &asked).allowed {
         return Ok(());

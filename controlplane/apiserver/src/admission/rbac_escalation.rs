@@ -74,8 +74,17 @@ fn lacking(server: &Server, attributes: &Attributes<'_>, given: &[Rule]) -> Vec<
 
 fn may(server: &Server, attributes: &Attributes<'_>, verb: &str, resource: &str, name: &str) -> bool {
     let namespace = attributes.request.info.namespace.as_str();
-    let asked =
-        Asked { verb, group: GROUP, version: "v1", resource, subresource: "", namespace, name, path: "" };
+    let asked = Asked {
+        verb,
+        group: GROUP,
+        version: "v1",
+        resource,
+        subresource: "",
+        namespace,
+        name,
+        path: "",
+        fields: "",
+    };
     server.authorizer.decide(&server.caches, &attributes.request.user, &asked).allowed
 }
 

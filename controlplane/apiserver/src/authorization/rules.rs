@@ -22,6 +22,8 @@ pub struct Attributes<'a> {
     pub name: &'a str,
     /// Of a non-resource request; empty otherwise.
     pub path: &'a str,
+    /// The field selector of a list or watch, as it came; empty otherwise.
+    pub fields: &'a str,
 }
 
 impl<'a> Attributes<'a> {
@@ -36,6 +38,7 @@ impl<'a> Attributes<'a> {
             namespace: &info.namespace,
             name: &info.name,
             path: if info.is_resource_request { "" } else { &info.path },
+            fields: info.field_selector.as_deref().unwrap_or_default(),
         }
     }
 }
@@ -111,6 +114,7 @@ mod tests {
             namespace: "default",
             name,
             path: "",
+            fields: "",
         }
     }
 

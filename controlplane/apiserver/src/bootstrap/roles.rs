@@ -63,6 +63,11 @@ pub(super) fn cluster_roles() -> Vec<RoleRow> {
     roles
 }
 
+/// What a node may; the node authorizer narrows it.
+pub fn node_rules() -> Vec<Rule> {
+    system::node()
+}
+
 /// Every Role with its namespace.
 pub(super) fn namespaced_roles() -> Vec<(&'static str, RoleRow)> {
     let mut roles = system::namespaced_roles();

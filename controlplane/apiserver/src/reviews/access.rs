@@ -72,6 +72,7 @@ fn decide(api: &ApiServer, user: &User, spec: &Value) -> Value {
             namespace: text(&resource["namespace"]),
             name: text(&resource["name"]),
             path: "",
+            fields: text(&resource["fieldSelector"]["rawSelector"]),
         }
     } else {
         let path = &spec["nonResourceAttributes"];
@@ -84,6 +85,7 @@ fn decide(api: &ApiServer, user: &User, spec: &Value) -> Value {
             subresource: "",
             namespace: "",
             name: "",
+            fields: "",
         }
     };
     let decision = api.server.authorizer.decide(&api.server.caches, user, &asked);

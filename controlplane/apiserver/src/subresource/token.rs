@@ -32,6 +32,7 @@ pub fn create(
 ) -> Result<Answer, Status> {
     let options = CreateOptions::parse(&request.query)?;
     let (mut asked, warnings) = body::object(request, kind, body, options.field_validation)?;
+    crate::admission::check_token(server, request, &asked["spec"]["boundObjectRef"])?;
     let (namespace, name) = (request.info.namespace.as_str(), request.info.name.as_str());
     let account = uid_of(server, kind, namespace, name)?;
     let seconds = asked["spec"]["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);

@@ -86,8 +86,8 @@ pub(super) fn roles() -> Vec<RoleRow> {
     ]
 }
 
-/// A kubelet. The node authorizer will narrow this to what belongs to the node.
-fn node() -> Vec<Rule> {
+/// A kubelet. The node authorizer narrows this to what belongs to the node.
+pub(super) fn node() -> Vec<Rule> {
     vec![
         on("create", "authentication.k8s.io", "tokenreviews"),
         on("create", "authorization.k8s.io", "localsubjectaccessreviews subjectaccessreviews"),
@@ -207,8 +207,8 @@ pub(super) fn bindings() -> Vec<BindingRow> {
         subjects,
     };
     vec![
-        // Upstream leaves this one without subjects, because its node authorizer grants it; ours is RBAC.
-        bind("system:node", "system:node", vec![Group("system:nodes")]),
+        // Nobody: the node authorizer grants what is in the role, and narrows it.
+        bind("system:node", "system:node", vec![]),
         bind(
             "system:node-proxier",
             "system:node-proxier",
