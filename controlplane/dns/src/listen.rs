@@ -157,3 +157,6 @@ async fn converse(mut stream: TcpStream, dns: &Dns) -> io::Result<()> {
         timeout(IDLE, stream.write_all(&framed)).await.map_err(|_| io::ErrorKind::TimedOut)??;
     }
 }
+
+#[cfg(test)]
+mod tests;

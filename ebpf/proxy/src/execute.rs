@@ -80,3 +80,6 @@ impl Maps {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! Plans on the real maps of this kernel: what is written is what is read, and a restart changes nothing.
+
+use std::net::IpAddr;
+
+use client::Key;
+use datapath::{Datapath, Frontend, Scope, Service, Traffic, Transport, unload};
+
+use super::*;
+use crate::claims::{Claims, Wanted};
+use crate::desired::{DesiredPort, Lead, PortId};
+use crate::plan::{leftovers, plan};
+
+fn frontend(last: u8, transport: Transport) -> Frontend {
+    Frontend { address: IpAddr::from([10, 96, 0, last]), port: 80, transport, scope: Scope::Cluster }
+}
+
+/// A Service with one frontend of each family and these backends, by their last numbers.
+fn wanted(
+    name: &str,
+    last: u8,
+    transport: Transport,
+    backends: &[u8],
+    affinity: Option<u32>,
+) -> (Key, Wanted) {
+    let key = Key::new("n", name);
+    let six = Frontend { address: format!("fd00::{last}").parse().unwrap(), ..frontend(last, transport) };
+    let of = |frontend: Frontend, prefix: &str| Lead {
+        frontend,
+        backends: backends
+            .iter()
+            .map(|last| Backend::new(format!("{prefix}{last}").parse().unwrap(), 8080))
+            .collect(),
+        affinity_seconds: affinity,
+        traffic: Traffic::default(),
+    };
+    let leads = vec![of(frontend(last, transport), "10.1.0."), of(six, "fd00:1::")];
+    let id = PortId { service: key.clone(), name: "p".into(), transport };
+    (key, Wanted { created: "t".into(), ports: vec![DesiredPort { id, leads }] })
+}
+
+/// Brings one Service to the maps; how many steps that took.
+fn apply(
+    maps: &mut Maps,
+    observed: &mut Observed,
+    claims: &mut Claims,
+    key: &Key,
+    wanted: Option<Wanted>,
+) -> usize {
+    let (mut steps, mut later) = (0, Later::default());
+    for key in claims.set(key, wanted) {
+        let (desired, gone) = claims.draft(&key, observed);
+        let plan = plan(&desired, &gone, observed);
+        steps += plan.len();
+        maps.execute(plan, observed, &mut later).unwrap();
+    }
+    for set in later.retired {
+        maps.erase(set, observed).unwrap();
+    }
+    for backend in &later.forgotten {
+        maps.tables.conntrack().unwrap().forget_backend(*backend, Transport::Udp).unwrap();
+    }
+    assert_eq!(maps.observed().unwrap(), *observed, "what is believed is what is there");
+    steps
+}
+
+#[test]
+fn on_real_maps() {
+    if !harness::root_or_skip("on_real_maps") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let guard = harness::host::exclusive("on_real_maps");
+    let config = Config { bpffs: folder.path().join("bpf"), ..Config::default() };
+    assert!(matches!(Maps::open(&config), Err(DatapathError::NotLoaded { .. })));
+    let loaded = Datapath::ensure(&config).unwrap();
+    let mut maps = Maps::open(&config).unwrap();
+    let (mut observed, mut claims) = (maps.observed().unwrap(), Claims::default());
+    let mut run = |maps: &mut Maps, (key, wanted): (Key, Wanted), gone: bool| {
+        apply(maps, &mut observed, &mut claims, &key, (!gone).then_some(wanted))
+    };
+    let tcp = |backends: &[u8], affinity| wanted("tcp", 1, Transport::Tcp, backends, affinity);
+    let udp = |backends: &[u8]| wanted("udp", 2, Transport::Udp, backends, None);
+    // Two sets and two frontends.
+    assert_eq!(run(&mut maps, tcp(&[1, 2, 3], None), false), 4);
+    assert_eq!(run(&mut maps, udp(&[1, 2]), false), 4);
+    // The other Service is not touched.
+    assert_eq!(run(&mut maps, tcp(&[1, 3], Some(60)), false), 6);
+    assert_eq!(run(&mut maps, tcp(&[1, 3], None), false), 2);
+    // Points, retired sets, flows that are forgotten.
+    assert_eq!(run(&mut maps, udp(&[2]), false), 8);
+    assert_eq!(run(&mut maps, udp(&[]), false), 6);
+    assert_eq!(run(&mut maps, udp(&[5]), false), 4);
+
+    // A restart: another process finds what is there, keeps it, and removes what nobody wants.
+    let mut foreign = maps.tables.services().unwrap();
+    let stray = Service { number: 99, set: None, affinity_seconds: None, traffic: Traffic::default() };
+    foreign.put(&frontend(77, Transport::Tcp), &stray).unwrap();
+    maps.tables.backends().unwrap().install(&[Backend::from(([10, 1, 0, 77], 1))]).unwrap();
+    drop(maps);
+    let mut maps = Maps::open(&config).unwrap();
+    let (mut observed, mut claims) = (maps.observed().unwrap(), Claims::default());
+    claims.reserve(&observed);
+    for (key, wanted) in [tcp(&[1, 3], None), udp(&[5])] {
+        assert_eq!(apply(&mut maps, &mut observed, &mut claims, &key, Some(wanted)), 0, "{key}");
+    }
+    let steps = leftovers(&observed, |frontend| claims.is_claimed(frontend));
+    assert_eq!(steps.len(), 2, "{steps:?}");
+    let mut later = Later::default();
+    maps.execute(steps, &mut observed, &mut later).unwrap();
+    for set in later.retired {
+        maps.erase(set, &mut observed).unwrap();
+    }
+    for (key, wanted) in [tcp(&[], None), udp(&[])] {
+        apply(&mut maps, &mut observed, &mut claims, &key, Some(wanted));
+        apply(&mut maps, &mut observed, &mut claims, &key, None);
+    }
+    assert_eq!(maps.observed().unwrap(), Observed::default(), "nothing is left");
+    drop((maps, loaded));
+    unload(&config).unwrap();
+    guard.finish();
+}
