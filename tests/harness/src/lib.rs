@@ -4,6 +4,7 @@
 //! - [`host::exclusive`]: one test at a time on the host's kernel objects, and nothing left afterwards.
 //! - [`netns::TestHost`]: a network namespace that plays a machine.
 //! - [`image`]: images made for the occasion, honest and hostile.
+//! - [`node`]: a whole node, from the API server to the kubelet.
 //! - [`registry`]: registries on loopback, Debian's and one that fails as it is told.
 //! - [`skip`]: a test that cannot run here says so and is counted.
 
@@ -11,6 +12,7 @@ pub mod api;
 pub mod host;
 pub mod image;
 pub mod netns;
+pub mod node;
 pub mod registry;
 mod skip;
 
