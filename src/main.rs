@@ -5,11 +5,13 @@
 //! and must be single-threaded when they do.
 
 mod apiserver;
+mod check;
 mod demo;
 mod log;
 mod part;
 mod parts;
 mod server;
+mod status;
 mod stopping;
 mod version;
 
@@ -55,10 +57,20 @@ fn main() -> ExitCode {
             log::install();
             server::node_main(rest)
         }
+        Part::Check => check::main(rest),
+        Part::Status => status::main(rest),
         Part::Demo => demo::main(rest),
         Part::DemoCage => demo::cage::main(rest),
         Part::DemoInit => demo::cage::init_main(rest),
         Part::DemoWorkload => demo::workload::main(rest),
+        Part::Kubelet => {
+            log::install();
+            kubelet::main(rest)
+        }
+        Part::NetAgent => {
+            log::install();
+            agent::main(rest)
+        }
         Part::Dns => {
             log::install();
             dns::main(rest)

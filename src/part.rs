@@ -31,12 +31,20 @@ pub enum Part {
     DemoWorkload,
     /// Cluster names.
     Dns,
+    /// What runs a node's pods.
+    Kubelet,
+    /// The node's network agent.
+    NetAgent,
     /// A whole node.
     Server,
     /// The control plane's process of a server; started by it.
     Control,
     /// The node's process of a server; started by it.
     Node,
+    /// Whether this host will do.
+    Check,
+    /// Whether the cluster is well.
+    Status,
     /// `keelson version`
     Version,
     /// `keelson help`, `-h`, `--help`
@@ -46,13 +54,17 @@ pub enum Part {
 /// Commands as users type them: name, part, one line for the help (none: not shown).
 const COMMANDS: &[(&str, Part, &str)] = &[
     ("apiserver", Part::Apiserver, "serve the Kubernetes API"),
+    ("check", Part::Check, "tell whether this host can run Keelson, and what to do where it cannot"),
     ("controllers", Part::Controllers, "make what objects ask for: pods of deployments, slices of services"),
     ("cri", Part::Cri, "serve containers to a kubelet or crictl (CRI v1)"),
     ("demo", Part::Demo, "run a node with a workload in namespaces of its own, call it, leave nothing"),
     ("dns", Part::Dns, "answer cluster names"),
+    ("kubelet", Part::Kubelet, "run the pods of a node through any CRI server"),
+    ("net-agent", Part::NetAgent, "connect the pods of a node: programs, routes, the plugin's other end"),
     ("oci", Part::Oci, "run OCI bundles, with runc's commands and flags"),
     ("scheduler", Part::Scheduler, "give pods their nodes"),
     ("server", Part::Server, "run a whole node: all of the parts, supervised"),
+    ("status", Part::Status, "tell whether the cluster is as it should be"),
     ("version", Part::Version, "print the version of Keelson and what it speaks"),
     ("keeper", Part::Keeper, ""),
     ("control", Part::Control, ""),
@@ -182,7 +194,7 @@ mod tests {
         assert!(
             refusal
                 .to_string()
-                .contains("no command \"frobnicate\"; commands are: apiserver, controllers, cri, demo, dns, oci, scheduler, server, version"),
+                .contains("no command \"frobnicate\"; commands are: apiserver, check, controllers, cri, demo, dns, kubelet, net-agent, oci, scheduler, server, status, version"),
             "{refusal}"
         );
     }
