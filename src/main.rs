@@ -67,6 +67,10 @@ fn main() -> ExitCode {
             log::install();
             kubelet::main(rest)
         }
+        Part::Proxy => {
+            log::install();
+            proxy::main(rest)
+        }
         Part::NetAgent => {
             log::install();
             agent::main(rest)

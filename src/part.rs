@@ -33,6 +33,8 @@ pub enum Part {
     Dns,
     /// What runs a node's pods.
     Kubelet,
+    /// Services to maps.
+    Proxy,
     /// The node's network agent.
     NetAgent,
     /// A whole node.
@@ -62,6 +64,7 @@ const COMMANDS: &[(&str, Part, &str)] = &[
     ("kubelet", Part::Kubelet, "run the pods of a node through any CRI server"),
     ("net-agent", Part::NetAgent, "connect the pods of a node: programs, routes, the plugin's other end"),
     ("oci", Part::Oci, "run OCI bundles, with runc's commands and flags"),
+    ("proxy", Part::Proxy, "carry Services on the eBPF data path"),
     ("scheduler", Part::Scheduler, "give pods their nodes"),
     ("server", Part::Server, "run a whole node: all of the parts, supervised"),
     ("status", Part::Status, "tell whether the cluster is as it should be"),
@@ -194,7 +197,7 @@ mod tests {
         assert!(
             refusal
                 .to_string()
-                .contains("no command \"frobnicate\"; commands are: apiserver, check, controllers, cri, demo, dns, kubelet, net-agent, oci, scheduler, server, status, version"),
+                .contains("no command \"frobnicate\"; commands are: apiserver, check, controllers, cri, demo, dns, kubelet, net-agent, oci, proxy, scheduler, server, status, version"),
             "{refusal}"
         );
     }

@@ -17,6 +17,9 @@ pub fn parts(layout: &Layout) -> Vec<Part> {
     if layout.options.cni == Cni::Keelson {
         parts.push(Part::with_flags("net-agent", agent_flags(layout), agent::run));
     }
+    if layout.options.runs(Disabled::Proxy) {
+        parts.push(Part::with_flags("proxy", proxy_flags(layout), proxy::run));
+    }
     if layout.options.runs(Disabled::Dns) {
         parts.push(Part::with_flags("dns", dns_flags(layout), dns::run));
     }
@@ -96,5 +99,15 @@ fn kubelet_flags(layout: &Layout) -> Vec<String> {
     let taints = options.node_taint.iter().map(String::as_str);
     let taints = taints.chain(options.no_schedule.then_some(NO_SCHEDULE));
     flags.extend(taints.map(|taint| flag("register-with-taints", taint)));
+    flags
+}
+
+fn proxy_flags(layout: &Layout) -> Vec<String> {
+    let mut flags = vec![
+        flag("kubeconfig", shown(&layout.node("proxy.conf"))),
+        flag("hostname-override", &layout.node_name),
+        flag("cluster-cidr", layout.options.cluster_cidr),
+    ];
+    flags.extend(data_path_flags(layout));
     flags
 }
