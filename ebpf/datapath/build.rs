@@ -44,6 +44,8 @@ const FOREIGN: &[&str] =
     &["RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR", "CLIPPY_ARGS"];
 
 fn main() {
+    // What LLVM has against the programs comes as log lines.
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     let out = PathBuf::from(variable("OUT_DIR"));
     let here = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let ebpf = here.parent().expect("this crate lies in ebpf/");

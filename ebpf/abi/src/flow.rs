@@ -39,6 +39,8 @@ impl FlowFlag {
     pub const MASQUERADED: u16 = 1 << 5;
     /// This direction sent something other than SYN: the connection stands.
     pub const ESTABLISHED: u16 = 1 << 6;
+    /// Its service was found in the external scope.
+    pub const EXTERNAL: u16 = 1 << 7;
 }
 
 record! {

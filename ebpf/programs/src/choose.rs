@@ -1,0 +1,67 @@
+//! From a frontend to a backend.
+
+use abi::{
+    Address as _, Affinity, AffinityKey, Backend, BackendKey, MemberKey, Scope, Service, ServiceFlag,
+    ServiceKey, Settings,
+};
+
+use crate::world::World;
+
+/// The service that listens on this address and port, if one does. Ports in network order.
+#[inline(always)]
+pub fn service<W: World>(
+    world: &W,
+    settings: &Settings,
+    address: W::A,
+    port: u16,
+    protocol: u8,
+    scope: Scope,
+) -> Option<&'static Service> {
+    let mut key = ServiceKey { address, port, protocol, scope: scope as u8 };
+    if is_node_port(settings, port) && world.is_local(&address) {
+        key.address = W::A::unspecified();
+    }
+    world.service(&key)
+}
+
+/// Whether the port, in network order, is of the range of node ports.
+#[inline(always)]
+pub fn is_node_port(settings: &Settings, port: u16) -> bool {
+    let port = u16::from_be(port);
+    port >= settings.node_port_first && port <= settings.node_port_last
+}
+
+/// One of its backends, for this client. None: it has none.
+#[inline(always)]
+pub fn backend<W: World>(world: &W, service: &Service, client: W::A) -> Option<Backend<W::A>> {
+    if service.count == 0 {
+        return None;
+    }
+    let sticky = service.flags & ServiceFlag::AFFINITY != 0;
+    let key = AffinityKey { service: service.service, client };
+    if sticky && let Some(known) = world.affinity(&key) {
+        let recent = world.now().wrapping_sub(known.seen) <= service.affinity_seconds;
+        if recent && is_member(world, service.set, known.address, known.port) {
+            let backend = Backend { address: known.address, port: known.port, pad: 0 };
+            remember(world, &key, &backend);
+            return Some(backend);
+        }
+    }
+    let slot = world.random() % service.count;
+    let chosen = *world.backend(&BackendKey { set: service.set, slot })?;
+    if sticky {
+        remember(world, &key, &chosen);
+    }
+    Some(chosen)
+}
+
+#[inline(always)]
+pub fn is_member<W: World>(world: &W, set: u32, address: W::A, port: u16) -> bool {
+    world.is_member(&MemberKey { set, address, port, pad: 0 })
+}
+
+#[inline(always)]
+fn remember<W: World>(world: &W, key: &AffinityKey<W::A>, backend: &Backend<W::A>) {
+    let value = Affinity { address: backend.address, port: backend.port, pad: 0, seen: world.now() };
+    world.put_affinity(key, &value);
+}

@@ -1,0 +1,149 @@
+//! Hands a packet on: into a pod, to the node, or out of a link.
+
+use abi::{Counter, Ip4, Ip6, Mac, Settings, SettingsFlag};
+use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT, bpf_fib_lookup, bpf_redir_neigh};
+use aya_ebpf::helpers::generated::{
+    bpf_fib_lookup as fib_lookup, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_store_bytes,
+};
+
+use crate::kernel::{count, count_at};
+use crate::route::{Delivery, Way};
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+/// BPF_FIB_LKUP_RET_*.
+const SUCCESS: i64 = 0;
+const NOT_FORWARDED: i64 = 4;
+const FORWARDING_DISABLED: i64 = 5;
+const NO_NEIGHBOUR: i64 = 7;
+
+#[inline(always)]
+pub fn drop(counter: Counter) -> i32 {
+    drop_as(counter as u32)
+}
+
+/// Dropped, and counted under this index.
+#[inline(always)]
+pub fn drop_as(counter: u32) -> i32 {
+    count_at(counter);
+    TC_ACT_SHOT
+}
+
+/// What the kernel's routes are asked about.
+pub trait Routed: Copy {
+    /// Fills in family and addresses.
+    fn ask(source: Self, destination: Self, question: &mut bpf_fib_lookup);
+    /// Where the answer says the packet goes next.
+    fn next(answer: &bpf_fib_lookup) -> bpf_redir_neigh;
+}
+
+impl Routed for Ip4 {
+    #[inline(always)]
+    fn ask(source: Ip4, destination: Ip4, question: &mut bpf_fib_lookup) {
+        question.family = AF_INET;
+        question.__bindgen_anon_3.ipv4_src = source.bits;
+        question.__bindgen_anon_4.ipv4_dst = destination.bits;
+    }
+
+    #[inline(always)]
+    fn next(answer: &bpf_fib_lookup) -> bpf_redir_neigh {
+        // SAFETY: any bits are an address, and all of the record was written before the kernel was asked.
+        let words = unsafe { answer.__bindgen_anon_4.ipv6_dst };
+        bpf_redir_neigh {
+            nh_family: u32::from(answer.family),
+            __bindgen_anon_1: aya_ebpf::bindings::bpf_redir_neigh__bindgen_ty_1 { ipv6_nh: words },
+        }
+    }
+}
+
+impl Routed for Ip6 {
+    #[inline(always)]
+    fn ask(source: Ip6, destination: Ip6, question: &mut bpf_fib_lookup) {
+        question.family = AF_INET6;
+        question.__bindgen_anon_3.ipv6_src = [source.a, source.b, source.c, source.d];
+        question.__bindgen_anon_4.ipv6_dst = [destination.a, destination.b, destination.c, destination.d];
+    }
+
+    #[inline(always)]
+    fn next(answer: &bpf_fib_lookup) -> bpf_redir_neigh {
+        <Ip4 as Routed>::next(answer)
+    }
+}
+
+/// Carries out a delivery. `link` is where the packet is now.
+#[inline(always)]
+pub fn deliver<A: Routed>(
+    packet: *mut __sk_buff,
+    settings: &Settings,
+    delivery: Delivery,
+    ends: (A, A),
+    link: u32,
+) -> i32 {
+    match delivery.way {
+        Way::Drop => drop_as(delivery.counter),
+        Way::Pod => {
+            count(Counter::ToPod);
+            address_to(packet, delivery.mac);
+            // SAFETY: a helper that takes numbers only.
+            unsafe { bpf_redirect_peer(delivery.link, 0) as i32 }
+        }
+        Way::Node => to_node(packet, settings),
+        Way::Outside => outside(packet, settings, ends, link),
+    }
+}
+
+/// Sends it out of the gateway's peer, so that it arrives at the gateway, where the node has its routes of
+/// pods and services; without a gateway it goes up where it is.
+#[inline(always)]
+pub fn to_node(packet: *mut __sk_buff, settings: &Settings) -> i32 {
+    count(Counter::ToNode);
+    // SAFETY: the record is the program's own.
+    let here = unsafe { (*packet).ifindex };
+    if settings.flags & SettingsFlag::GATEWAY == 0 || here == settings.gateway_peer {
+        return TC_ACT_OK;
+    }
+    address_to(packet, settings.gateway_mac);
+    // SAFETY: a helper that takes numbers only.
+    unsafe { bpf_redirect(settings.gateway_peer, 0) as i32 }
+}
+
+#[inline(always)]
+fn outside<A: Routed>(packet: *mut __sk_buff, settings: &Settings, ends: (A, A), link: u32) -> i32 {
+    // SAFETY: numbers only; all zero is a question about nothing.
+    let mut question: bpf_fib_lookup = unsafe { core::mem::zeroed() };
+    A::ask(ends.0, ends.1, &mut question);
+    let asked_of = if settings.flags & SettingsFlag::GATEWAY != 0 { settings.gateway_peer } else { link };
+    question.ifindex = asked_of;
+    let length = size_of::<bpf_fib_lookup>() as i32;
+    // SAFETY: the question is as long as the helper is told.
+    let answer = unsafe { fib_lookup(packet.cast(), &raw mut question, length, 0) };
+    match answer {
+        SUCCESS | NO_NEIGHBOUR => {
+            count(Counter::ToOutside);
+            let mut next = A::next(&question);
+            // SAFETY: as long as the helper is told.
+            unsafe {
+                bpf_redirect_neigh(question.ifindex, &raw mut next, size_of::<bpf_redir_neigh>() as i32, 0)
+                    as i32
+            }
+        }
+        // An address of the node that nobody has told us of.
+        NOT_FORWARDED => to_node(packet, settings),
+        FORWARDING_DISABLED if settings.uplink != 0 => {
+            count(Counter::ToOutside);
+            // SAFETY: without parameters the kernel looks the next hop up itself.
+            unsafe { bpf_redirect_neigh(settings.uplink, core::ptr::null_mut(), 0, 0) as i32 }
+        }
+        _ => drop(Counter::NoRoute),
+    }
+}
+
+/// Writes the receiver's Ethernet address.
+#[inline(always)]
+fn address_to(packet: *mut __sk_buff, mac: Mac) {
+    // SAFETY: the packet is the program's own and has an Ethernet header; six of the eight bytes are meant.
+    unsafe {
+        bpf_skb_store_bytes(packet, 0, core::ptr::from_ref(&mac).cast(), 6, 0);
+    }
+}

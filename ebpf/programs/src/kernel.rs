@@ -1,0 +1,224 @@
+//! The logic's surroundings as they are in the kernel: the maps, one set for each family.
+
+use core::ptr::NonNull;
+
+use abi::{
+    Affinity, AffinityKey, Backend, BackendKey, Counter, Endpoint, Flow, FlowState, Ip4, Ip6, MemberKey,
+    Protocol, Service, ServiceKey, Settings,
+};
+use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST, bpf_sock_tuple};
+use aya_ebpf::helpers::generated::{
+    bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp,
+};
+use aya_ebpf::maps::lpm_trie::Key;
+
+use crate::maps;
+use crate::world::{Inserted, World};
+
+/// Linux errno of a place that is taken.
+const EEXIST: i32 = -17;
+/// BPF_F_CURRENT_NETNS.
+const CURRENT_NETNS: u64 = u64::MAX;
+
+/// IPv4, with the packet in hand if there is one.
+pub struct Kernel4 {
+    pub packet: Option<NonNull<__sk_buff>>,
+}
+
+/// IPv6, with the packet in hand if there is one.
+pub struct Kernel6 {
+    pub packet: Option<NonNull<__sk_buff>>,
+}
+
+#[inline(always)]
+pub fn settings() -> Option<&'static Settings> {
+    maps::SETTINGS.get(0)
+}
+
+#[inline(always)]
+pub fn count(counter: Counter) {
+    count_at(counter as u32);
+}
+
+#[inline(always)]
+pub fn count_at(index: u32) {
+    if let Some(at) = maps::COUNTERS.get_ptr_mut(index) {
+        // SAFETY: the kernel gives each CPU a cell of its own, and a program stays on its CPU.
+        unsafe { *at += 1 };
+    }
+}
+
+#[inline(always)]
+fn now() -> u32 {
+    // SAFETY: a helper without arguments.
+    (unsafe { bpf_ktime_get_coarse_ns() } / 1_000_000_000) as u32
+}
+
+#[inline(always)]
+fn inserted(result: Result<(), i32>) -> Inserted {
+    match result {
+        Ok(()) => Inserted::Done,
+        Err(EEXIST) => Inserted::Exists,
+        Err(_) => Inserted::Full,
+    }
+}
+
+/// Two programs may write at once; either one's time and flags are true.
+#[inline(always)]
+fn touch<A>(state: &'static FlowState<A>, flags: u16) {
+    let state = core::ptr::from_ref(state).cast_mut();
+    let now = now();
+    // SAFETY: the value lies in a map, which the kernel lets programs write; it is freed only after they end.
+    unsafe {
+        if (*state).seen != now {
+            (*state).seen = now;
+        }
+        if (*state).flags & flags != flags {
+            (*state).flags |= flags;
+        }
+    }
+}
+
+macro_rules! world {
+    ($kernel:ident, $address:ty, $bits:literal, $services:ident, $backends:ident, $members:ident, $endpoints:ident,
+     $nodes:ident, $local:ident, $flows:ident, $affinity:ident, $tuple:ident) => {
+        impl World for $kernel {
+            type A = $address;
+
+            #[inline(always)]
+            fn endpoint(&self, address: &$address) -> Option<&'static Endpoint> {
+                // SAFETY: entries are replaced whole and freed after the programs that see them.
+                unsafe { maps::$endpoints.get(address) }
+            }
+
+            #[inline(always)]
+            fn is_local(&self, address: &$address) -> bool {
+                maps::$local.get_ptr(address).is_some()
+            }
+
+            #[inline(always)]
+            fn node_flags(&self, address: &$address) -> u32 {
+                maps::$nodes.get(Key::new($bits, *address)).map_or(0, |node| node.flags)
+            }
+
+            #[inline(always)]
+            fn service(&self, key: &ServiceKey<$address>) -> Option<&'static Service> {
+                // SAFETY: as above.
+                unsafe { maps::$services.get(key) }
+            }
+
+            #[inline(always)]
+            fn backend(&self, key: &BackendKey) -> Option<&'static Backend<$address>> {
+                // SAFETY: as above.
+                unsafe { maps::$backends.get(key) }
+            }
+
+            #[inline(always)]
+            fn is_member(&self, key: &MemberKey<$address>) -> bool {
+                maps::$members.get_ptr(key).is_some()
+            }
+
+            #[inline(always)]
+            fn affinity(&self, key: &AffinityKey<$address>) -> Option<&'static Affinity<$address>> {
+                // SAFETY: as above.
+                unsafe { maps::$affinity.get(key) }
+            }
+
+            #[inline(always)]
+            fn put_affinity(&self, key: &AffinityKey<$address>, value: &Affinity<$address>) {
+                // Full: the client goes elsewhere next time.
+                let _ = maps::$affinity.insert(key, value, 0);
+            }
+
+            #[inline(always)]
+            fn flow(&self, key: &Flow<$address>) -> Option<&'static FlowState<$address>> {
+                // SAFETY: as above; time and flags may change under us, each of them whole.
+                unsafe { maps::$flows.get(key) }
+            }
+
+            #[inline(always)]
+            fn touch(&self, state: &'static FlowState<$address>, flags: u16) {
+                touch(state, flags);
+            }
+
+            #[inline(always)]
+            fn add_flow(&self, key: &Flow<$address>, state: &FlowState<$address>) -> Inserted {
+                inserted(maps::$flows.insert(key, state, u64::from(BPF_NOEXIST)))
+            }
+
+            #[inline(always)]
+            fn put_flow(&self, key: &Flow<$address>, state: &FlowState<$address>) -> Inserted {
+                inserted(maps::$flows.insert(key, state, 0))
+            }
+
+            #[inline(always)]
+            fn remove_flow(&self, key: &Flow<$address>) {
+                let _ = maps::$flows.remove(key);
+            }
+
+            #[inline(always)]
+            fn has_socket(&self, answer: &Flow<$address>) -> bool {
+                let Some(packet) = self.packet else { return false };
+                let mut tuple = $tuple(answer);
+                let ends = (&raw mut tuple).cast::<bpf_sock_tuple>();
+                let length = size_of_val(&tuple) as u32;
+                // SAFETY: the packet is the program's own; the tuple is as long as the helper is told; a
+                // socket that is found is given back.
+                unsafe {
+                    let context = packet.as_ptr().cast();
+                    let found = match answer.protocol {
+                        Protocol::TCP => bpf_skc_lookup_tcp(context, ends, length, CURRENT_NETNS, 0),
+                        Protocol::UDP => bpf_sk_lookup_udp(context, ends, length, CURRENT_NETNS, 0),
+                        _ => return false,
+                    };
+                    if found.is_null() {
+                        return false;
+                    }
+                    bpf_sk_release(found.cast());
+                    true
+                }
+            }
+
+            #[inline(always)]
+            fn now(&self) -> u32 {
+                now()
+            }
+
+            #[inline(always)]
+            fn random(&self) -> u32 {
+                // SAFETY: a helper without arguments.
+                unsafe { bpf_get_prandom_u32() }
+            }
+
+            #[inline(always)]
+            fn count(&self, counter: Counter) {
+                count(counter);
+            }
+        }
+    };
+}
+
+/// The arm of `bpf_sock_tuple` for a family.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Ends<A> {
+    source: A,
+    destination: A,
+    source_port: u16,
+    destination_port: u16,
+}
+
+#[inline(always)]
+fn ends<A: Copy>(flow: &Flow<A>) -> Ends<A> {
+    Ends {
+        source: flow.source,
+        destination: flow.destination,
+        source_port: flow.source_port,
+        destination_port: flow.destination_port,
+    }
+}
+
+world!(Kernel4, Ip4, 32, SERVICES4, BACKENDS4, MEMBERS4, ENDPOINTS4, NODES4, LOCAL4, FLOWS4, AFFINITY4, ends);
+world!(
+    Kernel6, Ip6, 128, SERVICES6, BACKENDS6, MEMBERS6, ENDPOINTS6, NODES6, LOCAL6, FLOWS6, AFFINITY6, ends
+);

@@ -1,0 +1,181 @@
+//! Changes addresses and ports of a packet, and with them its checksums.
+//!
+//! The helpers know whether a checksum is complete, still to be computed by a device (then only the
+//! pseudo header counts, so ports must not be added) or absent (UDP over IPv4, zero): addresses and
+//! ports are therefore two calls.
+//!
+//! **Invariants.** After a rewrite no pointer into the packet is valid any more.
+
+use abi::{FlowState, Ip4, Ip6, Protocol};
+use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
+use aya_ebpf::helpers::generated::{bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_store_bytes};
+
+use crate::family::Family;
+use crate::parse::{About, ETHERNET, Part, Seen};
+
+const IPV4_CHECKSUM: u32 = ETHERNET as u32 + 10;
+const IPV4_ADDRESSES: u32 = ETHERNET as u32 + 12;
+const IPV6_ADDRESSES: u32 = ETHERNET as u32 + 8;
+/// BPF_F_IPV6 (6.16): the checksum over the whole packet does not change, for there is no header checksum.
+/// Older kernels refuse it.
+const NO_FLAGS: u64 = 0;
+
+/// The kernel refused; the packet is half changed and must be dropped.
+pub struct Refused;
+
+#[inline(always)]
+fn done(result: i64) -> Result<(), Refused> {
+    if result == 0 { Ok(()) } else { Err(Refused) }
+}
+
+/// What adding `new` and taking `old` away changes in a one's complement sum.
+#[inline(always)]
+fn difference(sum: u64, old: u32, new: u32) -> u64 {
+    sum + u64::from(!old) + u64::from(new)
+}
+
+/// Folds a sum of words to the 32 bits that the helpers take.
+#[inline(always)]
+fn folded(sum: u64) -> u64 {
+    let once = (sum & 0xffff_ffff) + (sum >> 32);
+    (once & 0xffff_ffff) + (once >> 32)
+}
+
+/// Writes a value into the packet.
+#[inline(always)]
+fn store<T>(packet: *mut __sk_buff, offset: u32, value: &T) -> Result<(), Refused> {
+    // SAFETY: the packet is the program's own, and `value` is as long as the helper is told.
+    let result = unsafe {
+        bpf_skb_store_bytes(
+            packet,
+            offset,
+            core::ptr::from_ref(value).cast(),
+            size_of::<T>() as u32,
+            NO_FLAGS,
+        )
+    };
+    done(result)
+}
+
+/// Where the transport keeps its checksum.
+#[inline(always)]
+fn checksum_of<A: Family>(protocol: u8) -> Option<u32> {
+    match protocol {
+        Protocol::TCP => Some(16),
+        Protocol::UDP => Some(6),
+        other if other == A::ICMP => Some(2),
+        _ => None,
+    }
+}
+
+#[inline(always)]
+fn changed(flow: u16, state: u16) -> bool {
+    flow != state
+}
+
+/// Makes the packet what the entry says.
+#[inline(always)]
+pub fn ipv4(packet: *mut __sk_buff, seen: &Seen<Ip4>, state: &FlowState<Ip4>) -> Result<(), Refused> {
+    let flow = &seen.flow;
+    let sum = difference(0, flow.source.bits, state.source.bits);
+    let sum = folded(difference(sum, flow.destination.bits, state.destination.bits));
+    let moved = flow.source != state.source || flow.destination != state.destination;
+    let has_transport = seen.part == Part::Whole || seen.part == Part::First;
+    if has_transport {
+        let pseudo = if flow.protocol != Protocol::ICMP && moved { Some(sum) } else { None };
+        transport(packet, seen, state, pseudo)?;
+    }
+    if moved {
+        // SAFETY: the packet is the program's own.
+        done(unsafe { bpf_l3_csum_replace(packet, IPV4_CHECKSUM, 0, sum, 0) })?;
+        store(packet, IPV4_ADDRESSES, &[state.source, state.destination])?;
+    }
+    Ok(())
+}
+
+#[inline(always)]
+pub fn ipv6(packet: *mut __sk_buff, seen: &Seen<Ip6>, state: &FlowState<Ip6>) -> Result<(), Refused> {
+    let flow = &seen.flow;
+    let sum = folded(address6(address6(0, flow.source, state.source), flow.destination, state.destination));
+    let moved = flow.source != state.source || flow.destination != state.destination;
+    // ICMPv6 has the addresses in its checksum, as all others do.
+    transport(packet, seen, state, if moved { Some(sum) } else { None })?;
+    if moved { store(packet, IPV6_ADDRESSES, &[state.source, state.destination]) } else { Ok(()) }
+}
+
+#[inline(always)]
+fn address6(sum: u64, old: Ip6, new: Ip6) -> u64 {
+    let sum = difference(difference(sum, old.a, new.a), old.b, new.b);
+    difference(difference(sum, old.c, new.c), old.d, new.d)
+}
+
+/// Ports (or the identifier of an echo) and the checksum over them and over the addresses.
+#[inline(always)]
+fn transport<A: Family>(
+    packet: *mut __sk_buff,
+    seen: &Seen<A>,
+    state: &FlowState<A>,
+    addresses: Option<u64>,
+) -> Result<(), Refused> {
+    let flow = &seen.flow;
+    let Some(checksum) = checksum_of::<A>(flow.protocol) else { return Ok(()) };
+    let at = seen.transport + checksum;
+    let absent = if flow.protocol == Protocol::UDP { u64::from(BPF_F_MARK_MANGLED_0) } else { 0 };
+    if let Some(sum) = addresses {
+        let flags = u64::from(BPF_F_PSEUDO_HDR) | absent;
+        // SAFETY: the packet is the program's own.
+        done(unsafe { bpf_l4_csum_replace(packet, at, 0, sum, flags) })?;
+    }
+    let ports_changed = changed(flow.source_port, state.source_port)
+        || changed(flow.destination_port, state.destination_port);
+    if !ports_changed {
+        return Ok(());
+    }
+    let sum = difference(0, u32::from(flow.source_port), u32::from(state.source_port));
+    let sum = folded(difference(sum, u32::from(flow.destination_port), u32::from(state.destination_port)));
+    // SAFETY: the packet is the program's own.
+    done(unsafe { bpf_l4_csum_replace(packet, at, 0, sum, absent) })?;
+    if flow.protocol == A::ICMP {
+        // One of the two is zero.
+        store(packet, seen.transport + 4, &(state.source_port | state.destination_port))
+    } else {
+        store(packet, seen.transport, &[state.source_port, state.destination_port])
+    }
+}
+
+/// Makes an ICMP error be about the packet that its receiver has sent: `answers` is the entry of the
+/// flow against whose direction that packet went. The checksum of the inner header makes up for its addresses, so the
+/// outer one changes by the ports alone.
+#[inline(always)]
+pub fn error4(
+    packet: *mut __sk_buff,
+    seen: &Seen<Ip4>,
+    inner: &About<Ip4>,
+    answers: &FlowState<Ip4>,
+) -> Result<(Ip4, Ip4), Refused> {
+    let (about, error) = (&inner.flow, &seen.flow);
+    // The packet it is about, as its sender knows it.
+    let (source, source_port) = (answers.destination, answers.destination_port);
+    let (destination, destination_port) = (answers.source, answers.source_port);
+    let outer_source = if error.source == about.destination { answers.source } else { error.source };
+    let ports = difference(0, u32::from(about.source_port), u32::from(source_port));
+    let ports = folded(difference(ports, u32::from(about.destination_port), u32::from(destination_port)));
+    let header = difference(0, about.source.bits, source.bits);
+    let header = folded(difference(header, about.destination.bits, destination.bits));
+    let outer = difference(0, error.source.bits, outer_source.bits);
+    let outer = folded(difference(outer, error.destination.bits, source.bits));
+    // SAFETY: the packet is the program's own.
+    unsafe {
+        done(bpf_l4_csum_replace(packet, seen.transport + 2, 0, ports, 0))?;
+        done(bpf_l3_csum_replace(packet, inner.header + 10, 0, header, 0))?;
+        done(bpf_l3_csum_replace(packet, IPV4_CHECKSUM, 0, outer, 0))?;
+    }
+    store(packet, inner.header + 12, &[source, destination])?;
+    if about.protocol == Protocol::ICMP {
+        store(packet, inner.transport + 4, &source_port)?;
+    } else {
+        store(packet, inner.transport, &[source_port, destination_port])?;
+    }
+    store(packet, IPV4_ADDRESSES, &[outer_source, source])?;
+    Ok((outer_source, source))
+}

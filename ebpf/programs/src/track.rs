@@ -1,0 +1,353 @@
+//! Conntrack and NAT: what a packet becomes.
+//!
+//! ```text
+//! known flow ──────────────▶ what its entry says
+//! SYN over a flow that ended ─▶ forgotten, new flow
+//! new flow: service? ─ backend ─▶ hide the source? ─▶ free source port? ─▶ both entries
+//! ```
+//!
+//! **Invariants.** The entry of the answers goes in first and only where nothing is, so no two flows ever share
+//! the answers; whoever finds the place taken moves to another source port. Either both entries are in, or neither.
+
+use abi::{Counter, Flow, FlowFlag, FlowState, NodeFlag, Protocol, Scope, Settings};
+
+use crate::choose;
+use crate::family::Family;
+use crate::parse::{Part, Seen, Tcp};
+use crate::world::{Inserted, World};
+
+/// How many source ports are tried before a flow is refused.
+const PORTS_TRIED_MAX: u32 = 12;
+
+/// Where a packet was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Sent by a pod of this node.
+    Pod,
+    /// Sent by the node itself towards pods or services.
+    Node,
+    /// Came in over an uplink.
+    Uplink,
+}
+
+/// What is to become of a packet: one number, because an enum with a payload leaves registers undefined that the
+/// compiler then copies and the verifier refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict(pub u32);
+
+impl Verdict {
+    /// Ends and ports are to be what the state says.
+    pub const BECOME: Verdict = Verdict(0);
+    /// Nobody's business here.
+    pub const UNTOUCHED: Verdict = Verdict(1);
+
+    /// Dropped, and counted as this.
+    #[inline(always)]
+    pub fn drop(counter: Counter) -> Verdict {
+        Verdict(counter as u32 + 2)
+    }
+
+    /// Index of the counter of a dropped packet.
+    #[inline(always)]
+    pub fn counter(self) -> u32 {
+        self.0.wrapping_sub(2)
+    }
+}
+
+/// Looks a flow up or makes it.
+#[inline(always)]
+pub fn track<W: World>(
+    world: &W,
+    settings: &Settings,
+    seen: &Seen<W::A>,
+    origin: Origin,
+    state: &mut FlowState<W::A>,
+) -> Verdict {
+    let key = &seen.flow;
+    if let Some(known) = world.flow(key) {
+        if !has_ended(world, settings, seen, known) {
+            world.touch(known, marks(seen.tcp));
+            *state = *known;
+            return Verdict::BECOME;
+        }
+        world.remove_flow(&known.partner(key.protocol));
+        world.remove_flow(key);
+    }
+    begin(world, settings, seen, origin, state)
+}
+
+/// Answers and known flows only: for what the node itself sends.
+#[inline(always)]
+pub fn follow<W: World>(world: &W, seen: &Seen<W::A>, state: &mut FlowState<W::A>) -> Verdict {
+    match world.flow(&seen.flow) {
+        Some(known) => {
+            world.touch(known, marks(seen.tcp));
+            *state = *known;
+            Verdict::BECOME
+        }
+        None => Verdict::UNTOUCHED,
+    }
+}
+
+/// The flow of the answers to the packet an ICMP error is about: what that says of its ends is what the
+/// receiver of the error must see.
+#[inline(always)]
+pub fn of_error<W: World>(world: &W, about: &Flow<W::A>) -> Option<&'static FlowState<W::A>> {
+    world.flow(&about.turned())
+}
+
+/// The flags that a packet leaves on its entry.
+#[inline(always)]
+fn marks(tcp: u8) -> u16 {
+    let mut marks = FlowFlag::SEEN;
+    if tcp & Tcp::FIN != 0 {
+        marks |= FlowFlag::FIN;
+    }
+    if tcp & Tcp::RST != 0 {
+        marks |= FlowFlag::RST;
+    }
+    if tcp & Tcp::ACK != 0 && tcp & Tcp::SYN == 0 {
+        marks |= FlowFlag::ESTABLISHED;
+    }
+    marks
+}
+
+/// Whether a connection begins over the remains of another one, or was never answered by a backend that is
+/// no longer one.
+#[inline(always)]
+fn has_ended<W: World>(world: &W, settings: &Settings, seen: &Seen<W::A>, known: &FlowState<W::A>) -> bool {
+    if seen.tcp & (Tcp::SYN | Tcp::ACK) != Tcp::SYN {
+        return false;
+    }
+    let Some(partner) = world.flow(&known.partner(seen.flow.protocol)) else { return true };
+    if (known.flags | partner.flags) & (FlowFlag::FIN | FlowFlag::RST) != 0 {
+        return true;
+    }
+    if known.service == 0 || partner.flags & FlowFlag::SEEN != 0 {
+        return false;
+    }
+    let (flow, scope) = (&seen.flow, scope_of(known));
+    match choose::service(world, settings, flow.destination, flow.destination_port, flow.protocol, scope) {
+        Some(service) => !choose::is_member(world, service.set, known.destination, known.destination_port),
+        None => true,
+    }
+}
+
+#[inline(always)]
+fn scope_of<A>(state: &FlowState<A>) -> Scope {
+    if state.flags & FlowFlag::EXTERNAL != 0 { Scope::External } else { Scope::Cluster }
+}
+
+#[inline(always)]
+fn begin<W: World>(
+    world: &W,
+    settings: &Settings,
+    seen: &Seen<W::A>,
+    origin: Origin,
+    state: &mut FlowState<W::A>,
+) -> Verdict {
+    let key = &seen.flow;
+    *state = FlowState {
+        source: key.source,
+        destination: key.destination,
+        source_port: key.source_port,
+        destination_port: key.destination_port,
+        flags: marks(seen.tcp),
+        pad: 0,
+        seen: world.now(),
+        service: 0,
+    };
+    if seen.part == Part::Portless {
+        return portless(world, settings, state, origin);
+    }
+    if let Some(problem) = to_backend(world, settings, key, state, origin) {
+        return Verdict::drop(problem);
+    }
+    if state.service == 0 && is_foreign(world, state, origin) {
+        return Verdict::UNTOUCHED;
+    }
+    if hides_source(world, settings, key, state, origin) {
+        match W::A::masquerade(settings) {
+            Some(address) => {
+                state.source = address;
+                state.flags |= FlowFlag::MASQUERADED | FlowFlag::TRANSLATED;
+                world.count(Counter::Masqueraded);
+            }
+            None if state.destination == key.source => return Verdict::drop(Counter::Untranslatable),
+            None => {}
+        }
+    }
+    enter(world, settings, key, state)
+}
+
+/// Protocols without ports are neither services nor hidden: there is nothing to tell two flows apart by.
+#[inline(always)]
+fn portless<W: World>(world: &W, settings: &Settings, state: &FlowState<W::A>, origin: Origin) -> Verdict {
+    let hidden = origin == Origin::Pod
+        && W::A::masquerade(settings).is_some()
+        && leaves_cluster(world, settings, &state.destination);
+    if hidden { Verdict::drop(Counter::Untranslatable) } else { Verdict::UNTOUCHED }
+}
+
+/// Sends a flow that goes to a service to one of its backends.
+#[inline(always)]
+fn to_backend<W: World>(
+    world: &W,
+    settings: &Settings,
+    key: &Flow<W::A>,
+    state: &mut FlowState<W::A>,
+    origin: Origin,
+) -> Option<Counter> {
+    if key.protocol != Protocol::TCP && key.protocol != Protocol::UDP {
+        return None;
+    }
+    let scope = if origin == Origin::Uplink { Scope::External } else { Scope::Cluster };
+    let found = choose::service(world, settings, key.destination, key.destination_port, key.protocol, scope);
+    let Some(service) = found else {
+        let lost = origin != Origin::Uplink && key.destination.is_of_services(settings);
+        return if lost { Some(Counter::UnknownService) } else { None };
+    };
+    let Some(backend) = choose::backend(world, service, key.source) else {
+        return Some(Counter::NoBackend);
+    };
+    state.destination = backend.address;
+    state.destination_port = backend.port;
+    state.service = service.service;
+    state.flags |= FlowFlag::TRANSLATED;
+    if scope == Scope::External {
+        state.flags |= FlowFlag::EXTERNAL;
+    }
+    None
+}
+
+/// Whether what came in over an uplink is for neither a service nor a pod of this node.
+#[inline(always)]
+fn is_foreign<W: World>(world: &W, state: &FlowState<W::A>, origin: Origin) -> bool {
+    origin == Origin::Uplink && world.endpoint(&state.destination).is_none()
+}
+
+/// Whether the receiver must not see the true source: it could not answer, or the answer would not come by here.
+#[inline(always)]
+fn hides_source<W: World>(
+    world: &W,
+    settings: &Settings,
+    key: &Flow<W::A>,
+    state: &FlowState<W::A>,
+    origin: Origin,
+) -> bool {
+    // A pod that is sent to itself would take its own address for a forgery.
+    if state.destination == key.source {
+        return true;
+    }
+    match origin {
+        Origin::Pod => leaves_cluster(world, settings, &state.destination),
+        // The node's own address, or one that only it knows.
+        Origin::Node => {
+            state.service != 0
+                && world.endpoint(&state.destination).is_none()
+                && !world.is_local(&state.destination)
+                && W::A::masquerade(settings) != Some(key.source)
+        }
+        // The answer of a backend elsewhere must come back to us.
+        Origin::Uplink => {
+            state.service != 0
+                && world.endpoint(&state.destination).is_none()
+                && !world.is_local(&state.destination)
+        }
+    }
+}
+
+/// Whether an address is neither a pod, nor the node itself, nor said to route pods.
+#[inline(always)]
+fn leaves_cluster<W: World>(world: &W, settings: &Settings, destination: &W::A) -> bool {
+    !destination.is_of_pods(settings)
+        && !destination.is_link_local()
+        && !world.is_local(destination)
+        && world.node_flags(destination) & NodeFlag::NO_MASQUERADE == 0
+}
+
+/// Puts both entries in, under a source port that nobody uses towards the same destination.
+#[inline(always)]
+fn enter<W: World>(world: &W, settings: &Settings, key: &Flow<W::A>, state: &mut FlowState<W::A>) -> Verdict {
+    let back = FlowState {
+        source: key.destination,
+        destination: key.source,
+        source_port: key.destination_port,
+        destination_port: key.source_port,
+        flags: FlowFlag::REPLY | (state.flags & (FlowFlag::TRANSLATED | FlowFlag::MASQUERADED)),
+        pad: 0,
+        seen: state.seen,
+        service: state.service,
+    };
+    let hidden = state.flags & FlowFlag::MASQUERADED != 0;
+    let span = u32::from(settings.snat_port_last.wrapping_sub(settings.snat_port_first)) + 1;
+    // The answers to an echo reply are requests: its identifier is the destination port.
+    let movable = state.source_port != 0;
+    if hidden && movable {
+        state.source_port = port(settings, span, world.random());
+    }
+    let mut tried = 0;
+    while tried < PORTS_TRIED_MAX {
+        let answers = state.partner(key.protocol);
+        // The node's own sockets come first.
+        if !(hidden && movable && world.has_socket(&answers)) {
+            match world.add_flow(&answers, &back) {
+                Inserted::Done => return enter_forward(world, key, state, &answers),
+                Inserted::Full => return Verdict::drop(Counter::FlowsFull),
+                Inserted::Exists if is_remains(world, &answers, &back) => {
+                    return enter_forward(world, key, state, &answers);
+                }
+                Inserted::Exists => {}
+            }
+        }
+        if !movable {
+            return Verdict::drop(Counter::PortsExhausted);
+        }
+        if !hidden && tried == 0 {
+            world.count(Counter::PortsMoved);
+        }
+        state.flags |= FlowFlag::TRANSLATED;
+        state.source_port = port(settings, span, world.random());
+        tried += 1;
+    }
+    Verdict::drop(Counter::PortsExhausted)
+}
+
+#[inline(always)]
+fn port(settings: &Settings, span: u32, random: u32) -> u16 {
+    (settings.snat_port_first.wrapping_add((random % span) as u16)).to_be()
+}
+
+/// Whether the entry that is there already says the same: its other half was lost.
+#[inline(always)]
+fn is_remains<W: World>(world: &W, answers: &Flow<W::A>, back: &FlowState<W::A>) -> bool {
+    world.flow(answers).is_some_and(|there| {
+        there.source == back.source
+            && there.destination == back.destination
+            && there.source_port == back.source_port
+            && there.destination_port == back.destination_port
+    })
+}
+
+#[inline(always)]
+fn enter_forward<W: World>(
+    world: &W,
+    key: &Flow<W::A>,
+    state: &FlowState<W::A>,
+    answers: &Flow<W::A>,
+) -> Verdict {
+    match world.put_flow(key, state) {
+        Inserted::Done | Inserted::Exists => {
+            world.count(Counter::FlowsMade);
+            Verdict::BECOME
+        }
+        Inserted::Full => {
+            world.remove_flow(answers);
+            Verdict::drop(Counter::FlowsFull)
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "track_tests.rs"]
+mod tests;

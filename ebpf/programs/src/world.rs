@@ -1,0 +1,47 @@
+//! What the logic needs of its surroundings. In the kernel these are the maps; in tests, maps of the host.
+
+use abi::{
+    Affinity, AffinityKey, Backend, BackendKey, Counter, Endpoint, Flow, FlowState, MemberKey, Service,
+    ServiceKey,
+};
+
+use crate::family::Family;
+
+/// How an insertion went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    Done,
+    /// Something else is there.
+    Exists,
+    /// The map has no room.
+    Full,
+}
+
+/// References live as long as the program runs: the kernel frees map entries only afterwards.
+pub trait World {
+    type A: Family;
+
+    fn endpoint(&self, address: &Self::A) -> Option<&'static Endpoint>;
+    fn is_local(&self, address: &Self::A) -> bool;
+    /// abi's `NodeFlag` of the longest prefix that matches, or 0.
+    fn node_flags(&self, address: &Self::A) -> u32;
+    fn service(&self, key: &ServiceKey<Self::A>) -> Option<&'static Service>;
+    fn backend(&self, key: &BackendKey) -> Option<&'static Backend<Self::A>>;
+    fn is_member(&self, key: &MemberKey<Self::A>) -> bool;
+    fn affinity(&self, key: &AffinityKey<Self::A>) -> Option<&'static Affinity<Self::A>>;
+    fn put_affinity(&self, key: &AffinityKey<Self::A>, value: &Affinity<Self::A>);
+    fn flow(&self, key: &Flow<Self::A>) -> Option<&'static FlowState<Self::A>>;
+    /// Notes that a packet was seen: time and flags.
+    fn touch(&self, state: &'static FlowState<Self::A>, flags: u16);
+    /// Inserts where nothing is.
+    fn add_flow(&self, key: &Flow<Self::A>, state: &FlowState<Self::A>) -> Inserted;
+    /// Inserts or overwrites.
+    fn put_flow(&self, key: &Flow<Self::A>, state: &FlowState<Self::A>) -> Inserted;
+    fn remove_flow(&self, key: &Flow<Self::A>);
+    /// Whether a socket of the node itself talks with these ends already; seen as the answer comes in.
+    fn has_socket(&self, answer: &Flow<Self::A>) -> bool;
+    /// Seconds of CLOCK_MONOTONIC.
+    fn now(&self) -> u32;
+    fn random(&self) -> u32;
+    fn count(&self, counter: Counter);
+}
