@@ -3,6 +3,7 @@
 //! The API server is one generic engine; everything that differs between kinds is a row or a table here.
 //! No IO, no async, no clock, no randomness: time and random numbers are arguments.
 
+pub mod apply;
 pub mod defaulting;
 pub mod discovery;
 pub mod field;

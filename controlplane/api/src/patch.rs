@@ -1,7 +1,6 @@
 //! PATCH bodies applied to an object: JSON patch, merge patch and strategic merge patch.
 //!
-//! Not server-side apply, which is a merge of owners rather than of documents and will live beside these; not
-//! validation of the result.
+//! Not server-side apply, which is a merge of owners rather than of documents (`apply`); not validation of the result.
 //!
 //! Invariant: the result is canonical; a patch that cannot be applied leaves no trace.
 //! Reference: RFC 6902, RFC 7396, the "strategic merge patch" page of the API documentation.

@@ -1,0 +1,253 @@
+//! Server-side apply: who owns which field, and what becomes of an object when one of the owners says what it wants.
+//!
+//! ```text
+//!   live object + configuration ─► merge ─► prune what the applier owned before and nobody wants ─► conflicts? ─► owners
+//!   live object + any other write ─► compare ─► the writer owns what it changed, nobody owns what is gone
+//! ```
+//!
+//! Differs from upstream in one thing: an object that was never applied has no owners written down. At its first
+//! apply everything that is there goes to the manager [`BEFORE_FIRST_APPLY`], so conflicts are found all the same, and
+//! from then on every write is tracked. Objects that nobody applies stay small.
+//!
+//! Not validation, defaulting or admission of the result, and not conversion: every kind has one version here.
+//!
+//! Invariants: a configuration that changes nothing gives back an equal object, times included; a manager without a
+//! field is not kept.
+//! Reference: API documentation "Server-Side Apply", KEP-555.
+
+mod compare;
+mod field_set;
+mod managers;
+mod merge;
+mod place;
+mod values;
+
+pub use field_set::FieldSet;
+
+use serde_json::Value;
+
+use crate::schema::{self, Type, canonical};
+use crate::status::{Cause, Status};
+use managers::{Manager, Managers, Operation};
+use place::Place;
+
+/// Owns what was there before the first apply.
+pub const BEFORE_FIRST_APPLY: &str = "before-first-apply";
+/// kubectl's manager: it may take over what it applied from the client's side before.
+const KUBECTL: &str = "kubectl";
+/// The annotation in which kubectl keeps what it applied from the client's side.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Who writes, through which door, when.
+#[derive(Clone, Copy, Debug)]
+pub struct Writer<'a> {
+    pub manager: &'a str,
+    /// `apps/v1`.
+    pub api_version: &'a str,
+    pub subresource: &'a str,
+    /// RFC 3339, whole seconds.
+    pub now: &'a str,
+    /// Whether the kind's status belongs to the status subresource.
+    pub has_status: bool,
+}
+
+/// The configuration in the body of an apply: without nulls, its values in canonical form.
+///
+/// # Errors
+/// In upstream's words where it has fields that the type does not know, or values of another type.
+pub fn configuration(decoded: Value, kind: &'static Type, what: &str) -> Result<Value, Status> {
+    let refuse =
+        |why: String| Status::bad_request(format!("failed to create typed patch object ({what}): {why}"));
+    let raw = values::without_nulls(decoded);
+    if raw["metadata"].get("managedFields").is_some() {
+        return Err(Status::bad_request("metadata.managedFields must be nil"));
+    }
+    if let Some(issue) = schema::unknown_fields(&raw, kind).first() {
+        let field = issue.trim_start_matches("unknown field ").trim_matches('"').to_owned();
+        return Err(refuse(format!(".{field}: field not declared in schema")));
+    }
+    let full = canonical(raw.clone(), kind).map_err(|error| refuse(error.0))?;
+    let config = values::restricted(&raw, full);
+    place::check_keys(&config, Place::Struct(kind)).map_err(refuse)?;
+    Ok(config)
+}
+
+/// The object after its owner has applied a configuration; `live` is none where there is no object yet.
+///
+/// # Errors
+/// 409 with one cause per field of somebody else's that the configuration would change, unless `force`.
+pub fn apply(
+    live: Option<&Value>,
+    config: &Value,
+    kind: &'static Type,
+    writer: Writer<'_>,
+    force: bool,
+) -> Result<Value, Status> {
+    let root = Place::Struct(kind);
+    let mut managers = match live {
+        None => Managers::default(),
+        Some(live) => Managers::of(live).map_err(Status::internal)?,
+    };
+    if let Some(live) = live.filter(|_| managers.is_empty()) {
+        managers.insert(before_first_apply(live, root, writer));
+    }
+    let wanted = without_reset(FieldSet::of(config, root), writer);
+    let last = managers.set(Operation::Apply, writer).cloned().unwrap_or_default();
+    managers.put(Operation::Apply, writer, wanted);
+    let object = match live {
+        None => canonical(config.clone(), kind).map_err(|error| Status::bad_request(error.0))?,
+        Some(live) => {
+            let merged = merge::merge(live.clone(), config.clone(), root);
+            let pruned = merge::pruned(merged, root, &last, &managers.union());
+            // Before zeros are left out: to set a field to nothing is to change it.
+            settle(live, &pruned, root, writer, force, &mut managers)?;
+            canonical(pruned, kind).map_err(|error| Status::bad_request(error.0))?
+        }
+    };
+    Ok(managers.written(object))
+}
+
+/// Finds conflicts, or takes the fields where that is asked for; what is gone is nobody's.
+fn settle(
+    live: &Value,
+    merged: &Value,
+    root: Place,
+    writer: Writer<'_>,
+    force: bool,
+    managers: &mut Managers,
+) -> Result<(), Status> {
+    let changes = compare::changes(live, merged, root);
+    let changed = without_reset(changes.set, writer);
+    let conflicts = managers.conflicts(&changed, Operation::Apply, writer);
+    if !conflicts.is_empty() && !force {
+        let allowed = last_applied(live, root, writer);
+        let left: Vec<(&Manager, FieldSet)> = conflicts
+            .iter()
+            .map(|(manager, set)| (*manager, set.minus(&allowed)))
+            .filter(|(_, set)| !set.is_empty())
+            .collect();
+        if !left.is_empty() {
+            return Err(conflict(&left));
+        }
+    }
+    managers.take(&changed, Operation::Apply, writer);
+    managers.forget(&changes.gone);
+    Ok(())
+}
+
+/// Writes down who owns what after a write that was no apply. Objects that were never applied stay as they are.
+pub fn track(old: &Value, new: Value, kind: &'static Type, writer: Writer<'_>) -> Value {
+    let live = || Managers::of(old).unwrap_or_default();
+    let mut managers = match new["metadata"].get("managedFields").and_then(Value::as_array) {
+        // The one way to say that nobody shall own anything.
+        Some(entries)
+            if entries.len() == 1 && entries[0].as_object().is_some_and(serde_json::Map::is_empty) =>
+        {
+            return Managers::default().written(new);
+        }
+        Some(entries) if !entries.is_empty() && writer.subresource.is_empty() => {
+            Managers::of(&new).unwrap_or_else(|_| live())
+        }
+        _ => live(),
+    };
+    if managers.is_empty() {
+        return Managers::default().written(new);
+    }
+    let changes = compare::changes(old, &new, Place::Struct(kind));
+    let changed = without_server_fields(changes.set);
+    if !changed.is_empty() {
+        let mut own = managers.set(Operation::Update, writer).cloned().unwrap_or_default();
+        own.add(&changed);
+        managers.take(&changed, Operation::Update, writer);
+        managers.put(Operation::Update, writer, own);
+        managers.bound();
+    }
+    managers.forget(&changes.gone);
+    managers.written(new)
+}
+
+fn before_first_apply(live: &Value, root: Place, writer: Writer<'_>) -> Manager {
+    let main = Writer { subresource: "", ..writer };
+    Manager {
+        name: BEFORE_FIRST_APPLY.to_owned(),
+        operation: Operation::Update,
+        api_version: writer.api_version.to_owned(),
+        subresource: String::new(),
+        time: Some(writer.now.to_owned()),
+        set: without_reset(FieldSet::of(live, root), main),
+    }
+}
+
+/// What kubectl applied from the client's side and may take over from the server's.
+fn last_applied(live: &Value, root: Place, writer: Writer<'_>) -> FieldSet {
+    let text = live["metadata"]["annotations"][LAST_APPLIED].as_str();
+    let config =
+        text.filter(|_| writer.manager == KUBECTL).and_then(|text| serde_json::from_str::<Value>(text).ok());
+    config.map(|config| FieldSet::of(&values::without_nulls(config), root)).unwrap_or_default()
+}
+
+/// Without what the server decides and what the door does not let through.
+fn without_reset(set: FieldSet, writer: Writer<'_>) -> FieldSet {
+    let mut set = without_server_fields(set);
+    match writer.subresource {
+        "" if writer.has_status => set.drop_below(&["f:status"]),
+        "status" => {
+            set.drop_below(&["f:spec"]);
+            set.drop_below(&["f:metadata"]);
+        }
+        _ => {}
+    }
+    set
+}
+
+fn without_server_fields(mut set: FieldSet) -> FieldSet {
+    for name in ["f:apiVersion", "f:kind"] {
+        set.drop_below(&[name]);
+    }
+    for name in [
+        "name",
+        "namespace",
+        "creationTimestamp",
+        "selfLink",
+        "uid",
+        "generation",
+        "managedFields",
+        "resourceVersion",
+    ] {
+        set.drop_below(&["f:metadata", &format!("f:{name}")]);
+    }
+    set.drop_here("f:metadata");
+    set
+}
+
+/// 409 in upstream's words.
+fn conflict(conflicts: &[(&Manager, FieldSet)]) -> Status {
+    let mut causes = Vec::new();
+    let mut parts = Vec::new();
+    for (manager, set) in conflicts {
+        let who = manager.shown();
+        let fields: Vec<String> = set.paths().iter().map(|path| place::shown(path)).collect();
+        causes.extend(fields.iter().map(|field| Cause {
+            reason: "FieldManagerConflict".into(),
+            message: format!("conflict with {who}"),
+            field: field.clone(),
+        }));
+        parts.push((who, fields));
+    }
+    let message = match &parts[..] {
+        [(who, fields)] if fields.len() == 1 => {
+            format!("Apply failed with 1 conflict: conflict with {who}: {}", fields[0])
+        }
+        _ => {
+            let each: Vec<String> = parts
+                .iter()
+                .map(|(who, fields)| format!("conflicts with {who}:\n- {}", fields.join("\n- ")))
+                .collect();
+            format!("Apply failed with {} conflicts: {}", causes.len(), each.join("\n"))
+        }
+    };
+    Status::apply_conflict(causes, message)
+}
+
+#[cfg(test)]
+mod tests;
