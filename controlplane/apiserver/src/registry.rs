@@ -8,12 +8,14 @@
 //! Nothing here knows a kind by name; what differs between kinds is in `strategy`, `api::defaulting` and
 //! `api::validation`.
 
+mod apply;
 mod create;
 mod delete;
 mod delete_collection;
 mod get;
 mod list;
 pub mod meta;
+mod ownership;
 mod page_token;
 mod patch;
 mod selection;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use store::Revision;
 
 use super::write::{self, Change};
-use super::{meta, object_key};
+use super::{meta, object_key, ownership};
 use crate::admission::Operation;
 use crate::answer::{Answer, Shown};
 use crate::body;
@@ -28,24 +28,33 @@ pub async fn create(
 ) -> Result<Answer, Status> {
     let options = CreateOptions::parse(&request.query)?;
     let (object, warnings) = body::object(request, kind, &body, options.field_validation)?;
+    let object = create_object(server, request, kind, object, options.dry_run).await?;
+    Ok(Answer::object(201, kind, Shown::Value(object)).warn(warnings))
+}
+
+/// Creates an object; its owners stay only where an apply has written them.
+pub(super) async fn create_object(
+    server: &Server,
+    request: &Request,
+    kind: &'static Kind,
+    object: Value,
+    dry_run: bool,
+) -> Result<Value, Status> {
     let generates = meta::text(&object, "name").is_empty() && !meta::text(&object, "generateName").is_empty();
     for _ in 0..NAME_TRIES {
         let object = prepare(server, request, kind, object.clone())?;
         let name = meta::text(&object, "name").to_owned();
         let key = object_key(kind, &request.info.namespace, &name);
-        let object = server.admit(request, kind, Operation::Create, None, object, options.dry_run).await?;
+        let object = server.admit(request, kind, Operation::Create, None, object, dry_run).await?;
         let object = finish(kind, object)?;
-        if options.dry_run {
+        if dry_run {
             if server.cache(kind)?.get(&key).is_some() {
                 return Err(Status::already_exists(kind.qualified_resource(), &name));
             }
-            return Ok(Answer::object(201, kind, Shown::Value(object)).warn(warnings));
+            return Ok(object);
         }
         match write::write(server, kind, &key, Revision(0), &Change::Put(object.clone())).await? {
-            Ok(revision) => {
-                let object = with_revision(object, revision)?;
-                return Ok(Answer::object(201, kind, Shown::Value(object)).warn(warnings));
-            }
+            Ok(revision) => return with_revision(object, revision),
             Err(_) if generates => {}
             Err(_) => return Err(Status::already_exists(kind.qualified_resource(), &name)),
         }
@@ -87,10 +96,11 @@ fn prepare(
         let name = api::names::generate(&base, |below| server.random(below as u64) as usize);
         metadata.insert("name".into(), name.into());
     }
-    for gone in
-        ["resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields"]
-    {
+    for gone in ["resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         metadata.remove(gone);
+    }
+    if !ownership::is_apply(request) {
+        metadata.remove("managedFields");
     }
     metadata.insert("uid".into(), server.uid().into());
     metadata.insert("creationTimestamp".into(), meta::time(request.now));

@@ -1,4 +1,4 @@
-//! PATCH: JSON patch, merge patch, strategic merge patch.
+//! PATCH: JSON patch, merge patch, strategic merge patch; apply has a file of its own.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -8,8 +8,8 @@ use api::status::Status;
 use api::wire::{BodyOf, PatchType};
 use bytes::Bytes;
 
-use super::meta;
 use super::update::change;
+use super::{apply, meta};
 use crate::answer::{Answer, Shown};
 use crate::body;
 use crate::request::Request;
@@ -24,6 +24,9 @@ pub async fn patch(
 ) -> Result<Answer, Status> {
     let patch_type = PatchType::of_content_type(body::content_type(request))?;
     let options = PatchOptions::parse(&request.query, patch_type == PatchType::Apply)?;
+    if patch_type == PatchType::Apply {
+        return apply::apply(server, request, kind, &options, &body).await;
+    }
     let name = &request.info.name;
     let warnings = Mutex::new(Vec::new());
     let changed = change(server, request, kind, options.dry_run, |old| {

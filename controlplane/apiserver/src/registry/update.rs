@@ -9,7 +9,7 @@ use store::Revision;
 
 use super::create::with_revision;
 use super::write::{self, Change, MOST_TRIES};
-use super::{meta, object_key};
+use super::{meta, object_key, ownership};
 use crate::admission::Operation;
 use crate::answer::{Answer, Shown};
 use crate::body;
@@ -57,6 +57,19 @@ pub async fn change(
     dry_run: bool,
     desire: impl Fn(&Value) -> Result<Value, Status>,
 ) -> Result<Value, Status> {
+    let owners = |old: &Value, new: Value| ownership::track(request, kind, old, new);
+    change_owned(server, request, kind, dry_run, desire, owners).await
+}
+
+/// The same, where `owners` says who owns the fields of the new form.
+pub(super) async fn change_owned(
+    server: &Server,
+    request: &Request,
+    kind: &'static Kind,
+    dry_run: bool,
+    desire: impl Fn(&Value) -> Result<Value, Status>,
+    owners: impl Fn(&Value, Value) -> Result<Value, Status>,
+) -> Result<Value, Status> {
     let name = &request.info.name;
     let key = object_key(kind, &request.info.namespace, name);
     for _ in 0..MOST_TRIES {
@@ -71,6 +84,7 @@ pub async fn change(
         let uid = Preconditions { uid: Some(meta::text(&new, "uid").to_owned()), ..Preconditions::default() };
         check(kind, name, &uid, &old)?;
         let new = settle(server, request, kind, &old, new, dry_run).await?;
+        let new = owners(&old, new)?;
         if new == old {
             return Ok(old);
         }

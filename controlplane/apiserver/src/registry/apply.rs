@@ -1,0 +1,104 @@
+//! PATCH with an apply configuration: a create where there is nothing, otherwise a merge of owners.
+
+use api::kind::{Kind, Verb};
+use api::path::PatchOptions;
+use api::schema::Type;
+use api::status::{Reason, Status};
+use api::wire::patch_body;
+use serde_json::Value;
+
+use super::create::create_object;
+use super::update::change_owned;
+use super::{meta, ownership};
+use crate::answer::{Answer, Shown};
+use crate::request::Request;
+use crate::server::Server;
+
+/// Answers an apply.
+pub async fn apply(
+    server: &Server,
+    request: &Request,
+    kind: &'static Kind,
+    options: &PatchOptions,
+    body: &[u8],
+) -> Result<Answer, Status> {
+    let of = ownership::type_of(kind)?;
+    let config = configuration(request, kind, of, body)?;
+    let applied = |live: Option<&Value>| {
+        ownership::as_writer(request, kind, |writer| {
+            api::apply::apply(live, &config, of, writer, options.force)
+        })
+    };
+    let changed =
+        || change_owned(server, request, kind, options.dry_run, |old| applied(Some(old)), |_, new| Ok(new));
+    match changed().await {
+        Err(status) if status.reason == Reason::NotFound && request.info.subresource.is_empty() => {}
+        outcome => return Ok(Answer::object(200, kind, Shown::Value(outcome?))),
+    }
+    may_create(server, request, kind, &config)?;
+    match create_object(server, request, kind, applied(None)?, options.dry_run).await {
+        // Somebody else was faster.
+        Err(status) if status.reason == Reason::AlreadyExists => {
+            Ok(Answer::object(200, kind, Shown::Value(changed().await?)))
+        }
+        created => Ok(Answer::object(201, kind, Shown::Value(created?))),
+    }
+}
+
+/// The body, which must be about the object of the path.
+fn configuration(
+    request: &Request,
+    kind: &'static Kind,
+    of: &'static Type,
+    body: &[u8],
+) -> Result<Value, Status> {
+    let decoded = patch_body(body, true)?;
+    if let Some(issue) = decoded.issues.first() {
+        return Err(Status::bad_request(format!("error decoding YAML: {issue}")));
+    }
+    let info = &request.info;
+    let text = |name: &str| decoded.value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (api_version, name) = (kind.api_version(), kind.kind);
+    if text("apiVersion") != api_version || text("kind") != name {
+        return Err(Status::bad_request(format!(
+            "the object provided is {}, Kind={}, the path is about {api_version}, Kind={name}",
+            text("apiVersion"),
+            text("kind"),
+        )));
+    }
+    let what = format!("{}/{}; {api_version}, Kind={name}", info.namespace, info.name);
+    let mut config = api::apply::configuration(decoded.value, of, &what)?;
+    match meta::text(&config, "name") {
+        "" => drop(meta::of_mut(&mut config)?.insert("name".into(), info.name.as_str().into())),
+        given if given != info.name => {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({given}) does not match the name on the URL ({})",
+                info.name
+            )));
+        }
+        _ => {}
+    }
+    let namespace = meta::text(&config, "namespace");
+    if !namespace.is_empty() && namespace != info.namespace {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    Ok(config)
+}
+
+/// Who may patch may not therefore create.
+fn may_create(server: &Server, request: &Request, kind: &Kind, config: &Value) -> Result<(), Status> {
+    let mut info = request.info.clone();
+    info.verb = Verb::Create;
+    server.authorizer.require(&server.caches, &request.user, &info)?;
+    match meta::text(config, "uid") {
+        "" => Ok(()),
+        uid => {
+            let why = format!(
+                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            );
+            Err(Status::conflict(kind.qualified_resource(), &request.info.name, why))
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Who writes: the manager to whom the fields of a write belong.
+
+use api::kind::{Kind, Verb};
+use api::schema::{self, Type};
+use api::status::Status;
+use api::wire::{BodyOf, PatchType};
+use http::header::USER_AGENT;
+use serde_json::Value;
+
+use crate::body;
+use crate::request::Request;
+
+/// Upstream's bound on a manager's name.
+const MOST_BYTES: usize = 128;
+
+/// Whether the request is a server-side apply.
+pub fn is_apply(request: &Request) -> bool {
+    let patch_type = PatchType::of_content_type(body::content_type(request));
+    request.info.verb == Verb::Patch && patch_type == Ok(PatchType::Apply)
+}
+
+/// The type of a kind's objects.
+pub fn type_of(kind: &'static Kind) -> Result<&'static Type, Status> {
+    let name = BodyOf::from(kind).schema;
+    schema::find(name).ok_or_else(|| Status::internal(format!("no schema for {}", kind.kind)))
+}
+
+/// Calls `act` with the writer of a request.
+pub fn as_writer<T>(request: &Request, kind: &Kind, act: impl FnOnce(api::apply::Writer<'_>) -> T) -> T {
+    let now = super::meta::time(request.now);
+    act(api::apply::Writer {
+        manager: &manager(request),
+        api_version: &kind.api_version(),
+        subresource: &request.info.subresource,
+        now: now.as_str().unwrap_or_default(),
+        has_status: kind.subresource("status").is_some(),
+    })
+}
+
+/// Writes down what a write that is no apply has changed.
+pub fn track(request: &Request, kind: &'static Kind, old: &Value, new: Value) -> Result<Value, Status> {
+    let of = type_of(kind)?;
+    Ok(as_writer(request, kind, |writer| api::apply::track(old, new, of, writer)))
+}
+
+/// What the request calls its manager; the program's name where it does not say.
+fn manager(request: &Request) -> String {
+    let named = request.query.get("fieldManager").filter(|name| !name.is_empty());
+    let agent = request.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let name = named.unwrap_or_else(|| agent.split('/').next().unwrap_or_default());
+    let end =
+        name.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= MOST_BYTES).last();
+    name[..end.unwrap_or(0)].to_owned()
+}
