@@ -189,6 +189,52 @@ fn kubectl_sends_protobuf_that_equals_its_json() {
 }
 
 #[test]
+fn kubectl_applies_on_the_server() {
+    let Some(server) = server("kubectl_applies_on_the_server") else { return };
+    let write = |file: &str, from: &str, to: &str| {
+        std::fs::write(server.scratch(file), DEPLOYMENT.replace(from, to)).expect("a manifest");
+    };
+    must(&server, "apply --server-side -f @web.yaml", "serverside-applied");
+    let revision = "get deploy web -o jsonpath={.metadata.resourceVersion}";
+    let (_, before) = run(&server, revision);
+    must(&server, "apply --server-side -f @web.yaml", "serverside-applied");
+    assert_eq!(run(&server, revision).1, before, "nothing changed, nothing written");
+    must(&server, "get deploy web --show-managed-fields -o yaml", "operation: Apply");
+    // Somebody else's field is a conflict; who forces it owns it.
+    write("five.yaml", "replicas: 2", "replicas: 5");
+    refused(
+        &server,
+        "apply --server-side --field-manager other -f @five.yaml",
+        r#"conflict with "kubectl": .spec.replicas"#,
+    );
+    must(&server, "apply --server-side --force-conflicts --field-manager other -f @five.yaml", "applied");
+    refused(&server, "apply --server-side -f @web.yaml", r#"conflict with "other": .spec.replicas"#);
+    // What an applier leaves out goes when nobody else wants it.
+    write("bare.yaml", "  replicas: 2\n", "");
+    must(&server, "apply --server-side -f @bare.yaml", "applied");
+    must(&server, "get deploy web -o jsonpath={.spec.replicas}", "5");
+    must(&server, "scale deploy web --replicas=3", "scaled");
+    refused(
+        &server,
+        "apply --server-side --field-manager other -f @five.yaml",
+        r#"conflict with "kubectl" with subresource "scale" using apps/v1"#,
+    );
+    // What kubectl has applied from the client's side it goes on with from the server's.
+    must(&server, "apply -f @p.yaml", "pod/p created");
+    std::fs::write(server.scratch("p2.yaml"), POD.replace("app: p", "app: q")).expect("a manifest");
+    must(&server, "apply --server-side -f @p2.yaml", "pod/p serverside-applied");
+    must(&server, "apply --server-side -f @p.yaml --dry-run=server", "server dry run");
+    must(&server, "get pod p -o jsonpath={.metadata.labels.app}", "q");
+    must(&server, "diff --server-side -f @p2.yaml", "");
+    write("wrong.yaml", "replicas", "replikas");
+    refused(
+        &server,
+        "apply --server-side -f @wrong.yaml --validate=false",
+        ".spec.replikas: field not declared",
+    );
+}
+
+#[test]
 fn kubectl_follows_and_edits() {
     let Some(server) = server("kubectl_follows_and_edits") else { return };
     must(&server, "create -f @p.yaml", "created");
