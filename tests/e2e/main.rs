@@ -1,5 +1,6 @@
 //! End-to-end tests: real containers, packets, registries and kills, one file per story.
 
+mod api_apply;
 mod api_bodies;
 mod api_credentials;
 mod api_durability;
