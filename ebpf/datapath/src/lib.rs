@@ -41,9 +41,9 @@
 //!                                         links/<place>
 //! ```
 //!
-//! **Sysctls.** `net.ipv4.conf.<link>.forwarding=1` on the pods' host ends and on the gateway's peer, because bpf_fib_lookup asks it
-//! of the link a packet came in by; without it packets leave through the uplink that was attached first.
-//! `ip_forward` stays as it is. Nothing else, and no netfilter rule.
+//! **Sysctls.** `forwarding=1` on the gateway's peer and on the pods' host ends, written here when they are attached, because
+//! bpf_fib_lookup asks it of a link; without it packets leave through the uplink that was attached first. `ip_forward`
+//! stays as it is. Nothing else, and no netfilter rule.
 //!
 //! **Invariants.** One writer per map, as abi says. [`Datapath::ensure`] is idempotent and serialized by a
 //! lock on the directory. No async here: every call is a few system calls.

@@ -55,7 +55,9 @@ impl Datapath {
     /// The host's end of a pod's veth: what the pod sends is checked, translated and delivered. Returns the
     /// index of the link. Idempotent.
     pub fn attach_host_device(&self, link: &str) -> Result<u32, DatapathError> {
-        self.attach(&Place::Pod { link: link.to_owned() })
+        let index = self.attach(&Place::Pod { link: link.to_owned() })?;
+        allow_forwarding(link);
+        Ok(index)
     }
 
     /// A link by which other machines are reached. The first one is where masqueraded packets leave if the
@@ -81,6 +83,7 @@ impl Datapath {
             .ok_or_else(|| DatapathError::NoLink { name: link.to_owned() })?;
         let mac = found.mac.ok_or_else(|| DatapathError::NotAVeth { place: link.to_owned() })?;
         let index = self.attach(&Place::Gateway { peer: peer.to_owned() })?;
+        allow_forwarding(peer);
         change_settings(&self.tables.pins, |settings| {
             settings.gateway_mac = mac.0.into();
             settings.gateway_peer = index;
@@ -119,6 +122,17 @@ impl Datapath {
     fn attach(&self, place: &Place) -> Result<u32, DatapathError> {
         let _lock = self.tables.pins.lock()?;
         attach::link(place, &self.tables.pins, &self.programs)
+    }
+}
+
+/// The kernel answers a program's question about a route only for a link that may forward. It is our own link,
+/// and nothing else is forwarded by it: all that arrives there is taken by the program.
+fn allow_forwarding(link: &str) {
+    for family in ["ipv4", "ipv6"] {
+        let path = format!("/proc/sys/net/{family}/conf/{link}/forwarding");
+        if let Err(error) = std::fs::write(&path, "1") {
+            tracing::debug!(path, %error, "forwarding cannot be allowed; packets leave by the first uplink");
+        }
     }
 }
 

@@ -10,7 +10,7 @@
 
 use core::ptr::NonNull;
 
-use abi::{Counter, EndpointState, FlowState, FragmentKey, FragmentPorts, Ip4, Ip6, Protocol, Settings};
+use abi::{Counter, EndpointState, FlowState, FragmentKey, FragmentPorts, Ip4, Ip6, Settings};
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK};
 use aya_ebpf::helpers::generated::bpf_skb_pull_data;
 use aya_ebpf::macros::classifier;
@@ -119,10 +119,9 @@ fn pod6(packet: *mut __sk_buff) -> i32 {
     let Ok(seen) = read6(packet) else { return deliver::drop(Counter::Malformed) };
     let world = Kernel6 { packet: NonNull::new(packet) };
     if seen.flow.source.is_link_local() || seen.flow.source == abi::Address::unspecified() {
-        // Neighbour discovery, with the node only.
+        // Neighbour discovery and group membership, with the node only.
         let near = seen.flow.destination.is_link_local() || seen.flow.destination.is_for_many();
-        let discovery = seen.flow.protocol == Protocol::ICMP6 && near;
-        return if discovery { TC_ACT_OK } else { deliver::drop(Counter::Spoofed) };
+        return if near { TC_ACT_OK } else { deliver::drop(Counter::Spoofed) };
     }
     match sender(&world, packet, &seen.flow.source) {
         Some(pending) => on6(packet, &seen, Origin::Pod, pending),
