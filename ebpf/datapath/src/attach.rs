@@ -209,7 +209,8 @@ fn attach_socket(
         }
     }
     // Both run for a moment: what the first has translated is no service to the second.
-    let id = loaded.attach(cgroup, CgroupAttachMode::AllowMultiple).map_err(failed)?;
+    // A link always is one of several; the kernel wants no flag that says so.
+    let id = loaded.attach(cgroup, CgroupAttachMode::Single).map_err(failed)?;
     let link: CgroupSockAddrLink = loaded.take_link(id).map_err(failed)?;
     let link = FdLink::try_from(link).map_err(|source| link_error(pin, source))?;
     let fresh = PathBuf::from(format!("{}_new", pin.display()));
