@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
@@ -47,54 +48,72 @@ pub struct FolderError {
 }
 
 impl Folder {
-    /// Makes it, or finds it made.
+    /// Makes it, or finds it made. The last step is what makes it seen: a folder is never there half-made.
     pub fn make(&self) -> Result<(), FolderError> {
         let path = &self.path;
-        let there = path.is_dir();
-        if there && (self.backing == Backing::Disk || is_mounted(path)) {
+        if path.is_dir() && (self.backing == Backing::Disk || is_mounted(path)) {
             return Ok(());
         }
-        fs::create_dir_all(path).map_err(|error| self.failed("creating", error))?;
         match &self.backing {
-            Backing::Disk => {}
-            Backing::Memory { size, secret } => self.mount_memory(*size, *secret)?,
-            Backing::HugePages(size) => self.mount_huge_pages(size)?,
-        }
-        let mode = match self.group {
-            // Owner before mode: changing the owner may clear the set-group-id bit.
-            Some(group) => {
-                chown(path, None, Some(group))
-                    .map_err(|error| self.failed("changing the group of", error))?;
-                self.mode | 0o2070
+            Backing::Disk => self.make_on_disk(),
+            Backing::Memory { size, secret } => {
+                self.make_point()?;
+                self.attach(self.memory(*size, *secret))
             }
-            None => self.mode,
-        };
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))
-            .map_err(|error| self.failed("setting the mode of", error))
+            Backing::HugePages(size) => {
+                self.make_point()?;
+                let page = Quantity::parse(size)
+                    .ok()
+                    .map(|size| ("pagesize".into(), Some(size.units().to_string())));
+                let options: Vec<_> = page.into_iter().chain(self.ownership()).collect();
+                self.attach(mount::new_filesystem("hugetlbfs", "nodev", &options, 0))
+            }
+        }
     }
 
-    fn mount_memory(&self, size: i64, secret: bool) -> Result<(), FolderError> {
-        let mut options = Vec::new();
+    fn mode(&self) -> u32 {
+        if self.group.is_some() { self.mode | 0o2070 } else { self.mode }
+    }
+
+    fn make_on_disk(&self) -> Result<(), FolderError> {
+        let (Some(parent), Some(name)) = (self.path.parent(), self.path.file_name()) else {
+            return Err(self.failed("creating", "it has no parent"));
+        };
+        fs::create_dir_all(parent).map_err(|error| self.failed("creating the parent of", error))?;
+        // No volume has such a name.
+        let unseen = parent.join(format!("..{}", name.to_string_lossy()));
+        if !unseen.is_dir() {
+            fs::create_dir(&unseen).map_err(|error| self.failed("creating", error))?;
+        }
+        // Owner before mode: changing the owner may clear the set-group-id bit.
+        chown(&unseen, None, self.group).map_err(|error| self.failed("changing the group of", error))?;
+        fs::set_permissions(&unseen, fs::Permissions::from_mode(self.mode()))
+            .map_err(|error| self.failed("setting the mode of", error))?;
+        fs::rename(&unseen, &self.path).map_err(|error| self.failed("creating", error))
+    }
+
+    fn make_point(&self) -> Result<(), FolderError> {
+        fs::create_dir_all(&self.path).map_err(|error| self.failed("creating", error))
+    }
+
+    fn ownership(&self) -> Vec<(String, Option<String>)> {
+        let group = self.group.map(|group| ("gid".to_owned(), Some(group.to_string())));
+        std::iter::once(("mode".to_owned(), Some(format!("{:o}", self.mode())))).chain(group).collect()
+    }
+
+    fn memory(&self, size: i64, secret: bool) -> Result<OwnedFd, mount::FilesystemError> {
+        let mut options = self.ownership();
         if size > 0 {
             options.push(("size".to_owned(), Some(size.to_string())));
         }
-        let attributes = if secret { mount::attribute::NO_SUID | mount::attribute::NO_DEV } else { 0 };
-        let mut more = options.clone();
-        more.push(("noswap".to_owned(), None));
-        let made = match secret {
-            true => mount::new_filesystem("tmpfs", "tmpfs", &more, attributes)
-                .or_else(|_| mount::new_filesystem("tmpfs", "tmpfs", &options, attributes)),
-            false => mount::new_filesystem("tmpfs", "tmpfs", &options, attributes),
-        };
-        self.attach(made)
-    }
-
-    fn mount_huge_pages(&self, size: &str) -> Result<(), FolderError> {
-        let options = match Quantity::parse(size) {
-            Ok(size) => vec![("pagesize".to_owned(), Some(size.units().to_string()))],
-            Err(_) => Vec::new(),
-        };
-        self.attach(mount::new_filesystem("hugetlbfs", "nodev", &options, 0))
+        if !secret {
+            return mount::new_filesystem("tmpfs", "tmpfs", &options, 0);
+        }
+        let attributes = mount::attribute::NO_SUID | mount::attribute::NO_DEV;
+        let mut unswapped = options.clone();
+        unswapped.push(("noswap".to_owned(), None));
+        mount::new_filesystem("tmpfs", "tmpfs", &unswapped, attributes)
+            .or_else(|_| mount::new_filesystem("tmpfs", "tmpfs", &options, attributes))
     }
 
     fn attach(&self, tree: Result<std::os::fd::OwnedFd, mount::FilesystemError>) -> Result<(), FolderError> {

@@ -1,7 +1,7 @@
 //! Mounts of containers, sizes; and real folders, mounts and sub-paths in a temporary place.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
 use serde_json::json;
 
@@ -98,6 +98,12 @@ fn memory_folders_are_made_once_and_taken_away() {
     let found = fs::metadata(&path).unwrap();
     assert_eq!((found.gid(), found.mode() & 0o7777), (4321, 0o2777));
     assert!(fs::write(path.join("large"), vec![0; 2 << 20]).is_err(), "the size is a limit");
+    let disk =
+        Folder { path: pod.join("volumes/kubernetes.io~empty-dir/d"), backing: Backing::Disk, ..folder };
+    disk.make().unwrap();
+    fs::set_permissions(&disk.path, fs::Permissions::from_mode(0o700)).unwrap();
+    disk.make().unwrap();
+    assert_eq!(fs::metadata(&disk.path).unwrap().mode() & 0o7777, 0o700, "what a container did stays");
     teardown::teardown(&pod).unwrap();
     assert_eq!(fs::read_dir(&pod).unwrap().count(), 0);
     teardown::teardown(&pod).unwrap();
