@@ -14,6 +14,8 @@ mod cri_figures;
 mod cri_node;
 mod cri_sandbox;
 mod cri_survival;
+mod dns_names;
+mod identity;
 mod oci_bundle;
 mod oci_filesystem;
 mod oci_lifecycle;
