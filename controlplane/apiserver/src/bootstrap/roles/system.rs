@@ -198,7 +198,7 @@ pub(super) fn namespaced_roles() -> Vec<(&'static str, RoleRow)> {
 }
 
 pub(super) fn bindings() -> Vec<BindingRow> {
-    use SubjectRow::{Account, Group, User};
+    use SubjectRow::{Account, User};
     let in_kube_system = |name, role, subjects| BindingRow {
         name,
         namespace: "kube-system",
@@ -212,7 +212,7 @@ pub(super) fn bindings() -> Vec<BindingRow> {
         bind(
             "system:node-proxier",
             "system:node-proxier",
-            vec![User("system:kube-proxy"), Group("system:nodes")],
+            vec![User("system:kube-proxy")],
         ),
         bind("system:kube-scheduler", "system:kube-scheduler", vec![User("system:kube-scheduler")]),
         bind("system:volume-scheduler", "system:volume-scheduler", vec![User("system:kube-scheduler")]),
