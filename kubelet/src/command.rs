@@ -24,7 +24,9 @@ use crate::node::machine::{self, Machine};
 use crate::node::{NodeKeeper, NodeOptions};
 use crate::options::{Options, amounts};
 use crate::paths::Paths;
+use crate::pod::PodUid;
 use crate::resources::Amounts;
+use crate::rotation::{self, Limits};
 use crate::runtime::Runtime;
 use crate::server::{self, ServerOptions};
 use crate::volumes::Volumes;
@@ -52,7 +54,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let configured =
         Config::read(&options.kubeconfig).map(drop).map_err(|error| format!("--kubeconfig: {error}"));
     let endpoint =
-        Runtime::at(&options.container_runtime_endpoint).map(drop).map_err(|error| error.to_string());
+        Runtime::address(&options.container_runtime_endpoint).map(drop).map_err(|error| error.to_string());
     if let Err(error) = configured.and(endpoint) {
         eprintln!("keelson kubelet: {error}");
         return ExitCode::from(USAGE);
@@ -102,7 +104,6 @@ pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Resul
         Volumes::new(client.clone(), paths.clone(), node.facts.clone(), events.clone());
     let labels = node::labels(&name, &node.machine.architecture, &node.labels);
     let labels = labels.into_iter().filter_map(|(key, value)| Some((key, value.as_str()?.to_owned())));
-    let directory = Directory::default();
     let context = Arc::new(Context {
         client: client.clone(),
         runtime: runtime.clone(),
@@ -111,57 +112,81 @@ pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Resul
         images: Images::new(runtime.clone(), client.clone(), events.clone()),
         facts: node.facts.clone(),
         paths,
-        directory: directory.clone(),
+        directory: Directory::default(),
         admission: Admission::new(node.facts.allocatable.clone(), labels.collect()),
         cgroup_root: options.cgroup_root.clone(),
         runtime_name: version.runtime_name.clone(),
         resolv_conf: options.resolv_conf.clone(),
     });
-    let mut parts: JoinSet<(&'static str, anyhow::Result<()>)> = JoinSet::new();
-    let selection = Selection { fields: format!("spec.nodeName={name}"), ..Selection::default() };
+    let mut parts = Parts { tasks: JoinSet::new(), stopping };
+    let keeper = NodeKeeper::new(client, runtime, events, Arc::new(node));
+    parts.start("node", keeper.run(parts.stopping.clone()));
+    start_pods(&mut parts, &context, references);
+    start_service(&mut parts, &options, &context);
+    tracing::info!(node = name, runtime = version.runtime_name, "the kubelet runs");
+    parts.ended().await
+}
+
+/// What runs together, and ends together.
+struct Parts {
+    tasks: JoinSet<(&'static str, anyhow::Result<()>)>,
+    stopping: CancellationToken,
+}
+
+impl Parts {
+    fn start(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(async move {
+            part.await;
+            (name, Ok(()))
+        });
+    }
+
+    /// Waits for all. A kubelet without one of its parts would only seem to work: the first that ends, ends the others.
+    async fn ended(mut self) -> anyhow::Result<()> {
+        let mut failed = Ok(());
+        while let Some(ended) = self.tasks.join_next().await {
+            match ended {
+                Ok((_, Ok(()))) if self.stopping.is_cancelled() => {}
+                Ok((part, Ok(()))) => failed = failed.and(Err(anyhow::anyhow!("{part} ended"))),
+                Ok((_, Err(error))) => failed = failed.and(Err(error)),
+                Err(error) => failed = failed.and(Err(error.into())),
+            }
+            self.stopping.cancel();
+        }
+        failed
+    }
+}
+
+/// The pods, who tells of them, and the lease that says that somebody looks after them.
+fn start_pods(parts: &mut Parts, context: &Arc<Context>, references: mpsc::Receiver<PodUid>) {
+    let (client, runtime, node) = (&context.client, &context.runtime, &context.facts.name);
+    let selection = Selection { fields: format!("spec.nodeName={node}"), ..Selection::default() };
     let pods = Cache::start(client.clone(), Resource::PODS, selection);
     let (tell, told) = mpsc::channel(TOLD);
-    let kubelet = Kubelet::new(context, pods, stopping.clone());
-    parts.spawn(async move {
-        kubelet.run(told, references).await;
-        ("pods", Ok(()))
-    });
-    let (random, stop) = (client.surroundings().random, stopping.clone());
-    let followed = runtime.clone();
-    parts.spawn(async move {
-        follow::follow(followed, tell, random, stop).await;
-        ("runtime events", Ok(()))
-    });
-    let (renewing, stop) = (lease::renew(client.clone(), name.clone(), stopping.clone()), stopping.clone());
-    parts.spawn(async move {
-        renewing.await;
-        ("lease", Ok(()))
-    });
-    let keeper = NodeKeeper::new(client.clone(), runtime.clone(), events, Arc::new(node));
-    parts.spawn(async move {
-        keeper.run(stop).await;
-        ("node", Ok(()))
-    });
-    let serving =
-        server::serve(server_options(&options, &name), directory, runtime, client, stopping.clone());
-    parts.spawn(async move { ("server", serving.await.context("the HTTPS server")) });
+    let kubelet = Kubelet::new(context.clone(), pods, parts.stopping.clone());
+    parts.start("pods", kubelet.run(told, references));
+    let random = client.surroundings().random;
+    parts.start("runtime events", follow::follow(runtime.clone(), tell, random, parts.stopping.clone()));
+    parts.start("lease", lease::renew(client.clone(), node.clone(), parts.stopping.clone()));
+}
+
+/// What serves, and what looks after logs.
+fn start_service(parts: &mut Parts, options: &Options, context: &Context) {
+    let (client, runtime, pods) = (&context.client, &context.runtime, &context.directory);
+    let limits = Limits {
+        size: options.container_log_max_size,
+        files: usize::try_from(options.container_log_max_files).unwrap_or(usize::MAX),
+    };
+    let now = client.surroundings().now;
+    let stopping = parts.stopping.clone();
+    parts.start("log rotation", rotation::rotate(pods.clone(), runtime.clone(), limits, now, stopping));
+    let how = server_options(options, &context.facts.name);
+    let serving = server::serve(how, pods.clone(), runtime.clone(), client.clone(), parts.stopping.clone());
+    parts.tasks.spawn(async move { ("server", serving.await.context("the HTTPS server")) });
     if options.healthz_port > 0 {
-        let serving = healthz::serve(options.healthz_port, stopping.clone());
-        parts.spawn(async move { ("healthz", serving.await.context("--healthz-port")) });
+        let serving = healthz::serve(options.healthz_port, parts.stopping.clone());
+        parts.tasks.spawn(async move { ("healthz", serving.await.context("--healthz-port")) });
     }
-    tracing::info!(node = name, runtime = version.runtime_name, "the kubelet runs");
-    let mut failed = Ok(());
-    while let Some(ended) = parts.join_next().await {
-        match ended {
-            Ok((_, Ok(()))) if stopping.is_cancelled() => {}
-            Ok((part, Ok(()))) => failed = failed.and(Err(anyhow::anyhow!("{part} ended"))),
-            Ok((_, Err(error))) => failed = failed.and(Err(error)),
-            Err(error) => failed = failed.and(Err(error.into())),
-        }
-        // All or none: a kubelet without one of its parts would only seem to work.
-        stopping.cancel();
-    }
-    failed
 }
 
 /// The runtime's word about itself, once it gives one.

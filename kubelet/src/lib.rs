@@ -45,6 +45,7 @@ pub mod pod;
 pub mod probes;
 pub mod qos;
 pub mod resources;
+mod rotation;
 pub mod runtime;
 pub mod sandbox_config;
 pub mod server;

@@ -85,6 +85,12 @@ pub struct Options {
         value_parser = thresholds
     )]
     pub eviction_hard: Thresholds,
+    /// Size at which a container's log is moved away.
+    #[arg(long, default_value = "10Mi", value_parser = bytes)]
+    pub container_log_max_size: u64,
+    /// Files of a container's log.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(2..=100))]
+    pub container_log_max_files: u64,
     /// Between two looks at the node.
     #[arg(long, default_value = "10s", value_parser = duration)]
     pub node_status_update_frequency: Duration,
@@ -93,6 +99,12 @@ pub struct Options {
 fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not key=value"))?;
     if key.is_empty() { Err(format!("{text:?} has no key")) } else { Ok((key.to_owned(), value.to_owned())) }
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    let quantity = api::quantity::Quantity::parse(text).ok().map(|quantity| quantity.units());
+    let bytes = quantity.and_then(|bytes| u64::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
+    bytes.ok_or_else(|| format!("{text:?} is no size such as 10Mi"))
 }
 
 /// Amounts in `cpu=100m,memory=1Gi` form.
@@ -176,7 +188,11 @@ mod tests {
         assert_eq!(amounts(&options.kube_reserved).memory, 1 << 30);
         assert_eq!(options.node_status_update_frequency, Duration::from_secs(90));
         assert_eq!(options.eviction_hard, Thresholds::default());
-        assert_eq!(read(&[]).unwrap().eviction_hard.memory_bytes, 100 << 20);
+        let default = read(&[]).unwrap();
+        assert_eq!(
+            (default.eviction_hard.memory_bytes, default.container_log_max_size),
+            (100 << 20, 10 << 20)
+        );
         for wrong in
             ["--node-labels=a", "--eviction-hard=swap<1", "--node-status-update-frequency=9", "--port=x"]
         {

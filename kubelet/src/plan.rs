@@ -16,6 +16,8 @@
 
 mod init;
 mod restart;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

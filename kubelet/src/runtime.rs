@@ -25,16 +25,19 @@ pub struct EndpointError {
 }
 
 impl Runtime {
-    /// Connects when the first call is made. A path may come with or without `unix://`.
+    /// Connects when the first call is made.
     pub fn at(endpoint: &str) -> Result<Runtime, EndpointError> {
+        Ok(Runtime { channel: Runtime::address(endpoint)?.connect_lazy() })
+    }
+
+    /// A path may come with or without `unix://`.
+    pub fn address(endpoint: &str) -> Result<Endpoint, EndpointError> {
         let path = endpoint.strip_prefix("unix://").unwrap_or(endpoint);
         let wrong = |why: String| EndpointError { endpoint: endpoint.to_owned(), why };
         if !path.starts_with('/') {
             return Err(wrong("not the absolute path of a socket".into()));
         }
-        let address =
-            Endpoint::try_from(format!("unix://{path}")).map_err(|error| wrong(error.to_string()))?;
-        Ok(Runtime { channel: address.connect_lazy() })
+        Endpoint::try_from(format!("unix://{path}")).map_err(|error| wrong(error.to_string()))
     }
 
     pub fn service(&self) -> RuntimeServiceClient<Channel> {

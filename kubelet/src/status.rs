@@ -13,6 +13,8 @@ mod conditions;
 mod container;
 mod patch;
 mod phase;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -53,6 +55,8 @@ pub struct Inputs<'a> {
     pub verdicts: &'a Verdicts,
     pub waiting: &'a BTreeMap<String, Waiting>,
     pub failed: Option<&'a Verdict>,
+    /// The node never took the pod: there is nothing to say of its containers.
+    pub is_rejected: bool,
     /// Nothing of the pod will ever start again.
     pub is_over: bool,
     /// Nothing of it runs any more, and that is final.
@@ -87,6 +91,11 @@ pub fn of(inputs: &Inputs<'_>) -> Value {
     }
     addresses(inputs, &mut set);
     set("startTime", start_time(inputs));
+    if inputs.is_rejected {
+        status.shift_remove("conditions");
+        return Value::Object(status);
+    }
+    let mut set = |key: &str, value: Value| drop(status.insert(key.to_owned(), value));
     for (key, list) in [
         ("initContainerStatuses", init),
         ("containerStatuses", main),

@@ -176,6 +176,7 @@ pub struct Worker {
     backoffs: Backoffs,
     waiting: BTreeMap<String, Waiting>,
     failed: Option<Verdict>,
+    is_rejected: bool,
     volumes: Option<Arc<PodVolumes>>,
     /// Volumes are there, but their sources have changed.
     stale_volumes: bool,
@@ -215,6 +216,7 @@ pub fn create(context: Arc<Context>, wish: Wish) -> (Handle, Worker) {
         backoffs: Backoffs::default(),
         waiting: BTreeMap::new(),
         failed: None,
+        is_rejected: false,
         volumes: None,
         stale_volumes: false,
         prober: None,
@@ -242,6 +244,8 @@ impl Worker {
                 self.admit();
             }
             if !is_first {
+                // Before and after: what is decided depends on what is told, and the other way round.
+                self.report();
                 self.decide();
                 self.report();
                 if self.stage == Stage::Removed && self.gone {
@@ -407,6 +411,7 @@ impl Worker {
             );
             let message = format!("Pod was rejected: {}", refusal.message);
             self.failed = Some(Verdict { reason: refusal.reason, message });
+            self.is_rejected = true;
         }
     }
 
