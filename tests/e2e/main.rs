@@ -20,4 +20,5 @@ mod oci_bundle;
 mod oci_filesystem;
 mod oci_lifecycle;
 mod oci_process;
+mod proxy_services;
 mod scheduler_pods;

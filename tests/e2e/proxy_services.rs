@@ -1,0 +1,255 @@
+//! `keelson proxy` between a real API and real maps: connections of a node's own processes to a Service, through
+//! changes of its endpoints and kills of the proxy.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use datapath::{Config, Datapath, Tables};
+use harness::api::{Client, Server, free_port};
+use harness::host::{Guard, exclusive};
+use harness::netns::TestHost;
+use serde_json::{Value, json};
+
+use crate::identity::kubeconfig;
+
+/// How long a change may take to show on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+const KEELSON: &str = env!("CARGO_BIN_EXE_keelson");
+const SERVICES: &str = "/api/v1/namespaces/default/services";
+const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+/// Where cgroup2 may be.
+const CGROUPS: [&str; 2] = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
+const NODE: &str = "192.0.2.1";
+const CLUSTER_IP: &str = "10.96.0.77";
+
+/// A node without pods: its processes are in a cgroup, the backends on another machine.
+struct Node {
+    proxy: Child,
+    kubeconfig: String,
+    healthz: SocketAddr,
+    config: Config,
+    cgroup: PathBuf,
+    admin: Client,
+    node: TestHost,
+    _backends: TestHost,
+    // Last but one: everything else is gone by then.
+    _folder: tempfile::TempDir,
+    _server: Server,
+}
+
+impl Node {
+    fn start(guard: &Guard) -> Node {
+        let server = Server::start_under(guard, KEELSON, &[]);
+        let node = TestHost::create(guard.tag(), "node");
+        let backends = TestHost::create(guard.tag(), "backends");
+        node.connect("eth0", &backends, "eth0");
+        node.address("eth0", &format!("{NODE}/24"));
+        for last in 11..15 {
+            backends.address("eth0", &format!("192.0.2.{last}/24"));
+            serve(&backends, last);
+        }
+        let root = CGROUPS.iter().map(PathBuf::from).find(|root| root.join("cgroup.procs").exists());
+        let cgroup = root.expect("cgroup2").join(format!("kp{}", guard.tag()));
+        fs::create_dir(&cgroup).expect("a cgroup");
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = Config {
+            bpffs: folder.path().join("bpf"),
+            cgroup: Some(cgroup.clone()),
+            node_addresses: vec![NODE.parse().expect("an address")],
+            service_cidrs: vec!["10.96.0.0/16".parse().expect("a range")],
+            ..Config::default()
+        };
+        let admin = server.admin();
+        let kubeconfig = kubeconfig(&server, "proxy", "system:kube-proxy");
+        let healthz = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let proxy = proxy(&config, &kubeconfig, healthz);
+        // The proxy waits for the data path.
+        node.inside(|| Datapath::ensure(&config)).expect("a data path");
+        Node {
+            proxy,
+            kubeconfig,
+            healthz,
+            config,
+            cgroup,
+            admin,
+            node,
+            _backends: backends,
+            _folder: folder,
+            _server: server,
+        }
+    }
+
+    fn kill(&mut self) {
+        self.proxy.kill().expect("SIGKILL");
+        self.proxy.wait().expect("its end");
+    }
+
+    fn restart(&mut self) {
+        self.proxy = proxy(&self.config, &self.kubeconfig, self.healthz);
+    }
+
+    /// Sets the backends by their last numbers.
+    fn backends(&self, last: &[u8]) {
+        let endpoints: Vec<Value> = last
+            .iter()
+            .map(|last| json!({"addresses": [format!("192.0.2.{last}")], "conditions": {"ready": true}}))
+            .collect();
+        let slice = json!({"metadata": {"name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
+            "addressType": "IPv4", "ports": [{"name": "", "port": 8080}], "endpoints": endpoints});
+        let path = format!("{SLICES}/web-1");
+        let answer = match self.admin.get(&path).code {
+            200 => self.admin.put(&path, &slice),
+            _ => self.admin.post(SLICES, &slice),
+        };
+        assert!(matches!(answer.code, 200 | 201), "{}", answer.text());
+    }
+
+    /// A process of the node that connects `count` times, `every` seconds once, and says each time who answered.
+    fn caller(&self, address: &str, port: u16, count: u32, every: &str) -> Child {
+        let script = format!(
+            "echo $$ > {}/cgroup.procs\nfor n in $(seq {count}); do\n\
+             if exec 3<>/dev/tcp/{address}/{port}; then read -r who <&3 && echo $who || echo cut; exec 3<&-; else echo refused; fi\n\
+             sleep {every}; done",
+            self.cgroup.display()
+        );
+        let mut bash = self.node.command("bash");
+        bash.arg("-c").arg(script).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        bash.spawn().expect("starting bash")
+    }
+
+    /// Who answered, how often.
+    fn call(&self, address: &str, port: u16, count: u32) -> BTreeMap<String, u32> {
+        answers(self.caller(address, port, count, "0"))
+    }
+
+    /// Waits until exactly these answer, or nobody.
+    #[track_caller]
+    fn until(&self, address: &str, port: u16, expect: &[&str]) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let last = self.call(address, port, 40);
+            if last.keys().map(String::as_str).eq(expect.iter().copied()) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{address}:{port}: {last:?}, not {expect:?}");
+        }
+    }
+
+    fn finish(mut self, guard: Guard) {
+        self.kill();
+        datapath::unload(&self.config).expect("unloading");
+        fs::remove_dir(&self.cgroup).expect("an empty cgroup");
+        drop(self);
+        guard.finish();
+    }
+}
+
+/// Starts the proxy, where the node is and nothing else.
+fn proxy(config: &Config, kubeconfig: &str, healthz: SocketAddr) -> Child {
+    Command::new(KEELSON)
+        .args(["proxy", "--kubeconfig", kubeconfig, "--hostname-override", "n1"])
+        .args(["--healthz-bind-address", &healthz.to_string(), "--metrics-bind-address", "127.0.0.1:0"])
+        .arg("--bpffs")
+        .arg(&config.bpffs)
+        .env("KEELSON_LOG", "info,proxy=debug")
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("starting keelson proxy")
+}
+
+/// Answers every connection to one address with its last number, for as long as the test runs.
+fn serve(host: &TestHost, last: u8) {
+    let address = IpAddr::from([192, 0, 2, last]);
+    let listener = host.inside(|| TcpListener::bind((address, 8080))).expect("a listener");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let _ = writeln!(stream, "{last}");
+        }
+    });
+}
+
+fn answers(caller: Child) -> BTreeMap<String, u32> {
+    let output = caller.wait_with_output().expect("the caller's end");
+    let mut answers = BTreeMap::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        *answers.entry(line.to_owned()).or_default() += 1;
+    }
+    answers
+}
+
+#[test]
+fn proxy_carries_a_service_through_changes_and_kills() {
+    if !harness::root_or_skip("proxy_carries_a_service_through_changes_and_kills") {
+        return;
+    }
+    let guard = exclusive("proxy_carries_a_service_through_changes_and_kills");
+    let mut node = Node::start(&guard);
+    let service = json!({"metadata": {"name": "web"}, "spec": {"type": "NodePort", "clusterIP": CLUSTER_IP,
+        "ports": [{"port": 80, "targetPort": 8080, "nodePort": 30080}]}});
+    let made = node.admin.post(SERVICES, &service);
+    assert_eq!(made.code, 201, "{}", made.text());
+    node.until(CLUSTER_IP, 80, &["refused"]);
+    node.backends(&[11, 12, 13, 14]);
+    node.until(CLUSTER_IP, 80, &["11", "12", "13", "14"]);
+    node.until(NODE, 30080, &["11", "12", "13", "14"]);
+    let shares = node.call(CLUSTER_IP, 80, 400);
+    assert!(
+        shares.values().all(|count| (60..=140).contains(count)),
+        "15 to 35 of a hundred each: {shares:?}"
+    );
+
+    // Connections go on while backends come and go, and while the proxy is killed and starts again.
+    let caller = node.caller(CLUSTER_IP, 80, 300, "0.01");
+    for backends in [&[11_u8, 12][..], &[12, 13, 14], &[13], &[11, 13, 14]] {
+        node.backends(backends);
+        std::thread::sleep(Duration::from_millis(200));
+        node.kill();
+        node.restart();
+    }
+    let through = answers(caller);
+    assert_eq!(through.values().sum::<u32>(), 300, "{through:?}");
+    assert!(!through.contains_key("refused") && !through.contains_key("cut"), "{through:?}");
+
+    // What changes while there is no proxy is right soon after its start; what is there stays until then.
+    node.until(CLUSTER_IP, 80, &["11", "13", "14"]);
+    node.kill();
+    node.backends(&[14]);
+    assert_eq!(node.call(CLUSTER_IP, 80, 40).len(), 3);
+    node.restart();
+    node.until(CLUSTER_IP, 80, &["14"]);
+
+    node.backends(&[11, 12, 13, 14]);
+    let sticky = json!({"spec": {"sessionAffinity": "ClientIP"}});
+    assert_eq!(node.admin.patch(&format!("{SERVICES}/web"), "merge", &sticky).code, 200);
+    let deadline = Instant::now() + PATIENCE;
+    while node.call(CLUSTER_IP, 80, 40).len() != 1 {
+        assert!(Instant::now() < deadline, "one client, one backend");
+    }
+    node.backends(&[]);
+    node.until(CLUSTER_IP, 80, &["refused"]);
+
+    let health = Command::new("curl").args(["-s", &format!("http://{}/healthz", node.healthz)]).output();
+    if let Ok(health) = health {
+        let health: Value = serde_json::from_slice(&health.stdout).expect("JSON");
+        assert_eq!(health["nodeEligible"], true, "{health}");
+    }
+    assert_eq!(node.admin.delete(&format!("{SERVICES}/web")).code, 200);
+    let tables = Tables::open(&node.config).expect("the maps");
+    let of_web = |tables: &Tables| {
+        let services = tables.services().and_then(|services| services.observed()).expect("frontends");
+        services.iter().filter(|(frontend, _)| matches!(frontend.port, 80 | 30080)).count()
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while of_web(&tables) > 0 {
+        assert!(Instant::now() < deadline, "its frontends go");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    drop(tables);
+    node.finish(guard);
+}
