@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use client::{Caches, Client, Config, ConfigError, Resource, Surroundings};
 use hickory_proto::rr::Name;
+use ipnet::IpNet;
 use serve::{HealthListener, Report};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -19,6 +20,7 @@ use crate::forward::{Forwarder, Upstreams};
 use crate::listen::Sockets;
 use crate::publish::{Desired, Publisher};
 use crate::server::Dns;
+use crate::sources::Sources;
 use crate::zone::Zone;
 
 /// Exit code of wrong usage or configuration.
@@ -58,6 +60,9 @@ pub struct Options {
     /// The host's list of servers.
     #[arg(long, default_value = "/etc/resolv.conf")]
     pub resolv_conf: PathBuf,
+    /// Ranges of those who may ask, beside private addresses and the node itself.
+    #[arg(long, value_delimiter = ',', value_name = "RANGE")]
+    pub allow_from: Vec<IpNet>,
     /// Names of pods' addresses.
     #[arg(long, value_enum, default_value = "insecure")]
     pub pods: Pods,
@@ -143,7 +148,13 @@ pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Resul
     let caches = Caches::new(client.clone());
     let (services, slices) = (caches.of(&Resource::SERVICES), caches.of(&Resource::ENDPOINT_SLICES));
     let forwarder = Forwarder::new(upstreams(&options, &addresses), client.surroundings().random);
-    let dns = Arc::new(Dns::new(zone, services.clone(), slices.clone(), forwarder));
+    let dns = Arc::new(Dns::new(
+        zone,
+        Sources::new(&options.allow_from),
+        services.clone(),
+        slices.clone(),
+        forwarder,
+    ));
     tracing::info!(?addresses, health = %health.address, domain = %options.cluster_domain, "DNS is served");
     let mut parts = JoinSet::new();
     for sockets in sockets {

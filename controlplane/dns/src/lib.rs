@@ -11,6 +11,7 @@
 //!
 //! **Invariants**
 //! - A name of the cluster is answered from memory, without waiting, and only once the caches are complete.
+//! - Strangers are refused: this is no open resolver.
 //! - Whatever is asked elsewhere is bounded: in number, in time, in what is kept.
 //!
 //! Reference: Kubernetes DNS-Based Service Discovery 1.1.0.
@@ -24,6 +25,7 @@ mod message;
 mod publish;
 mod records;
 mod server;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod zone;

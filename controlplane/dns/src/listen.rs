@@ -6,7 +6,7 @@
 //! **Invariants.** Connections are bounded by [`CONNECTIONS`], each wait for one by [`IDLE`].
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,12 +58,13 @@ impl Sockets {
 
     /// Answers until `stopping`; what is on its way to upstreams then is given up.
     pub(crate) async fn serve(self, dns: Arc<Dns>, stopping: CancellationToken) {
-        let datagrams = datagrams(self.udp, dns.clone(), stopping.clone());
+        let here = self.address.ip();
+        let datagrams = datagrams(self.udp, here, dns.clone(), stopping.clone());
         tokio::join!(datagrams, connections(self.tcp, dns, stopping));
     }
 }
 
-async fn datagrams(socket: Arc<UdpSocket>, dns: Arc<Dns>, stopping: CancellationToken) {
+async fn datagrams(socket: Arc<UdpSocket>, here: IpAddr, dns: Arc<Dns>, stopping: CancellationToken) {
     let mut fetches = JoinSet::new();
     let mut buffer = vec![0; LONGEST_QUERY];
     loop {
@@ -80,7 +81,7 @@ async fn datagrams(socket: Arc<UdpSocket>, dns: Arc<Dns>, stopping: Cancellation
                 continue;
             }
         };
-        match dns.take(&buffer[..length], Transport::Udp) {
+        match dns.take(&buffer[..length], Transport::Udp, (from.ip(), here)) {
             Next::Nothing => {}
             Next::Reply(reply) => send(&socket, &reply, from).await,
             Next::Fetch(fetch) => {
@@ -135,6 +136,7 @@ async fn connections(listener: TcpListener, dns: Arc<Dns>, stopping: Cancellatio
 
 async fn converse(mut stream: TcpStream, dns: &Dns) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let way = (stream.peer_addr()?.ip(), stream.local_addr()?.ip());
     loop {
         let mut length = [0; 2];
         match timeout(IDLE, stream.read_exact(&mut length)).await {
@@ -146,7 +148,7 @@ async fn converse(mut stream: TcpStream, dns: &Dns) -> io::Result<()> {
         }
         let mut query = vec![0; u16::from_be_bytes(length).into()];
         timeout(IDLE, stream.read_exact(&mut query)).await.map_err(|_| io::ErrorKind::TimedOut)??;
-        let reply = match dns.take(&query, Transport::Tcp) {
+        let reply = match dns.take(&query, Transport::Tcp, way) {
             Next::Nothing => return Ok(()),
             Next::Reply(reply) => reply,
             Next::Fetch(fetch) => dns.fetch(*fetch).await,

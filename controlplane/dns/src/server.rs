@@ -6,6 +6,7 @@
 //! **Invariants.** No name of the cluster is answered before the caches have everything: half a picture would deny
 //! what exists. Reverse names wait too, because any of them may be ours.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -19,6 +20,7 @@ use crate::counters::Counters;
 use crate::forward::{Asked, Forwarder};
 use crate::message::{Incoming, Transport, bytes, limit, question, read, reply};
 use crate::records::Records;
+use crate::sources::Sources;
 use crate::zone::{Meaning, Zone};
 
 /// Questions to upstreams at once; each holds a socket. Further ones are refused.
@@ -27,6 +29,7 @@ const FORWARDS: usize = 1024;
 /// What all sockets share.
 pub(crate) struct Dns {
     zone: Zone,
+    sources: Sources,
     records: Arc<RwLock<Records>>,
     caches: Vec<Cache>,
     forwarder: Forwarder,
@@ -57,7 +60,13 @@ pub(crate) struct Fetch {
 
 impl Dns {
     /// Follows the caches; must be called before anybody asks.
-    pub(crate) fn new(zone: Zone, services: Cache, slices: Cache, forwarder: Forwarder) -> Dns {
+    pub(crate) fn new(
+        zone: Zone,
+        sources: Sources,
+        services: Cache,
+        slices: Cache,
+        forwarder: Forwarder,
+    ) -> Dns {
         let records = Arc::new(RwLock::new(Records::default()));
         let changing = records.clone();
         services.subscribe(move |change| {
@@ -69,6 +78,7 @@ impl Dns {
         });
         Dns {
             zone,
+            sources,
             records,
             caches: vec![services, slices],
             forwarder,
@@ -83,8 +93,9 @@ impl Dns {
         self.caches.iter().all(Cache::is_synced)
     }
 
-    /// Takes a query; whatever needs nobody else is answered now.
-    pub(crate) fn take(&self, query: &[u8], transport: Transport) -> Next {
+    /// Takes a query; whatever needs nobody else is answered now. `way` is from whom it came, and to which of our
+    /// addresses.
+    pub(crate) fn take(&self, query: &[u8], transport: Transport, way: (IpAddr, IpAddr)) -> Next {
         let request = match read(query) {
             Incoming::Noise => return Next::Nothing,
             Incoming::Refused(reply) => {
@@ -95,6 +106,9 @@ impl Dns {
         };
         self.counters.asked(transport);
         let Some(query) = question(&request).cloned() else { return Next::Nothing };
+        if !self.sources.allow(way.0, way.1) {
+            return Next::Reply(self.finish(&request, &reply(&request, ResponseCode::Refused), transport));
+        }
         let known = self.known(&query);
         let mut reply = reply(&request, ResponseCode::NoError);
         match known {

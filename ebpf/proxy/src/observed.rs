@@ -45,6 +45,11 @@ impl Observed {
         self.sets.keys()
     }
 
+    /// How many frontends and sets there are.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        (self.frontends.len(), self.sets.len())
+    }
+
     /// The whole of a set; `None` where any of it is missing.
     pub(crate) fn backends(&self, set: &SetId) -> Option<&[Backend]> {
         let backends = &self.sets.get(set)?.backends;
@@ -58,10 +63,10 @@ impl Observed {
 
     // === What the writer has done ===
 
+    /// A set under a new number: nobody leads to it yet.
     pub(crate) fn installed(&mut self, id: SetId, mut backends: Vec<Backend>) {
         backends.sort_unstable();
-        let frontends = self.frontends.values().filter(|service| service.set == Some(id)).count();
-        self.sets.insert(id, Set { backends, frontends });
+        self.sets.insert(id, Set { backends, frontends: 0 });
     }
 
     pub(crate) fn pointed(&mut self, frontend: Frontend, service: Service) {

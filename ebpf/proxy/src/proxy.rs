@@ -56,6 +56,8 @@ pub(crate) struct Proxy {
     responders: Responders,
     /// What was told of each Service that asks for what cannot be had.
     told: HashMap<Key, Vec<String>>,
+    /// Version of the Node that was looked at; inside, `None` where there was none.
+    seen: Option<Option<String>>,
     place: Place,
     node_ports: NodePorts,
     claims: Claims,
@@ -102,6 +104,7 @@ impl Proxy {
             responders: Responders::new(health.clone(), random),
             health,
             told: HashMap::new(),
+            seen: None,
             place: Place { node: node.to_owned(), zone: String::new() },
             node_ports: NodePorts::default(),
             claims: Claims::default(),
@@ -200,8 +203,9 @@ impl Proxy {
         let counts = &self.health.counts;
         counts.syncs.fetch_add(1, Ordering::Relaxed);
         counts.steps.fetch_add(changes as u64, Ordering::Relaxed);
-        counts.frontends.store(open.observed.frontends().count() as u64, Ordering::Relaxed);
-        counts.sets.store(open.observed.sets().count() as u64, Ordering::Relaxed);
+        let (frontends, sets) = open.observed.size();
+        counts.frontends.store(frontends as u64, Ordering::Relaxed);
+        counts.sets.store(sets as u64, Ordering::Relaxed);
         let spent = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
         counts.nanoseconds.fetch_add(spent, Ordering::Relaxed);
         self.open = Some(open);
@@ -211,6 +215,11 @@ impl Proxy {
     /// Where the node is has a say in every Service.
     fn look_at_node(&mut self) {
         let node = self.node.get(&Key::new("", self.place.node.as_str()));
+        let version = node.as_ref().map(|node| node.resource_version.clone());
+        if self.seen.as_ref() == Some(&version) {
+            return;
+        }
+        self.seen = Some(version);
         let node = node.as_ref().map(|node| node.value());
         self.health.set_eligible(node.is_none_or(is_eligible));
         let zone = node.map(zone).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Real queries over real sockets, to a server whose upstream is real too.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::forward::{Forwarder, Upstreams};
+use crate::sources::Sources;
 use crate::zone::{self, Zone};
 
 /// How long a reply may take on a busy machine.
@@ -129,7 +130,7 @@ impl Running {
         let zone = Zone::new(&Name::from_ascii("cluster.local").unwrap(), true);
         let forwarder = Forwarder::new(Upstreams::Given(upstreams.into()), client.surroundings().random);
         let (services, slices) = (cache(Resource::SERVICES), cache(Resource::ENDPOINT_SLICES));
-        let dns = Arc::new(Dns::new(zone, services, slices, forwarder));
+        let dns = Arc::new(Dns::new(zone, Sources::new(&[]), services, slices, forwarder));
         let sockets = Sockets::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
         let (address, stopping) = (sockets.address, CancellationToken::new());
         let serving = tokio::spawn(sockets.serve(dns, stopping.clone()));
