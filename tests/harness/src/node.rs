@@ -339,8 +339,10 @@ impl Node {
             let pods = node.admin.get("/api/v1/pods").expect(200);
             pods["items"].as_array().is_some_and(Vec::is_empty)
         });
-        let left = std::fs::read_dir(self.path("kubelet/pods")).map_or(0, Iterator::count);
-        assert_eq!(left, 0, "folders of pods that are gone");
+        // A finished pod is gone from the API before the kubelet has heard of it.
+        self.until("the folders of pods are gone", |node| {
+            std::fs::read_dir(node.path("kubelet/pods")).map_or(0, Iterator::count) == 0
+        });
     }
 
     fn clean(&self) {
