@@ -46,11 +46,9 @@ pub struct Node {
 
 pub struct Pod {
     pub host: TestHost,
-    pub address: Ipv4Addr,
     /// The host's end.
     pub link: String,
     pub endpoint: Endpoint,
-    pub cookie: u64,
 }
 
 impl Node {
@@ -63,6 +61,7 @@ impl Node {
         outside.address("lo", "198.51.100.7/32");
         outside.address("lo", "10.244.9.9/32");
         host.ip(&["route", "add", "default", "via", "192.0.2.2"]);
+        outside.ip(&["route", "add", "10.244.0.0/24", "via", "192.0.2.1"]);
         gateway(&host);
         let folder = tempfile::tempdir().expect("a folder");
         let config = Config {
@@ -93,7 +92,13 @@ impl Node {
     }
 
     /// Points frontends at one set.
-    pub fn serve(&self, number: u32, frontends: &[Frontend], backends: &[SocketAddr], affinity: Option<u32>) -> SetId {
+    pub fn serve(
+        &self,
+        number: u32,
+        frontends: &[Frontend],
+        backends: &[SocketAddr],
+        affinity: Option<u32>,
+    ) -> SetId {
         let set = self.datapath.backends().expect("backends").install(backends).expect("a set");
         let mut services = self.datapath.services().expect("services");
         for frontend in frontends {
@@ -108,8 +113,15 @@ impl Node {
         set
     }
 
+    /// Unloads; a test that fails does so as well, by the drop.
     pub fn finish(self) {
         unload(&self.config).expect("unloading");
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = unload(&self.config);
     }
 }
 
@@ -124,12 +136,13 @@ impl Pod {
         host.ip(&["neigh", "add", "169.254.1.1", "lladdr", &near, "dev", "eth0", "nud", "permanent"]);
         host.ip(&["route", "add", "default", "via", "169.254.1.1", "dev", "eth0", "onlink"]);
         let index = node.inside(|| datapath.attach_host_device(&link)).expect("attaching a pod");
-        let endpoint = Endpoint { link: index, mac: bytes(&peer), identity: 300, state: EndpointState::Ready };
+        let endpoint =
+            Endpoint { link: index, mac: bytes(&peer), identity: 300, state: EndpointState::Ready };
         datapath.endpoints().expect("endpoints").put(IpAddr::V4(address), &endpoint).expect("an endpoint");
         let namespace = std::fs::File::open(host.path()).expect("the namespace");
         let cookie = Namespaces::cookie(Some(namespace.as_fd())).expect("a cookie");
         datapath.namespaces().expect("namespaces").put(cookie, &[IpAddr::V4(address)]).expect("a namespace");
-        Pod { host, address, link, endpoint, cookie }
+        Pod { host, link, endpoint }
     }
 }
 
@@ -148,7 +161,18 @@ fn gateway(host: &TestHost) {
     let far = mac(host, "keelson1");
     host.ip(&["neigh", "add", "169.254.1.2", "lladdr", &far, "dev", "keelson0", "nud", "permanent"]);
     for range in ["10.244.0.0/24", "10.96.0.0/16"] {
-        host.ip(&["route", "add", range, "via", "169.254.1.2", "dev", "keelson0", "onlink", "src", "192.0.2.1"]);
+        host.ip(&[
+            "route",
+            "add",
+            range,
+            "via",
+            "169.254.1.2",
+            "dev",
+            "keelson0",
+            "onlink",
+            "src",
+            "192.0.2.1",
+        ]);
     }
 }
 

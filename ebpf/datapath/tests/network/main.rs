@@ -1,0 +1,9 @@
+//! The programs on real packets: pods, node and outside in network namespaces of their own.
+
+mod cgroup;
+mod echo;
+mod node;
+mod paths;
+mod refusals;
+mod sockets;
+mod survival;

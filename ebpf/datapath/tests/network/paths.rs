@@ -1,0 +1,172 @@
+//! Who reaches whom without any socket hook, and under which name.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use keelson_datapath::{Frontend, Node as Elsewhere, Scope, Transport};
+
+use super::echo;
+use super::node::{
+    FAR, NODE, NODE_PORT, Node, OUTSIDE, POD_A, POD_B, Server, VIP, ask, ask_udp, frontend, question,
+};
+
+const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+/// A pod of another node; it is the machine outside that plays it.
+const POD_ELSEWHERE: Ipv4Addr = Ipv4Addr::new(10, 244, 9, 9);
+
+/// ClusterIP and node port, TCP and UDP.
+fn everywhere(port: u16, node_port: u16) -> Vec<Frontend> {
+    let mut all = Vec::new();
+    for transport in [Transport::Tcp, Transport::Udp] {
+        all.push(frontend(VIP, port, transport, Scope::Cluster));
+        all.push(frontend(ANY, node_port, transport, Scope::Cluster));
+        all.push(frontend(ANY, node_port, transport, Scope::External));
+    }
+    all
+}
+
+fn backend(address: Ipv4Addr, port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(address), port)
+}
+
+/// The answer must begin with the server's name and the address under which the client is seen.
+fn check(what: &str, answer: Result<String, String>, server: &str, seen: Ipv4Addr) -> u16 {
+    let answer = answer.unwrap_or_else(|error| panic!("{what}: {error}"));
+    let mut words = answer.split_whitespace();
+    assert_eq!(words.next(), Some(server), "{what}: {answer}");
+    let peer: SocketAddr =
+        words.next().and_then(|word| word.parse().ok()).expect("the server names its client");
+    assert_eq!(peer.ip(), IpAddr::V4(seen), "{what}: {answer}");
+    peer.port()
+}
+
+#[test]
+fn everybody_reaches_what_they_may() {
+    if !harness::root_or_skip("everybody_reaches_what_they_may") {
+        return;
+    }
+    let guard = harness::host::exclusive("everybody_reaches_what_they_may");
+    let node = Node::make(guard.tag(), None);
+    let servers = [
+        Server::start(&node.a.host, "a", 80),
+        Server::start(&node.b.host, "b", 80),
+        Server::start(&node.host, "node", 8081),
+        Server::start(&node.outside, "out", 8080),
+    ];
+    node.datapath
+        .nodes()
+        .unwrap()
+        .put("10.244.9.0/24".parse().unwrap(), Elsewhere { keeps_source: true, ..Elsewhere::default() })
+        .unwrap();
+    node.serve(1, &everywhere(80, NODE_PORT), &[backend(POD_B, 80)], None);
+    node.serve(2, &everywhere(81, NODE_PORT + 1), &[backend(NODE, 8081)], None);
+    node.serve(3, &everywhere(82, NODE_PORT + 2), &[backend(POD_ELSEWHERE, 8080)], None);
+    node.serve(4, &everywhere(83, NODE_PORT + 3), &[backend(POD_A, 80)], None);
+    let (a, host, outside) = (&node.a.host, &node.host, &node.outside);
+
+    check("pod to pod", ask(a, 0, (POD_B, 80)), "b", POD_A);
+    check("pod to service", ask(a, 0, (VIP, 80)), "b", POD_A);
+    check("pod to the node's own process", ask(a, 0, (NODE, 8081)), "node", POD_A);
+    check("pod to service of the node's own process", ask(a, 0, (VIP, 81)), "node", POD_A);
+    check("pod to pod elsewhere by service", ask(a, 0, (VIP, 82)), "out", POD_A);
+    check("pod to itself by service", ask(a, 0, (VIP, 83)), "a", NODE);
+    check("pod to node port", ask(a, 0, (NODE, NODE_PORT)), "b", POD_A);
+    check("pod to outside", ask(a, 0, (OUTSIDE, 8080)), "out", NODE);
+    check("pod to further away", ask(a, 0, (FAR, 8080)), "out", NODE);
+    check("node to pod", ask(host, 0, (POD_B, 80)), "b", NODE);
+    check("node to service", ask(host, 0, (VIP, 80)), "b", NODE);
+    check("node to service elsewhere", ask(host, 0, (VIP, 82)), "out", NODE);
+    check("outside to node port", ask(outside, 0, (NODE, NODE_PORT)), "b", OUTSIDE);
+    check("outside to node port of a process", ask(outside, 0, (NODE, NODE_PORT + 1)), "node", OUTSIDE);
+    check("outside to node port, pod elsewhere", ask(outside, 0, (NODE, NODE_PORT + 2)), "out", NODE);
+    check("outside to pod", ask(outside, 0, (POD_A, 80)), "a", OUTSIDE);
+    check("outside to the node's own process", ask(outside, 0, (NODE, 8081)), "node", OUTSIDE);
+
+    for (what, from, to, server, seen) in [
+        ("udp, pod to pod", a, (POD_B, 80), "b", POD_A),
+        ("udp, pod to service", a, (VIP, 80), "b", POD_A),
+        ("udp, pod to service of a process", a, (VIP, 81), "node", POD_A),
+        ("udp, pod to outside", a, (OUTSIDE, 8080), "out", NODE),
+        ("udp, node to service", host, (VIP, 80), "b", NODE),
+        ("udp, outside to node port", outside, (NODE, NODE_PORT), "b", OUTSIDE),
+        ("udp, outside to node port of a process", outside, (NODE, NODE_PORT + 1), "node", OUTSIDE),
+    ] {
+        // One that fits, one in fragments.
+        for length in [10, 5000] {
+            let (answer, peer) =
+                ask_udp(from, to, length).unwrap_or_else(|error| panic!("{what}, {length}: {error}"));
+            check(what, Ok(answer.clone()), server, seen);
+            assert_eq!(peer, SocketAddr::new(IpAddr::V4(to.0), to.1), "{what}: whose answer it seems to be");
+            assert!(answer.ends_with(&length.to_string()), "{what}: {answer}");
+        }
+    }
+    assert!(echo::ping(a, OUTSIDE), "echo, pod to outside");
+    assert!(echo::ping(a, NODE), "echo, pod to node");
+    assert!(echo::ping(host, POD_A), "echo, node to pod");
+    assert_eq!(node.datapath.counters().unwrap().dropped(), 0, "{:?}", node.datapath.counters());
+    let forward = host.must("cat", &["/proc/sys/net/ipv4/ip_forward"]);
+    assert_eq!(forward.trim(), "0");
+    drop(servers);
+    node.finish();
+    guard.finish();
+}
+
+#[test]
+fn one_port_serves_for_the_service_and_then_for_its_pod() {
+    if !harness::root_or_skip("one_port_serves_for_the_service_and_then_for_its_pod") {
+        return;
+    }
+    let guard = harness::host::exclusive("one_port_serves_for_the_service_and_then_for_its_pod");
+    let node = Node::make(guard.tag(), None);
+    let server = Server::start(&node.b.host, "b", 80);
+    node.serve(1, &everywhere(80, NODE_PORT), &[backend(POD_B, 80)], None);
+    let a = &node.a.host;
+    let mut first = a.inside(|| super::node::connect(5555, (VIP, 80))).unwrap();
+    assert_eq!(check("the service", question(&mut first), "b", POD_A), 5555);
+    let mut second = a.inside(|| super::node::connect(5555, (POD_B, 80))).unwrap();
+    let moved = check("the pod, the same port", question(&mut second), "b", POD_A);
+    assert_ne!(moved, 5555, "the two connections are told apart");
+    check("the service again", question(&mut first), "b", POD_A);
+    check("the pod again", question(&mut second), "b", POD_A);
+    // By a reset, so that the client's own kernel lets the same ends be used again at once.
+    for stream in [first, second] {
+        rustix::net::sockopt::set_socket_linger(&stream, Some(std::time::Duration::ZERO)).unwrap();
+    }
+    // The other way round, and over the remains of both.
+    check("the pod, a new connection", ask(a, 5555, (POD_B, 80)), "b", POD_A);
+    check("the service, a new connection", ask(a, 5555, (VIP, 80)), "b", POD_A);
+    assert!(node.datapath.counters().unwrap().get(abi::Counter::PortsMoved) >= 1);
+    drop(server);
+    node.finish();
+    guard.finish();
+}
+
+#[test]
+fn clients_are_spread_or_kept() {
+    if !harness::root_or_skip("clients_are_spread_or_kept") {
+        return;
+    }
+    let guard = harness::host::exclusive("clients_are_spread_or_kept");
+    let node = Node::make(guard.tag(), None);
+    let names = ["p1", "p2", "p3", "p4"];
+    let servers: Vec<Server> =
+        names.iter().zip(8001..).map(|(name, port)| Server::start(&node.b.host, name, port)).collect();
+    let backends: Vec<SocketAddr> = (8001..8005).map(|port| backend(POD_B, port)).collect();
+    node.serve(1, &everywhere(80, NODE_PORT), &backends, None);
+    node.serve(2, &everywhere(81, NODE_PORT + 1), &backends, Some(600));
+    let spread = |port: u16, times: usize| {
+        let mut hits: BTreeMap<String, usize> = BTreeMap::new();
+        for _ in 0..times {
+            let answer = ask(&node.outside, 0, (NODE, port)).unwrap();
+            *hits.entry(answer.split(' ').next().unwrap_or_default().to_owned()).or_default() += 1;
+        }
+        hits
+    };
+    let hits = spread(NODE_PORT, 400);
+    assert_eq!(hits.len(), 4, "{hits:?}");
+    assert!(hits.values().all(|count| (60..=140).contains(count)), "15 to 35 % each: {hits:?}");
+    assert_eq!(spread(NODE_PORT + 1, 20).len(), 1, "a client stays with one");
+    drop(servers);
+    node.finish();
+    guard.finish();
+}

@@ -1,0 +1,153 @@
+//! Connections through restarts, bulk data, and flows that end.
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::time::Instant;
+
+use keelson_datapath::{Config, Datapath, Scope, Transport};
+
+use super::node::{
+    NODE, NODE_PORT, Node, OUTSIDE, PATIENCE, POD_B, Server, VIP, ask, ask_udp, connect, frontend, question,
+};
+
+const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+/// The longest that a connection may be silent because of us.
+const GAP_MAX: std::time::Duration = std::time::Duration::from_millis(300);
+const RESTARTS: usize = 5;
+
+#[test]
+fn connections_outlive_their_loader() {
+    if !harness::root_or_skip("connections_outlive_their_loader") {
+        return;
+    }
+    let guard = harness::host::exclusive("connections_outlive_their_loader");
+    let mut node = Node::make(guard.tag(), None);
+    let servers = [Server::start(&node.b.host, "b", 80), Server::start(&node.outside, "out", 8080)];
+    let frontends = [
+        frontend(VIP, 80, Transport::Tcp, Scope::Cluster),
+        frontend(ANY, NODE_PORT, Transport::Tcp, Scope::External),
+    ];
+    node.serve(1, &frontends, &[SocketAddr::new(IpAddr::V4(POD_B), 80)], None);
+    let mut streams = [
+        node.a.host.inside(|| connect(0, (VIP, 80))).unwrap(),
+        node.a.host.inside(|| connect(0, (OUTSIDE, 8080))).unwrap(),
+        node.outside.inside(|| connect(0, (NODE, NODE_PORT))).unwrap(),
+    ];
+    let attached = node.datapath.attached().unwrap();
+    let mut longest = std::time::Duration::ZERO;
+    for _ in 0..RESTARTS {
+        // Talks while the loader works.
+        std::thread::scope(|scope| {
+            let talks = streams.iter_mut().map(|stream| {
+                scope.spawn(move || {
+                    let mut longest = std::time::Duration::ZERO;
+                    for _ in 0..20 {
+                        let begun = Instant::now();
+                        question(stream).expect("an answer during a restart");
+                        longest = longest.max(begun.elapsed());
+                        std::thread::sleep(std::time::Duration::from_millis(5));
+                    }
+                    longest
+                })
+            });
+            let talks: Vec<_> = talks.collect();
+            node.restart();
+            for talk in talks {
+                longest = longest.max(talk.join().expect("a talk without errors"));
+            }
+        });
+        ask(&node.a.host, 0, (VIP, 80)).expect("a new connection after a restart");
+    }
+    assert!(longest < GAP_MAX, "the longest silence was {longest:?}");
+    assert_eq!(node.datapath.attached().unwrap(), attached, "the same links, swapped in place");
+    drop((streams, servers));
+    node.finish();
+    guard.finish();
+}
+
+#[test]
+fn bulk_data_arrives_whole() {
+    if !harness::root_or_skip("bulk_data_arrives_whole") {
+        return;
+    }
+    let guard = harness::host::exclusive("bulk_data_arrives_whole");
+    let node = Node::make(guard.tag(), None);
+    let frontends = [
+        frontend(VIP, 90, Transport::Tcp, Scope::Cluster),
+        frontend(ANY, NODE_PORT, Transport::Tcp, Scope::External),
+    ];
+    node.serve(1, &frontends, &[SocketAddr::new(IpAddr::V4(POD_B), 90)], None);
+    let sent: Vec<u8> = (0..8_000_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    for (what, client, server, port, to) in [
+        ("to a service", &node.a.host, &node.b.host, 90, (VIP, 90)),
+        ("to the outside", &node.a.host, &node.outside, 91, (OUTSIDE, 91)),
+        ("from the outside", &node.outside, &node.b.host, 90, (NODE, NODE_PORT)),
+    ] {
+        let listener = server.inside(|| TcpListener::bind((ANY, port))).unwrap();
+        let begun = Instant::now();
+        let received = std::thread::scope(|scope| {
+            let received = scope.spawn(|| {
+                let mut all = Vec::new();
+                let (mut stream, _) = listener.accept().unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                stream.read_to_end(&mut all).unwrap();
+                all
+            });
+            let mut stream = client.inside(|| connect(0, to)).unwrap();
+            stream.set_write_timeout(Some(PATIENCE)).unwrap();
+            stream.write_all(&sent).unwrap();
+            drop(stream);
+            received.join().unwrap()
+        });
+        assert!(received == sent, "{what}: {} of {} bytes", received.len(), sent.len());
+        // A wrong checksum of a segment that a device splits shows as retransmissions: far slower.
+        assert!(begun.elapsed() < PATIENCE, "{what}: {:?}", begun.elapsed());
+    }
+    node.finish();
+    guard.finish();
+}
+
+#[test]
+fn flows_to_a_backend_that_is_gone_are_forgotten() {
+    if !harness::root_or_skip("flows_to_a_backend_that_is_gone_are_forgotten") {
+        return;
+    }
+    let guard = harness::host::exclusive("flows_to_a_backend_that_is_gone_are_forgotten");
+    let node = Node::make(guard.tag(), None);
+    let server = Server::start(&node.b.host, "b", 80);
+    let there = [frontend(VIP, 80, Transport::Udp, Scope::Cluster)];
+    node.serve(1, &there, &[SocketAddr::new(IpAddr::V4(POD_B), 80)], None);
+    ask_udp(&node.a.host, (VIP, 80), 10).unwrap();
+    let mut conntrack = node.datapath.conntrack().unwrap();
+    assert_eq!(conntrack.observed().unwrap().len(), 2);
+    assert_eq!(conntrack.sweep().unwrap().removed, 0, "it is young");
+    let gone = SocketAddr::new(IpAddr::V4(POD_B), 80);
+    assert_eq!(conntrack.forget_backend(gone, Transport::Udp).unwrap(), 2);
+    assert_eq!(conntrack.observed().unwrap(), []);
+    drop(server);
+    node.finish();
+    guard.finish();
+}
+
+#[test]
+fn two_nodes_share_a_kernel_and_a_bpffs() {
+    if !harness::root_or_skip("two_nodes_share_a_kernel_and_a_bpffs") {
+        return;
+    }
+    let guard = harness::host::exclusive("two_nodes_share_a_kernel_and_a_bpffs");
+    let folder = tempfile::tempdir().unwrap();
+    let config = |instance: &str| Config {
+        bpffs: folder.path().join("bpf"),
+        instance: instance.to_owned(),
+        ..Config::default()
+    };
+    let (one, two) = (config("one"), config("two"));
+    let first = Datapath::ensure(&one).unwrap();
+    let second = Datapath::ensure(&two).unwrap();
+    first.backends().unwrap().install(&["10.0.0.1:80".parse().unwrap()]).unwrap();
+    assert_eq!(second.backends().unwrap().observed().unwrap().len(), 0);
+    keelson_datapath::unload(&one).unwrap();
+    assert!(second.backends().is_ok());
+    keelson_datapath::unload(&two).unwrap();
+    guard.finish();
+}
