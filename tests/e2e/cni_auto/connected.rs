@@ -1,0 +1,114 @@
+//! Who reaches whom.
+
+use harness::netns::TestHost;
+use serde_json::json;
+
+use super::{NODE, Node, datagram, megabyte};
+
+#[test]
+fn pods_node_and_outside_are_connected() {
+    let test = "cni_auto::pods_node_and_outside_are_connected";
+    if !harness::root_or_skip(test) {
+        return;
+    }
+    let guard = harness::host::exclusive(test);
+    let rules = |node: &Node| node.host.ip(&["rule"]);
+    let mut node = Node::new(&guard);
+    let before = rules(&node);
+    node.start_agent();
+    node.until("the socket", || node.folder.path().join("run/net.sock").exists());
+    assert!(!node.conflist().exists(), "no range, no pods");
+    node.give_range();
+    node.until("the CNI configuration", || node.conflist().exists());
+    let gateway = format!("kls0-{}", guard.tag());
+    let routes = node.host.ip(&["route", "show", "dev", &gateway]);
+    for range in ["10.244.0.0/16", "10.96.0.0/16"] {
+        assert!(
+            routes.contains(&format!("{range} via 169.254.1.1")) && routes.contains("src 10.244.0.1"),
+            "{routes}"
+        );
+    }
+    node.until("the condition", || {
+        let object = node.admin(|admin| admin.get(NODE).expect(200));
+        let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.iter().any(|condition| {
+            condition["type"] == "NetworkUnavailable"
+                && condition["status"] == "False"
+                && condition["reason"] == "RouteCreated"
+        })
+    });
+    node.succeeded(node.call("STATUS", "", None, &json!({})));
+
+    let pods = [TestHost::create(guard.tag(), "a"), TestHost::create(guard.tag(), "b")];
+    let (a, b) = (node.add("a", &pods[0]), node.add("b", &pods[1]));
+    assert_eq!((a.as_str(), b.as_str()), ("10.244.0.2", "10.244.0.3"), "the first address is the node's");
+    assert_eq!(node.records().len(), 2);
+    assert_eq!(megabyte(&pods[0], &pods[1], &b), a, "pods see each other's own addresses");
+    assert_eq!(datagram(&pods[1], &pods[0], &a), Some(b.clone()));
+    megabyte(&node.host, &pods[0], &a);
+    for host in ["192.0.2.1", "10.244.0.1"] {
+        assert_eq!(megabyte(&pods[0], &node.host, host), a);
+        assert_eq!(datagram(&pods[0], &node.host, host), Some(a.clone()));
+    }
+    assert_eq!(megabyte(&pods[0], &node.outside, "192.0.2.2"), "192.0.2.1", "hidden behind the node");
+    assert_eq!(datagram(&pods[0], &node.outside, "192.0.2.2").as_deref(), Some("192.0.2.1"));
+    megabyte(&node.host, &node.outside, "192.0.2.2");
+    megabyte(&node.outside, &node.host, "192.0.2.1");
+    assert_eq!(rules(&node), before, "no rule of any kind");
+
+    let previous = json!({"prevResult": {"cniVersion": "1.1.0", "ips": [{"address": format!("{a}/32")}]}});
+    node.succeeded(node.call("CHECK", "a", Some(&pods[0]), &previous));
+    node.del("a", Some(&pods[0]));
+    node.del("a", Some(&pods[0]));
+    node.call("CHECK", "a", Some(&pods[0]), &previous).failed_with(3);
+    assert_eq!(megabyte(&pods[1], &node.outside, "192.0.2.2"), "192.0.2.1", "the other pod stays connected");
+    drop(pods);
+    node.del("b", None);
+    assert_eq!(node.leftovers(), Vec::<String>::new());
+    node.end(guard);
+}
+
+#[test]
+fn nodes_on_the_same_network_reach_each_others_pods() {
+    let test = "cni_auto::nodes_on_the_same_network_reach_each_others_pods";
+    if !harness::root_or_skip(test) {
+        return;
+    }
+    let guard = harness::host::exclusive(test);
+    let node = Node::ready(&guard);
+    let route = || node.host.ip(&["route", "show", "10.244.4.0/24"]);
+    let other = json!({"metadata": {"name": "m"}, "spec": {"podCIDR": "10.244.4.0/24", "podCIDRs": ["10.244.4.0/24"]}});
+    node.admin(|admin| admin.post("/api/v1/nodes", &other).expect(201));
+    let say = |address: &str| {
+        let status = json!({"status": {"addresses": [{"type": "InternalIP", "address": address}]}});
+        node.admin(|admin| admin.patch("/api/v1/nodes/m/status", "merge", &status).expect(200));
+    };
+    say("192.0.2.2");
+    node.until("a route", || route().contains("via 192.0.2.2 dev eth0"));
+    // The outside plays the other node: it has a pod, and knows the way back.
+    node.outside.address("lo", "10.244.4.7/32");
+    node.outside.ip(&["route", "add", "10.244.0.0/24", "via", "192.0.2.1"]);
+    let pod = TestHost::create(guard.tag(), "a");
+    let address = node.add("a", &pod);
+    assert_eq!(
+        megabyte(&pod, &node.outside, "10.244.4.7"),
+        address,
+        "pods keep their addresses between nodes"
+    );
+    let listener = pod.inside(|| std::net::TcpListener::bind((address.as_str(), 9000)).unwrap());
+    let target = std::net::SocketAddr::new(address.parse().unwrap(), 9000);
+    let patience = std::time::Duration::from_secs(5);
+    node.outside.inside(|| std::net::TcpStream::connect_timeout(&target, patience).unwrap());
+    drop(listener);
+    // Somewhere else; behind a router it is named, not tunnelled to.
+    say("198.51.100.7");
+    node.until("no route", || route().is_empty());
+    node.until("a word", || node.log().contains("tunnels are not supported yet"));
+    say("192.0.2.2");
+    node.until("a route again", || route().contains("via 192.0.2.2"));
+    node.admin(|admin| admin.delete("/api/v1/nodes/m").expect(200));
+    node.until("no route to a node that is gone", || route().is_empty());
+    node.del("a", Some(&pod));
+    drop(pod);
+    node.end(guard);
+}
