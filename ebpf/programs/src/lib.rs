@@ -46,6 +46,8 @@ mod parse;
 mod route;
 mod track;
 mod world;
+#[cfg(test)]
+mod world_tests;
 
 #[cfg(not(test))]
 mod deliver;

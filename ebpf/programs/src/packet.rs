@@ -19,11 +19,14 @@ use aya_ebpf::programs::TcContext;
 use crate::deliver::{self, deliver};
 use crate::family::Family;
 use crate::kernel::{Kernel4, Kernel6, settings};
-use crate::parse::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Part, Seen, Unread};
+use crate::parse::{self, Part, Seen, Unread};
 use crate::route::{self, Way};
 use crate::track::{self, Origin, Verdict};
 use crate::world::World;
 use crate::{maps, rewrite};
+
+const ETHERTYPE_IPV4: u16 = 0x0800_u16.to_be();
+const ETHERTYPE_IPV6: u16 = 0x86dd_u16.to_be();
 
 /// Ethernet, the longest IPv4 header, and as much of an ICMP error as is read; or all there is.
 const PULLED: u32 = 14 + 60 + 8 + 60 + 8;

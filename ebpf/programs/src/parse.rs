@@ -10,9 +10,6 @@ use crate::family::Family;
 pub const ETHERNET: usize = 14;
 const IPV6_HEADER: usize = 40;
 
-pub const ETHERTYPE_IPV4: u16 = 0x0800_u16.to_be();
-pub const ETHERTYPE_IPV6: u16 = 0x86dd_u16.to_be();
-
 /// What of the datagram this packet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {

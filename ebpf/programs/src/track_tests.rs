@@ -1,1 +1,240 @@
+//! Flows through a world of ordinary maps.
 
+use std::vec::Vec;
+
+use abi::ServiceFlag;
+
+use super::*;
+use crate::parse::Tcp;
+use crate::world_tests::{
+    ELSEWHERE, Fake, NODE, NODE_PORT, OUTSIDE, PEER, PENDING, POD, VIP, packet, settings,
+};
+
+const UDP: u8 = Protocol::UDP;
+const TCP: u8 = Protocol::TCP;
+const ANY: [u8; 4] = [0; 4];
+
+/// Ends of a packet, for people.
+type Ends = (([u8; 4], u16), ([u8; 4], u16));
+
+fn ends(state: &FlowState<abi::Ip4>) -> Ends {
+    let octets = |address: abi::Ip4| address.bits.to_ne_bytes();
+    (
+        (octets(state.source), u16::from_be(state.source_port)),
+        (octets(state.destination), u16::from_be(state.destination_port)),
+    )
+}
+
+/// Tracks a packet and gives what it becomes.
+fn send(world: &Fake, protocol: u8, (from, to): Ends, tcp: u8, origin: Origin) -> Result<Ends, Verdict> {
+    let seen = packet(protocol, from, to, tcp);
+    let mut state = FlowState::default();
+    match track(world, &settings(), &seen, origin, &mut state) {
+        Verdict::BECOME => Ok(ends(&state)),
+        other => Err(other),
+    }
+}
+
+/// A flow begins as `sent`, becomes `expect`, and its answer becomes the answer to `sent`.
+fn check(world: &Fake, origin: Origin, back: Origin, sent: Ends, expect: Ends) {
+    assert_eq!(send(world, UDP, sent, 0, origin), Ok(expect), "{sent:?}");
+    assert_eq!(send(world, UDP, sent, 0, origin), Ok(expect), "{sent:?} again");
+    assert_eq!(
+        send(world, UDP, (expect.1, expect.0), 0, back),
+        Ok((sent.1, sent.0)),
+        "the answer to {sent:?}"
+    );
+}
+
+fn world() -> Fake {
+    let world = Fake::new();
+    world.serve(1, (VIP, 80), Scope::Cluster, &[(PEER, 8080)], 0);
+    world.serve(2, (VIP, 81), Scope::Cluster, &[(POD, 8081)], 0);
+    world.serve(3, (VIP, 82), Scope::Cluster, &[(ELSEWHERE, 8082)], 0);
+    world.serve(4, (VIP, 83), Scope::Cluster, &[(NODE, 8083)], 0);
+    world.serve(5, (VIP, 84), Scope::Cluster, &[], 0);
+    for scope in [Scope::Cluster, Scope::External] {
+        world.serve(1, (ANY, NODE_PORT), scope, &[(PEER, 8080)], ServiceFlag::NODE_PORT);
+        world.serve(3, (ANY, NODE_PORT + 1), scope, &[(ELSEWHERE, 8082)], ServiceFlag::NODE_PORT);
+        world.serve(4, (ANY, NODE_PORT + 2), scope, &[(NODE, 8083)], ServiceFlag::NODE_PORT);
+    }
+    world
+}
+
+#[test]
+fn flows_become_what_they_should() {
+    use Origin::{Node, Pod, Uplink};
+    let hidden = (NODE, 61_000);
+    let (pod, client) = ((POD, 4000), (OUTSIDE, 5000));
+    check(&world(), Pod, Pod, (pod, (PEER, 80)), (pod, (PEER, 80)));
+    check(&world(), Pod, Pod, (pod, (VIP, 80)), (pod, (PEER, 8080)));
+    check(&world(), Pod, Pod, (pod, (VIP, 81)), (hidden, (POD, 8081)));
+    check(&world(), Pod, Uplink, (pod, (VIP, 82)), (pod, (ELSEWHERE, 8082)));
+    check(&world(), Pod, Node, (pod, (VIP, 83)), (pod, (NODE, 8083)));
+    check(&world(), Pod, Pod, (pod, (NODE, NODE_PORT)), (pod, (PEER, 8080)));
+    check(&world(), Pod, Node, (pod, (NODE, 22)), (pod, (NODE, 22)));
+    check(&world(), Pod, Uplink, (pod, (ELSEWHERE, 80)), (pod, (ELSEWHERE, 80)));
+    check(&world(), Pod, Uplink, (pod, (OUTSIDE, 80)), (hidden, (OUTSIDE, 80)));
+    check(&world(), Node, Pod, ((NODE, 4000), (PEER, 80)), ((NODE, 4000), (PEER, 80)));
+    check(&world(), Node, Pod, ((NODE, 4000), (VIP, 80)), ((NODE, 4000), (PEER, 8080)));
+    check(&world(), Node, Uplink, (([10, 244, 0, 1], 4000), (VIP, 82)), (hidden, (ELSEWHERE, 8082)));
+    check(&world(), Uplink, Pod, (client, (NODE, NODE_PORT)), (client, (PEER, 8080)));
+    check(&world(), Uplink, Uplink, (client, (NODE, NODE_PORT + 1)), (hidden, (ELSEWHERE, 8082)));
+    check(&world(), Uplink, Node, (client, (NODE, NODE_PORT + 2)), (client, (NODE, 8083)));
+    check(&world(), Uplink, Pod, (client, (POD, 80)), (client, (POD, 80)));
+}
+
+#[test]
+fn what_is_nobodys_business_passes_and_what_leads_nowhere_is_dropped() {
+    let check = |origin: Origin, protocol: u8, to: ([u8; 4], u16), expect: Verdict| {
+        let world = world();
+        assert_eq!(send(&world, protocol, ((POD, 4000), to), 0, origin), Err(expect), "{to:?}");
+        assert!(world.flows.borrow().is_empty(), "{to:?}: nothing is remembered");
+    };
+    check(Origin::Uplink, TCP, (NODE, 22), Verdict::UNTOUCHED);
+    check(Origin::Uplink, TCP, (OUTSIDE, 22), Verdict::UNTOUCHED);
+    // A ClusterIP is not for the world.
+    check(Origin::Uplink, TCP, (VIP, 80), Verdict::UNTOUCHED);
+    check(Origin::Pod, TCP, (VIP, 84), Verdict::drop(Counter::NoBackend));
+    check(Origin::Pod, TCP, (VIP, 7), Verdict::drop(Counter::UnknownService));
+    check(Origin::Node, TCP, (VIP, 7), Verdict::drop(Counter::UnknownService));
+    // GRE: to a pod as it is, to the outside not at all.
+    check(Origin::Pod, 47, (PEER, 0), Verdict::UNTOUCHED);
+    check(Origin::Pod, 47, (OUTSIDE, 0), Verdict::drop(Counter::Untranslatable));
+}
+
+#[test]
+fn one_port_for_a_service_and_for_its_pod() {
+    let world = world();
+    let pod = (POD, 4000);
+    let service = send(&world, TCP, (pod, (VIP, 80)), Tcp::SYN, Origin::Pod).unwrap();
+    assert_eq!(service, (pod, (PEER, 8080)));
+    let direct = send(&world, TCP, (pod, (PEER, 8080)), Tcp::SYN, Origin::Pod).unwrap();
+    assert_eq!(direct, ((POD, 61_000), (PEER, 8080)), "another source port");
+    let answer =
+        |to: u16| send(&world, TCP, ((PEER, 8080), (POD, to)), Tcp::SYN | Tcp::ACK, Origin::Pod).unwrap();
+    assert_eq!(answer(4000), ((VIP, 80), pod));
+    assert_eq!(answer(61_000), ((PEER, 8080), pod));
+}
+
+#[test]
+fn source_ports_are_searched_and_run_out() {
+    let world = world();
+    world.sockets.borrow_mut().push(61_000);
+    // Popped from the end: the first three try 61003, then 61000 (a socket of the node), then 61004.
+    *world.chances.borrow_mut() = std::vec![4, 0, 3];
+    let outside = |port: u16| send(&world, UDP, ((POD, port), (OUTSIDE, 80)), 0, Origin::Pod);
+    assert_eq!(outside(1).unwrap().0, (NODE, 61_003));
+    assert_eq!(outside(2).unwrap().0, (NODE, 61_004));
+    *world.chances.borrow_mut() = (0..1000).map(|n| n % 10).collect();
+    let given: Vec<_> = (3..=12).map(outside).collect();
+    let found = given.iter().filter(|outcome| outcome.is_ok()).count();
+    assert_eq!(found, 7, "ten ports, two in use, one a socket's: {given:?}");
+    assert_eq!(outside(20), Err(Verdict::drop(Counter::PortsExhausted)));
+    // Towards somebody else they are free.
+    assert!(send(&world, UDP, ((POD, 1), ([198, 51, 100, 8], 80)), 0, Origin::Pod).is_ok());
+}
+
+#[test]
+fn a_full_map_leaves_no_half_of_a_flow() {
+    for room in [0, 1] {
+        let world = world();
+        *world.room.borrow_mut() = Some(room);
+        let outcome = send(&world, UDP, ((POD, 1), (PEER, 80)), 0, Origin::Pod).unwrap_err();
+        assert_eq!(outcome.counter(), Counter::FlowsFull as u32, "{room}");
+        assert!(world.flows.borrow().is_empty(), "{room}");
+    }
+}
+
+#[test]
+fn a_connection_over_the_remains_of_another_is_new() {
+    let syn = |world: &Fake| send(world, TCP, ((POD, 1), (VIP, 80)), Tcp::SYN, Origin::Pod).unwrap().1;
+    let move_service = |world: &Fake| world.serve(1, (VIP, 80), Scope::Cluster, &[(PENDING, 9)], 0);
+    // (what the client sent, what the backend sent, whether a SYN then goes to the new backend)
+    for (client, server, expect) in [
+        (Tcp::SYN, 0, true),
+        (Tcp::SYN, Tcp::SYN | Tcp::ACK, false),
+        (Tcp::ACK, Tcp::ACK, false),
+        (Tcp::ACK | Tcp::FIN, Tcp::ACK, true),
+        (Tcp::ACK, Tcp::ACK | Tcp::FIN, true),
+        (Tcp::ACK, Tcp::RST, true),
+        (Tcp::RST, Tcp::ACK, true),
+    ] {
+        let world = world();
+        assert_eq!(syn(&world), (PEER, 8080));
+        send(&world, TCP, ((POD, 1), (VIP, 80)), client, Origin::Pod).unwrap();
+        if server != 0 {
+            send(&world, TCP, ((PEER, 8080), (POD, 1)), server, Origin::Pod).unwrap();
+        }
+        move_service(&world);
+        let again = syn(&world);
+        assert_eq!(again == (PENDING, 9), expect, "{client:x} {server:x}: {again:?}");
+        assert_eq!(world.flows.borrow().len(), 2, "{client:x} {server:x}");
+    }
+}
+
+#[test]
+fn half_a_flow_is_made_whole() {
+    let world = world();
+    let sent = ((POD, 1), (VIP, 80));
+    let first = send(&world, UDP, sent, 0, Origin::Pod).unwrap();
+    let key = packet(UDP, sent.0, sent.1, 0).flow;
+    world.remove_flow(&key);
+    assert_eq!(send(&world, UDP, sent, 0, Origin::Pod), Ok(first), "the answers' entry was ours");
+    assert!(world.has(&key));
+}
+
+#[test]
+fn clients_stay_with_their_backend_for_a_while() {
+    let world = world();
+    let backends = [(PEER, 1), (PEER, 2), (PEER, 3)];
+    world.serve(9, (VIP, 90), Scope::Cluster, &backends, ServiceFlag::AFFINITY);
+    let mut port = 100;
+    let mut ask = |chance: u32, client: [u8; 4]| {
+        port += 1;
+        *world.chances.borrow_mut() = std::vec![chance];
+        send(&world, UDP, ((client, port), (VIP, 90)), 0, Origin::Pod).unwrap().1.1
+    };
+    assert_eq!(ask(1, POD), 2);
+    assert_eq!(ask(2, POD), 2);
+    assert_eq!(ask(2, PENDING), 3);
+    *world.clock.borrow_mut() += 60;
+    assert_eq!(ask(0, POD), 2, "the time is not over");
+    *world.clock.borrow_mut() += 61;
+    assert_eq!(ask(0, POD), 1, "the time is over");
+    world.serve(9, (VIP, 90), Scope::Cluster, &[(PEER, 3)], ServiceFlag::AFFINITY);
+    assert_eq!(ask(0, POD), 3, "the backend is none any more");
+}
+
+#[test]
+fn what_the_node_sends_follows_known_flows_only() {
+    let world = world();
+    let client = (OUTSIDE, 5000);
+    send(&world, UDP, (client, (NODE, NODE_PORT + 2)), 0, Origin::Uplink).unwrap();
+    let mut state = FlowState::default();
+    let answer = packet(UDP, (NODE, 8083), client, 0);
+    assert_eq!(follow(&world, &answer, &mut state), Verdict::BECOME);
+    assert_eq!(ends(&state), ((NODE, NODE_PORT + 2), client));
+    let other = packet(UDP, (NODE, 22), client, 0);
+    assert_eq!(follow(&world, &other, &mut state), Verdict::UNTOUCHED);
+    assert_eq!(world.flows.borrow().len(), 2);
+}
+
+#[test]
+fn an_echo_is_known_by_its_identifier() {
+    let world = world();
+    let request = ((POD, 77), (OUTSIDE, 0));
+    let sent = send(&world, Protocol::ICMP, request, 0, Origin::Pod).unwrap();
+    assert_eq!(sent, ((NODE, 61_000), (OUTSIDE, 0)));
+    let back = send(&world, Protocol::ICMP, (sent.1, sent.0), 0, Origin::Uplink).unwrap();
+    assert_eq!(back, ((OUTSIDE, 0), (POD, 77)));
+}
+
+#[test]
+fn an_error_finds_the_flow_it_is_about() {
+    let world = world();
+    let sent = send(&world, UDP, ((POD, 1), (OUTSIDE, 9)), 0, Origin::Pod).unwrap();
+    let about = packet(UDP, sent.0, sent.1, 0).flow;
+    let answers = of_error(&world, &about).expect("the flow is known");
+    assert_eq!(ends(answers), ((OUTSIDE, 9), (POD, 1)));
+}

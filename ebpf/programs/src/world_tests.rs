@@ -1,0 +1,211 @@
+//! A world of ordinary maps for the tests of the logic.
+
+use core::cell::RefCell;
+use core::net::Ipv4Addr;
+use std::boxed::Box;
+use std::collections::HashMap;
+use std::vec::Vec;
+
+use abi::{
+    Affinity, AffinityKey, Backend, BackendKey, Counter, Endpoint, EndpointState, Flow, FlowState, Ip4, Mac,
+    MemberKey, Protocol, Scope, Service, ServiceKey, Settings, SettingsFlag, prefix_mask4,
+};
+
+use crate::parse::{Part, Seen};
+use crate::world::{Inserted, World};
+
+pub const NODE: [u8; 4] = [192, 0, 2, 1];
+pub const POD: [u8; 4] = [10, 244, 0, 11];
+pub const PEER: [u8; 4] = [10, 244, 0, 12];
+pub const PENDING: [u8; 4] = [10, 244, 0, 13];
+pub const ELSEWHERE: [u8; 4] = [10, 244, 9, 9];
+pub const OUTSIDE: [u8; 4] = [198, 51, 100, 7];
+pub const VIP: [u8; 4] = [10, 96, 0, 10];
+pub const NODE_PORT: u16 = 30_080;
+
+/// What programs return are references into maps: here, into memory that is never given back.
+type Kept<K, V> = RefCell<HashMap<K, &'static V>>;
+
+#[derive(Default)]
+pub struct Fake {
+    pub endpoints: Kept<Ip4, Endpoint>,
+    pub locals: RefCell<Vec<Ip4>>,
+    pub nodes: RefCell<HashMap<Ip4, u32>>,
+    pub services: Kept<ServiceKey<Ip4>, Service>,
+    pub backends: Kept<BackendKey, Backend<Ip4>>,
+    pub affinities: Kept<AffinityKey<Ip4>, Affinity<Ip4>>,
+    pub flows: Kept<Flow<Ip4>, FlowState<Ip4>>,
+    /// Ports of the node's own sockets.
+    pub sockets: RefCell<Vec<u16>>,
+    pub room: RefCell<Option<usize>>,
+    pub clock: RefCell<u32>,
+    pub chances: RefCell<Vec<u32>>,
+    pub counted: RefCell<Vec<Counter>>,
+}
+
+fn keep<K: core::hash::Hash + Eq, V>(kept: &Kept<K, V>, key: K, value: V) {
+    kept.borrow_mut().insert(key, Box::leak(Box::new(value)));
+}
+
+pub fn ip(octets: [u8; 4]) -> Ip4 {
+    Ipv4Addr::from(octets).into()
+}
+
+pub fn settings() -> Settings {
+    Settings {
+        masquerade4: ip(NODE),
+        pods4: ip([10, 244, 0, 0]),
+        pods4_mask: prefix_mask4(16),
+        services4: ip([10, 96, 0, 0]),
+        services4_mask: prefix_mask4(16),
+        flags: SettingsFlag::MASQUERADE4 | SettingsFlag::GATEWAY,
+        node_port_first: 30_000,
+        node_port_last: 32_767,
+        snat_port_first: 61_000,
+        snat_port_last: 61_009,
+        ..Settings::default()
+    }
+}
+
+pub fn packet(protocol: u8, from: ([u8; 4], u16), to: ([u8; 4], u16), tcp: u8) -> Seen<Ip4> {
+    let flow = Flow {
+        source: ip(from.0),
+        destination: ip(to.0),
+        source_port: from.1.to_be(),
+        destination_port: to.1.to_be(),
+        protocol,
+        pad: 0,
+        pad2: 0,
+    };
+    let portless = protocol != Protocol::TCP && protocol != Protocol::UDP && protocol != Protocol::ICMP;
+    let part = if portless { Part::Portless } else { Part::Whole };
+    Seen { flow, part, tcp, transport: 34, identification: 0 }
+}
+
+impl Fake {
+    /// Three pods, the node, and a pod elsewhere.
+    pub fn new() -> Fake {
+        let fake = Fake::default();
+        for (link, address) in (5..).zip([POD, PEER, PENDING]) {
+            let state = if address == PENDING { EndpointState::Pending } else { EndpointState::Ready };
+            let mac = Mac::from([2, 0, 0, 0, 0, address[3]]);
+            let endpoint = Endpoint { link, identity: 300, mac, state: state as u8, pad: 0, pad2: 0 };
+            keep(&fake.endpoints, ip(address), endpoint);
+        }
+        fake.locals.borrow_mut().push(ip(NODE));
+        fake.nodes.borrow_mut().insert(ip(ELSEWHERE), abi::NodeFlag::NO_MASQUERADE);
+        *fake.clock.borrow_mut() = 1000;
+        fake
+    }
+
+    pub fn serve(
+        &self,
+        number: u32,
+        to: ([u8; 4], u16),
+        scope: Scope,
+        backends: &[([u8; 4], u16)],
+        flags: u16,
+    ) {
+        let service = Service {
+            service: number,
+            set: number * 10,
+            count: backends.len() as u32,
+            affinity_seconds: 60,
+            flags,
+            pad: 0,
+        };
+        for protocol in [Protocol::TCP, Protocol::UDP] {
+            let key = ServiceKey { address: ip(to.0), port: to.1.to_be(), protocol, scope: scope as u8 };
+            keep(&self.services, key, service);
+        }
+        self.backends.borrow_mut().retain(|key, _| key.set != service.set);
+        for (slot, (address, port)) in (0..).zip(backends) {
+            let backend = Backend { address: ip(*address), port: port.to_be(), pad: 0 };
+            keep(&self.backends, BackendKey { set: service.set, slot }, backend);
+        }
+    }
+
+    pub fn has(&self, flow: &Flow<Ip4>) -> bool {
+        self.flows.borrow().contains_key(flow)
+    }
+}
+
+impl World for Fake {
+    type A = Ip4;
+
+    fn endpoint(&self, address: &Ip4) -> Option<&'static Endpoint> {
+        self.endpoints.borrow().get(address).copied()
+    }
+
+    fn is_local(&self, address: &Ip4) -> bool {
+        self.locals.borrow().contains(address)
+    }
+
+    fn node_flags(&self, address: &Ip4) -> u32 {
+        self.nodes.borrow().get(address).copied().unwrap_or(0)
+    }
+
+    fn service(&self, key: &ServiceKey<Ip4>) -> Option<&'static Service> {
+        self.services.borrow().get(key).copied()
+    }
+
+    fn backend(&self, key: &BackendKey) -> Option<&'static Backend<Ip4>> {
+        self.backends.borrow().get(key).copied()
+    }
+
+    fn is_member(&self, key: &MemberKey<Ip4>) -> bool {
+        let same = |backend: &Backend<Ip4>| backend.address == key.address && backend.port == key.port;
+        self.backends.borrow().iter().any(|(at, backend)| at.set == key.set && same(backend))
+    }
+
+    fn affinity(&self, key: &AffinityKey<Ip4>) -> Option<&'static Affinity<Ip4>> {
+        self.affinities.borrow().get(key).copied()
+    }
+
+    fn put_affinity(&self, key: &AffinityKey<Ip4>, value: &Affinity<Ip4>) {
+        keep(&self.affinities, *key, *value);
+    }
+
+    fn flow(&self, key: &Flow<Ip4>) -> Option<&'static FlowState<Ip4>> {
+        self.flows.borrow().get(key).copied()
+    }
+
+    fn touch(&self, state: &'static FlowState<Ip4>, flags: u16) {
+        let found =
+            self.flows.borrow().iter().find(|(_, there)| core::ptr::eq(**there, state)).map(|(key, _)| *key);
+        let touched = FlowState { seen: self.now(), flags: state.flags | flags, ..*state };
+        keep(&self.flows, found.expect("a state of this world"), touched);
+    }
+
+    fn add_flow(&self, key: &Flow<Ip4>, state: &FlowState<Ip4>) -> Inserted {
+        if self.has(key) { Inserted::Exists } else { self.put_flow(key, state) }
+    }
+
+    fn put_flow(&self, key: &Flow<Ip4>, state: &FlowState<Ip4>) -> Inserted {
+        if !self.has(key) && self.room.borrow().is_some_and(|room| self.flows.borrow().len() >= room) {
+            return Inserted::Full;
+        }
+        keep(&self.flows, *key, *state);
+        Inserted::Done
+    }
+
+    fn remove_flow(&self, key: &Flow<Ip4>) {
+        self.flows.borrow_mut().remove(key);
+    }
+
+    fn has_socket(&self, answer: &Flow<Ip4>) -> bool {
+        self.sockets.borrow().contains(&u16::from_be(answer.destination_port))
+    }
+
+    fn now(&self) -> u32 {
+        *self.clock.borrow()
+    }
+
+    fn random(&self) -> u32 {
+        self.chances.borrow_mut().pop().unwrap_or(0)
+    }
+
+    fn count(&self, counter: Counter) {
+        self.counted.borrow_mut().push(counter);
+    }
+}
