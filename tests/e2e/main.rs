@@ -20,6 +20,7 @@ mod demo_node;
 mod dns_names;
 mod identity;
 mod node_network;
+mod kubelet_pods;
 mod kubelet_volumes;
 mod oci_bundle;
 mod oci_filesystem;
