@@ -35,6 +35,8 @@ use place::Place;
 pub const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 /// kubectl's manager: it may take over what it applied from the client's side before.
 const KUBECTL: &str = "kubectl";
+/// kubectl's manager for what it applies from the client's side.
+const CLIENT_SIDE: &str = "kubectl-client-side-apply";
 /// The annotation in which kubectl keeps what it applied from the client's side.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -89,7 +91,7 @@ pub fn apply(
         Some(live) => Managers::of(live).map_err(Status::internal)?,
     };
     if let Some(live) = live.filter(|_| managers.is_empty()) {
-        managers.insert(before_first_apply(live, root, writer));
+        before_first_apply(live, root, writer).into_iter().for_each(|manager| managers.insert(manager));
     }
     let wanted = without_reset(FieldSet::of(config, root), writer);
     let last = managers.set(Operation::Apply, writer).cloned().unwrap_or_default();
@@ -120,7 +122,7 @@ fn settle(
     let changed = without_reset(changes.set, writer);
     let conflicts = managers.conflicts(&changed, Operation::Apply, writer);
     if !conflicts.is_empty() && !force {
-        let allowed = last_applied(live, root, writer);
+        let allowed = if writer.manager == KUBECTL { last_applied(live, root) } else { FieldSet::default() };
         let left: Vec<(&Manager, FieldSet)> = conflicts
             .iter()
             .map(|(manager, set)| (*manager, set.minus(&allowed)))
@@ -166,23 +168,32 @@ pub fn track(old: &Value, new: Value, kind: &'static Type, writer: Writer<'_>) -
     managers.written(new)
 }
 
-fn before_first_apply(live: &Value, root: Place, writer: Writer<'_>) -> Manager {
+/// The owners of an object that was never applied: kubectl, of what it applied from the client's side (which it goes
+/// on to own when it applies from the server's: no more than that, or it would take defaults away), and nobody in
+/// particular.
+fn before_first_apply(live: &Value, root: Place, writer: Writer<'_>) -> [Manager; 2] {
     let main = Writer { subresource: "", ..writer };
-    Manager {
-        name: BEFORE_FIRST_APPLY.to_owned(),
+    let mut sent = last_applied(live, root);
+    if !sent.is_empty() {
+        let annotation = ["f:metadata", "f:annotations", &format!("f:{LAST_APPLIED}")].map(str::to_owned);
+        sent.insert(&annotation);
+    }
+    let sent = without_reset(sent, main);
+    let rest = without_reset(FieldSet::of(live, root), main).minus(&sent);
+    [(CLIENT_SIDE, sent), (BEFORE_FIRST_APPLY, rest)].map(|(name, set)| Manager {
+        name: name.to_owned(),
         operation: Operation::Update,
         api_version: writer.api_version.to_owned(),
         subresource: String::new(),
         time: Some(writer.now.to_owned()),
-        set: without_reset(FieldSet::of(live, root), main),
-    }
+        set,
+    })
 }
 
-/// What kubectl applied from the client's side and may take over from the server's.
-fn last_applied(live: &Value, root: Place, writer: Writer<'_>) -> FieldSet {
+/// What kubectl applied from the client's side.
+fn last_applied(live: &Value, root: Place) -> FieldSet {
     let text = live["metadata"]["annotations"][LAST_APPLIED].as_str();
-    let config =
-        text.filter(|_| writer.manager == KUBECTL).and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let config = text.and_then(|text| serde_json::from_str::<Value>(text).ok());
     config.map(|config| FieldSet::of(&values::without_nulls(config), root)).unwrap_or_default()
 }
 

@@ -177,7 +177,16 @@ fn what_was_there_before_belongs_to_somebody() {
     live["metadata"]["annotations"] = json!({LAST_APPLIED: r#"{"spec":{"replicas":1}}"#});
     let wanted = json!({"spec": {"replicas": 3}});
     assert!(applied(Some(&live), "other", wanted.clone(), false).is_err());
-    assert_eq!(applied(Some(&live), "kubectl", wanted, false).unwrap()["spec"]["replicas"], 3);
+    let object = applied(Some(&live), "kubectl", wanted, false).unwrap();
+    assert_eq!(object["spec"]["replicas"], 3);
+    // kubectl gives what this manager has to its new one: defaults must not be among it.
+    let annotation = format!("f:{LAST_APPLIED}");
+    assert_eq!(
+        owned(&object, CLIENT_SIDE),
+        json!({"f:metadata": {"f:annotations": {annotation: {}}}}),
+        "without the replicas, which were taken"
+    );
+    assert!(owned(&object, BEFORE_FIRST_APPLY)["f:spec"].get("f:template").is_some());
 }
 
 #[test]
