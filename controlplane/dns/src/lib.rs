@@ -19,6 +19,7 @@
 mod answer;
 mod command;
 mod counters;
+mod crowd;
 mod forward;
 mod listen;
 mod message;

@@ -12,16 +12,17 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::crowd::Crowd;
 use crate::message::Transport;
 use crate::server::{Dns, Next};
 
-/// Connections at once on one address; further ones wait in the kernel's queue.
+/// Connections at once on one address, and of these from one asker; further ones are closed.
 const CONNECTIONS: usize = 256;
+const CONNECTIONS_EACH: usize = 32;
 /// How long a connection may be silent, or not read.
 const IDLE: Duration = Duration::from_secs(10);
 /// The longest query over UDP that is read whole.
@@ -103,21 +104,17 @@ async fn send(socket: &UdpSocket, reply: &[u8], to: SocketAddr) {
 }
 
 async fn connections(listener: TcpListener, dns: Arc<Dns>, stopping: CancellationToken) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Crowd::new(CONNECTIONS, CONNECTIONS_EACH);
     let mut connections = JoinSet::new();
     loop {
-        let accept = async {
-            // Never closed.
-            let place = places.clone().acquire_owned().await.ok();
-            (listener.accept().await, place)
-        };
-        let (accepted, place) = tokio::select! {
+        let accepted = tokio::select! {
             () = stopping.cancelled() => return,
-            accepted = accept => accepted,
+            accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
         };
         match accepted {
             Ok((stream, from)) => {
+                let Some(place) = places.enter(from.ip()) else { continue };
                 let dns = dns.clone();
                 connections.spawn(async move {
                     if let Err(error) = converse(stream, &dns).await {

@@ -13,10 +13,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use client::Cache;
 use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::Record;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::answer::{Answer, address_of, answer};
 use crate::counters::Counters;
+use crate::crowd::{Crowd, Place};
 use crate::forward::{Asked, Forwarder};
 use crate::message::{Incoming, Transport, bytes, limit, question, read, reply};
 use crate::records::Records;
@@ -25,6 +25,8 @@ use crate::zone::{Meaning, Zone};
 
 /// Questions to upstreams at once; each holds a socket. Further ones are refused.
 const FORWARDS: usize = 1024;
+/// Of these for one asker.
+const FORWARDS_EACH: usize = 128;
 
 /// What all sockets share.
 pub(crate) struct Dns {
@@ -33,7 +35,7 @@ pub(crate) struct Dns {
     records: Arc<RwLock<Records>>,
     caches: Vec<Cache>,
     forwarder: Forwarder,
-    places: Arc<Semaphore>,
+    places: Arc<Crowd>,
     turn: AtomicUsize,
     pub(crate) counters: Counters,
 }
@@ -55,7 +57,7 @@ pub(crate) struct Fetch {
     /// What we know ourselves: aliases that lead out.
     chain: Vec<Record>,
     asked: Asked,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Dns {
@@ -82,7 +84,7 @@ impl Dns {
             records,
             caches: vec![services, slices],
             forwarder,
-            places: Arc::new(Semaphore::new(FORWARDS)),
+            places: Crowd::new(FORWARDS, FORWARDS_EACH),
             turn: AtomicUsize::new(0),
             counters: Counters::default(),
         }
@@ -113,10 +115,10 @@ impl Dns {
         let mut reply = reply(&request, ResponseCode::NoError);
         match known {
             None => reply.metadata.response_code = ResponseCode::ServFail,
-            Some(Answer::NotOurs) => return self.outside(request, transport, vec![], query),
+            Some(Answer::NotOurs) => return self.outside(request, (transport, way.0), vec![], query),
             Some(Answer::Elsewhere { chain, target }) => {
                 let asked = Query::query(target, query.query_type);
-                return self.outside(request, transport, chain, asked);
+                return self.outside(request, (transport, way.0), chain, asked);
             }
             Some(Answer::Records { answers, additionals }) => {
                 reply.metadata.authoritative = true;
@@ -149,7 +151,13 @@ impl Dns {
         reply.authorities.extend(self.zone.soa(serial));
     }
 
-    fn outside(&self, request: Message, transport: Transport, chain: Vec<Record>, query: Query) -> Next {
+    fn outside(
+        &self,
+        request: Message,
+        (transport, asker): (Transport, IpAddr),
+        chain: Vec<Record>,
+        query: Query,
+    ) -> Next {
         let asked = Asked {
             query,
             checking_disabled: request.metadata.checking_disabled,
@@ -159,12 +167,12 @@ impl Dns {
             self.counters.kept();
             return Next::Reply(self.pass(&request, transport, chain, kept));
         }
-        match self.places.clone().try_acquire_owned() {
-            Ok(place) => {
+        match self.places.enter(asker) {
+            Some(place) => {
                 let fetch = Fetch { request, transport, chain, asked, _place: place };
                 Next::Fetch(Box::new(fetch))
             }
-            Err(_) => {
+            None => {
                 self.counters.crowded();
                 Next::Reply(self.finish(&request, &reply(&request, ResponseCode::ServFail), transport))
             }

@@ -7,7 +7,8 @@
 //!
 //! **Invariants**
 //! - One task writes. Between errors a change costs the entries of its Services and no more.
-//! - After an error nothing is believed: the maps are read again and every Service is planned anew.
+//! - After an error nothing is believed: the maps are read again and every Service is planned anew. So they are once
+//!   in [`AUDIT`].
 //! - Nothing is removed from the maps before every Service is known.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -40,6 +41,8 @@ const COMPONENT: &str = "kube-proxy";
 const GRACE: Duration = Duration::from_millis(500);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// How often the maps are read again although nothing failed: nobody tells when somebody else has pinned new ones.
+const AUDIT: Duration = Duration::from_secs(300);
 /// Services planned between two chances for other tasks.
 const AT_ONCE: usize = 64;
 
@@ -69,6 +72,7 @@ pub(crate) struct Proxy {
 
 /// The maps and what is in them.
 struct Open {
+    since: Instant,
     maps: Maps,
     observed: Observed,
     /// Sets by when they go.
@@ -121,25 +125,27 @@ impl Proxy {
             // Removing what half a picture does not know would cut what is there.
             () = async { tokio::join!(self.services.synced(), self.slices.synced(), self.node.synced()); } => {}
         }
+        let node = Reference { api_version: "v1".into(), kind: "Node".into(), ..Reference::default() };
+        let name = self.place.node.clone();
+        // Upstream's event, with upstream's UID for a Node that it does not look up.
+        let node = Reference { uid: name.clone(), name, ..node };
+        self.recorder.record(node, EventKind::Normal, "Starting", "");
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         loop {
-            let mut wake = match self.sync().await {
-                Ok(()) => {
+            let wake = match self.sync().await {
+                Ok(next) => {
                     backoff.reset();
                     self.health.updated();
-                    None
+                    next
                 }
-                Err(error) => Some(Instant::now() + self.failed(&error, &mut backoff)),
+                Err(error) => Instant::now() + self.failed(&error, &mut backoff),
             };
-            if let Some(at) = self.open.as_ref().and_then(|open| open.retired.front()).map(|(at, _)| *at) {
-                wake = Some(wake.map_or(at, |wake| wake.min(at)));
-            }
             self.forget();
             tokio::select! {
                 () = stopping.cancelled() => break,
                 () = self.inbox.rung(), if self.open.is_some() => {}
                 Some(_) = self.forgetting.join_next() => {}
-                () = tokio::time::sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+                () = tokio::time::sleep_until(wake) => {}
             }
         }
         self.responders.stop().await;
@@ -164,15 +170,17 @@ impl Proxy {
 
     // === From changes to maps ===
 
-    async fn sync(&mut self) -> Result<(), DatapathError> {
+    /// Brings the maps to what the API says; when to look again if nothing changes.
+    async fn sync(&mut self) -> Result<Instant, DatapathError> {
         let begun = Instant::now();
         self.look_at_node();
         let mut touched = BTreeSet::new();
         for key in self.inbox.take() {
             touched.extend(self.look_at(&key));
         }
-        let adopting = self.open.is_none();
-        let mut open = match self.open.take() {
+        let kept = self.open.take().filter(|open| open.since.elapsed() < AUDIT);
+        let adopting = kept.is_none();
+        let mut open = match kept {
             Some(open) => open,
             None => {
                 let open = Open::new(&self.config)?;
@@ -197,7 +205,10 @@ impl Proxy {
             let steps = leftovers(&open.observed, |frontend| self.claims.is_claimed(frontend));
             let left = steps.len();
             changes += open.execute(steps, &mut self.forgotten)?;
-            tracing::info!(services = touched.len(), changes, left, "the maps are right");
+            let services = touched.len();
+            if changes > 0 || self.health.counts.syncs.load(Ordering::Relaxed) == 0 {
+                tracing::info!(services, changes, left, "the maps are right");
+            }
         }
         open.erase_due()?;
         let counts = &self.health.counts;
@@ -208,8 +219,9 @@ impl Proxy {
         counts.sets.store(sets as u64, Ordering::Relaxed);
         let spent = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
         counts.nanoseconds.fetch_add(spent, Ordering::Relaxed);
+        let next = open.next();
         self.open = Some(open);
-        Ok(())
+        Ok(next)
     }
 
     /// Where the node is has a say in every Service.
@@ -307,7 +319,7 @@ impl Open {
     fn new(config: &Config) -> Result<Open, DatapathError> {
         let maps = Maps::open(config)?;
         let observed = maps.observed()?;
-        Ok(Open { maps, observed, retired: VecDeque::new() })
+        Ok(Open { since: Instant::now(), maps, observed, retired: VecDeque::new() })
     }
 
     /// How many steps were done.
@@ -322,6 +334,12 @@ impl Open {
         self.retired.extend(later.retired.into_iter().map(|set| (due, set)));
         forgotten.append(&mut later.forgotten);
         done.map(|()| count)
+    }
+
+    /// When there is something to do even if nothing changes.
+    fn next(&self) -> Instant {
+        let audit = self.since + AUDIT;
+        self.retired.front().map_or(audit, |(due, _)| audit.min(*due))
     }
 
     fn erase_due(&mut self) -> Result<(), DatapathError> {
