@@ -162,6 +162,8 @@ fn server_flags(folder: &Folder) -> Vec<String> {
         ("registries", at("registries")),
         ("cgroup-root", folder.cgroup()),
         ("keeper-cgroup", "none".to_owned()),
+        // A minute on a disk that is nearly full harms nobody.
+        ("eviction-hard", "memory.available<10Mi".to_owned()),
         ("bpffs", at("bpf")),
         ("instance", folder.tag.clone()),
     ]

@@ -95,6 +95,7 @@ fn kubelet_flags(layout: &Layout) -> Vec<String> {
     if options.runs(Disabled::Dns) {
         flags.push(flag("cluster-dns", layout.dns_service));
     }
+    flags.extend(options.eviction_hard.iter().map(|thresholds| flag("eviction-hard", thresholds)));
     flags.extend(options.node_label.iter().map(|label| flag("node-labels", label)));
     let taints = options.node_taint.iter().map(String::as_str);
     let taints = taints.chain(options.no_schedule.then_some(NO_SCHEDULE));

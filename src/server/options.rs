@@ -73,6 +73,9 @@ pub struct Options {
     /// Most pods on this node.
     #[arg(long, default_value_t = MAX_PODS, env = "KEELSON_MAX_PODS", value_name = "COUNT")]
     pub max_pods: u32,
+    /// Where the node is under pressure, as the kubelet's flag.
+    #[arg(long, env = "KEELSON_EVICTION_HARD", value_name = "SIGNAL<AMOUNT,...")]
+    pub eviction_hard: Option<String>,
     /// The kubelet's folder of pods and their volumes.
     #[arg(long, default_value = "/var/lib/kubelet", value_name = "DIR")]
     pub root_dir: PathBuf,

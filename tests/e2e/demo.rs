@@ -1,0 +1,73 @@
+//! `keelson demo`: it tells its whole story, and leaves nothing, however it ends.
+
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use rustix::process::Signal;
+
+use crate::demo_node::{DemoNode, KEELSON, LOOK, PATIENCE};
+
+#[test]
+fn killed_and_run_again_it_leaves_nothing() {
+    const TEST: &str = "killed_and_run_again_it_leaves_nothing";
+    if !harness::root_or_skip(TEST) {
+        return;
+    }
+    let guard = harness::host::exclusive(TEST);
+    let node = DemoNode::start(1);
+    let init = node.init;
+    node.end(Signal::KILL);
+    let began = Instant::now();
+    while std::path::Path::new(&format!("/proc/{init}/ns/pid")).exists() {
+        assert!(began.elapsed() < PATIENCE, "the node outlives a demonstration that was killed");
+        std::thread::sleep(LOOK);
+    }
+    let output = Command::new(KEELSON).arg("demo").stdin(Stdio::null()).output().expect("keelson runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    for line in [
+        "removed what 1 killed demonstration(s) had left",
+        "the node is Ready",
+        "deployment web: 3/3 pods run and are available",
+        "pod → web.default.svc.cluster.local: 24 calls, answered",
+        "node → ClusterIP 10.96.",
+        "192.0.2.2 → NodePort 192.0.2.1:3",
+        "all of it is gone",
+    ] {
+        assert!(said.contains(line), "{line:?} is missing in:\n{said}");
+    }
+    guard.finish();
+}
+
+#[test]
+fn interrupted_it_leaves_nothing() {
+    const TEST: &str = "interrupted_it_leaves_nothing";
+    if !harness::root_or_skip(TEST) {
+        return;
+    }
+    let guard = harness::host::exclusive(TEST);
+    let node = DemoNode::start(1);
+    assert_eq!(node.end(Signal::INT), Some(0));
+    guard.finish();
+}
+
+#[test]
+fn wrong_arguments_are_refused() {
+    let code = |arguments: &[&str]| {
+        let output =
+            Command::new(KEELSON).args(arguments).stdin(Stdio::null()).output().expect("keelson runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for (arguments, said) in [
+        (&["demo", "--replicas", "0"][..], "--replicas"),
+        (&["server", "--service-cidr", "10.0.0.0/30"], "--service-cidr"),
+        (&["server", "--node-name", "Not_A_Name", "--node-ip", "192.0.2.1"], "--node-name"),
+        (&["server", "--unknown"], "--unknown"),
+        (&["status", "--kubeconfig", "/nowhere"], "/nowhere"),
+        (&["check", "-o", "xml"], "--output"),
+    ] {
+        let (exit, stderr) = code(arguments);
+        assert_eq!(exit, Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(said), "{arguments:?}: {stderr}");
+    }
+}
