@@ -145,11 +145,7 @@ mod tests {
         let check = |status: Value, previous: bool, expect: Result<&str, &str>| {
             let mut status = status;
             status["name"] = "c".into();
-            assert_eq!(
-                id_of(&status, "p", previous),
-                expect.map_err(|why| format!("{why}")).map(|id| id),
-                "{status} {previous}"
-            );
+            assert_eq!(id_of(&status, "p", previous), expect.map_err(str::to_owned), "{status} {previous}");
         };
         let running = json!({"containerID": "r://2", "state": {"running": {}},
             "lastState": {"terminated": {"containerID": "r://1"}}});
