@@ -253,3 +253,80 @@ fn proxy_carries_a_service_through_changes_and_kills() {
     drop(tables);
     node.finish(guard);
 }
+
+/// Where connections from outside to an address lead.
+fn from_outside(tables: &Tables, address: &str) -> Vec<String> {
+    let sets = tables.backends().and_then(|backends| backends.observed()).expect("sets");
+    let services = tables.services().and_then(|services| services.observed()).expect("frontends");
+    let wanted: IpAddr = address.parse().expect("an address");
+    let mut led: Vec<String> = services
+        .iter()
+        .filter(|(frontend, _)| frontend.address == wanted && frontend.scope == datapath::Scope::External)
+        .filter_map(|(_, service)| sets.get(&service.set?))
+        .flatten()
+        .map(ToString::to_string)
+        .collect();
+    led.sort();
+    led
+}
+
+#[track_caller]
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn proxy_follows_traffic_policies() {
+    if !harness::root_or_skip("proxy_follows_traffic_policies") {
+        return;
+    }
+    let guard = exclusive("proxy_follows_traffic_policies");
+    let node = Node::start(&guard);
+    let ports = json!([{"name": "web", "port": 80, "targetPort": 8080},
+        {"name": "odd", "port": 81, "protocol": "SCTP"}]);
+    let service = json!({"metadata": {"name": "web"}, "spec": {"type": "LoadBalancer", "clusterIP": CLUSTER_IP,
+        "externalTrafficPolicy": "Local", "healthCheckNodePort": 31999, "ports": ports}});
+    let made = node.admin.post(SERVICES, &service);
+    assert_eq!(made.code, 201, "{}", made.text());
+    let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": "198.51.100.9"}]}}});
+    let patched = node.admin.patch(&format!("{SERVICES}/web/status"), "merge", &status);
+    assert_eq!(patched.code, 200, "{}", patched.text());
+    let endpoint = |last: u8, host: &str, ready: bool, ending: bool| {
+        json!({"addresses": [format!("192.0.2.{last}")], "nodeName": host,
+            "conditions": {"ready": ready, "serving": ready || ending, "terminating": ending}})
+    };
+    let slice = |here_is_ready: bool| {
+        json!({"metadata": {"name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
+            "addressType": "IPv4", "ports": [{"name": "web", "port": 8080}],
+            "endpoints": [endpoint(11, "n1", here_is_ready, false), endpoint(12, "n2", true, false),
+                endpoint(13, "n1", false, true)]})
+    };
+    let made = node.admin.post(SLICES, &slice(true));
+    assert_eq!(made.code, 201, "{}", made.text());
+    let tables = Tables::open(&node.config).expect("the maps");
+    eventually("what is ready here", || from_outside(&tables, "198.51.100.9") == ["192.0.2.11:8080"]);
+    // From inside every ready one answers, under the outside address too.
+    node.until(CLUSTER_IP, 80, &["11", "12"]);
+    node.until("198.51.100.9", 80, &["11", "12"]);
+    let asked = |expect: &str| {
+        let output = Command::new("curl").args(["-si", "http://127.0.0.1:31999/"]).output().expect("curl");
+        String::from_utf8_lossy(&output.stdout).contains(expect)
+    };
+    eventually("a load balancer hears of one endpoint", || asked("\"localEndpoints\": 1"));
+    // None is ready here: the one that ends serves until then, and load balancers go elsewhere.
+    assert_eq!(node.admin.put(&format!("{SLICES}/web-1"), &slice(false)).code, 200);
+    eventually("what ends here", || from_outside(&tables, "198.51.100.9") == ["192.0.2.13:8080"]);
+    eventually("load balancers go elsewhere", || asked("503 Service Unavailable"));
+    node.until(CLUSTER_IP, 80, &["12"]);
+    eventually("SCTP is refused in an event", || {
+        node.admin.get("/api/v1/namespaces/default/events").text().contains("protocol SCTP is not supported")
+    });
+    assert_eq!(node.admin.delete(&format!("{SERVICES}/web")).code, 200);
+    eventually("nobody is told any more", || !asked("HTTP"));
+    drop(tables);
+    node.finish(guard);
+}

@@ -271,7 +271,7 @@ impl Proxy {
     fn tell(&self, key: &Key, about: &Reference, refusals: &[String]) {
         let told = self.told.get(key).map_or(&[][..], Vec::as_slice);
         for message in refusals.iter().filter(|message| !told.contains(message)) {
-            tracing::warn!(service = %key, message, "not all of a Service is proxied");
+            tracing::warn!(service = %key, why = message, "not all of a Service is proxied");
             self.recorder.record(about.clone(), EventKind::Warning, "NotProxied", message.as_str());
         }
     }
