@@ -1,7 +1,7 @@
 //! Who may: 401 for credentials that are not good, 403 in upstream's words, tokens, impersonation, escalation.
 
 use harness::api::{Client, Credential, Server};
-use pki::{Authority, Profile, Usage};
+use pki::{Authority, BoundTo, Claims, Kubernetes, Profile, TokenKey, TokenKeys, Usage};
 use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_keelson");
@@ -83,6 +83,42 @@ fn credentials_that_are_not_good_are_401() {
     refused("another account of that name", Credential::Token(good));
     let audience = token(&admin, "robot", json!({"audiences": ["elsewhere"]})).expect(201);
     refused("other audience", Credential::Token(audience["status"]["token"].as_str().unwrap().into()));
+}
+
+#[test]
+fn a_token_is_good_for_its_time_and_from_our_key_alone() {
+    const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+    let server = Server::start(PROGRAM);
+    let admin = server.admin();
+    let made = admin.post(ACCOUNTS, &account("robot")).expect(201);
+    let uid = made["metadata"]["uid"].as_str().map(str::to_owned);
+    let token = |key: TokenKey, age: i64| {
+        let claims = Claims {
+            aud: vec![ISSUER.into()],
+            exp: now() - age + 3600,
+            iat: now() - age,
+            nbf: now() - age,
+            iss: String::new(),
+            jti: None,
+            kubernetes: Kubernetes {
+                namespace: "default".into(),
+                serviceaccount: BoundTo { name: "robot".into(), uid: uid.clone() },
+                ..Kubernetes::default()
+            },
+            sub: "system:serviceaccount:default:robot".into(),
+        };
+        let keys = TokenKeys::new(ISSUER, &[key]).expect("keys");
+        server.client(Credential::Token(keys.sign(claims).expect("a token")))
+    };
+    let ours = || {
+        let pem = std::fs::read_to_string(server.data().join("pki/sa.key")).expect("the key");
+        TokenKey::from_pem(&pem).expect("a key")
+    };
+    let path = "/api/v1/namespaces/default/pods";
+    token(ours(), 0).get(path).refused(403, "Forbidden", "system:serviceaccount:default:robot");
+    token(ours(), 3600 + 120).get(path).refused(401, "Unauthorized", "Unauthorized");
+    token(ours(), -600).get(path).refused(401, "Unauthorized", "Unauthorized");
+    token(TokenKey::create().expect("a key"), 0).get(path).refused(401, "Unauthorized", "Unauthorized");
 }
 
 #[test]
