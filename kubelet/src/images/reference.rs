@@ -15,7 +15,7 @@ pub fn complete(image: &str) -> Result<String, &'static str> {
         Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => (Some(host), rest),
         _ => (None, path),
     };
-    if host.is_some_and(|host| host.is_empty() || !host.bytes().all(|byte| is_host(byte))) {
+    if host.is_some_and(|host| host.is_empty() || !host.bytes().all(is_host)) {
         return Err(WRONG);
     }
     if rest.bytes().any(|byte| byte.is_ascii_uppercase()) {

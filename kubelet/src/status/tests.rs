@@ -110,8 +110,8 @@ fn phases() {
     check(pod(one("OnFailure")).runs(exited(1)), "Running");
     check(pod(one("OnFailure")).runs(exited(1)).over(true), "Failed");
     // Deleted before anything ran.
-    check(pod(one("Always")).over(true), "Pending");
-    check(pod(one("Always")).over(true).runs(vec![]).over(true), "Failed");
+    check(pod(one("Always")).over(false), "Pending");
+    check(pod(one("Always")).runs(vec![]).over(true), "Failed");
     let mut late = pod(one("Always")).runs(vec![container("a", 0, State::Running, 0)]);
     late.failed = Some(Verdict { reason: "DeadlineExceeded".into(), message: "m".into() });
     late.is_over = true;
