@@ -117,7 +117,6 @@ impl Folder {
     }
 
     fn attach(&self, tree: Result<std::os::fd::OwnedFd, mount::FilesystemError>) -> Result<(), FolderError> {
-        use std::os::fd::AsFd as _;
         let tree = tree.map_err(|error| self.failed("making a filesystem for", error))?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let target = rustix::fs::open(&self.path, flags, Mode::empty())
