@@ -43,6 +43,8 @@ pub struct NodeOptions {
     pub runtime_version: String,
 }
 
+/// Between two looks at a runtime whose network is not up yet.
+const UNREADY_LOOK: Duration = Duration::from_millis(200);
 /// Written at least so often, changed or not.
 const HEARTBEAT: Duration = Duration::from_secs(300);
 const FIRST_RETRY: Duration = Duration::from_millis(200);
@@ -83,7 +85,7 @@ impl NodeKeeper {
             let wait = match done {
                 Ok(()) => {
                     backoff.reset();
-                    if self.written.is_some() { self.options.status_every } else { Duration::ZERO }
+                    self.next_look()
                 }
                 Err(error) => {
                     if error.is_not_found() {
@@ -98,6 +100,16 @@ impl NodeKeeper {
                 () = stopping.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
             }
+        }
+    }
+
+    /// A runtime does not tell when its network comes up; a node that is not ready looks soon.
+    fn next_look(&self) -> Duration {
+        let ready = self.told.iter().any(|(kind, holds)| kind == "Ready" && *holds);
+        match (self.written, ready) {
+            (None, _) => Duration::ZERO,
+            (Some(_), true) => self.options.status_every,
+            (Some(_), false) => self.options.status_every.min(UNREADY_LOOK),
         }
     }
 
