@@ -6,8 +6,8 @@ use api::meta::Meta;
 use datapath::Transport;
 use serde_json::Value;
 
-/// Somebody else proxies the Service.
-const OTHER_PROXY: &str = "service.kubernetes.io/service-proxy-name";
+/// Labels of Services and slices that are not ours: somebody else proxies them, or nobody.
+const NOT_OURS: [&str; 2] = ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"];
 /// timeoutSeconds of ClientIP where none is given.
 const AFFINITY_SECONDS: u32 = 10_800;
 
@@ -42,7 +42,7 @@ impl Service {
     /// Reads a Service; `None` where there is nothing to proxy.
     pub(crate) fn read(service: &Value) -> Option<Service> {
         let spec = &service["spec"];
-        if spec["type"] == "ExternalName" || Meta::of(service).label(OTHER_PROXY).is_some() {
+        if spec["type"] == "ExternalName" || !is_ours(service) {
             return None;
         }
         let mut cluster_ips = addresses(&spec["clusterIPs"]);
@@ -74,6 +74,11 @@ impl Service {
             refusals,
         })
     }
+}
+
+/// Whether no label says otherwise.
+pub(crate) fn is_ours(object: &Value) -> bool {
+    NOT_OURS.iter().all(|label| Meta::of(object).label(label).is_none())
 }
 
 fn ports(spec: &Value, external: bool, refusals: &mut Vec<String>) -> Vec<ServicePort> {
@@ -168,8 +173,9 @@ mod tests {
         check(json!({"spec": {"clusterIP": "None", "ports": ports}}), None);
         check(json!({"spec": {"ports": ports}}), None);
         check(json!({"spec": {"type": "ExternalName", "externalName": "a"}}), None);
-        let labelled = json!({"metadata": {"labels": {OTHER_PROXY: "x"}}, "spec": {"clusterIP": "10.0.0.1"}});
-        check(labelled, None);
+        for label in NOT_OURS {
+            check(json!({"metadata": {"labels": {label: ""}}, "spec": {"clusterIP": "10.0.0.1"}}), None);
+        }
         check(
             json!({"spec": {"clusterIPs": ["10.0.0.1", "fd00::1"], "ports": ports, "externalTrafficPolicy": "Local"}}),
             Some(

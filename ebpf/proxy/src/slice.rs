@@ -7,7 +7,7 @@ use client::{Change, Key, Object};
 use datapath::Transport;
 use serde_json::Value;
 
-use crate::service::{list, number};
+use crate::service::{is_ours, list, number};
 
 /// The label by which a slice says whose it is.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -89,7 +89,8 @@ impl Slices {
     /// A slice came, changed or went: the Services to be looked at again.
     pub(crate) fn changed(&mut self, change: Change<'_>) -> Vec<Key> {
         let owner = |object: &Object| {
-            object.meta().label(SERVICE_NAME).map(|name| Key::new(change.key.namespace.as_str(), name))
+            let name = object.meta().label(SERVICE_NAME).filter(|_| is_ours(object.value()))?;
+            Some(Key::new(change.key.namespace.as_str(), name))
         };
         let before = change.before.and_then(|object| owner(object));
         let after = change.after.and_then(|object| owner(object));
