@@ -47,6 +47,7 @@ fn interrupted_it_leaves_nothing() {
     }
     let guard = harness::host::exclusive(TEST);
     let node = DemoNode::start(1);
+    assert!(node.said.iter().any(|line| line.contains("the node is Ready")), "{:#?}", node.said);
     assert_eq!(node.end(Signal::INT), Some(0));
     guard.finish();
 }
