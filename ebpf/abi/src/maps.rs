@@ -6,7 +6,7 @@ use crate::{
     Ip6, Mac, MemberKey, Namespace, Node, Service, ServiceKey, Settings, SocketKey, SocketName,
 };
 
-/// How many entries each map holds. All but LPM tries, FRAGMENTS and SOCKETS are preallocated and say when they are full.
+/// How many entries each map holds. All but FRAGMENTS and SOCKETS say when they are full.
 pub mod capacity {
     pub const SERVICES: u32 = 65_536;
     pub const BACKENDS: u32 = 131_072;

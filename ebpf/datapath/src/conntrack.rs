@@ -100,6 +100,15 @@ impl Conntrack {
         }
     }
 
+    /// Removes every flow of an address that is a pod's no longer: the next pod that gets it begins without.
+    /// Returns how many entries went.
+    pub fn forget_address(&mut self, address: IpAddr) -> Result<usize, DatapathError> {
+        match address {
+            IpAddr::V4(ip) => forget_all(&mut self.v4, Ip4::from(ip)),
+            IpAddr::V6(ip) => forget_all(&mut self.v6, Ip6::from(ip)),
+        }
+    }
+
     /// Every entry that is in the maps.
     pub fn observed(&self) -> Result<Vec<Entry>, DatapathError> {
         let now = clock_seconds();
@@ -177,6 +186,23 @@ where
         if flow.protocol == protocol && leads_there && state.flags & FlowFlag::TRANSLATED != 0 {
             removed += usize::from(table.remove(&flow)?);
             removed += usize::from(table.remove(&state.partner(protocol))?);
+        }
+    }
+    Ok(removed)
+}
+
+fn forget_all<A: Copy + Eq>(
+    table: &mut Table<Flow<A>, FlowState<A>>,
+    address: A,
+) -> Result<usize, DatapathError>
+where
+    Flow<A>: Pod,
+    FlowState<A>: Pod,
+{
+    let mut removed = 0;
+    for (flow, state) in table.entries()? {
+        if [flow.source, flow.destination, state.source, state.destination].contains(&address) {
+            removed += usize::from(table.remove(&flow)?);
         }
     }
     Ok(removed)

@@ -10,6 +10,7 @@
 //! datapath.endpoints()?.put(ip, &Endpoint { link, mac, identity, state: Pending })?;  ... Ready later
 //! datapath.namespaces()?.put(cookie, &[pod addresses])?;   // its sockets are translated from now on
 //! datapath.nodes()?.put(prefix, Node { .. })?;         // pods of other nodes: not masqueraded
+//! datapath.conntrack()?.forget_address(ip)?;           // a pod is gone, after its endpoint was removed
 //! every 10 s: datapath.conntrack()?.sweep()?;          // the one timer; see conntrack.rs
 //! ```
 //!

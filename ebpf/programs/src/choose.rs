@@ -1,10 +1,10 @@
 //! From a frontend to a backend.
 
 use abi::{
-    Address as _, Affinity, AffinityKey, Backend, BackendKey, MemberKey, Scope, Service, ServiceFlag,
-    ServiceKey, Settings,
+    Affinity, AffinityKey, Backend, BackendKey, MemberKey, Scope, Service, ServiceFlag, ServiceKey, Settings,
 };
 
+use crate::family::Family as _;
 use crate::world::World;
 
 /// The service that listens on this address and port, if one does. Ports in network order.
@@ -19,7 +19,7 @@ pub fn service<W: World>(
 ) -> Option<&'static Service> {
     let mut key = ServiceKey { address, port, protocol, scope: scope as u8 };
     if is_node_port(settings, port) && world.is_local(&address) {
-        key.address = W::A::unspecified();
+        key.address = W::A::nowhere();
     }
     world.service(&key)
 }

@@ -1,5 +1,7 @@
 //! Hands a packet on: into a pod, to the node, or out of a link.
 
+use core::mem::MaybeUninit;
+
 use abi::{Counter, Ip4, Ip6, Mac, Settings, SettingsFlag};
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT, bpf_fib_lookup, bpf_redir_neigh};
 use aya_ebpf::helpers::generated::{
@@ -110,18 +112,18 @@ pub fn to_node(packet: *mut __sk_buff, settings: &Settings) -> i32 {
 
 #[inline(always)]
 fn outside<A: Routed>(packet: *mut __sk_buff, settings: &Settings, ends: (A, A), link: u32) -> i32 {
-    // SAFETY: numbers only; all zero is a question about nothing.
-    let mut question: bpf_fib_lookup = unsafe { core::mem::zeroed() };
-    A::ask(ends.0, ends.1, &mut question);
+    let mut question = MaybeUninit::uninit();
+    let question = cleared(&mut question);
+    A::ask(ends.0, ends.1, question);
     let asked_of = if settings.flags & SettingsFlag::GATEWAY != 0 { settings.gateway_peer } else { link };
     question.ifindex = asked_of;
     let length = size_of::<bpf_fib_lookup>() as i32;
     // SAFETY: the question is as long as the helper is told.
-    let answer = unsafe { fib_lookup(packet.cast(), &raw mut question, length, 0) };
+    let answer = unsafe { fib_lookup(packet.cast(), core::ptr::from_mut(question), length, 0) };
     match answer {
         SUCCESS | NO_NEIGHBOUR => {
             count(Counter::ToOutside);
-            let mut next = A::next(&question);
+            let mut next = A::next(question);
             // SAFETY: as long as the helper is told.
             unsafe {
                 bpf_redirect_neigh(question.ifindex, &raw mut next, size_of::<bpf_redir_neigh>() as i32, 0)
@@ -137,6 +139,21 @@ fn outside<A: Routed>(packet: *mut __sk_buff, settings: &Settings, ends: (A, A),
         }
         _ => drop(Counter::NoRoute),
     }
+}
+
+/// Makes it a question about nothing. Word by word, volatile and in place: the compiler would make it a call to
+/// memset.
+#[inline(always)]
+fn cleared(question: &mut MaybeUninit<bpf_fib_lookup>) -> &mut bpf_fib_lookup {
+    let words: *mut u64 = question.as_mut_ptr().cast();
+    let mut at = 0;
+    while at < size_of::<bpf_fib_lookup>() / size_of::<u64>() {
+        // SAFETY: within the record; its alignment in the kernel's frame is that of words.
+        unsafe { words.add(at).write_volatile(0) };
+        at += 1;
+    }
+    // SAFETY: numbers only, and all of them are written.
+    unsafe { question.assume_init_mut() }
 }
 
 /// Writes the receiver's Ethernet address.

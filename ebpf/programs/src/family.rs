@@ -8,6 +8,8 @@ pub trait Family: Address + 'static {
     const ECHO_REQUEST: u8;
     const ECHO_REPLY: u8;
 
+    /// The unspecified address, in a form that the compiler does not make a call to memset.
+    fn nowhere() -> Self;
     /// What pods are hidden behind.
     fn masquerade(settings: &Settings) -> Option<Self>;
     fn is_of_pods(self, settings: &Settings) -> bool;
@@ -16,6 +18,14 @@ pub trait Family: Address + 'static {
     /// Multicast or broadcast.
     fn is_for_many(self) -> bool;
     fn is_loopback(self) -> bool;
+}
+
+/// Zero, but the compiler cannot know it.
+#[inline(always)]
+fn zero() -> u32 {
+    let zero = 0;
+    // SAFETY: it was written just now.
+    unsafe { core::ptr::read_volatile(&raw const zero) }
 }
 
 #[inline(always)]
@@ -27,6 +37,11 @@ impl Family for Ip4 {
     const ICMP: u8 = Protocol::ICMP;
     const ECHO_REQUEST: u8 = 8;
     const ECHO_REPLY: u8 = 0;
+
+    #[inline(always)]
+    fn nowhere() -> Ip4 {
+        Ip4 { bits: 0 }
+    }
 
     #[inline(always)]
     fn masquerade(settings: &Settings) -> Option<Ip4> {
@@ -63,6 +78,12 @@ impl Family for Ip6 {
     const ICMP: u8 = Protocol::ICMP6;
     const ECHO_REQUEST: u8 = 128;
     const ECHO_REPLY: u8 = 129;
+
+    #[inline(always)]
+    fn nowhere() -> Ip6 {
+        let zero = zero();
+        Ip6 { a: zero, b: zero, c: zero, d: zero }
+    }
 
     #[inline(always)]
     fn masquerade(settings: &Settings) -> Option<Ip6> {

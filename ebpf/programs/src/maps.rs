@@ -1,8 +1,8 @@
 //! The maps of `abi::MAPS`, by name. All are pinned by name, so a restart of their user keeps them.
 //!
-//! Flows, affinity and services are preallocated hash maps: they say when they are full. Only FRAGMENTS4 and
-//! SOCKETS are least-recently-used: nothing tells when a datagram is complete, and a socket that ends does
-//! not tell us.
+//! Flows and affinity are preallocated hash maps: they never allocate for a packet, and they say when they are
+//! full. What user space writes is allocated as it is written. Only FRAGMENTS4 and SOCKETS are
+//! least-recently-used: nothing tells when a datagram is complete, and a socket that ends does not tell us.
 
 use abi::{
     Affinity, AffinityKey, Backend, BackendKey, Endpoint, Flow, FlowState, FragmentKey, FragmentPorts, Ip4,

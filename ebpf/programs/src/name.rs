@@ -40,7 +40,7 @@ pub fn service<W: World>(world: &W, settings: &Settings, call: &Call<W::A>) -> O
         return None;
     }
     if to_itself {
-        address = abi::Address::unspecified();
+        address = W::A::nowhere();
     }
     choose::service(world, settings, address, call.port, call.protocol, Scope::Cluster)
 }

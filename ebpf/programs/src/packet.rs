@@ -8,9 +8,10 @@
 //! to_uplink     tcx egress of an uplink              answers of backends that are processes of the node
 //! ```
 
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
-use abi::{Counter, EndpointState, FlowState, FragmentKey, FragmentPorts, Ip4, Ip6, Settings};
+use abi::{Counter, EndpointState, FragmentKey, FragmentPorts, Ip4, Ip6, Settings};
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK};
 use aya_ebpf::helpers::generated::bpf_skb_pull_data;
 use aya_ebpf::macros::classifier;
@@ -21,7 +22,7 @@ use crate::family::Family;
 use crate::kernel::{Kernel4, Kernel6, settings};
 use crate::parse::{self, Part, Seen, Unread};
 use crate::route::{self, Way};
-use crate::track::{self, Origin, Verdict};
+use crate::track::{self, Ends, Origin, Verdict};
 use crate::world::World;
 use crate::{maps, rewrite};
 
@@ -119,7 +120,12 @@ fn pod4(packet: *mut __sk_buff) -> i32 {
 
 #[inline(never)]
 fn pod6(packet: *mut __sk_buff) -> i32 {
-    let Ok(seen) = read6(packet) else { return deliver::drop(Counter::Malformed) };
+    let mut seen = MaybeUninit::uninit();
+    if !read6_into(packet, &mut seen) {
+        return deliver::drop(Counter::Malformed);
+    }
+    // SAFETY: it has been written.
+    let seen = unsafe { seen.assume_init_ref() };
     let world = Kernel6 { packet: NonNull::new(packet) };
     if seen.flow.source.is_link_local() || seen.flow.source == abi::Address::unspecified() {
         // Neighbour discovery and group membership, with the node only.
@@ -127,7 +133,7 @@ fn pod6(packet: *mut __sk_buff) -> i32 {
         return if near { TC_ACT_OK } else { deliver::drop(Counter::Spoofed) };
     }
     match sender(&world, packet, &seen.flow.source) {
-        Some(pending) => on6(packet, &seen, Origin::Pod, pending),
+        Some(pending) => on6(packet, seen, Origin::Pod, pending),
         None => deliver::drop(Counter::Spoofed),
     }
 }
@@ -153,9 +159,23 @@ fn through4(packet: *mut __sk_buff, origin: Origin, pending: bool) -> i32 {
 
 #[inline(never)]
 fn through6(packet: *mut __sk_buff, origin: Origin, pending: bool) -> i32 {
+    let mut seen = MaybeUninit::uninit();
+    if !read6_into(packet, &mut seen) {
+        return TC_ACT_OK;
+    }
+    // SAFETY: it has been written.
+    on6(packet, unsafe { seen.assume_init_ref() }, origin, pending)
+}
+
+/// Reads the headers in a frame of its own. False: there are none, and nothing is written.
+#[inline(never)]
+fn read6_into(packet: *mut __sk_buff, seen: &mut MaybeUninit<Seen<Ip6>>) -> bool {
     match read6(packet) {
-        Ok(seen) => on6(packet, &seen, origin, pending),
-        Err(_) => TC_ACT_OK,
+        Ok(read) => {
+            seen.write(read);
+            true
+        }
+        Err(_) => false,
     }
 }
 
@@ -174,10 +194,10 @@ fn on4(packet: *mut __sk_buff, mut seen: Seen<Ip4>, origin: Origin, pending: boo
         // Of a datagram that is not ours, or whose beginning was lost.
         return if origin == Origin::Pod { deliver::drop(Counter::Fragment) } else { TC_ACT_OK };
     }
-    let mut state = as_it_is(&seen);
-    let verdict = track::track(&world, settings, &seen, origin, &mut state);
+    let mut becomes = as_it_is(&seen);
+    let verdict = track::track(&world, settings, &seen, origin, &mut becomes);
     if verdict == Verdict::BECOME {
-        if rewrite::ipv4(packet, &seen, &state).is_err() {
+        if rewrite::ipv4(packet, &seen, &becomes).is_err() {
             return deliver::drop(Counter::Rewrite);
         }
     } else if verdict != Verdict::UNTOUCHED {
@@ -185,21 +205,23 @@ fn on4(packet: *mut __sk_buff, mut seen: Seen<Ip4>, origin: Origin, pending: boo
     } else if origin == Origin::Uplink {
         return TC_ACT_OK;
     }
-    finish(packet, &world, settings, (seen.flow.source, (state.source, state.destination)), (origin, pending))
+    finish(
+        packet,
+        &world,
+        settings,
+        (seen.flow.source, (becomes.source, becomes.destination)),
+        (origin, pending),
+    )
 }
 
-/// A state that changes nothing.
+/// Ends that change nothing.
 #[inline(always)]
-fn as_it_is<A: Family>(seen: &Seen<A>) -> FlowState<A> {
-    FlowState {
+fn as_it_is<A: Family>(seen: &Seen<A>) -> Ends<A> {
+    Ends {
         source: seen.flow.source,
         destination: seen.flow.destination,
         source_port: seen.flow.source_port,
         destination_port: seen.flow.destination_port,
-        flags: 0,
-        pad: 0,
-        seen: 0,
-        service: 0,
     }
 }
 
@@ -209,10 +231,10 @@ fn on6(packet: *mut __sk_buff, seen: &Seen<Ip6>, origin: Origin, pending: bool) 
     if seen.flow.destination.is_for_many() {
         return TC_ACT_OK;
     }
-    let mut state = as_it_is(seen);
-    let verdict = track6(packet, seen, origin, &mut state);
+    let mut becomes = as_it_is(seen);
+    let verdict = track6(packet, seen, origin, &mut becomes);
     if verdict == Verdict::BECOME.0 {
-        if rewrite6(packet, seen, &state) != 0 {
+        if rewrite6(packet, seen, &becomes) != 0 {
             return deliver::drop(Counter::Rewrite);
         }
     } else if verdict != Verdict::UNTOUCHED.0 {
@@ -220,32 +242,26 @@ fn on6(packet: *mut __sk_buff, seen: &Seen<Ip6>, origin: Origin, pending: bool) 
     } else if origin == Origin::Uplink {
         return TC_ACT_OK;
     }
-    finish6(packet, &seen.flow.source, &state, origin, pending)
+    finish6(packet, &seen.flow.source, &becomes, origin, pending)
 }
 
 #[inline(never)]
-fn track6(packet: *mut __sk_buff, seen: &Seen<Ip6>, origin: Origin, state: &mut FlowState<Ip6>) -> u32 {
+fn track6(packet: *mut __sk_buff, seen: &Seen<Ip6>, origin: Origin, becomes: &mut Ends<Ip6>) -> u32 {
     let Some(settings) = settings() else { return Verdict::UNTOUCHED.0 };
     let world = Kernel6 { packet: NonNull::new(packet) };
-    track::track(&world, settings, seen, origin, state).0
+    track::track(&world, settings, seen, origin, becomes).0
 }
 
 #[inline(never)]
-fn rewrite6(packet: *mut __sk_buff, seen: &Seen<Ip6>, state: &FlowState<Ip6>) -> u32 {
-    u32::from(rewrite::ipv6(packet, seen, state).is_err())
+fn rewrite6(packet: *mut __sk_buff, seen: &Seen<Ip6>, becomes: &Ends<Ip6>) -> u32 {
+    u32::from(rewrite::ipv6(packet, seen, becomes).is_err())
 }
 
 #[inline(never)]
-fn finish6(
-    packet: *mut __sk_buff,
-    source: &Ip6,
-    state: &FlowState<Ip6>,
-    origin: Origin,
-    pending: bool,
-) -> i32 {
+fn finish6(packet: *mut __sk_buff, source: &Ip6, becomes: &Ends<Ip6>, origin: Origin, pending: bool) -> i32 {
     let Some(settings) = settings() else { return TC_ACT_OK };
     let world = Kernel6 { packet: NonNull::new(packet) };
-    finish(packet, &world, settings, (*source, (state.source, state.destination)), (origin, pending))
+    finish(packet, &world, settings, (*source, (becomes.source, becomes.destination)), (origin, pending))
 }
 
 /// `sent`: the source before translation, and the ends after it.
@@ -340,9 +356,9 @@ fn known4(packet: *mut __sk_buff) -> i32 {
     if seen.part == Part::Error || !gather(&mut seen) {
         return TC_ACT_OK;
     }
-    let mut state = as_it_is(&seen);
-    let known = track::follow(&world, &seen, &mut state) == Verdict::BECOME;
-    if known && rewrite::ipv4(packet, &seen, &state).is_err() {
+    let mut becomes = as_it_is(&seen);
+    let known = track::follow(&world, &seen, &mut becomes) == Verdict::BECOME;
+    if known && rewrite::ipv4(packet, &seen, &becomes).is_err() {
         return deliver::drop(Counter::Rewrite);
     }
     TC_ACT_OK
@@ -352,9 +368,9 @@ fn known4(packet: *mut __sk_buff) -> i32 {
 fn known6(packet: *mut __sk_buff) -> i32 {
     let Ok(seen) = read6(packet) else { return TC_ACT_OK };
     let world = Kernel6 { packet: NonNull::new(packet) };
-    let mut state = as_it_is(&seen);
-    let known = track::follow(&world, &seen, &mut state) == Verdict::BECOME;
-    if known && rewrite::ipv6(packet, &seen, &state).is_err() {
+    let mut becomes = as_it_is(&seen);
+    let known = track::follow(&world, &seen, &mut becomes) == Verdict::BECOME;
+    if known && rewrite::ipv6(packet, &seen, &becomes).is_err() {
         return deliver::drop(Counter::Rewrite);
     }
     TC_ACT_OK

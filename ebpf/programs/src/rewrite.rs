@@ -12,6 +12,7 @@ use aya_ebpf::helpers::generated::{bpf_l3_csum_replace, bpf_l4_csum_replace, bpf
 
 use crate::family::Family;
 use crate::parse::{About, ETHERNET, Part, Seen};
+use crate::track::Ends;
 
 const IPV4_CHECKSUM: u32 = ETHERNET as u32 + 10;
 const IPV4_ADDRESSES: u32 = ETHERNET as u32 + 12;
@@ -69,38 +70,38 @@ fn checksum_of<A: Family>(protocol: u8) -> Option<u32> {
 }
 
 #[inline(always)]
-fn changed(flow: u16, state: u16) -> bool {
-    flow != state
+fn changed(flow: u16, ends: u16) -> bool {
+    flow != ends
 }
 
 /// Makes the packet what the entry says.
 #[inline(always)]
-pub fn ipv4(packet: *mut __sk_buff, seen: &Seen<Ip4>, state: &FlowState<Ip4>) -> Result<(), Refused> {
+pub fn ipv4(packet: *mut __sk_buff, seen: &Seen<Ip4>, ends: &Ends<Ip4>) -> Result<(), Refused> {
     let flow = &seen.flow;
-    let sum = difference(0, flow.source.bits, state.source.bits);
-    let sum = folded(difference(sum, flow.destination.bits, state.destination.bits));
-    let moved = flow.source != state.source || flow.destination != state.destination;
+    let sum = difference(0, flow.source.bits, ends.source.bits);
+    let sum = folded(difference(sum, flow.destination.bits, ends.destination.bits));
+    let moved = flow.source != ends.source || flow.destination != ends.destination;
     let has_transport = seen.part == Part::Whole || seen.part == Part::First;
     if has_transport {
         let pseudo = if flow.protocol != Protocol::ICMP && moved { Some(sum) } else { None };
-        transport(packet, seen, state, pseudo)?;
+        transport(packet, seen, ends, pseudo)?;
     }
     if moved {
         // SAFETY: the packet is the program's own.
         done(unsafe { bpf_l3_csum_replace(packet, IPV4_CHECKSUM, 0, sum, 0) })?;
-        store(packet, IPV4_ADDRESSES, &[state.source, state.destination])?;
+        store(packet, IPV4_ADDRESSES, &[ends.source, ends.destination])?;
     }
     Ok(())
 }
 
 #[inline(always)]
-pub fn ipv6(packet: *mut __sk_buff, seen: &Seen<Ip6>, state: &FlowState<Ip6>) -> Result<(), Refused> {
+pub fn ipv6(packet: *mut __sk_buff, seen: &Seen<Ip6>, ends: &Ends<Ip6>) -> Result<(), Refused> {
     let flow = &seen.flow;
-    let sum = folded(address6(address6(0, flow.source, state.source), flow.destination, state.destination));
-    let moved = flow.source != state.source || flow.destination != state.destination;
+    let sum = folded(address6(address6(0, flow.source, ends.source), flow.destination, ends.destination));
+    let moved = flow.source != ends.source || flow.destination != ends.destination;
     // ICMPv6 has the addresses in its checksum, as all others do.
-    transport(packet, seen, state, if moved { Some(sum) } else { None })?;
-    if moved { store(packet, IPV6_ADDRESSES, &[state.source, state.destination]) } else { Ok(()) }
+    transport(packet, seen, ends, if moved { Some(sum) } else { None })?;
+    if moved { store(packet, IPV6_ADDRESSES, &[ends.source, ends.destination]) } else { Ok(()) }
 }
 
 #[inline(always)]
@@ -114,7 +115,7 @@ fn address6(sum: u64, old: Ip6, new: Ip6) -> u64 {
 fn transport<A: Family>(
     packet: *mut __sk_buff,
     seen: &Seen<A>,
-    state: &FlowState<A>,
+    ends: &Ends<A>,
     addresses: Option<u64>,
 ) -> Result<(), Refused> {
     let flow = &seen.flow;
@@ -126,20 +127,20 @@ fn transport<A: Family>(
         // SAFETY: the packet is the program's own.
         done(unsafe { bpf_l4_csum_replace(packet, at, 0, sum, flags) })?;
     }
-    let ports_changed = changed(flow.source_port, state.source_port)
-        || changed(flow.destination_port, state.destination_port);
+    let ports_changed =
+        changed(flow.source_port, ends.source_port) || changed(flow.destination_port, ends.destination_port);
     if !ports_changed {
         return Ok(());
     }
-    let sum = difference(0, u32::from(flow.source_port), u32::from(state.source_port));
-    let sum = folded(difference(sum, u32::from(flow.destination_port), u32::from(state.destination_port)));
+    let sum = difference(0, u32::from(flow.source_port), u32::from(ends.source_port));
+    let sum = folded(difference(sum, u32::from(flow.destination_port), u32::from(ends.destination_port)));
     // SAFETY: the packet is the program's own.
     done(unsafe { bpf_l4_csum_replace(packet, at, 0, sum, absent) })?;
     if flow.protocol == A::ICMP {
         // One of the two is zero.
-        store(packet, seen.transport + 4, &(state.source_port | state.destination_port))
+        store(packet, seen.transport + 4, &(ends.source_port | ends.destination_port))
     } else {
-        store(packet, seen.transport, &[state.source_port, state.destination_port])
+        store(packet, seen.transport, &[ends.source_port, ends.destination_port])
     }
 }
 

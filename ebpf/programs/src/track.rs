@@ -54,35 +54,57 @@ impl Verdict {
     }
 }
 
-/// Looks a flow up or makes it.
+/// Ends of a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ends<A> {
+    pub source: A,
+    pub destination: A,
+    /// Network order.
+    pub source_port: u16,
+    /// Network order.
+    pub destination_port: u16,
+}
+
+impl<A: Copy> Ends<A> {
+    /// Field by field: a copy of the whole would be a call to memmove.
+    #[inline(always)]
+    fn set(&mut self, state: &FlowState<A>) {
+        self.source = state.source;
+        self.destination = state.destination;
+        self.source_port = state.source_port;
+        self.destination_port = state.destination_port;
+    }
+}
+
+/// Looks a flow up or makes it; `ends` become what the packet's are to be.
 #[inline(always)]
 pub fn track<W: World>(
     world: &W,
     settings: &Settings,
     seen: &Seen<W::A>,
     origin: Origin,
-    state: &mut FlowState<W::A>,
+    ends: &mut Ends<W::A>,
 ) -> Verdict {
     let key = &seen.flow;
     if let Some(known) = world.flow(key) {
         if !has_ended(world, settings, seen, known) {
             world.touch(known, marks(seen.tcp));
-            *state = *known;
+            ends.set(known);
             return Verdict::BECOME;
         }
         world.remove_flow(&known.partner(key.protocol));
         world.remove_flow(key);
     }
-    begin(world, settings, seen, origin, state)
+    begin(world, settings, seen, origin, ends)
 }
 
 /// Answers and known flows only: for what the node itself sends.
 #[inline(always)]
-pub fn follow<W: World>(world: &W, seen: &Seen<W::A>, state: &mut FlowState<W::A>) -> Verdict {
+pub fn follow<W: World>(world: &W, seen: &Seen<W::A>, ends: &mut Ends<W::A>) -> Verdict {
     match world.flow(&seen.flow) {
         Some(known) => {
             world.touch(known, marks(seen.tcp));
-            *state = *known;
+            ends.set(known);
             Verdict::BECOME
         }
         None => Verdict::UNTOUCHED,
@@ -112,8 +134,7 @@ fn marks(tcp: u8) -> u16 {
     marks
 }
 
-/// Whether a connection begins over the remains of another one, or was never answered by a backend that is
-/// no longer one.
+/// Whether a connection begins over the remains of another one, or towards a backend that is none any more.
 #[inline(always)]
 fn has_ended<W: World>(world: &W, settings: &Settings, seen: &Seen<W::A>, known: &FlowState<W::A>) -> bool {
     if seen.tcp & (Tcp::SYN | Tcp::ACK) != Tcp::SYN {
@@ -123,7 +144,7 @@ fn has_ended<W: World>(world: &W, settings: &Settings, seen: &Seen<W::A>, known:
     if (known.flags | partner.flags) & (FlowFlag::FIN | FlowFlag::RST) != 0 {
         return true;
     }
-    if known.service == 0 || partner.flags & FlowFlag::SEEN != 0 {
+    if known.service == 0 {
         return false;
     }
     let (flow, scope) = (&seen.flow, scope_of(known));
@@ -144,10 +165,10 @@ fn begin<W: World>(
     settings: &Settings,
     seen: &Seen<W::A>,
     origin: Origin,
-    state: &mut FlowState<W::A>,
+    ends: &mut Ends<W::A>,
 ) -> Verdict {
     let key = &seen.flow;
-    *state = FlowState {
+    let mut state = FlowState {
         source: key.source,
         destination: key.destination,
         source_port: key.source_port,
@@ -158,15 +179,15 @@ fn begin<W: World>(
         service: 0,
     };
     if seen.part == Part::Portless {
-        return portless(world, settings, state, origin);
+        return portless(world, settings, &state, origin);
     }
-    if let Some(problem) = to_backend(world, settings, key, state, origin) {
+    if let Some(problem) = to_backend(world, settings, key, &mut state, origin) {
         return Verdict::drop(problem);
     }
-    if state.service == 0 && is_foreign(world, state, origin) {
+    if state.service == 0 && is_foreign(world, &state, origin) {
         return Verdict::UNTOUCHED;
     }
-    if hides_source(world, settings, key, state, origin) {
+    if hides_source(world, settings, key, &state, origin) {
         match W::A::masquerade(settings) {
             Some(address) => {
                 state.source = address;
@@ -177,7 +198,9 @@ fn begin<W: World>(
             None => {}
         }
     }
-    enter(world, settings, key, state)
+    let verdict = enter(world, settings, key, &mut state);
+    ends.set(&state);
+    verdict
 }
 
 /// Protocols without ports are neither services nor hidden: there is nothing to tell two flows apart by.

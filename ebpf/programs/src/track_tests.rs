@@ -17,7 +17,7 @@ const ANY: [u8; 4] = [0; 4];
 /// Ends of a packet, for people.
 type Ends = (([u8; 4], u16), ([u8; 4], u16));
 
-fn ends(state: &FlowState<abi::Ip4>) -> Ends {
+fn told(state: &super::Ends<abi::Ip4>) -> Ends {
     let octets = |address: abi::Ip4| address.bits.to_ne_bytes();
     (
         (octets(state.source), u16::from_be(state.source_port)),
@@ -28,9 +28,9 @@ fn ends(state: &FlowState<abi::Ip4>) -> Ends {
 /// Tracks a packet and gives what it becomes.
 fn send(world: &Fake, protocol: u8, (from, to): Ends, tcp: u8, origin: Origin) -> Result<Ends, Verdict> {
     let seen = packet(protocol, from, to, tcp);
-    let mut state = FlowState::default();
+    let mut state = super::Ends::default();
     match track(world, &settings(), &seen, origin, &mut state) {
-        Verdict::BECOME => Ok(ends(&state)),
+        Verdict::BECOME => Ok(told(&state)),
         other => Err(other),
     }
 }
@@ -148,27 +148,32 @@ fn a_full_map_leaves_no_half_of_a_flow() {
 
 #[test]
 fn a_connection_over_the_remains_of_another_is_new() {
-    let syn = |world: &Fake| send(world, TCP, ((POD, 1), (VIP, 80)), Tcp::SYN, Origin::Pod).unwrap().1;
-    let move_service = |world: &Fake| world.serve(1, (VIP, 80), Scope::Cluster, &[(PENDING, 9)], 0);
-    // (what the client sent, what the backend sent, whether a SYN then goes to the new backend)
-    for (client, server, expect) in [
-        (Tcp::SYN, 0, true),
-        (Tcp::SYN, Tcp::SYN | Tcp::ACK, false),
-        (Tcp::ACK, Tcp::ACK, false),
-        (Tcp::ACK | Tcp::FIN, Tcp::ACK, true),
-        (Tcp::ACK, Tcp::ACK | Tcp::FIN, true),
-        (Tcp::ACK, Tcp::RST, true),
-        (Tcp::RST, Tcp::ACK, true),
+    let backends = [(PEER, 8080), (PENDING, 9)];
+    let syn = |world: &Fake, chance: u32| {
+        *world.chances.borrow_mut() = std::vec![chance];
+        send(world, TCP, ((POD, 1), (VIP, 80)), Tcp::SYN, Origin::Pod).unwrap().1
+    };
+    // (what the client sent, what the backend sent, backends afterwards, whether a SYN then goes elsewhere)
+    for (client, server, after, expect) in [
+        (Tcp::SYN, 0, &backends[..], false),
+        (Tcp::SYN, 0, &backends[1..], true),
+        (Tcp::ACK, Tcp::ACK, &backends[..], false),
+        (Tcp::ACK, Tcp::ACK, &backends[1..], true),
+        (Tcp::ACK | Tcp::FIN, Tcp::ACK, &backends[..], true),
+        (Tcp::ACK, Tcp::ACK | Tcp::FIN, &backends[..], true),
+        (Tcp::ACK, Tcp::RST, &backends[..], true),
+        (Tcp::RST, Tcp::ACK, &backends[..], true),
     ] {
         let world = world();
-        assert_eq!(syn(&world), (PEER, 8080));
+        world.serve(1, (VIP, 80), Scope::Cluster, &backends, 0);
+        assert_eq!(syn(&world, 0), backends[0]);
         send(&world, TCP, ((POD, 1), (VIP, 80)), client, Origin::Pod).unwrap();
         if server != 0 {
-            send(&world, TCP, ((PEER, 8080), (POD, 1)), server, Origin::Pod).unwrap();
+            send(&world, TCP, (backends[0], (POD, 1)), server, Origin::Pod).unwrap();
         }
-        move_service(&world);
-        let again = syn(&world);
-        assert_eq!(again == (PENDING, 9), expect, "{client:x} {server:x}: {again:?}");
+        world.serve(1, (VIP, 80), Scope::Cluster, after, 0);
+        let again = syn(&world, after.len() as u32 - 1);
+        assert_eq!(again == backends[1], expect, "{client:x} {server:x}: {again:?}");
         assert_eq!(world.flows.borrow().len(), 2, "{client:x} {server:x}");
     }
 }
@@ -211,10 +216,10 @@ fn what_the_node_sends_follows_known_flows_only() {
     let world = world();
     let client = (OUTSIDE, 5000);
     send(&world, UDP, (client, (NODE, NODE_PORT + 2)), 0, Origin::Uplink).unwrap();
-    let mut state = FlowState::default();
+    let mut state = super::Ends::default();
     let answer = packet(UDP, (NODE, 8083), client, 0);
     assert_eq!(follow(&world, &answer, &mut state), Verdict::BECOME);
-    assert_eq!(ends(&state), ((NODE, NODE_PORT + 2), client));
+    assert_eq!(told(&state), ((NODE, NODE_PORT + 2), client));
     let other = packet(UDP, (NODE, 22), client, 0);
     assert_eq!(follow(&world, &other, &mut state), Verdict::UNTOUCHED);
     assert_eq!(world.flows.borrow().len(), 2);
@@ -236,5 +241,7 @@ fn an_error_finds_the_flow_it_is_about() {
     let sent = send(&world, UDP, ((POD, 1), (OUTSIDE, 9)), 0, Origin::Pod).unwrap();
     let about = packet(UDP, sent.0, sent.1, 0).flow;
     let answers = of_error(&world, &about).expect("the flow is known");
-    assert_eq!(ends(answers), ((OUTSIDE, 9), (POD, 1)));
+    let mut state = super::Ends::default();
+    state.set(answers);
+    assert_eq!(told(&state), ((OUTSIDE, 9), (POD, 1)));
 }

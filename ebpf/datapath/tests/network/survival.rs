@@ -124,6 +124,10 @@ fn flows_to_a_backend_that_is_gone_are_forgotten() {
     let gone = SocketAddr::new(IpAddr::V4(POD_B), 80);
     assert_eq!(conntrack.forget_backend(gone, Transport::Udp).unwrap(), 2);
     assert_eq!(conntrack.observed().unwrap(), []);
+    ask_udp(&node.a.host, (VIP, 80), 10).unwrap();
+    ask_udp(&node.a.host, (POD_B, 80), 10).unwrap();
+    assert_eq!(conntrack.forget_address(IpAddr::V4(POD_B)).unwrap(), 4);
+    assert_eq!(conntrack.observed().unwrap(), []);
     drop(server);
     node.finish();
     guard.finish();

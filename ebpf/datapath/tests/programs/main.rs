@@ -1,0 +1,6 @@
+//! The programs one by one: what they call, what they make of a packet, what they cost.
+
+mod calls;
+mod figures;
+mod frame;
+mod packets;
