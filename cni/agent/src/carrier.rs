@@ -104,11 +104,13 @@ impl Carrier {
     pub fn observe(&self) -> Result<Observed, DatapathError> {
         let Some((datapath, config)) = &self.loaded else { return Ok(Observed::default()) };
         let attached = datapath.attached()?;
-        let index = |pin: &String| pin.strip_suffix("-from_pod")?.parse().ok();
+        let of_pod = |pin: &String| pin.strip_suffix("-from_pod")?.parse().ok();
+        let of_link = |pin: &String| pin.split_once('-')?.0.parse().ok();
         Ok(Observed {
             endpoints: datapath.endpoints()?.observed()?,
             namespaces: datapath.namespaces()?.observed()?,
-            attached: attached.iter().filter_map(index).collect(),
+            attached: attached.iter().filter_map(of_pod).collect(),
+            pinned: attached.iter().filter_map(of_link).collect(),
             own_namespace: config.cgroup.as_ref().map(|_| Namespaces::cookie(None)).transpose()?,
         })
     }

@@ -38,7 +38,7 @@ impl Changes {
         let mut look = false;
         for _ in 0..DATAGRAMS_MAX {
             match self.events.receive() {
-                Ok(events) => look |= events.iter().any(|event| matters(event)),
+                Ok(events) => look |= events.iter().any(matters),
                 Err(NetlinkError::Talk { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => {
                     guard.clear_ready();
                     break;

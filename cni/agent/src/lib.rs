@@ -31,8 +31,10 @@ mod network;
 mod node;
 mod owner;
 mod server;
+mod status;
 mod teardown;
 mod uplink;
 
 pub use command::{Options, main, run};
+pub use status::{PodEntry, pods};
 pub use teardown::{footprint, teardown};

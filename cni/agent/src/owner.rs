@@ -192,9 +192,7 @@ impl Owner {
         match own.filter(|own| !own.ranges.is_empty()) {
             Some(own) => self.look_at_node(&own, uplink.as_ref()),
             None => {
-                if !*self.ready.borrow() {
-                    self.reason = format!("node {} has no spec.podCIDR yet", self.plan.node.name);
-                }
+                self.make_do(&seen);
                 Ok(())
             }
         }
@@ -260,6 +258,17 @@ impl Owner {
         self.reason.clear();
         self.ready.send_replace(true);
         Ok(())
+    }
+
+    /// Without an answer of the API: what an earlier run has made serves on.
+    fn make_do(&mut self, seen: &Seen) {
+        let gateway = &self.plan.names.gateway;
+        let is_up = seen.links.iter().any(|link| link.name == *gateway && link.up);
+        if is_up && self.plan.conf_dir.join(conflist::FILE).exists() {
+            self.ready.send_replace(true);
+        } else if !*self.ready.borrow() {
+            self.reason = format!("node {} has no spec.podCIDR yet", self.plan.node.name);
+        }
     }
 
     fn say_unreachable(&mut self, desired: &Desired) {

@@ -16,8 +16,10 @@ pub const UNKNOWN_IDENTITY: u32 = 0;
 pub struct Observed {
     pub endpoints: Vec<(IpAddr, datapath::Endpoint)>,
     pub namespaces: Vec<(u64, Vec<IpAddr>)>,
-    /// Indexes of links that have their programs.
+    /// Indexes of pods' links that have their programs.
     pub attached: BTreeSet<u32>,
+    /// Indexes of all links that programs are pinned for.
+    pub pinned: BTreeSet<u32>,
     /// The node's own namespace; none where sockets are not translated.
     pub own_namespace: Option<u64>,
 }
@@ -55,7 +57,7 @@ pub fn plan(desired: &[&Endpoint], observed: &Observed, links: &BTreeSet<u32>) -
     for endpoint in desired {
         steps.extend(of_one(endpoint, observed));
     }
-    if observed.attached.iter().any(|index| !links.contains(index)) {
+    if observed.pinned.iter().any(|index| !links.contains(index)) {
         steps.push(Step::ForgetVanished);
     }
     steps
@@ -101,6 +103,7 @@ mod tests {
                 .collect(),
             namespaces: endpoints.iter().map(|e| (e.netns_cookie, e.addresses.clone())).collect(),
             attached: endpoints.iter().map(|e| e.link_index).collect(),
+            pinned: endpoints.iter().map(|e| e.link_index).collect(),
             own_namespace: Some(OWN),
         }
     }
@@ -146,7 +149,7 @@ mod tests {
             &|o| {
                 o.endpoints.push((other, entry(9, EndpointState::Ready)));
                 o.namespaces.push((1009, vec![other]));
-                o.attached.insert(9);
+                o.pinned.insert(9);
             },
             &[Step::RemoveAddress(other), Step::RemoveNamespace(1009), Step::ForgetVanished],
         );

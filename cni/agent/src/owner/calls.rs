@@ -54,7 +54,7 @@ impl Owner {
         // Only this one: what others lack or left is looked at elsewhere.
         observed.endpoints.retain(|(ip, _)| endpoint.addresses.contains(ip));
         observed.namespaces.retain(|(cookie, _)| *cookie == endpoint.netns_cookie);
-        observed.attached.retain(|index| *index == endpoint.link_index);
+        observed.pinned.clear();
         for step in endpoint::plan(&[endpoint], &observed, &links) {
             self.carrier.execute(&step)?;
         }
@@ -87,7 +87,7 @@ impl Owner {
         let mut mine = observed.clone();
         mine.endpoints.retain(|(ip, _)| known.addresses.contains(ip));
         mine.namespaces.retain(|(cookie, _)| *cookie == known.netns_cookie);
-        mine.attached.retain(|index| *index == known.link_index);
+        mine.pinned.clear();
         let missing = endpoint::plan(&[&known], &mine, &[known.link_index].into());
         let registered = self.registry.get(&endpoint.network, &endpoint.attachment).is_some();
         if missing.is_empty() && registered {
