@@ -32,6 +32,8 @@ struct Node {
     folder: harness::TempDir,
     plugin: PathBuf,
     agent: Option<Child>,
+    /// Further flags of the agent.
+    more: Vec<String>,
     tag: String,
     /// Last: the agent is told to go before the API does.
     server: Option<Server>,
@@ -57,7 +59,7 @@ impl Node {
         let plugin = folder.path().join("keelson-cni");
         std::os::unix::fs::symlink(KEELSON, &plugin).unwrap();
         let tag = guard.tag().to_owned();
-        Node { outside, host, folder, plugin, agent: None, tag, server: Some(server) }
+        Node { outside, host, folder, plugin, agent: None, more: Vec::new(), tag, server: Some(server) }
     }
 
     /// With a range, and an agent that is ready.
@@ -70,7 +72,11 @@ impl Node {
     }
 
     fn give_range(&self) {
-        let range = json!({"spec": {"podCIDR": "10.244.0.0/24", "podCIDRs": ["10.244.0.0/24"]}});
+        self.give_ranges(&["10.244.0.0/24"]);
+    }
+
+    fn give_ranges(&self, ranges: &[&str]) {
+        let range = json!({"spec": {"podCIDR": ranges[0], "podCIDRs": ranges}});
         self.admin(|admin| admin.patch(NODE, "merge", &range).expect(200));
     }
 
@@ -90,7 +96,8 @@ impl Node {
             ("--bpffs", below("bpf")),
             ("--instance", self.tag.clone()),
         ];
-        flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect()
+        let own = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
+        own.chain(self.more.iter().cloned()).collect()
     }
 
     fn start_agent(&mut self) {
@@ -212,10 +219,28 @@ impl Node {
         let reserved = names(&self.folder.path().join(format!("run/ipam/keelson-{}", self.tag)));
         found.extend(reserved.into_iter().filter(|name| name.parse::<IpAddr>().is_ok()));
         found.extend(self.records());
+        let known = agent::pods(&self.options()).expect("the maps");
+        found.extend(known.iter().map(|pod| format!("{pod:?}")));
         found
     }
 
+    /// Pins of pods' programs.
+    fn pins(&self) -> Vec<String> {
+        let below = self.folder.path().join("bpf").join(&self.tag);
+        let versions =
+            names(&below).into_iter().flat_map(|version| names(&below.join(version).join("links")));
+        versions.filter(|pin| pin.ends_with("_pod")).collect()
+    }
+
+    fn options(&self) -> agent::Options {
+        agent::Options::parse_from(std::iter::once("net-agent".to_owned()).chain(self.flags()))
+    }
+
     fn end(mut self, guard: Guard) {
+        if self.agent.is_some() {
+            // Their links are gone; the agent hears of it.
+            self.until("no pins of pods", || self.pins().is_empty());
+        }
         self.take_away();
         drop(self);
         guard.finish();
@@ -226,8 +251,7 @@ impl Node {
         if self.server.is_none() {
             return;
         }
-        let words = std::iter::once("net-agent".to_owned()).chain(self.flags());
-        let options = agent::Options::parse_from(words);
+        let options = self.options();
         let gone = self.host.inside(|| agent::teardown(&options));
         drop(self.server.take());
         assert!(gone.is_ok() || std::thread::panicking(), "{gone:?}");

@@ -17,6 +17,7 @@ fn pods_node_and_outside_are_connected() {
     let before = rules(&node);
     node.start_agent();
     node.until("the socket", || node.folder.path().join("run/net.sock").exists());
+    node.until("the datapath", || node.log().contains("the datapath is loaded"));
     assert!(!node.conflist().exists(), "no range, no pods");
     node.give_range();
     node.until("the CNI configuration", || node.conflist().exists());
@@ -43,6 +44,9 @@ fn pods_node_and_outside_are_connected() {
     let (a, b) = (node.add("a", &pods[0]), node.add("b", &pods[1]));
     assert_eq!((a.as_str(), b.as_str()), ("10.244.0.2", "10.244.0.3"), "the first address is the node's");
     assert_eq!(node.records().len(), 2);
+    let known = agent::pods(&node.options()).unwrap();
+    assert!(known.len() == 2 && known.iter().all(|pod| pod.ready), "{known:?}");
+    assert_eq!(node.pins().len(), 4, "two programs for each pod");
     assert_eq!(megabyte(&pods[0], &pods[1], &b), a, "pods see each other's own addresses");
     assert_eq!(datagram(&pods[1], &pods[0], &a), Some(b.clone()));
     megabyte(&node.host, &pods[0], &a);
@@ -110,5 +114,93 @@ fn nodes_on_the_same_network_reach_each_others_pods() {
     node.until("no route to a node that is gone", || route().is_empty());
     node.del("a", Some(&pod));
     drop(pod);
+    node.end(guard);
+}
+
+#[test]
+fn both_families_are_carried() {
+    let test = "cni_auto::both_families_are_carried";
+    if !harness::root_or_skip(test) {
+        return;
+    }
+    let guard = harness::host::exclusive(test);
+    let mut node = Node::new(&guard);
+    node.host.address("eth0", "2001:db8::1/64");
+    node.outside.address("eth0", "2001:db8::2/64");
+    node.host.ip(&["-6", "route", "add", "default", "via", "2001:db8::2"]);
+    let ranges = [
+        ("--cluster-cidr", "10.244.0.0/16,fd00:10:244::/56"),
+        ("--service-cidr", "10.96.0.0/16,fd00:10:96::/112"),
+    ];
+    node.more = ranges.iter().flat_map(|(flag, value)| [(*flag).to_owned(), (*value).to_owned()]).collect();
+    node.give_ranges(&["10.244.0.0/24", "fd00:10:244:1::/64"]);
+    node.start_agent();
+    node.until("the CNI configuration", || node.conflist().exists());
+    let pods = [TestHost::create(guard.tag(), "a"), TestHost::create(guard.tag(), "b")];
+    let add = |name: &str, pod: &TestHost| {
+        let result = node.succeeded(node.call("ADD", name, Some(pod), &json!({})));
+        let ips = result["ips"].as_array().unwrap();
+        ips.iter()
+            .map(|ip| ip["address"].as_str().unwrap().split('/').next().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let (a, b) = (add("a", &pods[0]), add("b", &pods[1]));
+    assert_eq!(a, ["10.244.0.2", "fd00:10:244:1::2"]);
+    for family in 0..2 {
+        assert_eq!(megabyte(&pods[0], &pods[1], &b[family]), a[family]);
+        megabyte(&node.host, &pods[0], &a[family]);
+        let (gateway, uplink, outside) =
+            [("10.244.0.1", "192.0.2.1", "192.0.2.2"), ("fd00:10:244:1::1", "2001:db8::1", "2001:db8::2")]
+                [family];
+        assert_eq!(megabyte(&pods[0], &node.host, gateway), a[family]);
+        assert_eq!(megabyte(&pods[0], &node.host, uplink), a[family]);
+        assert_eq!(megabyte(&pods[0], &node.outside, outside), uplink, "hidden behind the node");
+    }
+    node.del("a", Some(&pods[0]));
+    node.del("b", Some(&pods[1]));
+    assert_eq!(node.leftovers(), Vec::<String>::new());
+    drop(pods);
+    node.end(guard);
+}
+
+#[test]
+fn an_uplink_may_come_and_go() {
+    let test = "cni_auto::an_uplink_may_come_and_go";
+    if !harness::root_or_skip(test) {
+        return;
+    }
+    let guard = harness::host::exclusive(test);
+    let mut node = Node::new(&guard);
+    node.host.ip(&["link", "del", "eth0"]);
+    node.give_range();
+    node.start_agent();
+    node.until("the CNI configuration", || node.conflist().exists());
+    let pods = [TestHost::create(guard.tag(), "a"), TestHost::create(guard.tag(), "b")];
+    let (a, b) = (node.add("a", &pods[0]), node.add("b", &pods[1]));
+    // Alone: pods and node reach each other.
+    assert_eq!(megabyte(&pods[0], &pods[1], &b), a);
+    assert_eq!(megabyte(&pods[0], &node.host, "10.244.0.1"), a);
+    megabyte(&node.host, &pods[0], &a);
+    for turn in 0..2 {
+        node.host.connect("eth0", &node.outside, "eth0");
+        node.host.address("eth0", "192.0.2.1/24");
+        node.outside.address("eth0", "192.0.2.2/24");
+        node.host.ip(&["route", "add", "default", "via", "192.0.2.2"]);
+        let seen = || node.log().matches("Masquerade { v4: Some(192.0.2.1)").count();
+        node.until("the uplink", || seen() > turn);
+        // The programs follow in the same look.
+        node.until("the outside", || {
+            datagram(&pods[0], &node.outside, "192.0.2.2").as_deref() == Some("192.0.2.1")
+        });
+        assert_eq!(megabyte(&pods[1], &node.outside, "192.0.2.2"), "192.0.2.1");
+        let alone = || node.log().matches("Masquerade { v4: None").count();
+        let before = alone();
+        node.host.ip(&["link", "del", "eth0"]);
+        node.until("no uplink", || alone() > before);
+        assert_eq!(megabyte(&pods[0], &pods[1], &b), a);
+    }
+    node.del("a", Some(&pods[0]));
+    node.del("b", Some(&pods[1]));
+    drop(pods);
     node.end(guard);
 }

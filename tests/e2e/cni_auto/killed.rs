@@ -105,6 +105,40 @@ fn an_agent_that_is_killed_cuts_nothing_and_leaks_nothing() {
 }
 
 #[test]
+fn pods_do_not_need_the_api() {
+    let test = "cni_auto::pods_do_not_need_the_api";
+    if !harness::root_or_skip(test) {
+        return;
+    }
+    let guard = harness::host::exclusive(test);
+    let mut node = Node::ready(&guard);
+    let pods = ["a", "b"].map(|name| TestHost::create(guard.tag(), name));
+    let a = node.add("a", &pods[0]);
+    let routes = node.host.ip(&["route"]);
+    // The node comes up again and the API does not.
+    node.kill_agent();
+    let loaded = node.log().matches("the datapath is loaded").count();
+    node.server.as_mut().expect("the API").kill();
+    node.start_agent();
+    node.until("the agent", || node.log().matches("the network agent runs").count() == 2);
+    node.until("the datapath", || node.log().matches("the datapath is loaded").count() > loaded);
+    let b = node.add("b", &pods[1]);
+    assert_eq!(megabyte(&pods[0], &pods[1], &b), a);
+    assert_eq!(megabyte(&pods[1], &node.outside, "192.0.2.2"), "192.0.2.1");
+    node.succeeded(node.call("STATUS", "", None, &Value::Null));
+    node.del("b", Some(&pods[1]));
+    assert_eq!(node.host.ip(&["route"]), routes, "nothing is taken away while nobody knows");
+    let host = &node.host;
+    let server = node.server.as_mut().expect("the API");
+    host.inside(|| server.restart());
+    node.until("its answer", || node.call("STATUS", "", None, &Value::Null).status.success());
+    node.del("a", Some(&pods[0]));
+    assert_eq!(node.leftovers(), Vec::<String>::new());
+    drop(pods);
+    node.end(guard);
+}
+
+#[test]
 fn a_pod_whose_namespace_dies_is_forgotten() {
     let test = "cni_auto::a_pod_whose_namespace_dies_is_forgotten";
     if !harness::root_or_skip(test) {
