@@ -1,7 +1,7 @@
 //! What a container finds when it starts: environment, volumes, files and users, on a node with every part real; and
 //! how it follows changes.
 
-use harness::node::{Node, stage};
+use harness::node::{Node, Part, stage};
 use serde_json::{Value, json};
 
 const KEELSON: &str = env!("CARGO_BIN_EXE_keelson");
@@ -258,7 +258,9 @@ fn volumes_of_every_kind_follow_their_sources() {
         patch(node, "configmaps/settings", json!({"data": {"colour": "blue"}}));
         // A subPath shows what was there at the start.
         until_said(node, "all", "now blue red colour=\"red\" old");
+        node.kill(Part::Kubelet);
         patch(node, "secrets/keys", json!({"stringData": {"k": "new"}}));
+        node.start(Part::Kubelet);
         until_said(node, "all", "now blue red colour=\"red\" new");
         patch(node, "pods/all", json!({"metadata": {"labels": {"colour": "green"}}}));
         until_said(node, "all", "now blue red colour=\"green\" new");
