@@ -105,6 +105,44 @@ impl ProbeKind {
     }
 }
 
+/// What the API says of containers that still run, as the verdicts of a kubelet before this one: a pod that was
+/// ready stays so until its probe says otherwise.
+pub fn remembered(pod: &Pod, observed: &Observed) -> Vec<ProbeReport> {
+    let running = running(observed);
+    let of = |spec: &spec::Spec| {
+        let running = running.iter().find(|running| running.name == spec.container)?;
+        let known = task::known(pod, running);
+        let success = match spec.kind {
+            ProbeKind::Readiness => known.ready,
+            ProbeKind::Startup => known.started,
+            ProbeKind::Liveness => false,
+        };
+        success.then(|| ProbeReport {
+            container: spec.container.clone(),
+            container_id: running.id.clone(),
+            kind: spec.kind,
+            success,
+            grace_seconds: None,
+        })
+    };
+    spec::of_pod(pod).iter().filter_map(of).collect()
+}
+
+/// The running containers, the newest of each name: an older one is on its way out.
+fn running(observed: &Observed) -> Vec<Running> {
+    let mut running: Vec<Running> = Vec::new();
+    for container in observed.containers.iter().filter(|container| container.state == State::Running) {
+        if !running.iter().any(|known| known.name == container.name) {
+            running.push(Running {
+                name: container.name.clone(),
+                id: container.id.clone(),
+                started_at: container.status.started_at,
+            });
+        }
+    }
+    running
+}
+
 // === impl Prober ===
 
 impl Prober {
@@ -130,17 +168,7 @@ impl Prober {
 
     /// What the runtime says now: probes of containers that run begin, those of others end.
     pub fn observe(&self, observed: &Observed, addresses: &Addresses) {
-        let mut running: Vec<Running> = Vec::new();
-        // Newest first: an older one of the same name is on its way out.
-        for container in observed.containers.iter().filter(|container| container.state == State::Running) {
-            if !running.iter().any(|known| known.name == container.name) {
-                running.push(Running {
-                    name: container.name.clone(),
-                    id: container.id.clone(),
-                    started_at: container.status.started_at,
-                });
-            }
-        }
+        let running = running(observed);
         self.view.send_if_modified(|view| {
             let changed = view.running != running || view.addresses != *addresses;
             (view.running, view.addresses) = (running, addresses.clone());

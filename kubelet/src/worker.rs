@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
 use crate::backoff::{Backoffs, go_duration};
+use crate::cgroups::Cgroups;
 use crate::directory::{Directory, PodView};
 use crate::facts::NodeFacts;
 use crate::images::Images;
@@ -41,7 +42,7 @@ use crate::observed::{self, Observed};
 use crate::paths::Paths;
 use crate::plan::{self, Desired, Step};
 use crate::pod::Pod;
-use crate::probes::{ProbeReport, Prober};
+use crate::probes::{self, ProbeReport, Prober};
 use crate::runtime::Runtime;
 use crate::status::{Verdict, Waiting};
 use crate::verdicts::Verdicts;
@@ -70,6 +71,7 @@ pub struct Context {
     pub paths: Paths,
     pub directory: Directory,
     pub admission: Admission,
+    pub cgroups: Cgroups,
     pub cgroup_root: String,
     /// The scheme of container ids.
     pub runtime_name: String,
@@ -377,6 +379,11 @@ impl Worker {
             Ok(observed) => {
                 self.look = false;
                 self.verdicts.retain(|id| observed.containers.iter().any(|container| container.id == id));
+                if self.prober.is_none() {
+                    // Ours until the probes have spoken: a restart takes no pod out of service.
+                    let remembered = probes::remembered(&self.pod, &observed);
+                    remembered.into_iter().for_each(|report| self.verdicts.take(report));
+                }
                 self.observed = Arc::new(observed);
                 if let Some(prober) = &self.prober {
                     prober.observe(&self.observed, &self.addresses());

@@ -133,6 +133,40 @@ fn logs_as_they_are_written() {
     });
 }
 
+/// Connections to the kubelet's port.
+fn connections(node: &Node) -> usize {
+    let local = format!(":{:04X}", node.port);
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's sockets");
+    let established = |line: &&str| {
+        let mut words = line.split_whitespace();
+        words.nth(1).is_some_and(|address| address.ends_with(&local)) && words.nth(1) == Some("01")
+    };
+    table.lines().filter(established).count()
+}
+
+#[test]
+fn a_client_that_leaves_is_noticed() {
+    stage("a_client_that_leaves_is_noticed", KEELSON, |node| {
+        run(node, "quiet", "Always", "echo here; exec sleep 1000");
+        until_ready(node, "quiet");
+        node.until("nobody asks", |node| connections(node) == 0);
+        for arguments in [
+            &["logs", "-f", "quiet"][..],
+            &["exec", "quiet", "--", "sh", "-c", "echo here; cat /dev/zero | sleep 1000"],
+        ] {
+            let mut command = node.server.kubectl_command();
+            command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+            let mut child = command.spawn().expect("kubectl runs");
+            let mut line = String::new();
+            BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
+            assert_eq!(line, "here\n", "{arguments:?} {}", end(&mut child));
+            assert!(connections(node) > 0, "{arguments:?}");
+            end(&mut child);
+            node.until("its connection is gone", |node| connections(node) == 0);
+        }
+    });
+}
+
 #[test]
 fn commands_streams_and_ports() {
     stage("commands_streams_and_ports", KEELSON, |node| {

@@ -23,6 +23,7 @@ mod identity;
 mod kubelet_lifecycle;
 mod kubelet_pods;
 mod kubelet_security;
+mod kubelet_probes;
 mod kubelet_streams;
 mod kubelet_volumes;
 mod node_network;

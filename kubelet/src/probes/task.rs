@@ -175,7 +175,7 @@ impl Task {
 }
 
 /// What the API says of the container that runs, if it speaks of the same one.
-fn known(pod: &Pod, running: &Running) -> Known {
+pub(super) fn known(pod: &Pod, running: &Running) -> Known {
     let lists = ["containerStatuses", "initContainerStatuses"];
     let statuses = lists.iter().flat_map(|list| pod.status()[*list].as_array().into_iter().flatten());
     let of_same = |status: &&serde_json::Value| {

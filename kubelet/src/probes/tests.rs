@@ -343,7 +343,11 @@ async fn a_new_kubelet_believes_the_api_about_a_container_that_still_runs() {
         {"name": "c", "containerID": "keelson://one", "ready": true, "started": true}
     ]});
     let (sender, mut reports) = mpsc::channel(8);
-    let prober = Prober::start(pod(port, status), runtime(), recorder(), sender);
+    let prober = Prober::start(pod(port, status.clone()), runtime(), recorder(), sender);
+    let remembered = super::remembered(&pod(port, status.clone()), &observed("one"));
+    let remembered: Vec<_> = remembered.iter().map(|report| (report.kind, report.success)).collect();
+    assert_eq!(remembered, [(ProbeKind::Startup, true), (ProbeKind::Readiness, true)]);
+    assert!(super::remembered(&pod(port, status), &observed("two")).is_empty(), "another container");
     prober.observe(&observed("one"), &vec![LOOPBACK]);
     let mut known = [next(&mut reports).await, next(&mut reports).await];
     known.sort();
