@@ -5,5 +5,6 @@ mod echo;
 mod node;
 mod paths;
 mod refusals;
+mod six;
 mod sockets;
 mod survival;

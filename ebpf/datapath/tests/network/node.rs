@@ -79,6 +79,32 @@ impl Node {
         Node { host, outside, a, b, config, datapath, _folder: folder }
     }
 
+    /// Gives everybody an IPv6 address as well.
+    pub fn add_ipv6(&mut self) {
+        self.host.address("up0", "2001:db8::1/64");
+        self.outside.address("eth0", "2001:db8::2/64");
+        let far = mac(&self.host, "keelson1");
+        self.host.ip(&["neigh", "add", "fe80::2", "lladdr", &far, "dev", "keelson0", "nud", "permanent"]);
+        for range in ["fd00:10:244::/64", "fd00:10:96::/112"] {
+            let route =
+                ["route", "add", range, "via", "fe80::2", "dev", "keelson0", "onlink", "src", "2001:db8::1"];
+            self.host.ip(&[&["-6"], &route[..]].concat());
+        }
+        for (pod, address) in [(&self.a, "fd00:10:244::11"), (&self.b, "fd00:10:244::12")] {
+            pod.host.address("eth0", &format!("{address}/128"));
+            let near = mac(&self.host, &pod.link);
+            pod.host.ip(&["neigh", "add", "fe80::1", "lladdr", &near, "dev", "eth0", "nud", "permanent"]);
+            pod.host.ip(&["-6", "route", "add", "default", "via", "fe80::1", "dev", "eth0", "onlink"]);
+            let address = address.parse().expect("an address");
+            self.datapath.endpoints().expect("endpoints").put(address, &pod.endpoint).expect("an endpoint");
+        }
+        self.config.node_addresses.push("2001:db8::1".parse().expect("an address"));
+        self.config.pod_cidrs.push("fd00:10:244::/48".parse().expect("a range"));
+        self.config.service_cidrs.push("fd00:10:96::/112".parse().expect("a range"));
+        self.config.masquerade.v6 = Some("2001:db8::1".parse().expect("an address"));
+        self.restart();
+    }
+
     /// What an agent that has been killed and started again does.
     pub fn restart(&mut self) {
         let (config, links) = (&self.config, [&self.a.link, &self.b.link]);
