@@ -101,13 +101,20 @@ impl Forwarder {
 
     async fn ask_one(&self, upstream: SocketAddr, asked: &Asked) -> io::Result<Message> {
         let id = u16::try_from((self.random)(1 << 16)).unwrap_or_default();
-        let question = question(asked, id).to_vec().map_err(io::Error::other)?;
-        let reply = within(ATTEMPT, over_udp(upstream, &question, id, asked)).await?;
+        let mut question = question(asked, id);
+        let mut bytes = question.to_vec().map_err(io::Error::other)?;
+        let mut reply = within(ATTEMPT, over_udp(upstream, &bytes, id, asked)).await?;
+        if matches!(reply.metadata.response_code, ResponseCode::FormErr | ResponseCode::NotImp) {
+            // Older than EDNS.
+            question.edns = None;
+            bytes = question.to_vec().map_err(io::Error::other)?;
+            reply = within(ATTEMPT, over_udp(upstream, &bytes, id, asked)).await?;
+        }
         if !reply.metadata.truncation {
             return Ok(reply);
         }
         // What came is better than nothing, should the upstream not speak TCP.
-        match within(ATTEMPT, over_tcp(upstream, &question, id, asked)).await {
+        match within(ATTEMPT, over_tcp(upstream, &bytes, id, asked)).await {
             Ok(whole) => Ok(whole),
             Err(error) => {
                 tracing::debug!(%upstream, %error, "the whole of a truncated reply cannot be had");

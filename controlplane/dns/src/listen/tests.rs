@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Answers of a name that begins with `big`.
 const MANY: u8 = 100;
 
-/// Answers every name with one address, `big...` with many, `silent...` not at all.
+/// Answers every name with one address, `big...` with many, `silent...` not at all, `old...` only without EDNS.
 struct Upstream {
     address: SocketAddr,
     asked: Arc<AtomicUsize>,
@@ -82,6 +82,8 @@ fn upstream_reply(query: &[u8], cut: bool) -> Option<Vec<u8>> {
     let count = if text.starts_with("big") { MANY } else { 1 };
     if count > 1 && cut {
         reply.metadata.truncation = true;
+    } else if text.starts_with("old") && query.edns.is_some() {
+        reply.metadata.response_code = ResponseCode::FormErr;
     } else if text.starts_with("missing") {
         reply.metadata.response_code = ResponseCode::NXDomain;
     } else {
@@ -254,7 +256,7 @@ async fn upstreams_that_fail() {
     // Nobody listens at the first: it refuses, and is not asked first again.
     let gone = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
     let server = Running::start(vec![gone, upstream.address], Some(objects())).await;
-    for name in ["www.example.test.", "www2.example.test."] {
+    for name in ["www.example.test.", "www2.example.test.", "old.example.test."] {
         assert_eq!(shown(&server.udp(name, RecordType::A, None).await), "No Error 192.0.2.0");
     }
     let silent = server.udp("silent.example.test.", RecordType::A, None).await;
