@@ -11,13 +11,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 
 use crate::pod::{Pod, PodUid, Role};
+use crate::qos::{self, QosClass};
 use crate::resources::Amounts;
 
 /// Who is counted. Clones are not shared: the kubelet has one.
 pub struct Admission {
     allocatable: Amounts,
     labels: BTreeMap<String, String>,
-    taken: Mutex<BTreeMap<PodUid, Amounts>>,
+    taken: Mutex<BTreeMap<PodUid, (QosClass, Amounts)>>,
 }
 
 /// Why the node does not take a pod.
@@ -40,12 +41,12 @@ impl Admission {
         if !is_known {
             self.affinity(pod)?;
             let mut used = Amounts::default();
-            for amounts in taken.values() {
+            for (_, amounts) in taken.values() {
                 used.add(amounts);
             }
             self.room(&wanted, &used, taken.len())?;
         }
-        taken.insert(pod.uid.clone(), wanted);
+        taken.insert(pod.uid.clone(), (qos::class(pod), wanted));
         Ok(())
     }
 
@@ -53,7 +54,14 @@ impl Admission {
         self.taken().remove(uid);
     }
 
-    fn taken(&self) -> MutexGuard<'_, BTreeMap<PodUid, Amounts>> {
+    /// Thousandths of CPUs that burstable pods ask for together.
+    pub fn burstable_millis(&self) -> i64 {
+        let taken = self.taken();
+        let burstable = taken.values().filter(|(class, _)| *class == QosClass::Burstable);
+        burstable.map(|(_, amounts)| amounts.cpu_millis).sum()
+    }
+
+    fn taken(&self) -> MutexGuard<'_, BTreeMap<PodUid, (QosClass, Amounts)>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -96,7 +104,7 @@ impl Admission {
 }
 
 /// The most that the pod asks for at one time.
-fn requests(pod: &Pod) -> Amounts {
+pub fn requests(pod: &Pod) -> Amounts {
     let of = |value: &Value| Amounts::read(&value["resources"]["requests"]);
     let mut sum = Amounts::default();
     for container in &pod.main {

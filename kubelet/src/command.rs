@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
+use crate::cgroups::Cgroups;
 use crate::directory::Directory;
 use crate::facts::NodeFacts;
 use crate::images::Images;
@@ -114,6 +115,7 @@ pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Resul
         paths,
         directory: Directory::default(),
         admission: Admission::new(node.facts.allocatable.clone(), labels.collect()),
+        cgroups: Cgroups::open(&options.cgroup_root),
         cgroup_root: options.cgroup_root.clone(),
         runtime_name: version.runtime_name.clone(),
         resolv_conf: options.resolv_conf.clone(),

@@ -20,6 +20,7 @@
 
 mod admission;
 pub mod backoff;
+mod cgroups;
 mod command;
 pub mod container_config;
 pub mod directory;

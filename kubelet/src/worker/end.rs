@@ -105,6 +105,7 @@ impl Ending {
         }
         self.context.volumes.teardown(&self.pod.uid).await.map_err(|error| error.to_string())?;
         self.context.admission.forget(&self.pod.uid);
+        self.context.cgroups.balance(self.context.admission.burstable_millis());
         Ok(())
     }
 

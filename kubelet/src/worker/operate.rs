@@ -147,7 +147,11 @@ impl Operation {
             Err(error) => Err(error.to_string()),
         };
         match made {
-            Ok(_) => true,
+            Ok(_) => {
+                context.cgroups.apply(pod);
+                context.cgroups.balance(context.admission.burstable_millis());
+                true
+            }
             Err(why) => {
                 let message = format!("Failed to create pod sandbox: {why}");
                 context.events.record(pod.reference(), EventKind::Warning, "FailedCreatePodSandBox", message);
