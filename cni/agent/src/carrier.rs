@@ -69,6 +69,8 @@ impl Settings {
             let first = uplink?.addresses.iter().map(|net| net.addr()).find(|ip| ip.is_ipv6() == ipv6);
             asked.or(first)
         };
+        let lost = self.node_ips.iter().filter(|ip| !own.contains(ip));
+        lost.for_each(|ip| tracing::debug!(address = %ip, "an address of --node-ip is on no link"));
         let v4 = hide_behind(false).and_then(|ip| if let IpAddr::V4(ip) = ip { Some(ip) } else { None });
         let v6 = hide_behind(true).and_then(|ip| if let IpAddr::V6(ip) = ip { Some(ip) } else { None });
         tracing::trace!(gateway = %names.gateway, ?own, "addresses of the node");
@@ -127,12 +129,24 @@ impl Carrier {
         }
     }
 
-    /// Programs on the gateway and the uplink. Idempotent.
-    pub fn attach_node(&self, desired: &Desired, uplink: Option<&Uplink>) -> Result<(), DatapathError> {
+    /// Programs on the gateway (`peer` is the index of its other end) and the uplink, where they are missing.
+    pub fn attach_node(
+        &self,
+        desired: &Desired,
+        peer: Option<u32>,
+        uplink: Option<&Uplink>,
+    ) -> Result<(), DatapathError> {
         let Some((datapath, _)) = &self.loaded else { return Ok(()) };
-        datapath.attach_gateway(&desired.gateway, &desired.peer)?;
+        let attached = datapath.attached()?;
+        let has = |index: u32, program: &str| attached.contains(&format!("{index}-{program}"));
+        if !peer.is_some_and(|peer| has(peer, "from_host")) {
+            datapath.attach_gateway(&desired.gateway, &desired.peer)?;
+        }
         if let Some(uplink) = uplink {
-            datapath.attach_uplink(&uplink.name)?;
+            let complete = ["from_uplink", "to_uplink"].iter().all(|program| has(uplink.index, program));
+            if !complete {
+                datapath.attach_uplink(&uplink.name)?;
+            }
         }
         Ok(())
     }
@@ -153,14 +167,17 @@ impl Carrier {
     }
 }
 
-/// What the datapath is told about other nodes: pods keep their addresses towards pods everywhere.
-pub fn elsewhere(others: &[crate::node::Node]) -> Vec<(IpNet, Elsewhere)> {
+/// What the datapath is told about other nodes: pods keep their addresses towards pods everywhere, and towards
+/// machines that know the way back.
+pub fn elsewhere(others: &[crate::node::Node], desired: &Desired) -> Vec<(IpNet, Elsewhere)> {
     let pods = Elsewhere { keeps_source: true, ..Elsewhere::default() };
     let machine = Elsewhere { keeps_source: true, node: true, ..Elsewhere::default() };
     let mut all = Vec::new();
     for other in others {
         all.extend(other.ranges.iter().map(|range| (range.trunc(), pods)));
-        all.extend(other.addresses.iter().map(|address| (IpNet::from(*address), machine)));
+        let near =
+            other.addresses.iter().filter(|address| desired.nodes.iter().any(|(_, via, _)| via == *address));
+        all.extend(near.map(|address| (IpNet::from(*address), machine)));
     }
     all
 }

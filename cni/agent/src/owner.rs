@@ -17,9 +17,10 @@ mod calls;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Backoff, Cache, Key};
+use client::{Backoff, Cache, Key, Object};
 use datapath::{DatapathError, Tables};
 use ipnet::IpNet;
 use netlink::{Address, Group, Link, Neighbour, NetlinkError, Route};
@@ -129,7 +130,13 @@ impl Owner {
         let (changed, mut nodes) = watch::channel(());
         for cache in [&self.nodes.own, &self.nodes.all] {
             let changed = changed.clone();
-            cache.subscribe(move |_| changed.send_replace(()));
+            cache.subscribe(move |change| {
+                // Heartbeats come all the time, and from every node.
+                let read = |object: Option<&Arc<Object>>| object.map(|node| Node::read(node.value()));
+                if read(change.before) != read(change.after) {
+                    changed.send_replace(());
+                }
+            });
         }
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         let mut again = Some(Instant::now());
@@ -238,8 +245,9 @@ impl Owner {
             tracing::info!(%step, "network of the node");
             self.host.execute(&desired, &step)?;
         }
-        self.carrier.attach_node(&desired, uplink)?;
-        self.carrier.enter_nodes(&elsewhere(&others), complete)?;
+        let peer = self.gateway_index()?;
+        self.carrier.attach_node(&desired, peer, uplink)?;
+        self.carrier.enter_nodes(&elsewhere(&others, &desired), complete)?;
         self.say_unreachable(&desired);
         let file = conflist::Desired {
             network: self.plan.names.network.clone(),
@@ -267,7 +275,11 @@ impl Owner {
         if is_up && self.plan.conf_dir.join(conflist::FILE).exists() {
             self.ready.send_replace(true);
         } else if !*self.ready.borrow() {
-            self.reason = format!("node {} has no spec.podCIDR yet", self.plan.node.name);
+            let reason = format!("node {} has no spec.podCIDR yet", self.plan.node.name);
+            if reason != self.reason {
+                tracing::info!(node = %self.plan.node.name, "waiting: the node has no spec.podCIDR yet");
+                self.reason = reason;
+            }
         }
     }
 
@@ -278,7 +290,12 @@ impl Owner {
         self.unreachable.clone_from(&desired.unreachable);
     }
 
-    /// Whose the address is; for `calls`.
+    /// Of the end that has the program.
+    fn gateway_index(&mut self) -> Result<Option<u32>, LookError> {
+        let peer = self.plan.names.peer.clone();
+        Ok(self.link_now(&peer)?.map(|link| link.index))
+    }
+
     fn link_now(&mut self, name: &str) -> Result<Option<Link>, LookError> {
         Ok(self.host.0.link_named(name)?)
     }
