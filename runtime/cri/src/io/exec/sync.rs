@@ -12,8 +12,11 @@ use super::{Abandon, ExecError, KILL, OUTPUT_PATIENCE};
 use crate::io::open_null;
 use crate::process::{Io, Processes, encode_gated};
 
-/// Bytes kept of each stream; the rest is read and thrown away, so that the command goes on.
-const MOST_OUTPUT: usize = 16 * 1024 * 1024;
+/// Bytes kept of both streams; the rest is read and thrown away, so that the command goes on. Clients take an answer
+/// of 16 MiB, envelope included, and refuse a larger one whole.
+const MOST_OUTPUT: usize = (16 << 20) - ENVELOPE;
+/// What an answer has besides output, generously.
+const ENVELOPE: usize = 4 << 10;
 /// Bytes read at a time.
 const PIECE: usize = 64 * 1024;
 
@@ -72,6 +75,7 @@ pub async fn exec_sync_encoded(
             }
         }
         (output.stdout, output.stderr) = (one, other);
+        fit(&mut output.stdout, &mut output.stderr, MOST_OUTPUT);
         Ok(output)
     };
     let Some(timeout) = timeout else { return run.await };
@@ -82,6 +86,12 @@ pub async fn exec_sync_encoded(
             Err(ExecError::TimedOut { timeout })
         }
     }
+}
+
+/// Cuts both streams to what they may have together; neither loses more than the other's half makes necessary.
+fn fit(stdout: &mut Vec<u8>, stderr: &mut Vec<u8>, most: usize) {
+    stdout.truncate(most - stderr.len().min(most / 2));
+    stderr.truncate(most - stdout.len());
 }
 
 /// Reads to the end and keeps the beginning.
@@ -95,5 +105,24 @@ async fn collect(from: PipeReader, kept: &mut Vec<u8>) -> std::io::Result<()> {
         }
         let room = MOST_OUTPUT.saturating_sub(kept.len());
         kept.extend_from_slice(&piece[..count.min(room)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_fits_into_an_answer() {
+        let check = |stdout: usize, stderr: usize, expect: (usize, usize)| {
+            let (mut one, mut other) = (vec![0; stdout], vec![0; stderr]);
+            fit(&mut one, &mut other, 10);
+            assert_eq!((one.len(), other.len()), expect, "{stdout} {stderr}");
+        };
+        check(3, 4, (3, 4));
+        check(10, 0, (10, 0));
+        check(10, 2, (8, 2));
+        check(2, 10, (2, 8));
+        check(10, 10, (5, 5));
     }
 }
