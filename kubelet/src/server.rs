@@ -37,6 +37,7 @@ use hyper::body::Incoming;
 use serde_json::json;
 use serve::{ConnInfo, Handler, Limits, Listener};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use self::answer::{Body, Refusal, json as json_answer, text};
 use self::identity::Identities;
@@ -55,7 +56,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub struct ServerOptions {
     pub address: SocketAddr,
     pub node: String,
-    /// `--tls-cert-file` and `--tls-private-key-file`; without them one signs itself below `root`.
+    /// `--tls-cert-file` and `--tls-private-key-file`; without them one is made at every start that nobody knows.
     pub certificate: Option<(PathBuf, PathBuf)>,
     pub root: PathBuf,
     /// `--client-ca-file`
@@ -93,7 +94,10 @@ async fn serve_on(
     client: Client,
     stopping: CancellationToken,
 ) -> anyhow::Result<()> {
-    let tls = serve::server_config(Arc::new(identity::serving(&options)?))?;
+    let identity = Arc::new(identity::serving(&options)?);
+    let tls = serve::server_config(identity.clone())?;
+    let renewal =
+        AbortOnDropHandle::new(tokio::spawn(identity::follow(options.certificate.clone(), identity)));
     let identities = Identities::read(&options)?;
     let server = Arc::new(Server {
         reviews: Reviews::new(client, options.node.clone()),
@@ -113,6 +117,7 @@ async fn serve_on(
         streams.sessions.end().await;
     };
     tokio::join!(listener.serve(tls, server, limits, stopping), end_streams);
+    drop(renewal);
     Ok(())
 }
 

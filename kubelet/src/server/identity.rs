@@ -2,6 +2,10 @@
 //!
 //! Nobody is anonymous: a request without a credential is refused like one with a bad one.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
 use anyhow::Context as _;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -14,6 +18,8 @@ use super::reviews::{Reviews, User};
 
 /// How long a certificate is good that we signed ourselves: a year.
 const SELF_SIGNED_SECONDS: i64 = 365 * 86_400;
+/// How often the files are looked at for a renewed certificate; it is renewed months before its end.
+const RENEWAL_LOOK: Duration = Duration::from_secs(600);
 
 /// Whom we believe.
 pub(super) struct Identities {
@@ -69,29 +75,61 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// What we present: the files that were given, else a certificate that nobody knows.
 pub(super) fn serving(options: &ServerOptions) -> anyhow::Result<ServerIdentity> {
     let (what, certificate) = match &options.certificate {
-        Some((certificate, key)) => {
-            let what = certificate.display().to_string();
-            let read = |path: &std::path::Path| {
-                std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
-            };
-            (what.clone(), Certificate::from_pem(&what, read(certificate)?, read(key)?)?)
-        }
-        None => {
-            let now = jiff::Timestamp::now().as_second();
-            let authority = Authority::create(&format!("{}-ca@{now}", options.node), now)?;
-            let mut names = vec![options.node.clone()];
-            if !options.address.ip().is_unspecified() {
-                names.push(options.address.ip().to_string());
-            }
-            let profile = Profile {
-                common_name: format!("{}@{now}", options.node),
-                organization: None,
-                names,
-                usage: Usage::Server,
-                lifetime_seconds: SELF_SIGNED_SECONDS,
-            };
-            ("the kubelet's own certificate".to_owned(), authority.issue(&profile, now)?)
-        }
+        Some(files) => (files.0.display().to_string(), read_pair(files)?),
+        None => ("the kubelet's own certificate".to_owned(), self_signed(options)?),
     };
     Ok(ServerIdentity::new(certificate.chain(&what)?, certificate.key(&what)?)?)
+}
+
+/// Presents what the files hold when they are renewed; returns when there are none.
+pub(super) async fn follow(files: Option<(PathBuf, PathBuf)>, identity: Arc<ServerIdentity>) {
+    let Some(files) = files else { return };
+    let what = files.0.display().to_string();
+    let mut known = read_pair(&files).map(|pair| pair.certificate_pem).unwrap_or_default();
+    let mut looks = tokio::time::interval(RENEWAL_LOOK);
+    loop {
+        looks.tick().await;
+        // Files that do not belong together yet are looked at again.
+        let Ok(pair) = read_pair(&files) else { continue };
+        if pair.certificate_pem == known {
+            continue;
+        }
+        let replaced = pair
+            .chain(&what)
+            .and_then(|chain| Ok((chain, pair.key(&what)?)))
+            .map_err(anyhow::Error::from)
+            .and_then(|(chain, key)| Ok(identity.replace(chain, key)?));
+        match replaced {
+            Ok(()) => {
+                tracing::info!(certificate = what, "the serving certificate was renewed");
+                known = pair.certificate_pem;
+            }
+            Err(error) => {
+                tracing::warn!(certificate = what, error = %format!("{error:#}"), "a renewed certificate is unusable")
+            }
+        }
+    }
+}
+
+fn read_pair((certificate, key): &(PathBuf, PathBuf)) -> anyhow::Result<Certificate> {
+    let read =
+        |path: &Path| std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()));
+    Ok(Certificate::from_pem(&certificate.display().to_string(), read(certificate)?, read(key)?)?)
+}
+
+fn self_signed(options: &ServerOptions) -> anyhow::Result<Certificate> {
+    let now = jiff::Timestamp::now().as_second();
+    let authority = Authority::create(&format!("{}-ca@{now}", options.node), now)?;
+    let mut names = vec![options.node.clone()];
+    if !options.address.ip().is_unspecified() {
+        names.push(options.address.ip().to_string());
+    }
+    let profile = Profile {
+        common_name: format!("{}@{now}", options.node),
+        organization: None,
+        names,
+        usage: Usage::Server,
+        lifetime_seconds: SELF_SIGNED_SECONDS,
+    };
+    Ok(authority.issue(&profile, now)?)
 }

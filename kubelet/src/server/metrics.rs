@@ -5,9 +5,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use cri_api::v1;
+
 use super::Server;
 use super::answer::Refusal;
-use super::usage::{self, value};
+use super::usage::{self, ContainerUsage, PodUsage, value};
 use crate::observed::State;
 
 /// What the kubelet counts of itself.
@@ -42,47 +44,7 @@ pub(super) fn own(server: &Server) -> String {
 pub(super) async fn resource(server: &Server) -> Result<String, Refusal> {
     let (pods, node) = (usage::pods(server).await?, usage::node()?);
     let mut text = Text::default();
-    let containers =
-        || pods.iter().flat_map(|pod| pod.containers.iter().map(move |container| (pod, container)));
-    text.family(
-        "container_cpu_usage_seconds_total",
-        "counter",
-        "Cumulative cpu time consumed by the container in core-seconds",
-    );
-    for (pod, container) in containers() {
-        let labels = [("container", &*container.name), ("namespace", &pod.namespace), ("pod", &pod.name)];
-        let seconds = seconds(value(&container.cpu.usage_core_nano_seconds));
-        text.sample_at(
-            "container_cpu_usage_seconds_total",
-            &labels,
-            seconds,
-            container.cpu.timestamp / 1_000_000,
-        );
-    }
-    text.family(
-        "container_memory_working_set_bytes",
-        "gauge",
-        "Current working set of the container in bytes",
-    );
-    for (pod, container) in containers() {
-        let labels = [("container", &*container.name), ("namespace", &pod.namespace), ("pod", &pod.name)];
-        let bytes = value(&container.memory.working_set_bytes);
-        text.sample_at(
-            "container_memory_working_set_bytes",
-            &labels,
-            bytes,
-            container.memory.timestamp / 1_000_000,
-        );
-    }
-    text.family(
-        "container_start_time_seconds",
-        "gauge",
-        "Start time of the container since unix epoch in seconds",
-    );
-    for (pod, container) in containers().filter(|(_, container)| container.started_at > 0) {
-        let labels = [("container", &*container.name), ("namespace", &pod.namespace), ("pod", &pod.name)];
-        text.sample("container_start_time_seconds", &labels, seconds(container.started_at.unsigned_abs()));
-    }
+    containers(&mut text, &pods);
     text.family(
         "node_cpu_usage_seconds_total",
         "counter",
@@ -97,15 +59,16 @@ pub(super) async fn resource(server: &Server) -> Result<String, Refusal> {
         "Cumulative cpu time consumed by the pod in core-seconds",
     );
     for pod in &pods {
-        let labels = [("namespace", &*pod.namespace), ("pod", &pod.name)];
-        let seconds = seconds(value(&pod.cpu.usage_core_nano_seconds));
-        text.sample_at("pod_cpu_usage_seconds_total", &labels, seconds, pod.cpu.timestamp / 1_000_000);
+        text.cpu(
+            "pod_cpu_usage_seconds_total",
+            &[("namespace", &pod.namespace), ("pod", &pod.name)],
+            &pod.cpu,
+        );
     }
     text.family("pod_memory_working_set_bytes", "gauge", "Current working set of the pod in bytes");
     for pod in &pods {
         let labels = [("namespace", &*pod.namespace), ("pod", &pod.name)];
-        let bytes = value(&pod.memory.working_set_bytes);
-        text.sample_at("pod_memory_working_set_bytes", &labels, bytes, pod.memory.timestamp / 1_000_000);
+        text.memory("pod_memory_working_set_bytes", &labels, &pod.memory);
     }
     text.family(
         "resource_scrape_error",
@@ -114,6 +77,38 @@ pub(super) async fn resource(server: &Server) -> Result<String, Refusal> {
     );
     text.sample("resource_scrape_error", &[], 0);
     Ok(text.0)
+}
+
+fn containers(text: &mut Text, pods: &[PodUsage]) {
+    let all = || pods.iter().flat_map(|pod| pod.containers.iter().map(move |container| (pod, container)));
+    fn labels<'a>(pod: &'a PodUsage, container: &'a ContainerUsage) -> [(&'static str, &'a str); 3] {
+        [("container", &container.name), ("namespace", &pod.namespace), ("pod", &pod.name)]
+    }
+    text.family(
+        "container_cpu_usage_seconds_total",
+        "counter",
+        "Cumulative cpu time consumed by the container in core-seconds",
+    );
+    for (pod, container) in all() {
+        text.cpu("container_cpu_usage_seconds_total", &labels(pod, container), &container.cpu);
+    }
+    text.family(
+        "container_memory_working_set_bytes",
+        "gauge",
+        "Current working set of the container in bytes",
+    );
+    for (pod, container) in all() {
+        text.memory("container_memory_working_set_bytes", &labels(pod, container), &container.memory);
+    }
+    text.family(
+        "container_start_time_seconds",
+        "gauge",
+        "Start time of the container since unix epoch in seconds",
+    );
+    for (pod, container) in all().filter(|(_, container)| container.started_at > 0) {
+        let started = seconds(container.started_at.unsigned_abs());
+        text.sample("container_start_time_seconds", &labels(pod, container), started);
+    }
 }
 
 fn seconds(nanoseconds: u64) -> f64 {
@@ -139,6 +134,14 @@ impl Text {
     fn sample_at(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display, at: i64) {
         self.begin(name, labels);
         let _ = writeln!(self.0, " {value} {at}");
+    }
+
+    fn cpu(&mut self, name: &str, labels: &[(&str, &str)], cpu: &v1::CpuUsage) {
+        self.sample_at(name, labels, seconds(value(&cpu.usage_core_nano_seconds)), cpu.timestamp / 1_000_000);
+    }
+
+    fn memory(&mut self, name: &str, labels: &[(&str, &str)], memory: &v1::MemoryUsage) {
+        self.sample_at(name, labels, value(&memory.working_set_bytes), memory.timestamp / 1_000_000);
     }
 
     fn begin(&mut self, name: &str, labels: &[(&str, &str)]) {
