@@ -2,11 +2,14 @@
 //!
 //! ```text
 //! links/<ifindex>-<program>            a tcx link; its program is swapped in place
+//! links/clsact-<ifindex>-<program>     a directory: there is a filter; see clsact.rs
 //! links/cgroup-<inode>-<program>       a cgroup link; the new one is attached and then renamed over the old
 //! ```
 //!
 //! **Invariants.** At no moment is a place without a program that had one. When a link of the network or a cgroup
 //! goes, the kernel takes the program off; the pin then holds nothing and is replaced or forgotten.
+
+pub(crate) mod clsact;
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
@@ -20,6 +23,8 @@ use aya::programs::{
     CgroupAttachMode, CgroupSockAddr, CgroupSockAddrAttachType, LinkOrder, ProgramError, ProgramInfo,
     SchedClassifier, TcAttachType,
 };
+
+use aya::util::KernelVersion;
 
 use crate::error::DatapathError;
 use crate::pins::{self, Pins};
@@ -54,18 +59,98 @@ impl Place {
     }
 }
 
+/// How packet programs are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Means {
+    /// Links, Linux 6.6.
+    Tcx,
+    /// Filters.
+    Clsact,
+}
+
+impl Means {
+    pub fn of_this_kernel() -> Means {
+        let links = KernelVersion::new(6, 6, 0);
+        if KernelVersion::current().is_ok_and(|here| here >= links) { Means::Tcx } else { Means::Clsact }
+    }
+}
+
 /// Attaches the programs of a place; gives the index of its link.
-pub(crate) fn link(place: &Place, pins: &Pins, programs: &Path) -> Result<u32, DatapathError> {
+pub(crate) fn link(place: &Place, means: Means, pins: &Pins, programs: &Path) -> Result<u32, DatapathError> {
     let name = place.link();
     let missing = |_| DatapathError::NoLink { name: name.to_owned() };
     let socket = rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::DGRAM, None)
         .map_err(missing)?;
     let index = rustix::net::netdevice::name_to_index(&socket, name).map_err(missing)?;
     for (program, direction) in place.programs() {
-        let pin = pins.links().join(format!("{index}-{program}"));
-        attach_packet(program, *direction, name, &programs.join(program), &pin)?;
+        attach_one(program, *direction, (index, name), means, pins, programs)?;
     }
     Ok(index)
+}
+
+fn attach_one(
+    program: &'static str,
+    direction: TcAttachType,
+    (index, name): (u32, &str),
+    means: Means,
+    pins: &Pins,
+    programs: &Path,
+) -> Result<(), DatapathError> {
+    let from = programs.join(program);
+    match means {
+        Means::Tcx => {
+            let pin = pins.links().join(format!("{index}-{program}"));
+            attach_packet(program, direction, name, &from, &pin)
+        }
+        Means::Clsact => {
+            filter(program, direction, name, &from)?;
+            pins::make_folder(&pins.links().join(clsact::marker(index, program)))
+        }
+    }
+}
+
+/// Attaches wherever another version is attached, so that it can be removed afterwards.
+pub(crate) fn adopt(others: &Path, means: Means, pins: &Pins, programs: &Path) -> Result<(), DatapathError> {
+    for name in pins::names(others)? {
+        let own = || name.split_once('-').and_then(|(index, program)| Some((index.parse().ok()?, program)));
+        let Some((index, program)) = clsact::parse(&name).or_else(own) else { continue };
+        let known = PROGRAMS.iter().find(|known| known.name == program);
+        if let (Some(link), Some(known), Some(direction)) = (name_of(index)?, known, direction_of(program)) {
+            attach_one(known.name, direction, (index, &link), means, pins, programs)?;
+        }
+    }
+    Ok(())
+}
+
+fn filter(
+    program: &'static str,
+    direction: TcAttachType,
+    link: &str,
+    from: &Path,
+) -> Result<(), DatapathError> {
+    let failed = |source: ProgramError| DatapathError::Attach {
+        program,
+        place: link.to_owned(),
+        source: Box::new(source),
+    };
+    let mut loaded = SchedClassifier::from_pin(from).map_err(failed)?;
+    clsact::attach(&mut loaded, link, direction).map_err(failed)
+}
+
+/// The side on which a program is attached.
+fn direction_of(program: &str) -> Option<TcAttachType> {
+    match program {
+        "from_pod" | "from_host" | "from_uplink" => Some(TcAttachType::Ingress),
+        "to_pod" | "to_uplink" => Some(TcAttachType::Egress),
+        _ => None,
+    }
+}
+
+/// The name of a link of this namespace.
+fn name_of(index: u32) -> Result<Option<String>, DatapathError> {
+    let failed = |source| DatapathError::Netlink { source: Box::new(source) };
+    let found = netlink::Socket::open().and_then(|mut socket| socket.link_at(index)).map_err(failed)?;
+    Ok(found.map(|link| link.name))
 }
 
 fn attach_packet(
@@ -124,18 +209,30 @@ fn is_gone(error: &std::io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::NOLINK.raw_os_error())
 }
 
-/// Puts this build's programs under every link that is pinned.
+/// Puts this build's programs under every link that is pinned, and in the place of every filter.
 pub(crate) fn refresh(pins: &Pins, programs: &Path) -> Result<(), DatapathError> {
     for name in pins::names(&pins.links())? {
         let Some((place, program)) = name.rsplit_once('-') else { continue };
         if place.starts_with("cgroup-") {
             continue;
         }
+        let failed = |source| DatapathError::Attach {
+            program: "a program",
+            place: name.clone(),
+            source: Box::new(source),
+        };
         let pin = pins.links().join(&name);
-        let mut loaded = SchedClassifier::from_pin(programs.join(program)).map_err(|source| {
-            DatapathError::Attach { program: "a program", place: name.clone(), source: Box::new(source) }
-        })?;
-        if !swap(&mut loaded, &pin)? {
+        let mut loaded = SchedClassifier::from_pin(programs.join(program)).map_err(failed)?;
+        let there = match clsact::parse(&name) {
+            Some((index, program)) => match (name_of(index)?, direction_of(program)) {
+                (Some(link), Some(direction)) => {
+                    clsact::attach(&mut loaded, &link, direction).map(|()| true).map_err(failed)?
+                }
+                _ => false,
+            },
+            None => swap(&mut loaded, &pin)?,
+        };
+        if !there {
             pins::remove(&pin)?;
         }
     }
@@ -149,13 +246,10 @@ pub(crate) fn forget_vanished(pins: &Pins) -> Result<usize, DatapathError> {
         if name.starts_with("cgroup-") {
             continue;
         }
-        let index = name.split_once('-').and_then(|(index, _)| index.parse::<u32>().ok());
-        let mut socket =
-            netlink::Socket::open().map_err(|source| DatapathError::Netlink { source: Box::new(source) })?;
+        let own = || name.split_once('-').and_then(|(index, _)| index.parse::<u32>().ok());
+        let index = clsact::parse(&name).map(|(index, _)| index).or_else(own);
         let found = match index {
-            Some(index) => {
-                socket.link_at(index).map_err(|source| DatapathError::Netlink { source: Box::new(source) })?
-            }
+            Some(index) => name_of(index)?,
             None => None,
         };
         if found.is_none() {

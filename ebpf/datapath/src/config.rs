@@ -28,6 +28,8 @@ pub struct Config {
     /// Source ports of masqueraded flows. Outside of net.ipv4.ip_local_port_range, so that the node's own
     /// sockets and the pods' flows never meet.
     pub masquerade_ports: RangeInclusive<u16>,
+    /// Attach by filters on clsact, as before Linux 6.6, where links would do.
+    pub filters: bool,
 }
 
 /// The addresses of the node behind which pods reach the outside; None: they keep their own.
@@ -49,6 +51,7 @@ impl Default for Config {
             node_ports: 30_000..=32_767,
             masquerade: Masquerade::default(),
             masquerade_ports: 61_000..=65_535,
+            filters: false,
         }
     }
 }

@@ -11,7 +11,7 @@ pub enum DatapathError {
     Bpffs { path: PathBuf, source: io::Error },
     #[error("{} holds no data path of this version; the agent makes it (Datapath::ensure)", path.display())]
     NotLoaded { path: PathBuf },
-    #[error("loading the programs; this needs Linux 6.6, CAP_BPF and CAP_NET_ADMIN")]
+    #[error("loading the programs; this needs Linux 5.18, CAP_BPF and CAP_NET_ADMIN")]
     Load { source: Box<aya::EbpfError> },
     #[error("the kernel refused the program {program}")]
     Program { program: &'static str, source: Box<aya::programs::ProgramError> },

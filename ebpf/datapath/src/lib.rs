@@ -49,7 +49,8 @@
 //! **Invariants.** One writer per map, as abi says. [`Datapath::ensure`] is idempotent and serialized by a
 //! lock on the directory. No async here: every call is a few system calls.
 //!
-//! Reference: bpf(2); tcx links, Linux 6.6 (older: not supported yet); redirect_peer, 5.10.
+//! Reference: bpf(2); tcx links, Linux 6.6 (older: filters on clsact); redirect_peer and redirect_neigh, 5.10;
+//! bpf_set_retval in socket hooks, 5.18.
 
 mod attach;
 mod config;

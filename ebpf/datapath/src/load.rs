@@ -8,7 +8,7 @@ use aya::maps::{Array, MapData};
 use aya::programs::{ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfLoader};
 
-use crate::attach::{self, Place};
+use crate::attach::{self, Means, Place};
 use crate::config::Config;
 use crate::error::DatapathError;
 use crate::namespaces::Namespaces;
@@ -24,6 +24,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pr
 pub struct Datapath {
     tables: Tables,
     programs: PathBuf,
+    means: Means,
 }
 
 impl Deref for Datapath {
@@ -48,8 +49,9 @@ impl Datapath {
             attach::sockets(cgroup, &pins, &programs)?;
         }
         attach::refresh(&pins, &programs)?;
-        remove::others(&pins, &programs)?;
-        Ok(Datapath { tables: Tables { pins }, programs })
+        let means = if config.filters { Means::Clsact } else { Means::of_this_kernel() };
+        remove::others(&pins, means, &programs)?;
+        Ok(Datapath { tables: Tables { pins }, programs, means })
     }
 
     /// The host's end of a pod's veth: what the pod sends is checked, translated and delivered. Returns the
@@ -100,7 +102,7 @@ impl Datapath {
     }
 
     /// Forgets links that no longer exist: the kernel detached their programs when they went. Call it after
-    /// pods were removed. Returns the number of pins that went.
+    /// pods were removed, in the node's own network namespace. Returns the number of pins that went.
     pub fn forget_vanished(&self) -> Result<usize, DatapathError> {
         let _lock = self.tables.pins.lock()?;
         attach::forget_vanished(&self.tables.pins)
@@ -109,6 +111,7 @@ impl Datapath {
     /// Takes every program off its place; maps and programs stay loaded.
     pub fn detach_all(&self) -> Result<(), DatapathError> {
         let _lock = self.tables.pins.lock()?;
+        attach::clsact::detach_all(&self.tables.pins)?;
         pins::remove(&self.tables.pins.links())?;
         pins::make_folder(&self.tables.pins.links())
     }
@@ -121,7 +124,7 @@ impl Datapath {
 
     fn attach(&self, place: &Place) -> Result<u32, DatapathError> {
         let _lock = self.tables.pins.lock()?;
-        attach::link(place, &self.tables.pins, &self.programs)
+        attach::link(place, self.means, &self.tables.pins, &self.programs)
     }
 }
 

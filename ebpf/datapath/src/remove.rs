@@ -4,6 +4,7 @@ use std::path::Path;
 
 use sys::footprint::Footprint;
 
+use crate::attach::{self, Means};
 use crate::config::Config;
 use crate::error::DatapathError;
 use crate::pins::{self, Pins};
@@ -16,7 +17,7 @@ pub fn footprint(config: &Config) -> Footprint {
 }
 
 /// Detaches, unloads and removes every version, and the bpffs if it was mounted for this directory alone.
-/// Nothing there is success. Pods lose the network.
+/// Nothing there is success. Pods lose the network. To be called in the node's own network namespace.
 pub fn unload(config: &Config) -> Result<(), DatapathError> {
     let pins = Pins::of(config);
     if !pins.instance.exists() {
@@ -26,6 +27,7 @@ pub fn unload(config: &Config) -> Result<(), DatapathError> {
         let _lock = pins.lock()?;
         for version in versions(&pins)? {
             // Links first: no program without its maps.
+            attach::clsact::detach_in(&version.join("links"))?;
             pins::remove(&version.join("links"))?;
             pins::remove(&version)?;
         }
@@ -44,8 +46,8 @@ pub fn unload(config: &Config) -> Result<(), DatapathError> {
     pins::remove(&config.bpffs)
 }
 
-/// Removes the programs of other builds, and versions with another ABI: this one is attached already.
-pub(crate) fn others(pins: &Pins, programs: &Path) -> Result<(), DatapathError> {
+/// Removes the programs of other builds, and versions with another ABI once this one is attached wherever they are.
+pub(crate) fn others(pins: &Pins, means: Means, programs: &Path) -> Result<(), DatapathError> {
     for name in pins::names(&pins.version)? {
         let path = pins.version.join(&name);
         if name.starts_with("programs-") && path != programs {
@@ -55,7 +57,9 @@ pub(crate) fn others(pins: &Pins, programs: &Path) -> Result<(), DatapathError> 
     for version in versions(pins)? {
         if version != pins.version {
             tracing::info!(path = %version.display(), "removing the data path of another version: its flows begin anew");
-            pins::remove(&version.join("links"))?;
+            let links = version.join("links");
+            attach::adopt(&links, means, pins, programs)?;
+            pins::remove(&links)?;
             pins::remove(&version)?;
         }
     }

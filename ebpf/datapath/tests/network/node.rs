@@ -53,6 +53,11 @@ pub struct Pod {
 
 impl Node {
     pub fn make(tag: &str, cgroup: Option<PathBuf>) -> Node {
+        Node::make_with(tag, Config { cgroup, ..Config::default() })
+    }
+
+    /// With a configuration of which directory and addresses are filled in.
+    pub fn make_with(tag: &str, config: Config) -> Node {
         let host = TestHost::create(tag, "node");
         let outside = TestHost::create(tag, "out");
         host.connect("up0", &outside, "eth0");
@@ -66,12 +71,11 @@ impl Node {
         let folder = tempfile::tempdir().expect("a folder");
         let config = Config {
             bpffs: folder.path().join("bpf"),
-            cgroup,
             node_addresses: vec![IpAddr::V4(NODE)],
             pod_cidrs: vec!["10.244.0.0/16".parse().expect("a range")],
             service_cidrs: vec!["10.96.0.0/16".parse().expect("a range")],
             masquerade: Masquerade { v4: Some(NODE), v6: None },
-            ..Config::default()
+            ..config
         };
         let datapath = host.inside(|| start(&config));
         let a = Pod::make(tag, "a", POD_A, &host, &datapath);

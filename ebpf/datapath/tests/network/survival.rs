@@ -66,6 +66,69 @@ fn connections_outlive_their_loader() {
 }
 
 #[test]
+fn another_version_is_replaced_where_it_is_attached() {
+    if !harness::root_or_skip("another_version_is_replaced_where_it_is_attached") {
+        return;
+    }
+    let guard = harness::host::exclusive("another_version_is_replaced_where_it_is_attached");
+    let node = Node::make(guard.tag(), None);
+    let server = Server::start(&node.b.host, "b", 80);
+    let attached = node.datapath.attached().unwrap();
+    // As if it were of another ABI.
+    let versions: Vec<_> =
+        std::fs::read_dir(&node.config.bpffs).unwrap().flatten().map(|e| e.path()).collect();
+    let ours = versions.iter().find(|path| path.is_dir()).unwrap();
+    let other = node.config.bpffs.join("v0123456789abcdef");
+    std::fs::rename(ours, &other).unwrap();
+    assert!(node.datapath.services().is_err(), "it is not there under its own name");
+    let datapath = node.host.inside(|| Datapath::ensure(&node.config)).unwrap();
+    assert!(!other.exists(), "the other version is gone");
+    assert_eq!(datapath.attached().unwrap(), attached, "and this one is attached wherever it was");
+    for pod in [(&node.a, super::node::POD_A), (&node.b, POD_B)] {
+        datapath.endpoints().unwrap().put(IpAddr::V4(pod.1), &pod.0.endpoint).unwrap();
+    }
+    ask(&node.a.host, 0, (POD_B, 80)).expect("pod to pod");
+    node.host.ip(&["link", "del", &node.b.link]);
+    let forgotten = node.host.inside(|| datapath.forget_vanished()).unwrap();
+    assert_eq!(forgotten, 2, "the pins of a link that is gone");
+    datapath.detach_all().unwrap();
+    assert_eq!(datapath.attached().unwrap(), Vec::<String>::new());
+    drop(server);
+    node.finish();
+    guard.finish();
+}
+
+#[test]
+fn filters_do_where_there_are_no_links() {
+    if !harness::root_or_skip("filters_do_where_there_are_no_links") {
+        return;
+    }
+    let guard = harness::host::exclusive("filters_do_where_there_are_no_links");
+    let mut node = Node::make_with(guard.tag(), Config { filters: true, ..Config::default() });
+    let server = Server::start(&node.b.host, "b", 80);
+    let frontends = [
+        frontend(VIP, 80, Transport::Tcp, Scope::Cluster),
+        frontend(ANY, NODE_PORT, Transport::Tcp, Scope::External),
+    ];
+    node.serve(1, &frontends, &[SocketAddr::new(IpAddr::V4(POD_B), 80)], None);
+    let shown = |node: &Node| node.host.must("tc", &["filter", "show", "dev", "vetha", "ingress"]);
+    let mut stream = node.a.host.inside(|| connect(0, (VIP, 80))).unwrap();
+    for _ in 0..2 {
+        question(&mut stream).expect("the connection stands");
+        ask(&node.host, 0, (VIP, 80)).expect("node to service");
+        ask(&node.outside, 0, (NODE, NODE_PORT)).expect("outside to node port");
+        assert_eq!(shown(&node).matches("direct-action").count(), 1, "{}", shown(&node));
+        node.restart();
+    }
+    let attached = node.datapath.attached().unwrap();
+    assert!(attached.iter().all(|name| name.starts_with("clsact-")) && attached.len() == 7, "{attached:?}");
+    node.host.inside(|| keelson_datapath::unload(&node.config)).unwrap();
+    assert_eq!(shown(&node).trim(), "", "no filter is left");
+    drop((stream, server));
+    guard.finish();
+}
+
+#[test]
 fn bulk_data_arrives_whole() {
     if !harness::root_or_skip("bulk_data_arrives_whole") {
         return;
