@@ -261,3 +261,40 @@ fn still(node: &mut Node, names: &[String], killed: &str) {
         assert_eq!(restarts(&status), 0, "{name} after the kill of {killed}");
     }
 }
+
+#[test]
+fn pods_come_and_go_while_the_kubelet_is_killed() {
+    stage("pods_come_and_go_while_the_kubelet_is_killed", KEELSON, |node| {
+        let template = json!({
+            "metadata": {"labels": {"app": "web"}},
+            "spec": {"terminationGracePeriodSeconds": 1, "containers": [container(node, "web", SLEEPER)]},
+        });
+        let deployment = json!({
+            "metadata": {"name": "web"},
+            "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "web"}}, "template": template},
+        });
+        let _made = node.admin.post("/apis/apps/v1/namespaces/default/deployments", &deployment).expect(201);
+        for (round, replicas) in [12, 3, 14, 0, 10].into_iter().enumerate() {
+            node.kubectl(&format!("scale deployment web --replicas={replicas}"));
+            for wait in [150, 300, 450] {
+                std::thread::sleep(std::time::Duration::from_millis(wait + 50 * round as u64));
+                node.kill(Part::Kubelet);
+                node.start(Part::Kubelet);
+            }
+            if replicas > 0 {
+                available(node, replicas);
+            }
+            node.until("only what was asked for runs", |node| {
+                let wanted = replicas as usize;
+                node.pods().len() == wanted && first_processes(node).len() == wanted
+            });
+        }
+        for pod in node.pods() {
+            assert_eq!(restarts(&pod["status"]), 0, "{:#}", pod["status"]);
+        }
+        let asked = std::time::Instant::now();
+        node.kubectl("scale deployment web --replicas=20");
+        available(node, 20);
+        eprintln!("ten more pods in {:?}", asked.elapsed());
+    });
+}
