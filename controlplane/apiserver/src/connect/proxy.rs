@@ -133,6 +133,8 @@ fn rest(wire: &Wire, proxy: usize) -> String {
 fn address(pod: &Value) -> Result<IpAddr, Status> {
     let address = pod["status"]["podIP"].as_str().unwrap_or_default();
     let address: IpAddr = address.parse().map_err(|_| Status::bad_request("address not allowed"))?;
+    // An IPv4 address in IPv6's clothes leads where the IPv4 address leads.
+    let address = address.to_canonical();
     let own = match address {
         IpAddr::V4(address) => address.is_loopback() || address.is_link_local() || address.is_unspecified(),
         IpAddr::V6(address) => {
@@ -193,7 +195,9 @@ mod tests {
         }
         assert_eq!(port(&json!({}), None).unwrap(), 80);
         assert_eq!(port(&pod, Some("x")).unwrap_err().code, 503);
-        for own in ["127.0.0.1", "169.254.169.254", "::1", "fe80::1", "", "x", "0.0.0.0"] {
+        for own in
+            ["127.0.0.1", "169.254.169.254", "::1", "fe80::1", "::ffff:127.0.0.1", "", "x", "0.0.0.0"]
+        {
             assert!(address(&json!({"status": {"podIP": own}})).is_err(), "{own}");
         }
         assert!(address(&json!({"status": {"podIP": "10.244.0.7"}})).is_ok());
