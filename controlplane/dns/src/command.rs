@@ -104,12 +104,12 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     match runtime.block_on(until_signalled(options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("keelson dns: {error:#}");
-            if error.is::<ConfigError>() || error.is::<UsageError>() {
-                ExitCode::from(USAGE)
-            } else {
-                ExitCode::FAILURE
+            if let Some(error) = error.downcast_ref::<ConfigError>() {
+                eprintln!("keelson dns: --kubeconfig: {error}");
+                return ExitCode::from(USAGE);
             }
+            eprintln!("keelson dns: {error:#}");
+            if error.is::<UsageError>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -144,7 +144,9 @@ pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Resul
         sockets.push(Sockets::bind(address).await?);
     }
     let addresses: Vec<SocketAddr> = sockets.iter().map(|sockets| sockets.address).collect();
-    let health = HealthListener::bind(options.health_address).await.context("--health-address")?;
+    let health = HealthListener::bind(options.health_address)
+        .await
+        .map_err(|error| anyhow::anyhow!("--health-address: {error}"))?;
     let caches = Caches::new(client.clone());
     let (services, slices) = (caches.of(&Resource::SERVICES), caches.of(&Resource::ENDPOINT_SLICES));
     let forwarder = Forwarder::new(upstreams(&options, &addresses), client.surroundings().random);

@@ -32,12 +32,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot listen on {address} ({protocol}): {source}; is another DNS server there, or the address not ours?"
+    "cannot listen on {address} ({protocol}): {why}; is another DNS server there, or the address not ours?"
 )]
 pub(crate) struct ListenError {
     address: SocketAddr,
     protocol: &'static str,
-    source: io::Error,
+    why: io::Error,
 }
 
 /// Both sockets of one address.
@@ -50,7 +50,7 @@ pub(crate) struct Sockets {
 impl Sockets {
     /// Binds both; with port 0 both take the same free one.
     pub(crate) async fn bind(address: SocketAddr) -> Result<Sockets, ListenError> {
-        let failed = |protocol| move |source| ListenError { address, protocol, source };
+        let failed = |protocol| move |why| ListenError { address, protocol, why };
         let tcp = TcpListener::bind(address).await.map_err(failed("TCP"))?;
         let address = tcp.local_addr().map_err(failed("TCP"))?;
         let udp = UdpSocket::bind(address).await.map_err(failed("UDP"))?;

@@ -85,12 +85,12 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     match runtime.block_on(until_signalled(options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("keelson proxy: {error:#}");
-            if error.is::<ConfigError>() || error.is::<UsageError>() {
-                ExitCode::from(USAGE)
-            } else {
-                ExitCode::FAILURE
+            if let Some(error) = error.downcast_ref::<ConfigError>() {
+                eprintln!("keelson proxy: --kubeconfig: {error}");
+                return ExitCode::from(USAGE);
             }
+            eprintln!("keelson proxy: {error:#}");
+            if error.is::<UsageError>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -114,10 +114,12 @@ pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Resul
     let addresses = PortAddresses::parse(&options.nodeport_addresses).map_err(UsageError::Addresses)?;
     let client = Client::new(Config::read(&options.kubeconfig)?, "kube-proxy", Surroundings::system())?;
     let node = node_name(&options)?;
-    let healthz =
-        HealthListener::bind(options.healthz_bind_address).await.context("--healthz-bind-address")?;
-    let metrics =
-        HealthListener::bind(options.metrics_bind_address).await.context("--metrics-bind-address")?;
+    let healthz = HealthListener::bind(options.healthz_bind_address)
+        .await
+        .map_err(|error| anyhow::anyhow!("--healthz-bind-address: {error}"))?;
+    let metrics = HealthListener::bind(options.metrics_bind_address)
+        .await
+        .map_err(|error| anyhow::anyhow!("--metrics-bind-address: {error}"))?;
     let config =
         datapath::Config { bpffs: options.bpffs, instance: options.instance, ..datapath::Config::default() };
     let health = Arc::new(Health::new(client.surroundings().now));
