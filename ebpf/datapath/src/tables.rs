@@ -27,12 +27,9 @@ impl Tables {
     /// [`DatapathError::NotLoaded`] until [`crate::Datapath::ensure`] has run for the same directory.
     pub fn open(config: &Config) -> Result<Tables, DatapathError> {
         let pins = Pins::of(config);
-        let last = abi::MAPS.last().map_or("", |map| map.name);
-        if pins.map(last).exists() {
-            Ok(Tables { pins })
-        } else {
-            Err(DatapathError::NotLoaded { path: pins.version })
-        }
+        // They are pinned one after the other, in no order.
+        let loaded = abi::MAPS.iter().all(|map| pins.map(map.name).exists());
+        if loaded { Ok(Tables { pins }) } else { Err(DatapathError::NotLoaded { path: pins.version }) }
     }
 
     /// Frontends. Writer: the proxy.
