@@ -19,7 +19,8 @@ use crate::admission::Admission;
 use crate::cgroups::Cgroups;
 use crate::directory::Directory;
 use crate::facts::NodeFacts;
-use crate::images::Images;
+use crate::images::collect::Thresholds;
+use crate::images::{self, Images};
 use crate::kubelet::Kubelet;
 use crate::node::machine::{self, Machine};
 use crate::node::{NodeKeeper, NodeOptions};
@@ -182,6 +183,10 @@ fn start_service(parts: &mut Parts, options: &Options, context: &Context) {
     let now = client.surroundings().now;
     let stopping = parts.stopping.clone();
     parts.start("log rotation", rotation::rotate(pods.clone(), runtime.clone(), limits, now, stopping));
+    let thresholds =
+        Thresholds { high: options.image_gc_high_threshold, low: options.image_gc_low_threshold };
+    let collecting = images::collect::collect(runtime.clone(), thresholds, parts.stopping.clone());
+    parts.start("image collection", collecting);
     let how = server_options(options, &context.facts.name);
     let serving = server::serve(how, pods.clone(), runtime.clone(), client.clone(), parts.stopping.clone());
     parts.tasks.spawn(async move { ("server", serving.await.context("the HTTPS server")) });

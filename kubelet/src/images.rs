@@ -5,6 +5,7 @@
 //!
 //! Reference: upstream's image manager, whose reasons, messages and events these are.
 
+pub mod collect;
 mod credentials;
 mod reference;
 

@@ -85,6 +85,12 @@ pub struct Options {
         value_parser = thresholds
     )]
     pub eviction_hard: Thresholds,
+    /// Percent of the disk of images from which on unused images are removed; 100 is never.
+    #[arg(long, default_value_t = 85, value_parser = clap::value_parser!(u64).range(0..=100))]
+    pub image_gc_high_threshold: u64,
+    /// Percent of the disk of images until which they are removed.
+    #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u64).range(0..=100))]
+    pub image_gc_low_threshold: u64,
     /// Size at which a container's log is moved away.
     #[arg(long, default_value = "10Mi", value_parser = bytes)]
     pub container_log_max_size: u64,
