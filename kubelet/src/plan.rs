@@ -243,7 +243,8 @@ fn announced(kill: Step, again: bool) -> Step {
 }
 
 fn start(container: &Container, latest: Option<&ObservedContainer>) -> Step {
-    let attempt = latest.map_or(0, |latest| latest.attempt + 1);
+    // One that was made and never started has not run: its attempt is made again, in its place.
+    let attempt = latest.map_or(0, |latest| latest.attempt + u32::from(latest.state != State::Created));
     Step::Start { container: container.name.clone(), attempt }
 }
 

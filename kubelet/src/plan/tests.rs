@@ -132,7 +132,8 @@ fn restarts() {
     check(case(&["a"], "OnFailure", &ready, &["a:0"]), "end");
     check(case(&["a"], "Never", &ready, &["a:1"]), "end");
     check(case(&["a", "b"], "Never", &ready, &["a:1", "b:running"]), "");
-    check(case(&["a"], "Always", &ready, &["a:created"]), "start a 1");
+    check(case(&["a"], "Always", &ready, &["a:created"]), "start a 0");
+    check(case(&["a"], "Never", &ready, &["a:created@2"]), "start a 2");
     check(
         case(&["a"], "Always", &ready, &["a:unknown"]),
         "kill a-0 (Container is in \"unknown\" state, try killing it before restart), start a 1",

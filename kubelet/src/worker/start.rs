@@ -12,6 +12,7 @@ use super::operate::{Operation, sandbox_config};
 use super::stop::kill;
 use crate::container_config::{self, ImageFacts};
 use crate::hooks::{self, Hook};
+use crate::observed::{ObservedContainer, State};
 use crate::pod::{Addresses, Container};
 use crate::status::Waiting;
 use crate::{environment, hosts_file};
@@ -78,6 +79,7 @@ impl Operation {
             sandbox_config: Some(pod_config),
         };
         let mut runtime = self.context.runtime.service();
+        self.remove_unstarted(container, attempt).await;
         let made = runtime.create_container(request).await.map_err(|status| {
             self.failed(container, status.message());
             because(CREATE_ERROR, status.message())
@@ -92,6 +94,17 @@ impl Operation {
         self.tell(container, EventKind::Normal, "Started", "Container started".to_owned());
         self.link_log(container, attempt, &id);
         self.post_start(container, &id, &addresses).await
+    }
+
+    /// What an interrupted start left has the attempt's name. Where it stays, the next call says so.
+    async fn remove_unstarted(&self, container: &Container, attempt: u32) {
+        let is_left = |known: &&ObservedContainer| known.attempt == attempt && known.state == State::Created;
+        if let Some(left) = self.observed.latest(&container.name).filter(is_left) {
+            let request = v1::RemoveContainerRequest { container_id: left.id.clone() };
+            if let Err(status) = self.context.runtime.service().remove_container(request).await {
+                tracing::warn!(container = %left.id, error = %status, "a container that never started is not removed");
+            }
+        }
     }
 
     async fn configuration(
