@@ -14,28 +14,28 @@
 
 mod calls;
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Backoff, Cache, Key, Object};
-use datapath::{DatapathError, Tables};
+use datapath::Tables;
 use ipnet::IpNet;
-use netlink::{Address, Group, Link, Neighbour, NetlinkError, Route};
+use netlink::Group;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::carrier::{Carrier, Settings, elsewhere};
+use crate::carrier::{Settings, elsewhere};
 use crate::conflist;
-use crate::endpoint::{self, Registry};
+use crate::endpoint::Registry;
 use crate::events::Changes;
+use crate::failure::{LookError, chain};
 use crate::names::Names;
-use crate::network::{self, Desired, Host, NetworkError};
+use crate::network::{self, Desired, Host};
 use crate::node::Node;
+use crate::pods::{Pods, Seen};
 use crate::server::Asked;
 use crate::uplink::{self, Uplink};
 
@@ -69,35 +69,11 @@ pub struct Nodes {
 pub struct Owner {
     plan: Plan,
     nodes: Nodes,
-    host: Host,
-    carrier: Carrier,
-    registry: Registry,
+    pods: Pods,
     ready: watch::Sender<bool>,
     /// Why it is not ready; what was wrong when it last looked.
     reason: String,
     unreachable: Vec<String>,
-}
-
-/// What one look at the kernel sees.
-struct Seen {
-    links: Vec<Link>,
-    addresses: Vec<Address>,
-    routes: Vec<Route>,
-    neighbours: Vec<Neighbour>,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum LookError {
-    #[error("looking at the host")]
-    Netlink(#[from] NetlinkError),
-    #[error("the datapath")]
-    Datapath(#[from] DatapathError),
-    #[error("the node's network")]
-    Network(#[from] NetworkError),
-    #[error("the records of pods")]
-    Records(#[source] std::io::Error),
-    #[error("writing {} to {}", conflist::FILE, folder.display())]
-    Conflist { folder: PathBuf, source: std::io::Error },
 }
 
 impl Owner {
@@ -111,9 +87,7 @@ impl Owner {
         Owner {
             plan,
             nodes,
-            host,
-            carrier: Carrier::default(),
-            registry,
+            pods: Pods::new(host, registry),
             ready,
             reason: "it is starting".to_owned(),
             unreachable: Vec::new(),
@@ -141,6 +115,10 @@ impl Owner {
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         let mut again = Some(Instant::now());
         let mut sweeping = Sweeper::new();
+        let all = self.nodes.all.clone();
+        let listed = all.synced();
+        tokio::pin!(listed);
+        let mut complete = false;
         loop {
             tokio::select! {
                 biased;
@@ -150,9 +128,14 @@ impl Owner {
                     None => break,
                 },
                 look = kernel.next() => if look? { again = Some(Instant::now()) },
+                // Only now is it known which nodes are gone.
+                () = &mut listed, if !complete => {
+                    complete = true;
+                    again = Some(Instant::now());
+                }
                 _ = nodes.changed() => again = Some(Instant::now()),
                 () = at(again) => again = self.look_and_say(&mut backoff).err(),
-                () = at(Some(sweeping.due)) => sweeping.sweep(self.carrier.tables()),
+                () = at(Some(sweeping.due)) => sweeping.sweep(self.pods.carrier.tables()),
             }
         }
         sweeping.end().await;
@@ -180,7 +163,7 @@ impl Owner {
 
     /// Observes everything and makes it what it should be.
     fn look(&mut self) -> Result<(), LookError> {
-        let seen = self.see()?;
+        let seen = self.pods.see()?;
         let asked = self.plan.uplink.as_deref();
         let uplink = uplink::choose(
             asked,
@@ -193,8 +176,8 @@ impl Owner {
         // Pods of an earlier run first: they wait for nobody.
         let config =
             self.plan.settings.config(&self.plan.names, &seen.links, &seen.addresses, uplink.as_ref());
-        self.carrier.ensure(config)?;
-        self.look_at_pods(&seen)?;
+        self.pods.carrier.ensure(config)?;
+        self.pods.look(&self.plan.names.network, &seen)?;
         let own = self.nodes.own.get(&self.plan.node).map(|node| Node::read(node.value()));
         match own.filter(|own| !own.ranges.is_empty()) {
             Some(own) => self.look_at_node(&own, uplink.as_ref()),
@@ -203,28 +186,6 @@ impl Owner {
                 Ok(())
             }
         }
-    }
-
-    fn see(&mut self) -> Result<Seen, LookError> {
-        let socket = &mut self.host.0;
-        Ok(Seen {
-            links: socket.links()?,
-            addresses: socket.addresses()?,
-            routes: socket.routes()?,
-            neighbours: socket.neighbours()?,
-        })
-    }
-
-    fn look_at_pods(&mut self, seen: &Seen) -> Result<(), LookError> {
-        let network = &self.plan.names.network;
-        self.registry
-            .reconcile(network, &seen.links, &seen.routes, &seen.neighbours)
-            .map_err(LookError::Records)?;
-        let links: BTreeSet<u32> = seen.links.iter().map(|link| link.index).collect();
-        for step in endpoint::plan(&self.registry.all(), &self.carrier.observe()?, &links) {
-            self.carrier.execute(&step)?;
-        }
-        Ok(())
     }
 
     /// The gateway, the ways to other nodes, and the file that says that pods may come.
@@ -237,17 +198,17 @@ impl Owner {
         let ranges: Vec<IpNet> =
             [&self.plan.settings.cluster_cidrs[..], &self.plan.settings.service_cidrs].concat();
         let desired = Desired::new(&self.plan.names, own, &ranges, &others, uplink);
-        let observed = self.host.observe(&desired)?;
+        let observed = self.pods.host.observe(&desired)?;
         for step in network::plan(&desired, &observed) {
             if !complete && matches!(step, network::Step::RemoveRoute(_)) {
                 continue;
             }
             tracing::info!(%step, "network of the node");
-            self.host.execute(&desired, &step)?;
+            self.pods.host.execute(&desired, &step)?;
         }
-        let peer = self.gateway_index()?;
-        self.carrier.attach_node(&desired, peer, uplink)?;
-        self.carrier.enter_nodes(&elsewhere(&others, &desired), complete)?;
+        let peer = self.pods.link_named(&desired.peer)?.map(|link| link.index);
+        self.pods.carrier.attach_node(&desired, peer, uplink)?;
+        self.pods.carrier.enter_nodes(&elsewhere(&others, &desired), complete)?;
         self.say_unreachable(&desired);
         let file = conflist::Desired {
             network: self.plan.names.network.clone(),
@@ -289,30 +250,6 @@ impl Owner {
         }
         self.unreachable.clone_from(&desired.unreachable);
     }
-
-    /// Of the end that has the program.
-    fn gateway_index(&mut self) -> Result<Option<u32>, LookError> {
-        let peer = self.plan.names.peer.clone();
-        Ok(self.link_now(&peer)?.map(|link| link.index))
-    }
-
-    fn link_now(&mut self, name: &str) -> Result<Option<Link>, LookError> {
-        Ok(self.host.0.link_named(name)?)
-    }
-
-    fn remove_addresses(&mut self, addresses: &[IpAddr], link: u32, cookie: u64) -> Result<(), LookError> {
-        let observed = self.carrier.observe()?;
-        for (ip, there) in observed.endpoints.iter().filter(|(ip, _)| addresses.contains(ip)) {
-            // A new pod may have the address by now.
-            if there.link == link {
-                self.carrier.execute(&endpoint::Step::RemoveAddress(*ip))?;
-            }
-        }
-        if cookie != 0 && Some(cookie) != observed.own_namespace {
-            self.carrier.execute(&endpoint::Step::RemoveNamespace(cookie))?;
-        }
-        Ok(())
-    }
 }
 
 /// At a time, or never.
@@ -321,17 +258,6 @@ async fn at(time: Option<Instant>) {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
     }
-}
-
-/// An error with everything below it.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(&format!(": {next}"));
-        cause = next.source();
-    }
-    text
 }
 
 /// Looks for flows that ended, beside everything else: a full map takes a while.
