@@ -149,8 +149,7 @@ fn who_may_look_may_not_run() {
     let admin = server.admin();
     admin.post("/api/v1/namespaces/default/serviceaccounts", &object("default", json!({}))).expect(201);
     admin.post("/api/v1/nodes", &object("far", json!({}))).expect(201);
-    let rules =
-        json!([{"apiGroups": [""], "resources": ["pods", "pods/exec", "pods/log"], "verbs": ["get"]}]);
+    let rules = json!([{"apiGroups": [""], "resources": ["pods", "pods/exec", "pods/log", "nodes/proxy"], "verbs": ["get"]}]);
     let roles = "/apis/rbac.authorization.k8s.io/v1";
     admin.post(&format!("{roles}/clusterroles"), &object("look", json!({"rules": rules}))).expect(201);
     let reference = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "look"});
@@ -167,6 +166,10 @@ fn who_may_look_may_not_run() {
     let jane = admin.with("impersonate-user", "jane");
     let exec = format!("{PODS}/here/exec?command=id&stdout=1");
     jane.get(&exec).refused(403, "Forbidden", "User \"jane\" cannot create resource \"pods/exec\"");
+    // A WebSocket to the kubelet would be an exec, too.
+    let upgrade = jane.with("connection", "upgrade").with("upgrade", "websocket");
+    let through = "/api/v1/nodes/far/proxy/exec/default/here/c?command=id&output=1";
+    upgrade.get(through).refused(403, "Forbidden", "User \"jane\" cannot create resource \"nodes/proxy\"");
     let log = jane.get(&format!("{PODS}/here/log"));
     assert_eq!(
         (log.code, log.json()["message"].as_str()),

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::exchange::{Exchange, end_to_end, streamed};
-use super::upgrade::{is_upgrade, pass_on};
+use super::upgrade::{is_upgrade, may_create, pass_on};
 use super::{Wire, node_of, object, plain_failure};
 use crate::answer::Answer;
 use crate::api_server::ApiServer;
@@ -25,6 +25,10 @@ const FOREIGN: [&str; 4] = ["impersonate-user", "impersonate-group", "impersonat
 /// Answers any verb on `nodes/NAME/proxy`.
 pub(super) async fn node(api: &ApiServer, request: &Request, wire: Wire) -> Result<Answer, Status> {
     let target = Target::parse(&request.info.name)?;
+    if is_upgrade(request) {
+        // The kubelet asks about us, not about the client: whoever may only look must not run commands there.
+        may_create(api, request)?;
+    }
     let kubelet = node_of(api, &target.name)?;
     let path = rest(&wire, 4);
     let refused = |error| plain_failure(format!("error trying to reach service: {error}"));
@@ -195,8 +199,7 @@ mod tests {
         }
         assert_eq!(port(&json!({}), None).unwrap(), 80);
         assert_eq!(port(&pod, Some("x")).unwrap_err().code, 503);
-        for own in
-            ["127.0.0.1", "169.254.169.254", "::1", "fe80::1", "::ffff:127.0.0.1", "", "x", "0.0.0.0"]
+        for own in ["127.0.0.1", "169.254.169.254", "::1", "fe80::1", "::ffff:127.0.0.1", "", "x", "0.0.0.0"]
         {
             assert!(address(&json!({"status": {"podIP": own}})).is_err(), "{own}");
         }
