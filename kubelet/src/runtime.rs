@@ -3,8 +3,12 @@
 //! Clones share the channel. A lost connection is made anew by the next call, so a restart of the runtime costs
 //! the calls that are under way and nothing else.
 
+use std::path::PathBuf;
+
 use cri_api::v1::image_service_client::ImageServiceClient;
 use cri_api::v1::runtime_service_client::RuntimeServiceClient;
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
 /// The largest message: lists of a full node.
@@ -27,17 +31,24 @@ pub struct EndpointError {
 impl Runtime {
     /// Connects when the first call is made.
     pub fn at(endpoint: &str) -> Result<Runtime, EndpointError> {
-        Ok(Runtime { channel: Runtime::address(endpoint)?.connect_lazy() })
+        let path = Runtime::address(endpoint)?;
+        // Our own connector: the library's would bring the resolver of the C library along.
+        let connector = tower::service_fn(move |_: http::Uri| {
+            let path = path.clone();
+            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        });
+        let channel = Endpoint::from_static("http://localhost").connect_with_connector_lazy(connector);
+        Ok(Runtime { channel })
     }
 
-    /// A path may come with or without `unix://`.
-    pub fn address(endpoint: &str) -> Result<Endpoint, EndpointError> {
+    /// The socket's path; it may come with or without `unix://`.
+    pub fn address(endpoint: &str) -> Result<PathBuf, EndpointError> {
         let path = endpoint.strip_prefix("unix://").unwrap_or(endpoint);
-        let wrong = |why: String| EndpointError { endpoint: endpoint.to_owned(), why };
-        if !path.starts_with('/') {
-            return Err(wrong("not the absolute path of a socket".into()));
+        let why = "not the absolute path of a socket".to_owned();
+        match path.starts_with('/') {
+            true => Ok(path.into()),
+            false => Err(EndpointError { endpoint: endpoint.to_owned(), why }),
         }
-        Endpoint::try_from(format!("unix://{path}")).map_err(|error| wrong(error.to_string()))
     }
 
     pub fn service(&self) -> RuntimeServiceClient<Channel> {

@@ -3,7 +3,7 @@
 //! Nothing here fails: what cannot be read is zero or empty, and shows as such.
 
 use std::ffi::OsStr;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 
 use nix::sys::statvfs::statvfs;
@@ -147,14 +147,16 @@ pub fn pressure(root: &Path, thresholds: &Thresholds) -> Pressure {
 
 /// The address that the default route would use; else any that is not loopback; else loopback.
 pub fn address() -> IpAddr {
-    let routed = |bind: &str, to: &str| {
-        let socket = UdpSocket::bind(bind).ok()?;
+    // Addresses, not texts: those would bring the resolver of the C library along.
+    let routed = |bind: IpAddr, to: IpAddr| {
+        let socket = UdpSocket::bind(SocketAddr::new(bind, 0)).ok()?;
         // No packet is sent: connecting asks for the route.
-        socket.connect(to).ok()?;
+        socket.connect(SocketAddr::new(to, 9)).ok()?;
         Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_unspecified() && !ip.is_loopback())
     };
-    routed("0.0.0.0:0", "192.0.2.1:9")
-        .or_else(|| routed("[::]:0", "[2001:db8::1]:9"))
+    let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+    routed(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into())
+        .or_else(|| routed(Ipv6Addr::UNSPECIFIED.into(), v6.into()))
         .or_else(any_address)
         .unwrap_or(IpAddr::from([127, 0, 0, 1]))
 }
