@@ -20,7 +20,7 @@ use super::options::Options;
 use crate::apiserver;
 
 /// Where the route to it decides what this node's address is; nothing is sent (RFC 5737).
-const SOMEWHERE: &str = "192.0.2.1:9";
+const SOMEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
 /// The DNS Service is the tenth address of the Services' range, by custom.
 const DNS_OFFSET: u32 = 10;
 /// Where this node's DNS listens.
