@@ -82,6 +82,33 @@ fn sidecars_probes_and_hooks() {
     });
 }
 
+/// CPU shares (or weight) and memory limit of a pod's own cgroup.
+fn pod_cgroup(node: &Node, name: &str) -> Vec<String> {
+    let uid = node.get(name)["metadata"]["uid"].as_str().expect("a UID").to_owned();
+    let own = format!("pod{uid}");
+    let mut memberships = Vec::new();
+    for (pid, _) in node.processes() {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        if text.contains(&own) {
+            memberships = text.lines().map(str::to_owned).collect();
+        }
+    }
+    let value = |controller: &str, files: [&str; 2]| -> String {
+        let fits = |line: &&String| {
+            line.split(':').nth(1).is_some_and(|names| names.split(',').any(|name| name == controller))
+        };
+        let line = memberships.iter().find(fits).or(memberships.last()).expect("a cgroup");
+        let path = line.splitn(3, ':').nth(2).expect("a path");
+        let path = &path[..path.find(&own).expect("the pod's") + own.len()];
+        let roots = [format!("/sys/fs/cgroup/{controller}"), "/sys/fs/cgroup".to_owned()];
+        let places =
+            roots.iter().flat_map(|root| files.iter().map(move |file| format!("{root}{path}/{file}")));
+        let text = places.into_iter().find_map(|place| std::fs::read_to_string(place).ok());
+        text.unwrap_or_default().trim().to_owned()
+    };
+    vec![value("cpu", ["cpu.shares", "cpu.weight"]), value("memory", ["memory.limit_in_bytes", "memory.max"])]
+}
+
 #[test]
 fn what_does_not_fit_is_refused() {
     stage("what_does_not_fit_is_refused", KEELSON, |node| {
@@ -95,6 +122,12 @@ fn what_does_not_fit_is_refused() {
             let message = told(node, name, reason);
             assert_eq!(status["message"], format!("Pod was rejected: {message}"));
         }
+        let resources = json!({"requests": {"cpu": "250m"}, "limits": {"memory": "64Mi"}});
+        let weighed = with(container(node, "c", SLEEPER), "resources", resources);
+        node.pod("weighed", json!({"terminationGracePeriodSeconds": 1, "containers": [weighed]}));
+        node.until_pod("weighed", "is ready", |status| is_true(status, "Ready"));
+        let values = pod_cgroup(node, "weighed");
+        assert!(values == ["256", "67108864"] || values == ["10", "67108864"], "{values:?}");
         // A volume that is not there holds a pod up, and lets it go when it comes.
         let waits =
             with(container(node, "c", SLEEPER), "volumeMounts", json!([{"name": "v", "mountPath": "/v"}]));
