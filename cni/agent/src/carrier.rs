@@ -106,13 +106,16 @@ impl Carrier {
     pub fn observe(&self) -> Result<Observed, DatapathError> {
         let Some((datapath, config)) = &self.loaded else { return Ok(Observed::default()) };
         let attached = datapath.attached()?;
-        let of_pod = |pin: &String| pin.strip_suffix("-from_pod")?.parse().ok();
-        let of_link = |pin: &String| pin.split_once('-')?.0.parse().ok();
+        let places: Vec<(u32, &str)> = attached.iter().filter_map(|pin| place(pin)).collect();
         Ok(Observed {
             endpoints: datapath.endpoints()?.observed()?,
             namespaces: datapath.namespaces()?.observed()?,
-            attached: attached.iter().filter_map(of_pod).collect(),
-            pinned: attached.iter().filter_map(of_link).collect(),
+            attached: places
+                .iter()
+                .filter(|(_, program)| *program == "from_pod")
+                .map(|(at, _)| *at)
+                .collect(),
+            pinned: places.iter().map(|(at, _)| *at).collect(),
             own_namespace: config.cgroup.as_ref().map(|_| Namespaces::cookie(None)).transpose()?,
         })
     }
@@ -138,7 +141,7 @@ impl Carrier {
     ) -> Result<(), DatapathError> {
         let Some((datapath, _)) = &self.loaded else { return Ok(()) };
         let attached = datapath.attached()?;
-        let has = |index: u32, program: &str| attached.contains(&format!("{index}-{program}"));
+        let has = |index: u32, program: &str| attached.iter().any(|pin| place(pin) == Some((index, program)));
         if !peer.is_some_and(|peer| has(peer, "from_host")) {
             datapath.attach_gateway(&desired.gateway, &desired.peer)?;
         }
@@ -167,6 +170,13 @@ impl Carrier {
     }
 }
 
+/// The link and the program of a pin; none of one that is on a cgroup.
+fn place(pin: &str) -> Option<(u32, &str)> {
+    // Filters of kernels without tcx say so.
+    let (index, program) = pin.strip_prefix("clsact-").unwrap_or(pin).split_once('-')?;
+    Some((index.parse().ok()?, program))
+}
+
 /// What the datapath is told about other nodes: pods keep their addresses towards pods everywhere, and towards
 /// machines that know the way back.
 pub fn elsewhere(others: &[crate::node::Node], desired: &Desired) -> Vec<(IpNet, Elsewhere)> {
@@ -180,4 +190,18 @@ pub fn elsewhere(others: &[crate::node::Node], desired: &Desired) -> Vec<(IpNet,
         all.extend(near.map(|address| (IpNet::from(*address), machine)));
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_tell_their_place() {
+        let check = |pin: &str, expect: Option<(u32, &str)>| assert_eq!(place(pin), expect, "{pin}");
+        check("7-from_pod", Some((7, "from_pod")));
+        check("clsact-7-to_uplink", Some((7, "to_uplink")));
+        check("cgroup-123-connect4", None);
+        check("nonsense", None);
+    }
 }
