@@ -171,7 +171,7 @@ fn main_steps(desired: &Desired<'_>, observed: &Observed) -> MainSteps {
                     out.steps.push(announced(kill, again));
                     // Others start once they are seen to have ended, after their back-off.
                     if changed {
-                        out.steps.push(start(container, Some(running)));
+                        out.steps.push(start(desired.pod, container, Some(running)));
                     }
                 }
             },
@@ -242,10 +242,21 @@ fn announced(kill: Step, again: bool) -> Step {
     }
 }
 
-fn start(container: &Container, latest: Option<&ObservedContainer>) -> Step {
-    // One that was made and never started has not run: its attempt is made again, in its place.
-    let attempt = latest.map_or(0, |latest| latest.attempt + u32::from(latest.state != State::Created));
+fn start(pod: &Pod, container: &Container, latest: Option<&ObservedContainer>) -> Step {
+    let attempt = match latest {
+        // One that was made and never started has not run: its attempt is made again, in its place.
+        Some(latest) => latest.attempt + u32::from(latest.state != State::Created),
+        None => forgotten(pod, container),
+    };
     Step::Start { container: container.name.clone(), attempt }
+}
+
+/// The attempt of a container that the runtime does not know: after a reboot the API still counts its restarts.
+fn forgotten(pod: &Pod, container: &Container) -> u32 {
+    let known = pod.container_status(container);
+    let counted = known["restartCount"].as_u64().and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
+    let has_run = known["state"]["running"].is_object() || known["state"]["terminated"].is_object();
+    counted + u32::from(has_run)
 }
 
 fn start_or_wait(desired: &Desired<'_>, container: &Container, latest: Option<&ObservedContainer>) -> Step {
@@ -254,6 +265,6 @@ fn start_or_wait(desired: &Desired<'_>, container: &Container, latest: Option<&O
     let waits = ended.and_then(|ended| desired.backoffs.waits(&key, ended, desired.now));
     match waits {
         Some((whole, left)) => Step::Wait { container: container.name.clone(), whole, left },
-        None => start(container, latest),
+        None => start(desired.pod, container, latest),
     }
 }

@@ -174,6 +174,18 @@ impl Pod {
         self.containers().find(|container| container.name == name)
     }
 
+    /// What the API has of a container; null where it has nothing.
+    pub fn container_status(&self, container: &Container) -> &Value {
+        const NOTHING: &Value = &Value::Null;
+        let list = match container.role {
+            Role::Init | Role::Sidecar => "initContainerStatuses",
+            Role::Main => "containerStatuses",
+            Role::Ephemeral => "ephemeralContainerStatuses",
+        };
+        let mut all = self.status()[list].as_array().into_iter().flatten();
+        all.find(|status| status["name"] == container.name.as_str()).unwrap_or(NOTHING)
+    }
+
     pub fn reference(&self) -> Reference {
         Reference::to(&self.object)
     }

@@ -33,7 +33,7 @@ pub fn plan(desired: &Desired<'_>, observed: &Observed) -> InitPlan {
         let is_last = index + 1 == pod.init.len();
         let Some(latest) = in_sandbox(observed, &container.name) else {
             if passed && container.role == Role::Sidecar {
-                out.steps.push(start(container, observed.latest(&container.name)));
+                out.steps.push(start(desired.pod, container, observed.latest(&container.name)));
             }
             continue;
         };
@@ -79,7 +79,7 @@ fn step(
         (Role::Sidecar, State::Running) => running_sidecar(desired, container, latest, out),
         (_, State::Running) => Progress::Waits,
         (_, State::Created) => {
-            out.steps.push(start(container, Some(latest)));
+            out.steps.push(start(desired.pod, container, Some(latest)));
             Progress::Waits
         }
         (Role::Sidecar, State::Exited) => {
@@ -89,13 +89,13 @@ fn step(
         }
         (_, State::Exited) if latest.status.exit_code == 0 => Progress::Done,
         (Role::Sidecar, State::Unknown) => {
-            out.steps.push(start(container, Some(latest)));
+            out.steps.push(start(desired.pod, container, Some(latest)));
             out.steps.push(kill_unknown(container, latest));
             Progress::Waits
         }
         _ if desired.pod.restart_policy == RestartPolicy::Never => Progress::Failed,
         (_, State::Unknown) => {
-            out.steps.push(start(container, Some(latest)));
+            out.steps.push(start(desired.pod, container, Some(latest)));
             out.steps.push(kill_unknown(container, latest));
             Progress::Waits
         }
@@ -116,7 +116,7 @@ fn running_sidecar(
         let startup = matches!(kill, Step::Kill { cause: Cause::StartupProbe, .. });
         // Collected backwards. Others start once they are seen to have ended.
         if is_change(&kill) {
-            out.steps.push(start(container, Some(running)));
+            out.steps.push(start(desired.pod, container, Some(running)));
         }
         out.steps.push(announced(kill, true));
         return if startup { Progress::Waits } else { Progress::Done };

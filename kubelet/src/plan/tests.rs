@@ -152,6 +152,20 @@ fn restarts() {
 }
 
 #[test]
+fn restarts_go_on_after_a_reboot() {
+    let after = |state: Value, expected: &str| {
+        let mut case = case(&["a"], "Always", &[sandbox(0, true)], &[]);
+        let mut value = case.pod.value().clone();
+        value["status"] = json!({"containerStatuses": [{"name": "a", "restartCount": 2, "state": state}]});
+        case.pod = Pod::of(value);
+        check(case, expected);
+    };
+    after(json!({"running": {"startedAt": "t"}}), "start a 3");
+    // Counted already, when it was found missing.
+    after(json!({"waiting": {"reason": "ContainerCreating"}}), "start a 2");
+}
+
+#[test]
 fn init_containers_in_order() {
     let ready = [sandbox(0, true)];
     let names = ["init1", "init2", "a"];
