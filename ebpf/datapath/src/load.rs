@@ -94,9 +94,14 @@ impl Datapath {
         Ok(index)
     }
 
-    /// Where programs are attached, by the names of their pins.
+    /// Where programs are attached: `<ifindex>-<program>` and `cgroup-<inode>-<program>`, by whatever means.
     pub fn attached(&self) -> Result<Vec<String>, DatapathError> {
-        let mut names = pins::names(&self.tables.pins.links())?;
+        let names = pins::names(&self.tables.pins.links())?;
+        let place = |name: String| match attach::clsact::parse(&name) {
+            Some((index, program)) => format!("{index}-{program}"),
+            None => name,
+        };
+        let mut names: Vec<String> = names.into_iter().map(place).collect();
         names.sort();
         Ok(names)
     }

@@ -26,7 +26,7 @@ pub(super) fn marker(index: u32, program: &str) -> String {
 }
 
 /// Index and program of a marker.
-pub(super) fn parse(name: &str) -> Option<(u32, &str)> {
+pub(crate) fn parse(name: &str) -> Option<(u32, &str)> {
     let (index, program) = name.strip_prefix(PREFIX)?.split_once('-')?;
     Some((index.parse().ok()?, program))
 }
