@@ -123,7 +123,11 @@ impl Carrier {
     pub fn execute(&self, step: &Step) -> Result<(), DatapathError> {
         let Some((datapath, _)) = &self.loaded else { return Ok(()) };
         match step {
-            Step::RemoveAddress(ip) => datapath.endpoints()?.remove(*ip).map(drop),
+            Step::RemoveAddress(ip) => {
+                datapath.endpoints()?.remove(*ip)?;
+                // The next pod with this address begins without the flows of this one.
+                datapath.conntrack()?.forget_address(*ip).map(drop)
+            }
             Step::RemoveNamespace(cookie) => datapath.namespaces()?.remove(*cookie).map(drop),
             Step::Put(ip, endpoint) => datapath.endpoints()?.put(*ip, endpoint),
             Step::Attach { link } => datapath.attach_host_device(link).map(drop),
