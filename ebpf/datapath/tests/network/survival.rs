@@ -124,6 +124,7 @@ fn filters_do_where_there_are_no_links() {
     node.host.inside(|| keelson_datapath::unload(&node.config)).unwrap();
     assert_eq!(shown(&node).trim(), "", "no filter is left");
     drop((stream, server));
+    node.finish();
     guard.finish();
 }
 
