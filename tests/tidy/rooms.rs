@@ -10,8 +10,7 @@ const NAMELESS: &[&str] =
     &["util", "utils", "common", "helper", "helpers", "misc", "types", "manager", "mod"];
 
 /// Crates whose purpose is unsafe code behind a safe face.
-const UNSAFE_ROOMS: &[&str] =
-    &["runtime/sys/", "ebpf/abi/", "ebpf/programs/", "ebpf/datapath/build.rs"];
+const UNSAFE_ROOMS: &[&str] = &["runtime/sys/", "ebpf/abi/", "ebpf/programs/", "ebpf/datapath/build.rs"];
 
 /// Data tables: long because the world is, one row a line.
 const TABLES: &[&str] = &[];

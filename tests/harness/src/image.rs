@@ -3,12 +3,16 @@
 //!
 //! Nothing outside this process is needed but `/bin/busybox` (static), and only for [`busybox`].
 
+mod program;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 
 use aws_lc_rs::digest;
 use serde_json::{Value, json};
+
+pub use program::nginx;
 
 /// How a layer is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,8 @@
 //! Everything is the real executable. Pods have addresses from the plugin's plain mode, images come from a registry on
 //! loopback. [`stage`] compares the host before and after; the parts can be killed and started one by one.
 
+mod containerd;
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -40,9 +42,19 @@ pub enum Part {
 
 const PARTS: [Part; 4] = [Part::Cri, Part::Controllers, Part::Scheduler, Part::Kubelet];
 
+/// Whose CRI server the node has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runtime {
+    /// `keelson cri`
+    Keelson,
+    /// Debian's containerd with runc.
+    Containerd,
+}
+
 /// A running node.
 pub struct Node {
     program: PathBuf,
+    runtime: Runtime,
     /// The API server.
     pub server: Server,
     /// The administrator.
@@ -66,6 +78,14 @@ pub struct Node {
 
 /// Runs one story on a fresh node, then expects the host as it was. `program` is the executable under test.
 pub fn stage(test: &str, program: impl AsRef<Path>, story: impl FnOnce(&mut Node)) {
+    stage_on(test, program, Runtime::Keelson, story);
+}
+
+/// The same on another runtime; skipped where that is not installed.
+pub fn stage_on(test: &str, program: impl AsRef<Path>, runtime: Runtime, story: impl FnOnce(&mut Node)) {
+    if runtime == Runtime::Containerd && !containerd::is_installed() {
+        return crate::skip(test, "containerd, runc and containernetworking-plugins are not all installed");
+    }
     if !crate::root_or_skip(test) {
         return;
     }
@@ -74,14 +94,16 @@ pub fn stage(test: &str, program: impl AsRef<Path>, story: impl FnOnce(&mut Node
     let guard = host::exclusive(test);
     let Some(registry) = debian(Login::None) else { return crate::skip(test, "no docker-registry") };
     let image = registry.push("busybox", "e2e", &image.build());
-    let mut node = Node::open(guard, program.as_ref(), registry, image);
+    let mut node = Node::open(guard, program.as_ref(), runtime, registry, image);
     node.until("the node is ready", |node| node.is_ready());
+    let account = "/api/v1/namespaces/default/serviceaccounts/default";
+    node.until("the default account is there", |node| node.admin.get(account).code == 200);
     story(&mut node);
     node.finish();
 }
 
 impl Node {
-    fn open(guard: Guard, program: &Path, registry: Debian, image: String) -> Node {
+    fn open(guard: Guard, program: &Path, runtime: Runtime, registry: Debian, image: String) -> Node {
         let server = Server::start_under(&guard, program, &[]);
         let folder = tempfile::tempdir().expect("a folder");
         let tag = guard.tag().to_owned();
@@ -90,6 +112,7 @@ impl Node {
         let subnet = format!("198.18.{}.0/24", std::process::id() % 250);
         let mut node = Node {
             program: program.to_owned(),
+            runtime,
             admin: server.admin(),
             server,
             image,
@@ -104,6 +127,9 @@ impl Node {
             guard: Some(guard),
         };
         node.write_files();
+        if runtime == Runtime::Containerd {
+            containerd::write_files(&node);
+        }
         for part in PARTS {
             node.start(part);
         }
@@ -125,8 +151,10 @@ impl Node {
         }
         std::fs::create_dir_all(self.path("bin")).expect("a folder");
         std::os::unix::fs::symlink(&self.program, self.path("bin/keelson-cni")).expect("a link");
+        // Debian's containerd knows no newer version.
+        let version = if self.runtime == Runtime::Containerd { "1.0.0" } else { "1.1.0" };
         let network = serde_json::json!({
-            "cniVersion": "1.1.0", "name": "pods", "plugins": [{
+            "cniVersion": version, "name": "pods", "plugins": [{
                 "type": "keelson-cni", "mode": "plain",
                 "ipam": {"ranges": [[{"subnet": self.subnet}]], "dataDir": self.path("ipam")},
             }],
@@ -157,6 +185,9 @@ impl Node {
                 let name = if part == Part::Scheduler { "scheduler" } else { "controllers" };
                 flag(name, "--kubeconfig".into());
                 command.arg(self.server.kubeconfig());
+            }
+            Part::Cri if self.runtime == Runtime::Containerd => {
+                command = containerd::command(self);
             }
             Part::Cri => {
                 flag("cri", format!("--listen=unix://{}", self.path("cri.sock").display()).into());
