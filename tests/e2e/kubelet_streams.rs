@@ -133,6 +133,24 @@ fn logs_as_they_are_written() {
     });
 }
 
+#[test]
+fn a_log_is_followed_over_its_rotation() {
+    stage("a_log_is_followed_over_its_rotation", KEELSON, |node| {
+        node.kubelet_arguments = vec!["--container-log-max-size=16Ki".into()];
+        node.kill(Part::Kubelet);
+        node.start(Part::Kubelet);
+        let script = "n=0; while [ $n -lt 250 ]; do n=$((n+1)); echo line $n of a log that grows until it is rotated, and then begins anew; sleep 0.1; done";
+        run(node, "many", "Never", script);
+        node.until_pod("many", "it runs", |status| status["phase"] == "Running");
+        let lines = node.kubectl("logs -f many");
+        let numbers = lines.lines().filter_map(|line| line.split(' ').nth(1)?.parse::<u32>().ok());
+        assert!(numbers.eq(1..=250), "{lines}");
+        let uid = node.get("many")["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+        let folder = node.path(&format!("log/pods/default_many_{uid}/c"));
+        assert!(std::fs::read_dir(folder).expect("logs").count() > 1, "it was rotated");
+    });
+}
+
 /// Connections to the kubelet's port.
 fn connections(node: &Node) -> usize {
     let local = format!(":{:04X}", node.port);
