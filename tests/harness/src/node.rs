@@ -96,6 +96,10 @@ pub fn stage_on(test: &str, program: impl AsRef<Path>, runtime: Runtime, story: 
     let image = registry.push("busybox", "e2e", &image.build());
     let mut node = Node::open(guard, program.as_ref(), runtime, registry, image);
     node.until("the node is ready", |node| node.is_ready());
+    // Without it no pod is admitted.
+    node.until("pods have an account", |node| {
+        node.admin.get("/api/v1/namespaces/default/serviceaccounts/default").code == 200
+    });
     let account = "/api/v1/namespaces/default/serviceaccounts/default";
     node.until("the default account is there", |node| node.admin.get(account).code == 200);
     story(&mut node);
