@@ -209,11 +209,7 @@ pub(super) fn bindings() -> Vec<BindingRow> {
     vec![
         // Nobody: the node authorizer grants what is in the role, and narrows it.
         bind("system:node", "system:node", vec![]),
-        bind(
-            "system:node-proxier",
-            "system:node-proxier",
-            vec![User("system:kube-proxy")],
-        ),
+        bind("system:node-proxier", "system:node-proxier", vec![User("system:kube-proxy")]),
         bind("system:kube-scheduler", "system:kube-scheduler", vec![User("system:kube-scheduler")]),
         bind("system:volume-scheduler", "system:volume-scheduler", vec![User("system:kube-scheduler")]),
         bind(
