@@ -1,5 +1,6 @@
 //! One HTTP/1.1 request over a connection of its own, whose answer is passed on while it comes.
 
+use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -16,6 +17,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serve::BodyError;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::answer::Body;
@@ -57,10 +59,15 @@ impl Exchange {
     }
 }
 
-/// The answer for our client: its body as it comes, of a type that is known or the one it has.
-pub(super) fn streamed(exchange: Exchange, content_type: Option<&'static str>) -> Response<Body> {
+/// The answer for our client: its body as it comes, of a type that is known or the one it has, until the server stops.
+pub(super) fn streamed(
+    exchange: Exchange,
+    content_type: Option<&'static str>,
+    stopping: &CancellationToken,
+) -> Response<Body> {
     let (mut head, incoming) = exchange.answer.into_parts();
-    let body = Streamed { incoming, _driver: exchange.driver };
+    let stopped = Box::pin(stopping.clone().cancelled_owned());
+    let body = Streamed { incoming, stopped, _driver: exchange.driver };
     if let Some(content_type) = content_type {
         head.headers = HeaderMap::from_iter([
             (CONTENT_TYPE, HeaderValue::from_static(content_type)),
@@ -88,6 +95,8 @@ pub(super) fn end_to_end(headers: &mut HeaderMap) {
 /// A body that keeps its connection alive, and ends it when nobody reads any more.
 struct Streamed {
     incoming: Incoming,
+    /// A log may be followed for ever; the server cannot wait for that.
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     _driver: AbortOnDropHandle<()>,
 }
 
@@ -99,6 +108,9 @@ impl http_body::Body for Streamed {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.stopped.as_mut().poll(context).is_ready() {
+            return Poll::Ready(None);
+        }
         Pin::new(&mut self.incoming).poll_frame(context).map_err(Into::into)
     }
 

@@ -39,7 +39,7 @@ pub(super) async fn get(api: &ApiServer, request: &Request, pod: &Value) -> Resu
     if !exchange.answer.status().is_success() {
         return Err(refused(exchange, name).await);
     }
-    Ok(Answer::Raw(Box::new(streamed(exchange, Some("text/plain")))))
+    Ok(Answer::Raw(Box::new(streamed(exchange, Some("text/plain"), &api.server.stopping))))
 }
 
 /// The kubelet's error as the API tells it.

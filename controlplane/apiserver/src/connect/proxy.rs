@@ -96,7 +96,7 @@ where
     let exchange = Exchange::send(stream, onward)
         .await
         .map_err(|error| plain_failure(format!("error trying to reach service: {error}")))?;
-    Ok(Answer::Raw(Box::new(streamed(exchange, None))))
+    Ok(Answer::Raw(Box::new(streamed(exchange, None, &api.server.stopping))))
 }
 
 /// `name`, `name:port`, `scheme:name:port`.
