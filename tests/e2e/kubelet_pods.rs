@@ -195,7 +195,7 @@ fn images(node: &mut Node) {
 #[test]
 fn kills_of_our_processes_change_nothing() {
     stage("kills_of_our_processes_change_nothing", KEELSON, |node| {
-        let names: Vec<String> = (0..6).map(|number| format!("steady{number}")).collect();
+        let names: Vec<String> = (0..20).map(|number| format!("steady{number}")).collect();
         for name in &names {
             node.pod(
                 name,
@@ -218,8 +218,16 @@ fn kills_of_our_processes_change_nothing() {
             still(node, &names, &format!("{part:?}"));
             assert_eq!(alive(node), all, "{part:?} was killed");
         }
+        let maps = "/api/v1/namespaces/default/configmaps";
+        for number in 0..names.len() {
+            let map = json!({"metadata": {"name": format!("written{number}")}});
+            let _acknowledged = node.admin.post(maps, &map).expect(201);
+        }
         node.server.kill();
         node.server.restart();
+        for number in 0..names.len() {
+            let _there = node.admin.get(&format!("{maps}/written{number}")).expect(200);
+        }
         still(node, &names, "the API server");
         node.kill_keeper();
         still(node, &names, "the keeper");
