@@ -55,7 +55,7 @@ fn computed(pod: &Pod, init: &[Value], main: &[Value], is_over: bool) -> Phase {
     if starting.pending > 0 || starting.failed > 0 || sidecars_pending || count.waiting > 0 {
         return Phase::Pending;
     }
-    if count.running > 0 {
+    if count.running + starting.running_sidecars > 0 {
         return Phase::Running;
     }
     if count.stopped == 0 {
@@ -77,6 +77,8 @@ struct Starting {
     pending: usize,
     failed: usize,
     pending_sidecars: usize,
+    /// They end after the others, and the pod with them.
+    running_sidecars: usize,
 }
 
 fn starting(pod: &Pod, init: &[Value]) -> Starting {
@@ -87,6 +89,7 @@ fn starting(pod: &Pod, init: &[Value]) -> Starting {
         if container.role == Role::Sidecar {
             let started = status["started"] == true || state["terminated"].is_object() || last.is_object();
             out.pending_sidecars += usize::from(!started);
+            out.running_sidecars += usize::from(state["running"].is_object());
             continue;
         }
         match (state["terminated"]["exitCode"].as_i64(), last["exitCode"].as_i64()) {
