@@ -17,6 +17,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -218,11 +219,21 @@ impl Drop for Server {
     }
 }
 
-/// A port that was free a moment ago.
+/// Below the ports that the kernel gives to connections: nobody takes one of these by accident.
+const FIRST_PORT: u16 = 20_000;
+const PORTS: u16 = 10_000;
+
+/// A port that nobody listens on, and that no other call of this process gives.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("its address").port()
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let begin = u16::try_from(std::process::id() % u32::from(PORTS)).expect("a number below PORTS");
+    let free = (0..PORTS).find_map(|_| {
+        let number = begin.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % PORTS;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, FIRST_PORT + number)).ok()?;
+        Some(listener.local_addr().expect("its address").port())
+    });
+    free.expect("a free port")
 }
 
 /// A base64 field of the kubeconfig.
