@@ -1,7 +1,6 @@
 //! Debian's docker-registry on a free loopback port.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
 use base64::Engine as _;
@@ -44,7 +43,7 @@ pub struct Debian {
 pub fn debian(login: Login) -> Option<Debian> {
     Command::new(PROGRAM).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;
     let folder = tempfile::tempdir().expect("a folder");
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+    let port = crate::api::free_port();
     let address = format!("127.0.0.1:{port}");
     let tokens = (login == Login::Bearer).then(|| TokenServer::start(USER, PASSWORD));
     let path = |name: &str| folder.path().join(name).display().to_string();
