@@ -16,8 +16,11 @@ mod names;
 use std::path::{Path, PathBuf};
 
 use harness::image::BuiltImage;
-use image::{ImageId, ImageOptions, Limits, Store};
+use image::{ImageId, ImageOptions, Limits, Store, StoreError};
 use tempfile::TempDir;
+
+/// How long a start of a process may take on a busy machine.
+const COPIED_LOCK: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// A store in a folder of its own.
 pub struct Ground {
@@ -53,6 +56,19 @@ pub fn options(root: &Path) -> ImageOptions {
     let mut options = ImageOptions::new(root, root.join("../certs.d"));
     options.limits = Limits { reserve_bytes: 0, ..Limits::default() };
     options
+}
+
+/// Opens a store that was dropped. A child that another test is starting holds a copy of the lock until its exec.
+pub fn reopen(root: &Path) -> Result<Store, StoreError> {
+    let begun = std::time::Instant::now();
+    loop {
+        match Store::open(options(root)) {
+            Err(StoreError::InUse(_)) if begun.elapsed() < COPIED_LOCK => {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            opened => return opened,
+        }
+    }
 }
 
 pub fn list(folder: &Path) -> Vec<String> {

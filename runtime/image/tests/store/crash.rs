@@ -7,7 +7,7 @@ use harness::image::{Compression, ImageBuilder, Layer};
 use harness::registry::fake::{Answer, Fake};
 use image::Store;
 
-use super::{Ground, list, options};
+use super::{Ground, list, options, reopen};
 
 const ROOT: &str = "KEELSON_TEST_STORE";
 const REFERENCE: &str = "KEELSON_TEST_REFERENCE";
@@ -61,7 +61,7 @@ async fn a_killed_pull_is_repaired_and_repeated() {
     child.wait().unwrap();
     assert_eq!(registry.count(second), 2, "killed in the middle of the second layer");
     assert!(!list(&root.join("tmp")).is_empty(), "half a layer is left");
-    let store = Store::open(options(&root)).unwrap();
+    let store = reopen(&root).unwrap();
     for name in ["tmp", "trash", "layers", "blobs/sha256"] {
         assert!(list(&root.join(name)).is_empty(), "{name} is repaired");
     }
@@ -85,11 +85,11 @@ async fn damage_is_told_and_mended() {
     // An index that was being replaced, a snapshot that was not finished, a configuration that changed.
     std::fs::write(root.join("images.new"), "half a docu").unwrap();
     std::fs::write(root.join("snapshots/c1/snapshot.json"), "{").unwrap();
-    let store = Store::open(options(&root)).unwrap();
+    let store = reopen(&root).unwrap();
     assert_eq!((store.list().len(), store.snapshots().len()), (1, 0));
     drop(store);
     std::fs::write(root.join("blobs/sha256").join(id.digest().hex()), "{}").unwrap();
-    let store = Store::open(options(&root)).unwrap();
+    let store = reopen(&root).unwrap();
     assert!(store.list().is_empty(), "a changed configuration is not used");
     let ground = Ground { folder, store };
     ground.import(&image, "app:1").await;
@@ -97,8 +97,8 @@ async fn damage_is_told_and_mended() {
     drop(store);
     let layer = list(&root.join("layers")).remove(0);
     std::fs::remove_dir_all(root.join("layers").join(layer)).unwrap();
-    assert!(Store::open(options(&root)).unwrap().list().is_empty(), "an image without its layer is not used");
+    assert!(reopen(&root).unwrap().list().is_empty(), "an image without its layer is not used");
     std::fs::write(root.join("images.json"), "{").unwrap();
-    let error = Store::open(options(&root)).unwrap_err();
+    let error = reopen(&root).unwrap_err();
     assert!(error.to_string().contains("images.json"), "{error}");
 }

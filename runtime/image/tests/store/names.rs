@@ -3,7 +3,7 @@
 use harness::image::{Compression, ImageBuilder, Layer};
 use image::{ImageId, Store, StoreError};
 
-use super::{Ground, list, options};
+use super::{Ground, list, options, reopen};
 
 fn image(own: &str) -> ImageBuilder {
     ImageBuilder::new()
@@ -81,7 +81,7 @@ async fn everything_survives_reopening() {
     assert!(matches!(Store::open(options(&root)), Err(StoreError::InUse(_))), "one process at a time");
     let Ground { folder: _kept, store } = ground;
     drop(store);
-    let store = Store::open(options(&root)).unwrap();
+    let store = reopen(&root).unwrap();
     let after = store.list();
     assert_eq!((after.len(), &after[0].tags, after[0].pinned), (1, &before[0].tags, true));
     assert_eq!(after[0].config, before[0].config);
@@ -91,6 +91,6 @@ async fn everything_survives_reopening() {
     assert!(store.untag("app:one").await.is_err());
     drop(store);
     std::fs::write(root.join("VERSION"), "2\n").unwrap();
-    let newer = Store::open(options(&root)).unwrap_err();
+    let newer = reopen(&root).unwrap_err();
     assert!(newer.to_string().contains("made by a newer keelson"), "{newer}");
 }
