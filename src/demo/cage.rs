@@ -168,7 +168,13 @@ fn reap_until(server: u32) -> anyhow::Result<ExitCode> {
 fn mounts(folder: &Path) -> anyhow::Result<()> {
     use nix::mount::{MsFlags, mount};
     let none = None::<&str>;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context("making mounts private")?;
+    match mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none) {
+        // What is mounted here would be seen outside of the chroot.
+        Err(nix::errno::Errno::EINVAL) => {
+            bail!("/ is no mount point; before a chroot into DIR: mount --bind DIR DIR")
+        }
+        done => done.context("making mounts private")?,
+    }
     let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("proc"), "/proc", Some("proc"), quiet, none).context("mounting /proc")?;
     let bpf = folder.join("bpf");
