@@ -16,8 +16,8 @@ use anyhow::bail;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// More ends than this within [`WINDOW`] end the process.
-const ENDS: usize = 5;
+/// So many ends within [`WINDOW`] are too many.
+pub const ENDS: usize = 5;
 const WINDOW: Duration = Duration::from_secs(60);
 /// Waits before a part is started again.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -84,7 +84,7 @@ pub async fn run(parts: Vec<Part>, stopping: CancellationToken) -> anyhow::Resul
 }
 
 async fn keep_running(part: Part, stopping: CancellationToken) -> anyhow::Result<()> {
-    let mut ends = VecDeque::new();
+    let mut ends = Ends::default();
     loop {
         let ended = tokio::spawn((part.start)(stopping.clone())).await;
         if stopping.is_cancelled() {
@@ -97,21 +97,31 @@ async fn keep_running(part: Part, stopping: CancellationToken) -> anyhow::Result
             }
             Err(error) => tracing::error!(of = part.name, %error, "the part broke"),
         }
-        let now = Instant::now();
-        ends.push_back(now);
-        ends.retain(|end| now.duration_since(*end) < WINDOW);
-        if ends.len() >= ENDS {
-            bail!("{} ended {ENDS} times within a minute", part.name);
-        }
-        let wait = wait_after(ends.len());
+        let Some(wait) = ends.another() else { bail!("{} ended {ENDS} times within a minute", part.name) };
         if stopping.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
             return Ok(());
         }
     }
 }
 
+/// The recent ends of one part or process.
+#[derive(Debug, Default)]
+pub struct Ends {
+    at: VecDeque<Instant>,
+}
+
+impl Ends {
+    /// Counts one more; how long to wait before the next start, or nothing where there were too many.
+    pub fn another(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        self.at.push_back(now);
+        self.at.retain(|end| now.duration_since(*end) < WINDOW);
+        (self.at.len() < ENDS).then(|| wait_after(self.at.len()))
+    }
+}
+
 /// Doubles with every recent end.
-pub fn wait_after(ends: usize) -> Duration {
+fn wait_after(ends: usize) -> Duration {
     let doublings = u32::try_from(ends.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
     FIRST_WAIT.saturating_mul(1 << doublings).min(LONGEST_WAIT)
 }

@@ -9,9 +9,8 @@
 //! A child's standard input is a pipe that this process holds: a child whose supervisor is killed reads its end
 //! and stops, and its successor takes over. Containers are the keeper's and do not notice.
 
-use std::collections::VecDeque;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -19,10 +18,8 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::parts::wait_after;
+use crate::parts::{ENDS, Ends};
 
-const ENDS: usize = 5;
-const WINDOW: Duration = Duration::from_secs(60);
 /// From SIGTERM to SIGKILL; longer than a process gives its own parts.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
@@ -54,7 +51,7 @@ pub async fn keep(specs: Vec<Spec>, stopping: CancellationToken) -> anyhow::Resu
 }
 
 async fn keep_one(spec: Spec, stopping: CancellationToken) -> anyhow::Result<()> {
-    let mut ends = VecDeque::new();
+    let mut ends = Ends::default();
     loop {
         let mut child = spawn(&spec)?;
         // Waiting would close it; it tells the child that we live.
@@ -68,13 +65,8 @@ async fn keep_one(spec: Spec, stopping: CancellationToken) -> anyhow::Result<()>
             ended = ended.map_or_else(|e| e.to_string(), |s| s.to_string()),
             "the process ended"
         );
-        let now = Instant::now();
-        ends.push_back(now);
-        ends.retain(|end| now.duration_since(*end) < WINDOW);
-        if ends.len() >= ENDS {
-            bail!("{} ended {ENDS} times within a minute", spec.name);
-        }
-        if stopping.run_until_cancelled(tokio::time::sleep(wait_after(ends.len()))).await.is_none() {
+        let Some(wait) = ends.another() else { bail!("{} ended {ENDS} times within a minute", spec.name) };
+        if stopping.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
             return Ok(());
         }
     }
