@@ -6,11 +6,14 @@ use k8s_openapi::schemars::SchemaGenerator;
 use serde_json::Value;
 
 use k8s_openapi::api::{
-    apps::v1 as apps, authentication::v1 as authentication, authorization::v1 as authorization,
-    autoscaling::v1 as autoscaling, coordination::v1 as coordination, core::v1 as core,
-    discovery::v1 as discovery, events::v1 as events, policy::v1 as policy, rbac::v1 as rbac,
+    admissionregistration::v1 as admission, apps::v1 as apps, authentication::v1 as authentication,
+    authorization::v1 as authorization, autoscaling::v1 as autoscaling, coordination::v1 as coordination,
+    core::v1 as core, discovery::v1 as discovery, events::v1 as events, policy::v1 as policy,
+    rbac::v1 as rbac,
 };
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as extensions;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1 as registration;
 
 pub struct Docs {
     definitions: serde_json::Map<String, Value>,
@@ -53,6 +56,14 @@ impl Docs {
             discovery::EndpointSlice,
             autoscaling::Scale,
             policy::Eviction,
+            admission::MutatingAdmissionPolicy,
+            admission::MutatingAdmissionPolicyBinding,
+            admission::MutatingWebhookConfiguration,
+            admission::ValidatingAdmissionPolicy,
+            admission::ValidatingAdmissionPolicyBinding,
+            admission::ValidatingWebhookConfiguration,
+            extensions::CustomResourceDefinition,
+            registration::APIService,
             meta::Status,
             meta::DeleteOptions,
             meta::ListMeta,

@@ -77,6 +77,11 @@ fn shape(table: &Table, text: &str) -> String {
         let index = table.enums.keys().position(|known| known == name);
         return format!("Shape::Enum(E{})", index.unwrap_or_else(|| panic!("no enum {name}")));
     }
+    for (word, variant) in [("orbool:", "OrBool"), ("items:", "OrList")] {
+        if let Some(name) = text.strip_prefix(word) {
+            return shape(table, name).replace("Shape::Object", &format!("Shape::{variant}"));
+        }
+    }
     let scalar = match text {
         "str" => "Str",
         "bool" => "Bool",

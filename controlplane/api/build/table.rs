@@ -52,8 +52,11 @@ pub fn parse(text: &str) -> Table {
 
 /// `core.v1.Pod` -> `io.k8s.api.core.v1.Pod`.
 pub fn full_name(short: &str) -> String {
-    match short.strip_prefix("meta.v1.") {
-        Some(name) => format!("io.k8s.apimachinery.pkg.apis.meta.v1.{name}"),
-        None => format!("io.k8s.api.{short}"),
-    }
+    const ELSEWHERE: [(&str, &str); 3] = [
+        ("meta.", "io.k8s.apimachinery.pkg.apis."),
+        ("apiextensions.", "io.k8s.apiextensions-apiserver.pkg.apis."),
+        ("apiregistration.", "io.k8s.kube-aggregator.pkg.apis."),
+    ];
+    let package = ELSEWHERE.iter().find(|(group, _)| short.starts_with(group));
+    format!("{}{short}", package.map_or("io.k8s.api.", |(_, package)| package))
 }

@@ -83,6 +83,10 @@ pub enum Shape {
     List(&'static Shape),
     Map(&'static Shape),
     Object(&'static Type),
+    /// `true`, `false` or an object (`JSONSchemaPropsOrBool`).
+    OrBool(&'static Type),
+    /// An object or a list of them (`JSONSchemaPropsOrArray`).
+    OrList(&'static Type),
 }
 
 /// How server-side apply identifies the items of a list.
@@ -169,7 +173,7 @@ impl Shape {
     /// The type behind lists and maps, if there is one.
     pub fn object(&self) -> Option<&'static Type> {
         match self {
-            Shape::Object(kind) => Some(kind),
+            Shape::Object(kind) | Shape::OrBool(kind) | Shape::OrList(kind) => Some(kind),
             Shape::List(inner) | Shape::Map(inner) => inner.object(),
             _ => None,
         }

@@ -276,7 +276,121 @@ pub static KINDS: &[Kind] = &[
         "endpointslice",
         "io.k8s.api.discovery.v1.EndpointSlice",
     ),
+    // admissionregistration.k8s.io/v1
+    admission(
+        "MutatingAdmissionPolicy",
+        "MutatingAdmissionPolicyList",
+        "mutatingadmissionpolicies",
+        "mutatingadmissionpolicy",
+        "io.k8s.api.admissionregistration.v1.MutatingAdmissionPolicy",
+    ),
+    admission(
+        "MutatingAdmissionPolicyBinding",
+        "MutatingAdmissionPolicyBindingList",
+        "mutatingadmissionpolicybindings",
+        "mutatingadmissionpolicybinding",
+        "io.k8s.api.admissionregistration.v1.MutatingAdmissionPolicyBinding",
+    ),
+    Kind {
+        categories: &["api-extensions"],
+        ..admission(
+            "MutatingWebhookConfiguration",
+            "MutatingWebhookConfigurationList",
+            "mutatingwebhookconfigurations",
+            "mutatingwebhookconfiguration",
+            "io.k8s.api.admissionregistration.v1.MutatingWebhookConfiguration",
+        )
+    },
+    Kind {
+        categories: &["api-extensions"],
+        subresources: &[own(
+            "status",
+            "admissionregistration.k8s.io",
+            "v1",
+            "ValidatingAdmissionPolicy",
+            "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicy",
+            STATUS,
+        )],
+        ..admission(
+            "ValidatingAdmissionPolicy",
+            "ValidatingAdmissionPolicyList",
+            "validatingadmissionpolicies",
+            "validatingadmissionpolicy",
+            "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicy",
+        )
+    },
+    admission(
+        "ValidatingAdmissionPolicyBinding",
+        "ValidatingAdmissionPolicyBindingList",
+        "validatingadmissionpolicybindings",
+        "validatingadmissionpolicybinding",
+        "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicyBinding",
+    ),
+    Kind {
+        categories: &["api-extensions"],
+        ..admission(
+            "ValidatingWebhookConfiguration",
+            "ValidatingWebhookConfigurationList",
+            "validatingwebhookconfigurations",
+            "validatingwebhookconfiguration",
+            "io.k8s.api.admissionregistration.v1.ValidatingWebhookConfiguration",
+        )
+    },
+    // apiextensions.k8s.io/v1
+    Kind {
+        short_names: &["crd", "crds"],
+        categories: &["api-extensions"],
+        subresources: &[own(
+            "status",
+            "apiextensions.k8s.io",
+            "v1",
+            "CustomResourceDefinition",
+            "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition",
+            STATUS,
+        )],
+        ..cluster(
+            "apiextensions.k8s.io",
+            "v1",
+            "CustomResourceDefinition",
+            "CustomResourceDefinitionList",
+            "customresourcedefinitions",
+            "customresourcedefinition",
+            "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition",
+        )
+    },
+    // apiregistration.k8s.io/v1
+    Kind {
+        categories: &["api-extensions"],
+        subresources: &[own(
+            "status",
+            "apiregistration.k8s.io",
+            "v1",
+            "APIService",
+            "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIService",
+            STATUS,
+        )],
+        ..cluster(
+            "apiregistration.k8s.io",
+            "v1",
+            "APIService",
+            "APIServiceList",
+            "apiservices",
+            "apiservice",
+            "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIService",
+        )
+    },
 ];
+
+/// A kind of admissionregistration.k8s.io/v1, all of which are at cluster scope.
+const fn admission(
+    kind: &'static str,
+    list_kind: &'static str,
+    resource: &'static str,
+    singular: &'static str,
+    schema: &'static str,
+) -> Kind {
+    cluster("admissionregistration.k8s.io", "v1", kind, list_kind, resource, singular, schema)
+}
 
 const SCALE: Subresource =
     own("scale", "autoscaling", "v1", "Scale", "io.k8s.api.autoscaling.v1.Scale", STATUS);

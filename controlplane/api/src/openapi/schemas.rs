@@ -217,6 +217,11 @@ impl Collector {
                 self.add(kind);
                 reference(kind.name, self.style)
             }
+            // Any JSON, as upstream says of them.
+            Shape::OrBool(kind) | Shape::OrList(kind) => {
+                self.add(kind);
+                json!({})
+            }
         }
     }
 

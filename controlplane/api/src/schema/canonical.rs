@@ -100,6 +100,11 @@ impl Walk {
     fn shaped(&mut self, value: Value, shape: &'static Shape) -> Result<Value, TypeError> {
         match (shape, value) {
             (Shape::Object(kind), value) => self.object(value, kind),
+            (Shape::OrBool(_), value @ Value::Bool(_)) => Ok(value),
+            (Shape::OrList(kind), Value::Array(items)) => {
+                items.into_iter().map(|item| self.object(item, kind)).collect()
+            }
+            (Shape::OrBool(kind) | Shape::OrList(kind), value @ Value::Object(_)) => self.object(value, kind),
             (shape, Value::Null) => Ok(zero(shape)),
             (Shape::Str | Shape::Enum(_), value @ Value::String(_))
             | (Shape::Bool, value @ Value::Bool(_)) => Ok(value),
@@ -231,5 +236,7 @@ fn go_type(shape: &Shape) -> String {
         Shape::List(inner) => format!("[]{}", go_type(inner)),
         Shape::Map(inner) => format!("map[string]{}", go_type(inner)),
         Shape::Object(kind) => format!("v1.{}", kind.short_name()),
+        Shape::OrBool(_) => "v1.JSONSchemaPropsOrBool".into(),
+        Shape::OrList(_) => "v1.JSONSchemaPropsOrArray".into(),
     }
 }

@@ -223,7 +223,7 @@ impl Expect {
     fn field(self, key: &str) -> Option<Expect> {
         let kind = match self {
             Expect::Object(kind) => kind,
-            Expect::Shape(Shape::Object(kind)) => *kind,
+            Expect::Shape(Shape::Object(kind) | Shape::OrBool(kind) | Shape::OrList(kind)) => *kind,
             Expect::Shape(Shape::Map(inner)) => return Some(Expect::Shape(inner)),
             _ => return Some(Expect::Anything),
         };

@@ -137,14 +137,43 @@ impl Walk {
             Shape::IntOrString => self.int_or_string(raw)?,
             Shape::Raw | Shape::FieldsV1 => self.json(raw)?,
             Shape::Strings => self.strings(raw)?,
-            Shape::Object(kind) => {
-                let mut out = Map::new();
-                self.object(raw.bytes, kind, &mut out)?;
-                Value::Object(out)
-            }
+            Shape::Object(kind) => self.message(raw, kind)?,
+            Shape::OrBool(kind) | Shape::OrList(kind) => self.alternative(raw, kind, shape)?,
             Shape::List(_) | Shape::Map(_) => {
                 return Err(ProtobufError::Value("nested lists do not exist".into()));
             }
+        })
+    }
+
+    fn message(&mut self, raw: &Raw<'_>, kind: &'static Type) -> Result<Value, ProtobufError> {
+        self.expect(raw, LENGTH)?;
+        let mut out = Map::new();
+        self.object(raw.bytes, kind, &mut out)?;
+        Ok(Value::Object(out))
+    }
+
+    /// A message of two: what stands for a boolean or a list, and an object.
+    fn alternative(
+        &mut self,
+        raw: &Raw<'_>,
+        kind: &'static Type,
+        shape: &Shape,
+    ) -> Result<Value, ProtobufError> {
+        let (mut allows, mut one, mut many) = (false, None, Vec::new());
+        let mut reader = Reader::new(raw.bytes);
+        while let Some(part) = reader.next_field()? {
+            let is_list = matches!(shape, Shape::OrList(_));
+            match (part.number, is_list) {
+                (1, false) => allows = part.scalar != 0,
+                (1, true) | (2, false) => one = Some(self.message(&part, kind)?),
+                (2, true) => many.push(self.message(&part, kind)?),
+                _ => self.known(&part, 1..=2)?,
+            }
+        }
+        Ok(match (one, shape) {
+            (Some(object), _) => object,
+            (None, Shape::OrBool(_)) => allows.into(),
+            (None, _) => Value::Array(many),
         })
     }
 

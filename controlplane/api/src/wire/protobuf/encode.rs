@@ -162,6 +162,27 @@ fn one(value: &Value, shape: &'static Shape, number: u32, out: &mut Writer) -> R
         (Shape::Object(kind), Value::Object(fields)) => {
             return out.message(number, |inner| object(fields, kind, inner));
         }
+        (Shape::OrBool(_), Value::Bool(allows)) => {
+            return out.message(number, |inner| {
+                inner.integer(1, (*allows).into());
+                Ok(())
+            });
+        }
+        (Shape::OrBool(kind), Value::Object(fields)) => {
+            return out.message(number, |inner| {
+                inner.integer(1, 1);
+                inner.message(2, |schema| object(fields, kind, schema))
+            });
+        }
+        (Shape::OrList(kind), Value::Object(fields)) => {
+            return out.message(number, |inner| inner.message(1, |schema| object(fields, kind, schema)));
+        }
+        (Shape::OrList(kind), Value::Array(items)) => {
+            return out.message(number, |inner| {
+                let mut fields = items.iter().map(|item| item.as_object().unwrap_or(no_fields()));
+                fields.try_for_each(|fields| inner.message(2, |schema| object(fields, kind, schema)))
+            });
+        }
         (Shape::Object(kind), Value::Null) => {
             return out.message(number, |inner| object(no_fields(), kind, inner));
         }
