@@ -9,14 +9,16 @@
 //!     <sandbox>/uts
 //! ```
 //!
-//! User, PID and mount namespaces are not pinned here: PID namespaces need an init, the others belong
-//! to containers.
+//! A sandbox with ids of its own has a user namespace beside them (`user`), which owns the other three. PID and
+//! mount namespaces are not pinned here: PID namespaces need an init, mount namespaces belong to containers.
 //!
 //! **Invariants.** A thread that has changed its namespaces serves nothing else and ends: every function
 //! here that enters one does so on a thread of its own. `create` leaves everything or nothing. `delete`
 //! is idempotent, and tells a pin from a plain file that an interrupted `create` left.
 //!
 //! Reference: namespaces(7), mount_namespaces(7), network_namespaces(7).
+
+mod user;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -27,6 +29,8 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags};
 use nix::sched::CloneFlags;
+
+pub use user::{IdRange, User, id_map};
 
 /// HOST_NAME_MAX of the kernel.
 const HOSTNAME_BYTES_MAX: usize = 64;
@@ -41,6 +45,8 @@ pub struct Desired {
     pub net: Option<PathBuf>,
     pub ipc: Option<PathBuf>,
     pub uts: Option<PathBuf>,
+    /// Owns those above.
+    pub user: Option<User>,
     /// Needs `uts`.
     pub hostname: Option<String>,
     /// Names with dots or slashes, such as `net.ipv4.ping_group_range`, and their values. Only those that
@@ -192,10 +198,22 @@ enum Step {
     Folder(PathBuf),
     PinFile(PathBuf),
     Unshare(CloneFlags),
+    /// With the sysctls that the user namespace's root writes.
+    UnshareOwned {
+        user: User,
+        flags: CloneFlags,
+        sysctls: Vec<(PathBuf, String)>,
+    },
     LoopbackUp,
     Hostname(String),
-    Sysctl { path: PathBuf, value: String },
-    Pin { kind: &'static str, path: PathBuf },
+    Sysctl {
+        path: PathBuf,
+        value: String,
+    },
+    Pin {
+        kind: &'static str,
+        path: PathBuf,
+    },
 }
 
 fn plan(desired: &Desired) -> Result<Vec<Step>, NetnsError> {
@@ -207,13 +225,17 @@ fn plan(desired: &Desired) -> Result<Vec<Step>, NetnsError> {
     let wanted: Vec<_> =
         kinds.into_iter().filter_map(|(kind, flag, path)| Some((kind, flag, path.clone()?))).collect();
     let mut steps = Vec::new();
-    for (_, _, path) in &wanted {
+    let user_path = desired.user.iter().map(|user| &user.path);
+    for path in wanted.iter().map(|(_, _, path)| path).chain(user_path) {
         if let Some(folder) = path.parent() {
             steps.push(Step::Folder(folder.to_owned()));
         }
         steps.push(Step::PinFile(path.clone()));
     }
-    steps.push(Step::Unshare(wanted.iter().fold(CloneFlags::empty(), |all, (_, flag, _)| all | *flag)));
+    let flags = wanted.iter().fold(CloneFlags::empty(), |all, (_, flag, _)| all | *flag);
+    let unshare = steps.len();
+    let mut owned = Vec::new();
+    steps.push(Step::Unshare(flags));
     if desired.net.is_some() {
         steps.push(Step::LoopbackUp);
     }
@@ -229,8 +251,17 @@ fn plan(desired: &Desired) -> Result<Vec<Step>, NetnsError> {
     }
     for (name, value) in &desired.sysctls {
         let path = sysctl_path(desired, name)?;
-        steps.push(Step::Sysctl { path, value: value.clone() });
+        // The one of UTS namespaces belongs to the host's root always.
+        if desired.user.is_some() && path != Path::new("/proc/sys/kernel/domainname") {
+            owned.push((path, value.clone()));
+        } else {
+            steps.push(Step::Sysctl { path, value: value.clone() });
+        }
     }
+    steps[unshare] = match &desired.user {
+        Some(user) => Step::UnshareOwned { user: user.clone(), flags, sysctls: owned },
+        None => Step::Unshare(flags),
+    };
     steps.extend(wanted.into_iter().map(|(kind, _, path)| Step::Pin { kind, path }));
     Ok(steps)
 }
@@ -279,7 +310,13 @@ fn undo(step: &Step) {
         Step::PinFile(path) => drop(delete(path)),
         // Only if it is empty: another namespace of the sandbox may live there.
         Step::Folder(path) => drop(fs::remove_dir(path)),
-        Step::Unshare(_) | Step::LoopbackUp | Step::Hostname(_) | Step::Sysctl { .. } | Step::Pin { .. } => {}
+        // The pin of a user namespace goes with its file.
+        Step::Unshare(_)
+        | Step::UnshareOwned { .. }
+        | Step::LoopbackUp
+        | Step::Hostname(_)
+        | Step::Sysctl { .. }
+        | Step::Pin { .. } => {}
     }
 }
 
@@ -291,6 +328,7 @@ fn execute(step: &Step) -> io::Result<()> {
             OpenOptions::new().write(true).create_new(true).mode(0o444).open(path).map(drop)
         }
         Step::Unshare(flags) => Ok(nix::sched::unshare(*flags)?),
+        Step::UnshareOwned { user, flags, sysctls } => user::unshare(user, *flags, sysctls),
         Step::LoopbackUp => loopback_up(),
         Step::Hostname(name) => Ok(nix::unistd::sethostname(name)?),
         Step::Sysctl { path, value } => fs::write(path, value),
@@ -307,6 +345,7 @@ fn describe(step: &Step) -> String {
         Step::Folder(path) => format!("creating {}", path.display()),
         Step::PinFile(path) => format!("creating {}", path.display()),
         Step::Unshare(_) => "leaving the host's namespaces".to_owned(),
+        Step::UnshareOwned { user, .. } => format!("making the user namespace {}", user.path.display()),
         Step::LoopbackUp => "setting lo up".to_owned(),
         Step::Hostname(name) => format!("setting the hostname {name:?}"),
         Step::Sysctl { path, value } => format!("writing {value:?} to {}", path.display()),
@@ -352,6 +391,7 @@ mod tests {
             net: Some(folder.join("s1/net")),
             ipc: Some(folder.join("s1/ipc")),
             uts: Some(folder.join("s1/uts")),
+            user: None,
             hostname: Some("pod-1".to_owned()),
             sysctls: vec![
                 ("net.ipv4.ping_group_range".to_owned(), "0 100".to_owned()),
@@ -427,6 +467,50 @@ mod tests {
     }
 
     #[test]
+    fn a_user_namespace_owns_the_others() {
+        if !harness::root_or_skip("a_user_namespace_owns_the_others") {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let guard = harness::host::exclusive("sys::netns user");
+        let ns = folder.path().join("ns");
+        private_folder(&ns).unwrap();
+        let row = [IdRange { inside: 0, outside: 300_000, count: 1000 }];
+        let user = User { path: ns.join("s1/user"), uids: row.to_vec(), gids: row.to_vec() };
+        let desired = Desired { user: Some(user.clone()), ..desired(&ns) };
+        create(&desired).unwrap();
+        let own = open(&user.path).unwrap();
+        let number = |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).unwrap().st_ino;
+        for path in [&desired.net, &desired.ipc, &desired.uts].into_iter().flatten() {
+            let owner = owner(open(path).unwrap().as_fd());
+            assert_eq!(number(owner.as_fd()), number(own.as_fd()), "{}", path.display());
+        }
+        let net = open(desired.net.as_ref().unwrap()).unwrap();
+        let range =
+            run_in(net.as_fd(), || fs::read_to_string("/proc/sys/net/ipv4/ping_group_range").unwrap());
+        // Told in ids of the reader: those of the namespace are 300000 higher.
+        assert!(range.unwrap().contains("300100"), "the sysctl was written");
+        drop((own, net));
+        for path in [&desired.net, &desired.ipc, &desired.uts].into_iter().flatten().chain([&user.path]) {
+            delete(path).unwrap();
+        }
+        fs::remove_dir(ns.join("s1")).unwrap();
+        remove_folder(&ns).unwrap();
+        guard.finish();
+    }
+
+    /// NS_GET_USERNS.
+    fn owner(namespace: BorrowedFd<'_>) -> OwnedFd {
+        use std::os::fd::FromRawFd as _;
+        // SAFETY: the request takes no argument; the answer is a new descriptor that nobody else owns.
+        unsafe {
+            let raw = libc::ioctl(namespace.as_raw_fd(), 0xb701);
+            assert!(raw >= 0, "{}", io::Error::last_os_error());
+            OwnedFd::from_raw_fd(raw)
+        }
+    }
+
+    #[test]
     fn an_error_at_any_step_leaves_nothing() {
         if !harness::root_or_skip("an_error_at_any_step_leaves_nothing") {
             return;
@@ -434,7 +518,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut guard = harness::host::exclusive("sys::netns errors");
         guard.list(folder.path());
-        let desired = desired(folder.path());
+        let row = vec![IdRange { inside: 0, outside: 300_000, count: 1000 }];
+        let user = User { path: folder.path().join("s1/user"), uids: row.clone(), gids: row };
+        let desired = Desired { user: Some(user), ..desired(folder.path()) };
         let steps = plan(&desired).unwrap().len();
         for at in 0..steps {
             let fail = |k: usize| if k == at { Err(io::Error::other("injected")) } else { Ok(()) };

@@ -81,6 +81,7 @@ pub fn plan(record: &SandboxRecord, paths: &Paths, host: &files::HostFiles) -> V
         net: record.net.clone(),
         ipc: record.ipc.clone(),
         uts: record.uts.clone(),
+        user: None,
         hostname: record.uts.as_ref().map(|_| record.hostname.clone()),
         sysctls: linux.sysctls.into_iter().collect(),
     };
