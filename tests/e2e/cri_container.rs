@@ -1,8 +1,9 @@
 //! Containers over the CRI: life and death, exits, limits, users, mounts, events, and a daemon that dies.
 
+use cri_api::v1::security_profile::ProfileType;
 use cri_api::v1::{
     Capability, ContainerEventType, ContainerState, ContainerStatsRequest, Int64Value,
-    LinuxContainerResources, Mount, NamespaceMode, NamespaceOption, RemoveContainerRequest,
+    LinuxContainerResources, Mount, NamespaceMode, NamespaceOption, RemoveContainerRequest, SecurityProfile,
     UpdateContainerResourcesRequest,
 };
 use tonic::Code;
@@ -134,6 +135,8 @@ fn a_container_is_what_was_asked_for() {
         security.supplemental_groups = vec![77];
         security.readonly_rootfs = true;
         security.no_new_privs = true;
+        security.seccomp =
+            Some(SecurityProfile { profile_type: ProfileType::RuntimeDefault.into(), ..Default::default() });
         security.capabilities =
             Some(Capability { drop_capabilities: vec!["ALL".into()], ..Default::default() });
         let id = client.create(&pod_id, &pod, config).await.expect("created");

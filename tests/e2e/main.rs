@@ -13,6 +13,7 @@ mod cni_plain;
 mod controllers;
 mod cri_container;
 mod cri_figures;
+mod cri_lists;
 mod cri_node;
 mod cri_sandbox;
 mod cri_survival;

@@ -8,6 +8,7 @@ mod image_status;
 mod list_images;
 mod pull_image;
 mod remove_image;
+mod stream_images;
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use cri_api::v1::image_service_server::ImageService;
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
-use crate::fault::{Fault, Outcome};
+use crate::fault::Outcome;
 use crate::node::Node;
 
 /// The service over one node.
@@ -26,6 +27,7 @@ pub struct Images {
 }
 
 type Answer<T> = Result<Response<T>, Status>;
+type Stream<T> = BoxStream<'static, Result<T, Status>>;
 
 fn answer<T>(outcome: Outcome<T>) -> Answer<T> {
     outcome.map(Response::new).map_err(Status::from)
@@ -33,7 +35,7 @@ fn answer<T>(outcome: Outcome<T>) -> Answer<T> {
 
 #[tonic::async_trait]
 impl ImageService for Images {
-    type StreamImagesStream = BoxStream<'static, Result<v1::StreamImagesResponse, Status>>;
+    type StreamImagesStream = Stream<v1::StreamImagesResponse>;
 
     async fn list_images(&self, request: Request<v1::ListImagesRequest>) -> Answer<v1::ListImagesResponse> {
         answer(list_images::call(&self.node, request.into_inner()).await)
@@ -64,7 +66,10 @@ impl ImageService for Images {
         answer(image_fs_info::call(&self.node, request.into_inner()).await)
     }
 
-    async fn stream_images(&self, _: Request<v1::StreamImagesRequest>) -> Answer<Self::StreamImagesStream> {
-        answer(Err(Fault::Unsupported("StreamImages is not served yet: use ListImages".into())))
+    async fn stream_images(
+        &self,
+        request: Request<v1::StreamImagesRequest>,
+    ) -> Answer<Self::StreamImagesStream> {
+        answer(stream_images::call(&self.node, request.into_inner()).await)
     }
 }

@@ -55,10 +55,11 @@ impl Node {
     pub async fn open(options: Options) -> Outcome<Arc<Node>> {
         let paths = Paths::new(options.root.clone(), options.state.clone());
         let (copy, registries) = (paths.clone(), options.registries_dir.clone());
+        let unset_seccomp = options.unset_seccomp_profile;
         let (layout, host, images, sandbox_records, container_records) = blocking(move || {
             prepare_folders(&copy)?;
             let layout = Layout::detect().doing(|| "reading the control group hierarchies".into())?;
-            let host = container::spec::host_facts(layout.mode)?;
+            let host = container::spec::host_facts(layout.mode, unset_seccomp)?;
             let images = image::Store::open(image::ImageOptions::new(copy.images(), registries))?;
             let what = || "opening the records".to_owned();
             let sandboxes = Records::open(copy.sandboxes()).doing(what)?;

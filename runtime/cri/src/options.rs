@@ -32,12 +32,24 @@ pub struct Options {
     /// Parent of pods' cgroups whose request names none
     #[arg(long, default_value = "/kubepods", value_name = "PATH")]
     pub cgroup_root: String,
+    /// What a container whose request has no seccomp profile gets: as other runtimes, and as the interface says, none.
+    /// The kubelet always names one
+    #[arg(long, value_enum, default_value = "unconfined", value_name = "PROFILE")]
+    pub unset_seccomp_profile: UnsetSeccomp,
     /// Executable that becomes the keeper (default: this one)
     #[arg(long, value_name = "FILE", hide = true)]
     pub keeper_exe: Option<PathBuf>,
     /// The keeper's cgroup, outside of every service's; `none` leaves it in ours
     #[arg(long, default_value = "/keelson/keeper", value_name = "PATH")]
     pub keeper_cgroup: String,
+}
+
+/// The profile of a request that names none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum UnsetSeccomp {
+    Unconfined,
+    #[value(name = "runtime/default")]
+    RuntimeDefault,
 }
 
 impl Options {
@@ -78,6 +90,9 @@ mod tests {
         assert_eq!(options.socket(), PathBuf::from("/tmp/a.sock"));
         assert_eq!(options.root, PathBuf::from("/r"));
         assert_eq!(options.state, PathBuf::from("/run/keelson"));
+        assert_eq!(options.unset_seccomp_profile, UnsetSeccomp::Unconfined);
+        let strict = ["keelson cri", "--unset-seccomp-profile", "runtime/default"];
+        assert_eq!(Options::parse_from(strict).unset_seccomp_profile, UnsetSeccomp::RuntimeDefault);
         assert!(Options::try_parse_from(["keelson cri", "--rot", "/r"]).is_err());
         let relative =
             Options::parse_from(["keelson cri", "--state", "s", "--cni-bin-dir", "b"]).absolute().unwrap();

@@ -11,7 +11,9 @@ mod exec_sync;
 mod get_container_events;
 mod list_container_stats;
 mod list_containers;
+mod list_metric_descriptors;
 mod list_pod_sandbox;
+mod list_pod_sandbox_metrics;
 mod list_pod_sandbox_stats;
 mod pod_sandbox_stats;
 mod pod_sandbox_status;
@@ -25,8 +27,14 @@ mod start_container;
 mod status;
 mod stop_container;
 mod stop_pod_sandbox;
+mod stream_container_stats;
+mod stream_containers;
+mod stream_pod_sandbox_metrics;
+mod stream_pod_sandbox_stats;
+mod stream_pod_sandboxes;
 mod unserved;
 mod update_container_resources;
+mod update_pod_sandbox_resources;
 mod update_runtime_config;
 mod version;
 
@@ -242,55 +250,55 @@ impl RuntimeService for Runtime {
         &self,
         _: Request<v1::ListMetricDescriptorsRequest>,
     ) -> Answer<v1::ListMetricDescriptorsResponse> {
-        unserved::answer("ListMetricDescriptors")
+        answer(list_metric_descriptors::call())
     }
 
     async fn list_pod_sandbox_metrics(
         &self,
-        _: Request<v1::ListPodSandboxMetricsRequest>,
+        request: Request<v1::ListPodSandboxMetricsRequest>,
     ) -> Answer<v1::ListPodSandboxMetricsResponse> {
-        unserved::answer("ListPodSandboxMetrics")
+        answer(list_pod_sandbox_metrics::call(&self.node, request.into_inner()).await)
     }
 
     async fn update_pod_sandbox_resources(
         &self,
-        _: Request<v1::UpdatePodSandboxResourcesRequest>,
+        request: Request<v1::UpdatePodSandboxResourcesRequest>,
     ) -> Answer<v1::UpdatePodSandboxResourcesResponse> {
-        unserved::answer("UpdatePodSandboxResources")
+        answer(update_pod_sandbox_resources::call(&self.node, request.into_inner()).await)
     }
 
     async fn stream_pod_sandboxes(
         &self,
-        _: Request<v1::StreamPodSandboxesRequest>,
+        request: Request<v1::StreamPodSandboxesRequest>,
     ) -> Answer<Self::StreamPodSandboxesStream> {
-        unserved::answer("StreamPodSandboxes")
+        answer(stream_pod_sandboxes::call(&self.node, request.into_inner()).await)
     }
 
     async fn stream_containers(
         &self,
-        _: Request<v1::StreamContainersRequest>,
+        request: Request<v1::StreamContainersRequest>,
     ) -> Answer<Self::StreamContainersStream> {
-        unserved::answer("StreamContainers")
+        answer(stream_containers::call(&self.node, request.into_inner()).await)
     }
 
     async fn stream_container_stats(
         &self,
-        _: Request<v1::StreamContainerStatsRequest>,
+        request: Request<v1::StreamContainerStatsRequest>,
     ) -> Answer<Self::StreamContainerStatsStream> {
-        unserved::answer("StreamContainerStats")
+        answer(stream_container_stats::call(&self.node, request.into_inner()).await)
     }
 
     async fn stream_pod_sandbox_stats(
         &self,
-        _: Request<v1::StreamPodSandboxStatsRequest>,
+        request: Request<v1::StreamPodSandboxStatsRequest>,
     ) -> Answer<Self::StreamPodSandboxStatsStream> {
-        unserved::answer("StreamPodSandboxStats")
+        answer(stream_pod_sandbox_stats::call(&self.node, request.into_inner()).await)
     }
 
     async fn stream_pod_sandbox_metrics(
         &self,
-        _: Request<v1::StreamPodSandboxMetricsRequest>,
+        request: Request<v1::StreamPodSandboxMetricsRequest>,
     ) -> Answer<Self::StreamPodSandboxMetricsStream> {
-        unserved::answer("StreamPodSandboxMetrics")
+        answer(stream_pod_sandbox_metrics::call(&self.node, request.into_inner()).await)
     }
 }

@@ -93,6 +93,12 @@ pub enum Command {
     Remove(Reply<()>),
     /// The PID of the pod's init, started if need be.
     Init(Reply<i32>),
+    /// New figures of what the pod as a whole may use and what it costs; the cgroup is the kubelet's.
+    Update {
+        overhead: Option<Box<v1::LinuxContainerResources>>,
+        resources: Option<Box<v1::LinuxContainerResources>>,
+        reply: Reply<()>,
+    },
 }
 
 pub type Reply<T> = oneshot::Sender<Outcome<T>>;

@@ -33,6 +33,7 @@ use sys::cgroup::Mode;
 
 use super::user::ResolvedUser;
 use crate::fault::{Doing as _, Outcome};
+use crate::options::UnsetSeccomp;
 
 pub use mounts::{FOLDER_FOR_MISSING, prepare_sources};
 pub use resources::{merge_update, translate as translate_resources};
@@ -74,6 +75,8 @@ pub struct HostFacts {
     pub open_files: u64,
     /// Highest capability that the kernel knows.
     pub last_capability: u8,
+    /// What a request without a seccomp profile gets.
+    pub unset_seccomp: UnsetSeccomp,
 }
 
 /// Builds the specification.
@@ -170,7 +173,7 @@ fn annotations(inputs: &Inputs<'_>) -> HashMap<String, String> {
 }
 
 /// Reads what the host allows.
-pub fn host_facts(cgroups: Mode) -> Outcome<HostFacts> {
+pub fn host_facts(cgroups: Mode, unset_seccomp: UnsetSeccomp) -> Outcome<HostFacts> {
     let capabilities = sys::capability::CapabilitySets::current().doing(|| "reading capabilities".into())?;
     let resource = sys::capability::number("CAP_SYS_RESOURCE").unwrap_or(24);
     let may_lower = capabilities.effective >> resource & 1 == 1;
@@ -182,6 +185,7 @@ pub fn host_facts(cgroups: Mode) -> Outcome<HostFacts> {
         oom_score_floor: if may_lower { -1000 } else { own.trim().parse().unwrap_or(0) },
         open_files: hard,
         last_capability: sys::capability::last().doing(|| "reading the last capability".into())?,
+        unset_seccomp,
     })
 }
 

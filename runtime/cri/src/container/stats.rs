@@ -85,7 +85,7 @@ fn attributes(record: &ContainerRecord) -> v1::ContainerAttributes {
     }
 }
 
-async fn layer(node: &Node, container: &Container) -> Option<v1::FilesystemUsage> {
+pub async fn layer(node: &Node, container: &Container) -> Option<v1::FilesystemUsage> {
     let known = container.readings.lock().unwrap_or_else(PoisonError::into_inner).layer;
     let (timestamp, usage) = match known {
         Some((read, timestamp, usage)) if read.elapsed() < LAYER_AGE => (timestamp, usage),

@@ -62,6 +62,9 @@ impl Owner {
             match command {
                 None => self.init_ended().await,
                 Some(Command::Stop(reply)) => drop(reply.send(self.stop().await)),
+                Some(Command::Update { overhead, resources, reply }) => {
+                    drop(reply.send(self.update(overhead, resources).await));
+                }
                 Some(Command::Init(reply)) => drop(reply.send(self.ensure_init().await)),
                 Some(Command::Remove(reply)) => {
                     let removed = self.remove().await;
@@ -136,6 +139,19 @@ impl Owner {
         self.node.sandbox_names.release(&record.name, record.id.as_str());
         self.node.announce_sandbox(&self.sandbox, v1::ContainerEventType::ContainerDeletedEvent);
         Ok(())
+    }
+
+    /// What is not given stays.
+    async fn update(
+        &self,
+        overhead: Option<Box<v1::LinuxContainerResources>>,
+        resources: Option<Box<v1::LinuxContainerResources>>,
+    ) -> Outcome<()> {
+        let mut record = self.record();
+        let linux = record.config.linux.get_or_insert_default();
+        linux.overhead = overhead.map(|new| *new).or(linux.overhead.take());
+        linux.resources = resources.map(|new| *new).or(linux.resources.take());
+        self.set(record, Durability::Process).await
     }
 
     fn executor(&self) -> Executor {

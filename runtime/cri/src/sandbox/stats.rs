@@ -51,7 +51,7 @@ fn attributes(record: &SandboxRecord) -> v1::PodSandboxAttributes {
 }
 
 /// Counters of every link in the pod's own network namespace but loopback.
-async fn network(record: &SandboxRecord, timestamp: i64) -> Outcome<Option<v1::NetworkUsage>> {
+pub async fn network(record: &SandboxRecord, timestamp: i64) -> Outcome<Option<v1::NetworkUsage>> {
     let Some(path) = record.net.clone().filter(|_| record.phase == Phase::Ready) else { return Ok(None) };
     let table = blocking(move || read_counters(path)).await?;
     let mut interfaces = parse(&table);

@@ -52,6 +52,7 @@ pub fn status(record: &SandboxRecord) -> v1::PodSandboxStatus {
 pub fn info(record: &SandboxRecord, init: Option<i32>) -> BTreeMap<String, String> {
     let metadata = record.metadata();
     let path = |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    let linux = record.config.linux.clone().unwrap_or_default();
     let details = json!({
         "sandboxID": record.id,
         "pid": init.unwrap_or(0),
@@ -63,10 +64,24 @@ pub fn info(record: &SandboxRecord, init: Option<i32>) -> BTreeMap<String, Strin
         "config": {
             "metadata": {"name": metadata.name, "uid": metadata.uid, "namespace": metadata.namespace, "attempt": metadata.attempt},
             "hostname": record.config.hostname,
+            "linux": {"overhead": resources(linux.overhead.as_ref()), "resources": resources(linux.resources.as_ref())},
             "log_directory": record.config.log_directory,
             "labels": record.config.labels,
             "annotations": record.config.annotations,
         },
     });
     BTreeMap::from([("info".to_owned(), details.to_string())])
+}
+
+fn resources(given: Option<&v1::LinuxContainerResources>) -> serde_json::Value {
+    given.map_or(serde_json::Value::Null, |given| {
+        json!({
+            "cpu_period": given.cpu_period,
+            "cpu_quota": given.cpu_quota,
+            "cpu_shares": given.cpu_shares,
+            "memory_limit_in_bytes": given.memory_limit_in_bytes,
+            "hugepage_limits": given.hugepage_limits.iter().map(|h| (h.page_size.clone(), h.limit)).collect::<BTreeMap<_, _>>(),
+            "unified": given.unified,
+        })
+    })
 }

@@ -9,6 +9,7 @@ use oci_spec::runtime::{Capability, LinuxCapabilities, LinuxSeccomp};
 
 use super::Context;
 use crate::fault::{Doing as _, Fault, Outcome};
+use crate::options::UnsetSeccomp;
 
 /// What a container may do unless told otherwise: the set Docker and containerd users know.
 const DEFAULT_CAPABILITIES: &[&str] = &[
@@ -40,15 +41,18 @@ pub enum Seccomp {
     Localhost(PathBuf),
 }
 
-/// What the request chooses. A privileged container is unconfined; a request that says nothing gets the
-/// default profile.
+/// What the request chooses. A privileged container is unconfined; a request that says nothing gets what the
+/// command line chose.
 pub fn seccomp(context: &Context<'_>) -> Outcome<Seccomp> {
     let security = &context.security;
     if context.privileged {
         return Ok(Seccomp::Unconfined);
     }
     let Some(profile) = &security.seccomp else {
-        return legacy_seccomp(legacy_path(security));
+        return match (legacy_path(security), context.host.unset_seccomp) {
+            ("", UnsetSeccomp::Unconfined) => Ok(Seccomp::Unconfined),
+            (path, _) => legacy_seccomp(path),
+        };
     };
     match ProfileType::try_from(profile.profile_type) {
         Ok(ProfileType::RuntimeDefault) => Ok(Seccomp::RuntimeDefault),

@@ -4,7 +4,13 @@ use super::*;
 use oci_spec::runtime::LinuxNamespaceType;
 
 fn host() -> HostFacts {
-    HostFacts { cgroups: Mode::Unified, oom_score_floor: -1000, open_files: 1 << 20, last_capability: 40 }
+    HostFacts {
+        cgroups: Mode::Unified,
+        oom_score_floor: -1000,
+        open_files: 1 << 20,
+        last_capability: 40,
+        unset_seccomp: UnsetSeccomp::RuntimeDefault,
+    }
 }
 
 fn spec(config: &v1::ContainerConfig) -> Outcome<Spec> {
@@ -107,4 +113,28 @@ fn commands_and_arguments_replace_what_they_should() {
     assert_eq!(run(&["top"], &[]), "top");
     assert_eq!(run(&[], &["-c"]), "-c");
     assert_eq!(run(&["ls"], &["-l"]), "ls -l");
+}
+
+#[test]
+fn a_request_without_a_profile_gets_what_the_command_line_chose() {
+    use security::{Seccomp, seccomp};
+    let check = |unset: UnsetSeccomp, profile: Option<v1::SecurityProfile>, expect: Seccomp| {
+        let facts = HostFacts { unset_seccomp: unset, ..host() };
+        let context = Context {
+            security: v1::LinuxContainerSecurityContext { seccomp: profile, ..Default::default() },
+            namespaces: v1::NamespaceOption::default(),
+            resources: v1::LinuxContainerResources::default(),
+            privileged: false,
+            host: &facts,
+        };
+        assert_eq!(seccomp(&context).unwrap(), expect);
+    };
+    let named = |kind: v1::security_profile::ProfileType| {
+        Some(v1::SecurityProfile { profile_type: kind.into(), ..Default::default() })
+    };
+    use v1::security_profile::ProfileType::{RuntimeDefault, Unconfined};
+    check(UnsetSeccomp::Unconfined, None, Seccomp::Unconfined);
+    check(UnsetSeccomp::RuntimeDefault, None, Seccomp::RuntimeDefault);
+    check(UnsetSeccomp::Unconfined, named(RuntimeDefault), Seccomp::RuntimeDefault);
+    check(UnsetSeccomp::RuntimeDefault, named(Unconfined), Seccomp::Unconfined);
 }
