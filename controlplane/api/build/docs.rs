@@ -8,8 +8,8 @@ use serde_json::Value;
 use k8s_openapi::api::{
     admissionregistration::v1 as admission, apps::v1 as apps, authentication::v1 as authentication,
     authorization::v1 as authorization, autoscaling::v1 as autoscaling, coordination::v1 as coordination,
-    core::v1 as core, discovery::v1 as discovery, events::v1 as events, policy::v1 as policy,
-    rbac::v1 as rbac,
+    core::v1 as core, discovery::v1 as discovery, events::v1 as events, networking::v1 as networking,
+    policy::v1 as policy, rbac::v1 as rbac,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as extensions;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
@@ -55,6 +55,7 @@ impl Docs {
             coordination::Lease,
             discovery::EndpointSlice,
             autoscaling::Scale,
+            networking::NetworkPolicy,
             policy::Eviction,
             admission::MutatingAdmissionPolicy,
             admission::MutatingAdmissionPolicyBinding,

@@ -5,6 +5,7 @@
 //!
 //! Reference: `pkg/apis/*/v1/defaults.go` of Kubernetes 1.36, by behaviour.
 
+mod network_policy;
 mod pod;
 mod rbac;
 mod service;
@@ -26,6 +27,7 @@ pub fn apply(kind: &Kind, object: &mut Value) {
         ("apps", "Deployment") => workload::deployment(object),
         ("apps", "ReplicaSet") => workload::replica_set(object),
         ("discovery.k8s.io", "EndpointSlice") => endpoint_slice(object),
+        ("networking.k8s.io", "NetworkPolicy") => network_policy::apply(object),
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => rbac::binding(object),
         _ => {}
     }

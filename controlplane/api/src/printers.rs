@@ -61,6 +61,9 @@ fn printer(kind: &Kind) -> Printer {
         ("", "Service") => Printer { columns: network::SERVICE, cells: network::service },
         ("", "Endpoints") => Printer { columns: network::ENDPOINTS, cells: network::endpoints },
         ("discovery.k8s.io", "EndpointSlice") => Printer { columns: network::SLICE, cells: network::slice },
+        ("networking.k8s.io", "NetworkPolicy") => {
+            Printer { columns: network::POLICY, cells: network::policy }
+        }
         ("apps", "Deployment") => Printer { columns: workload::DEPLOYMENT, cells: workload::deployment },
         ("apps", "ReplicaSet") => Printer { columns: workload::REPLICA_SET, cells: workload::replica_set },
         ("", "Namespace") => Printer { columns: core::NAMESPACE, cells: core::namespace },

@@ -16,6 +16,7 @@ mod fields;
 mod keyed_data;
 mod labels;
 mod metadata;
+mod network_policy;
 mod pod;
 mod rbac;
 mod report;
@@ -127,6 +128,7 @@ fn own(report: &mut Report, kind: &Kind, object: &Value) {
         ("apps", "ReplicaSet") => workload::replica_set(report, object),
         ("discovery.k8s.io", "EndpointSlice") => endpoints::slice(report, object),
         ("coordination.k8s.io", "Lease") => cluster::lease(report, object),
+        ("networking.k8s.io", "NetworkPolicy") => network_policy::check(report, object),
         (RBAC, "Role" | "ClusterRole") => rbac::role(report, object, kind.namespaced),
         (RBAC, "RoleBinding" | "ClusterRoleBinding") => rbac::binding(report, object, kind.namespaced),
         _ => {}

@@ -16,7 +16,7 @@ fn has_status(kind: &Kind) -> bool {
 
 /// Kinds whose generation counts changes of what is desired.
 fn has_generation(kind: &Kind) -> bool {
-    matches!(kind.resource, "deployments" | "replicasets" | "pods" | "endpointslices")
+    matches!(kind.resource, "deployments" | "replicasets" | "pods" | "endpointslices" | "networkpolicies")
 }
 
 /// A new object: its status and generation are the server's.

@@ -29,6 +29,8 @@ impl Resource {
     pub const REPLICA_SETS: Resource = namespaced("apps", "v1", "replicasets", "ReplicaSet");
     pub const ENDPOINT_SLICES: Resource =
         namespaced("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice");
+    pub const NETWORK_POLICIES: Resource =
+        namespaced("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy");
     pub const LEASES: Resource = namespaced("coordination.k8s.io", "v1", "leases", "Lease");
 
     /// A resource known when this is compiled.

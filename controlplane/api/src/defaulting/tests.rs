@@ -108,3 +108,22 @@ fn services_secrets_namespaces_bindings() {
             "subjects": [{"kind": "User", "name": "u", "apiGroup": "rbac.authorization.k8s.io"}, {"kind": "ServiceAccount", "name": "s"}]}),
     );
 }
+
+#[test]
+fn a_network_policy_is_of_the_types_that_it_has_rules_for() {
+    let tcp =
+        json!({"podSelector": {}, "egress": [{"ports": [{"port": 53}, {"port": 53, "protocol": "UDP"}]}]});
+    check(
+        "networking.k8s.io",
+        "networkpolicies",
+        json!({"spec": tcp}),
+        json!({"spec": {"podSelector": {}, "egress": [{"ports": [{"port": 53, "protocol": "TCP"}, {"port": 53, "protocol": "UDP"}]}],
+            "policyTypes": ["Ingress", "Egress"]}}),
+    );
+    check(
+        "networking.k8s.io",
+        "networkpolicies",
+        json!({"spec": {"podSelector": {}, "egress": [], "policyTypes": []}}),
+        json!({"spec": {"podSelector": {}, "egress": [], "policyTypes": ["Ingress"]}}),
+    );
+}

@@ -227,6 +227,19 @@ pub static KINDS: &[Kind] = &[
         "io.k8s.api.authorization.v1.SubjectAccessReview",
         false,
     ),
+    // networking.k8s.io/v1
+    Kind {
+        short_names: &["netpol"],
+        ..stored(
+            "networking.k8s.io",
+            "v1",
+            "NetworkPolicy",
+            "NetworkPolicyList",
+            "networkpolicies",
+            "networkpolicy",
+            "io.k8s.api.networking.v1.NetworkPolicy",
+        )
+    },
     // rbac.authorization.k8s.io/v1
     cluster(
         "rbac.authorization.k8s.io",

@@ -1,8 +1,8 @@
-//! Services and their endpoints.
+//! Services, their endpoints, and policies.
 
 use serde_json::{Value, json};
 
-use super::{AGE, Column, NAME, age, joined, list, name, or, text, wide};
+use super::{AGE, Column, NAME, age, joined, list, name, or, selector, text, wide};
 
 /// Endpoints that one cell names.
 const MOST_SHOWN: usize = 3;
@@ -88,6 +88,14 @@ pub(super) fn slice(slice: &Value, now: jiff::Timestamp) -> Vec<Value> {
         shortened(&addresses, "<unset>"),
         age(slice, now),
     ]
+}
+
+pub(super) const POLICY: &[Column] = &[NAME, text("Pod-Selector"), AGE];
+
+pub(super) fn policy(policy: &Value, now: jiff::Timestamp) -> Vec<Value> {
+    // One that is not there is an empty one: all pods.
+    let pods = policy["spec"].get("podSelector").cloned().unwrap_or_else(|| json!({}));
+    vec![name(policy), selector(Some(&pods)), age(policy, now)]
 }
 
 fn host_port(address: &str, port: &Value) -> String {

@@ -104,6 +104,9 @@ fn the_small_kinds() {
     check("", "secrets", json!({"type": "Opaque", "data": {"a": ""}}), "it Opaque 1 2m");
     check("", "namespaces", json!({"status": {"phase": "Active"}}), "it Active 2m");
     check("", "serviceaccounts", json!({}), "it 0 2m");
+    let policy = json!({"spec": {"podSelector": {"matchLabels": {"app": "web"}}}});
+    check("networking.k8s.io", "networkpolicies", policy, "it app=web 2m");
+    check("networking.k8s.io", "networkpolicies", json!({"spec": {"podSelector": {}}}), "it <none> 2m");
     check(
         "rbac.authorization.k8s.io",
         "rolebindings",

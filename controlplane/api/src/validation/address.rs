@@ -105,13 +105,27 @@ pub(super) fn sloppy(text: &str) -> Option<IpAddr> {
     parts.next().is_none().then_some(IpAddr::V4(Ipv4Addr::from(octets)))
 }
 
-fn range(text: &str) -> Option<(IpAddr, u32)> {
+/// A range as old parsers read it: its address and the length of its prefix.
+pub(super) fn range(text: &str) -> Option<(IpAddr, u32)> {
     let (address, bits) = text.split_once('/')?;
     let address = sloppy(address)?;
     let most = if address.is_ipv6() { 128 } else { 32 };
     let digits = !bits.is_empty() && bits.bytes().all(|byte| byte.is_ascii_digit());
     let bits: u32 = if digits { bits.parse().ok()? } else { return None };
     (bits <= most).then_some((address, bits))
+}
+
+/// Whether an address lies in a range.
+pub(super) fn holds(range: IpAddr, bits: u32, address: IpAddr) -> bool {
+    match (range, address) {
+        (IpAddr::V4(range), IpAddr::V4(address)) => {
+            (u32::from(range) ^ u32::from(address)).checked_shr(32 - bits).unwrap_or_default() == 0
+        }
+        (IpAddr::V6(range), IpAddr::V6(address)) => {
+            (u128::from(range) ^ u128::from(address)).checked_shr(128 - bits).unwrap_or_default() == 0
+        }
+        _ => false,
+    }
 }
 
 fn is_mapped(text: &str) -> bool {

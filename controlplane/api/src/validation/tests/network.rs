@@ -336,3 +336,92 @@ fn slices() {
     let wanted = ["addressType: Invalid value: \"IPv6\": field is immutable"];
     expect("update", &updated(group, "EndpointSlice", "", new, old), &wanted);
 }
+
+fn policy(spec: Value) -> Value {
+    json!({"metadata": {"name": "p", "namespace": "default"}, "spec": spec})
+}
+
+#[test]
+fn network_policies() {
+    let port = |port: Value| json!({"podSelector": {}, "ingress": [{"ports": [port]}]});
+    let peer = |peer: Value| json!({"podSelector": {}, "egress": [{"to": [peer]}]});
+    let cases: Vec<(&str, Value, &[&str])> = vec![
+        ("deny all", json!({"podSelector": {}}), &[]),
+        ("names and ranges", port(json!({"port": "http"})), &[]),
+        ("one port", port(json!({"port": 80, "endPort": 80, "protocol": "SCTP"})), &[]),
+        (
+            "selector",
+            json!({"podSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]}}),
+            &[
+                "spec.podSelector.matchExpressions[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'",
+            ],
+        ),
+        (
+            "types",
+            json!({"podSelector": {}, "policyTypes": ["Ingress", "Sideways"]}),
+            &[
+                "spec.policyTypes[1]: Unsupported value: \"Sideways\": supported values: \"Egress\", \"Ingress\"",
+            ],
+        ),
+        (
+            "too many types",
+            json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress", "Ingress"]}),
+            &[
+                "spec.policyTypes: Invalid value: [\"Ingress\",\"Egress\",\"Ingress\"]: may not specify more than two policyTypes",
+            ],
+        ),
+        (
+            "port",
+            port(json!({"port": 0, "protocol": "ICMP"})),
+            &[
+                "spec.ingress[0].ports[0].protocol: Unsupported value: \"ICMP\": supported values: \"SCTP\", \"TCP\", \"UDP\"",
+                "spec.ingress[0].ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive",
+            ],
+        ),
+        (
+            "range",
+            port(json!({"port": 80, "endPort": 79})),
+            &["spec.ingress[0].ports[0].endPort: Invalid value: 79: must be greater than or equal to `port`"],
+        ),
+        (
+            "a range without its beginning",
+            port(json!({"endPort": 79})),
+            &[
+                "spec.ingress[0].ports[0].endPort: Invalid value: 79: may not be specified when `port` is not specified",
+            ],
+        ),
+        (
+            "a range of a name",
+            port(json!({"port": "http", "endPort": 79})),
+            &[
+                "spec.ingress[0].ports[0].endPort: Invalid value: 79: may not be specified when `port` is non-numeric",
+            ],
+        ),
+        ("nobody", peer(json!({})), &["spec.egress[0].to[0]: Required value: must specify a peer"]),
+        (
+            "block and selector",
+            peer(json!({"podSelector": {}, "ipBlock": {"cidr": "10.0.0.0/8"}})),
+            &["spec.egress[0].to[0]: Forbidden: may not specify both ipBlock and another peer"],
+        ),
+        (
+            "no block",
+            peer(json!({"ipBlock": {"cidr": ""}})),
+            &["spec.egress[0].to[0].ipBlock.cidr: Required value"],
+        ),
+        (
+            "except",
+            peer(
+                json!({"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16", "11.0.0.0/16", "10.0.0.0/8", "fd00::/8"]}}),
+            ),
+            &[
+                "spec.egress[0].to[0].ipBlock.except[1]: Invalid value: \"11.0.0.0/16\": must be a strict subset of `cidr`",
+                "spec.egress[0].to[0].ipBlock.except[2]: Invalid value: \"10.0.0.0/8\": must be a strict subset of `cidr`",
+                "spec.egress[0].to[0].ipBlock.except[3]: Invalid value: \"fd00::/8\": must be a strict subset of `cidr`",
+            ],
+        ),
+        ("everything but", peer(json!({"ipBlock": {"cidr": "::/0", "except": ["fd00::/8"]}})), &[]),
+    ];
+    for (what, spec, wanted) in cases {
+        expect(what, &created("networking.k8s.io", "NetworkPolicy", policy(spec)), wanted);
+    }
+}

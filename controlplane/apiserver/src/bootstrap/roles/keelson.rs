@@ -10,7 +10,8 @@ pub(super) fn roles() -> Vec<RoleRow> {
         role(
             "system:keelson:agent",
             vec![
-                on(READ, "core", "nodes"),
+                on(READ, "core", "namespaces nodes pods"),
+                on(READ, "networking.k8s.io", "networkpolicies"),
                 on("patch update", "core", "nodes/status"),
                 on("create patch update", "core events.k8s.io", "events"),
             ],
