@@ -37,6 +37,10 @@ counters! {
     Untranslatable = "drop_untranslatable",
     /// The kernel refused to change the packet.
     Rewrite = "drop_rewrite_failed",
+    /// A policy that selects the sender does not allow it.
+    PolicyEgress = "drop_policy_egress",
+    /// A policy that selects the receiver does not allow it.
+    PolicyIngress = "drop_policy_ingress",
     /// A flow entered conntrack.
     FlowsMade = "flows_made",
     /// A source port was changed because of a collision.
@@ -51,6 +55,16 @@ counters! {
     ToNode = "packets_to_node",
     /// Sent out of a link of the node.
     ToOutside = "packets_to_outside",
+    /// Reports of packets that were not made: too many, or nobody reads them.
+    ReportsLost = "reports_lost",
+}
+
+impl Counter {
+    /// The reason that a report or a metric names.
+    #[must_use]
+    pub fn at(index: u32) -> Option<(Counter, &'static str)> {
+        COUNTERS.get(index as usize).copied()
+    }
 }
 
 #[cfg(test)]

@@ -11,18 +11,27 @@ pub enum EndpointState {
     Ready = 1,
 }
 
+/// Bits of [`Endpoint::isolation`]: only what POLICY allows passes in that direction.
+pub struct Isolation;
+
+impl Isolation {
+    pub const INGRESS: u8 = 1;
+    pub const EGRESS: u8 = 1 << 1;
+}
+
 record! {
     /// A pod of this node; the key is its address.
     pub struct Endpoint {
         /// Index of the host's end of its veth.
         pub link: u32,
-        /// Numeric identity of its labels; 0..255 are reserved.
+        /// Numeric identity of its namespace and labels: the subject of its policies. 0..255 are reserved.
         pub identity: u32,
         /// Ethernet address of its own end.
         pub mac: Mac,
         /// [`EndpointState`].
         pub state: u8,
-        pub pad: u8,
+        /// [`Isolation`].
+        pub isolation: u8,
         pub pad2: u16,
     }
 }

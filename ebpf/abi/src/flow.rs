@@ -19,6 +19,7 @@ impl Protocol {
     pub const TCP: u8 = 6;
     pub const UDP: u8 = 17;
     pub const ICMP6: u8 = 58;
+    pub const SCTP: u8 = 132;
 }
 
 /// Bits of [`FlowState::flags`].
@@ -75,6 +76,8 @@ record! {
         pub seen: u32,
         /// The service it went to, or 0.
         pub service: u32,
+        /// Settings' epoch of the policies that have let it pass.
+        pub epoch: u32,
     }
 }
 

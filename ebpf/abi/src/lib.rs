@@ -14,6 +14,10 @@
 //! SOCKETS4/6    SocketKey   -> SocketName  writer: programs   what an unconnected or translated socket called its peer
 //! FRAGMENTS4    FragmentKey -> ports       writer: programs   later fragments carry none
 //! COUNTERS      Counter     -> u64         writer: programs   per CPU
+//! POLICY        PolicyKey   -> 1           writer: agent      what isolated pods may; prefixes, see policy.rs
+//! IDENTITIES4/6 prefix      -> u32         writer: agent      whose address it is, in POLICY's numbers
+//! REPORTS       Report                     writer: programs   a ring: drops always, the rest on demand
+//! RATES         kind        -> Rate        writer: programs   per CPU; how many reports this second
 //! ```
 //!
 //! **Invariants.** Every record is `#[repr(C)]`, has no implicit padding (a constant asserts it) and only
@@ -32,15 +36,19 @@ mod counter;
 mod endpoint;
 mod flow;
 mod maps;
+mod policy;
+mod report;
 mod service;
 mod settings;
 mod socket;
 
 pub use address::{Address, Ip4, Ip6, Mac, prefix_mask4};
 pub use counter::{COUNTERS, Counter};
-pub use endpoint::{Endpoint, EndpointState, Namespace, Node, NodeFlag};
+pub use endpoint::{Endpoint, EndpointState, Isolation, Namespace, Node, NodeFlag};
 pub use flow::{Flow, FlowFlag, FlowState, FragmentKey, FragmentPorts, Protocol};
 pub use maps::{HASH, MAPS, MapShape, PROGRAMS, ProgramKind, ProgramShape, capacity};
+pub use policy::{ANYBODY, Direction, PolicyKey, policy_prefix};
+pub use report::{REPORTS_PER_SECOND, Rate, Report, ReportKind};
 pub use service::{
     Affinity, AffinityKey, Backend, BackendKey, MemberKey, Scope, Service, ServiceFlag, ServiceKey,
 };

@@ -3,7 +3,8 @@
 use crate::record::fnv;
 use crate::{
     Affinity, AffinityKey, Backend, BackendKey, Endpoint, Flow, FlowState, FragmentKey, FragmentPorts, Ip4,
-    Ip6, Mac, MemberKey, Namespace, Node, Service, ServiceKey, Settings, SocketKey, SocketName,
+    Ip6, Mac, MemberKey, Namespace, Node, PolicyKey, Rate, Report, Service, ServiceKey, Settings, SocketKey,
+    SocketName,
 };
 
 /// How many entries each map holds. All but FRAGMENTS and SOCKETS say when they are full.
@@ -19,7 +20,13 @@ pub mod capacity {
     pub const AFFINITY: u32 = 65_536;
     pub const SOCKETS: u32 = 32_768;
     pub const FRAGMENTS: u32 = 4_096;
-    pub const COUNTERS: u32 = 32;
+    pub const COUNTERS: u32 = 64;
+    pub const POLICY: u32 = 131_072;
+    pub const IDENTITIES: u32 = 262_144;
+    /// Bytes.
+    pub const REPORTS: u32 = 1 << 20;
+    /// Of drops, and of the rest.
+    pub const RATES: u32 = 2;
 }
 
 /// A map: its name and the shapes of key and value.
@@ -82,6 +89,11 @@ pub const MAPS: &[MapShape] = &[
     map("SOCKETS6", SocketKey::<Ip6>::SHAPE, SocketName::<Ip6>::SHAPE, capacity::SOCKETS),
     map("FRAGMENTS4", FragmentKey::SHAPE, FragmentPorts::SHAPE, capacity::FRAGMENTS),
     map("COUNTERS", "u32", "u64", capacity::COUNTERS),
+    map("POLICY", PolicyKey::SHAPE, "u32", capacity::POLICY),
+    map("IDENTITIES4", Ip4::SHAPE, "u32", capacity::IDENTITIES),
+    map("IDENTITIES6", Ip6::SHAPE, "u32", capacity::IDENTITIES),
+    map("REPORTS", "", Report::SHAPE, capacity::REPORTS),
+    map("RATES", "u32", Rate::SHAPE, capacity::RATES),
 ];
 
 /// Every program.

@@ -11,6 +11,8 @@ impl SettingsFlag {
     pub const MASQUERADE6: u32 = 1 << 1;
     /// There is a gateway: packets for the node itself go to it.
     pub const GATEWAY: u32 = 1 << 2;
+    /// Somebody looks at flows: what is not dropped is reported too.
+    pub const REPORT: u32 = 1 << 3;
 }
 
 record! {
@@ -35,6 +37,8 @@ record! {
         pub gateway_mac: Mac,
         /// Where packets leave if the kernel's routes cannot be asked.
         pub uplink: u32,
+        /// Changes whenever something that was allowed may be no longer: flows of another epoch are judged again.
+        pub policy_epoch: u32,
         /// Node ports, order of the machine, both included.
         pub node_port_first: u16,
         pub node_port_last: u16,

@@ -57,7 +57,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What the programs read; the gateway and the uplink are kept from `before`.
+    /// What the programs read; the gateway, the uplink and what policies and reports need are kept from `before`.
     pub(crate) fn settings(&self, before: &Settings) -> Result<Settings, DatapathError> {
         for (what, range) in [("node ports", &self.node_ports), ("masquerade ports", &self.masquerade_ports)]
         {
@@ -66,7 +66,8 @@ impl Config {
             }
         }
         let mut settings = Settings {
-            flags: before.flags & SettingsFlag::GATEWAY,
+            flags: before.flags & (SettingsFlag::GATEWAY | SettingsFlag::REPORT),
+            policy_epoch: before.policy_epoch,
             gateway_peer: before.gateway_peer,
             gateway_mac: before.gateway_mac,
             uplink: before.uplink,

@@ -29,6 +29,8 @@ const CLOSING_SECONDS: u32 = 10;
 const UDP_SECONDS: u32 = 30;
 const UDP_ANSWERED_SECONDS: u32 = 120;
 const ICMP_SECONDS: u32 = 30;
+/// Several heartbeats of an association.
+const SCTP_SECONDS: u32 = 300;
 /// The longest affinity that Kubernetes allows.
 const AFFINITY_SECONDS_MAX: u32 = 86_400;
 
@@ -162,6 +164,7 @@ fn is_over<A: Copy>(protocol: u8, own: &FlowState<A>, partner: Option<&FlowState
         Protocol::TCP => SYN_SECONDS,
         Protocol::UDP if answered => UDP_ANSWERED_SECONDS,
         Protocol::UDP => UDP_SECONDS,
+        Protocol::SCTP => SCTP_SECONDS,
         _ => ICMP_SECONDS,
     };
     let seen = if now.wrapping_sub(own.seen) < now.wrapping_sub(other.seen) { own.seen } else { other.seen };

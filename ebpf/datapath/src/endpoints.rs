@@ -17,6 +17,14 @@ pub struct Endpoint {
     /// Numeric identity of its labels; 0..255 are reserved.
     pub identity: u32,
     pub state: EndpointState,
+    pub isolation: Isolation,
+}
+
+/// In which directions a pod's packets need a policy's permission.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Isolation {
+    pub ingress: bool,
+    pub egress: bool,
 }
 
 #[derive(Debug)]
@@ -37,7 +45,7 @@ impl Endpoints {
             identity: endpoint.identity,
             mac: endpoint.mac.into(),
             state: endpoint.state as u8,
-            pad: 0,
+            isolation: bits(endpoint.isolation),
             pad2: 0,
         };
         match address {
@@ -78,5 +86,14 @@ fn endpoint(record: &abi::Endpoint) -> Endpoint {
         mac: record.mac.into(),
         identity: record.identity,
         state: if ready { EndpointState::Ready } else { EndpointState::Pending },
+        isolation: Isolation {
+            ingress: record.isolation & abi::Isolation::INGRESS != 0,
+            egress: record.isolation & abi::Isolation::EGRESS != 0,
+        },
     }
+}
+
+fn bits(isolation: Isolation) -> u8 {
+    let of = |is: bool, bit: u8| if is { bit } else { 0 };
+    of(isolation.ingress, abi::Isolation::INGRESS) | of(isolation.egress, abi::Isolation::EGRESS)
 }

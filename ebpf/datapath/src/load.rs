@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use abi::{Ip4, Ip6, PROGRAMS, ProgramKind, Settings, SettingsFlag};
 use aya::maps::{Array, MapData};
@@ -231,7 +232,10 @@ fn replace<K: aya::Pod + PartialEq>(mut table: Table<K, u32>, wanted: &[K]) -> R
     Ok(())
 }
 
-fn change_settings(pins: &Pins, change: impl FnOnce(&mut Settings)) -> Result<(), DatapathError> {
+pub(crate) fn change_settings(pins: &Pins, change: impl FnOnce(&mut Settings)) -> Result<(), DatapathError> {
+    /// The record is read, changed and written: by one at a time.
+    static CHANGING: Mutex<()> = Mutex::new(());
+    let _alone = CHANGING.lock().unwrap_or_else(PoisonError::into_inner);
     let map = open(pins, "SETTINGS")?;
     let mut map: Array<MapData, Settings> = Array::try_from(map).map_err(failed("SETTINGS", "opening it"))?;
     let before = map.get(&0, 0).map_err(failed("SETTINGS", "reading it"))?;

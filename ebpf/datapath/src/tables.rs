@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::io;
 
+use abi::SettingsFlag;
 use aya::Pod;
 use aya::maps::{HashMap, Map, MapData, MapError};
 
@@ -11,9 +12,12 @@ use crate::conntrack::Conntrack;
 use crate::counters::Counters;
 use crate::endpoints::Endpoints;
 use crate::error::DatapathError;
+use crate::load::change_settings;
 use crate::namespaces::Namespaces;
 use crate::nodes::Nodes;
 use crate::pins::Pins;
+use crate::policies::Policies;
+use crate::reports::Reports;
 use crate::services::{Backends, Services};
 
 /// The maps of a data path that somebody has loaded. Each call opens its maps anew; keep what it gives.
@@ -60,6 +64,33 @@ impl Tables {
     /// Flows. Writer: the programs; here they are only removed.
     pub fn conntrack(&self) -> Result<Conntrack, DatapathError> {
         Conntrack::open(&self.pins)
+    }
+
+    /// Who may talk to whom. Writer: the agent.
+    pub fn policies(&self) -> Result<Policies, DatapathError> {
+        Policies::open(&self.pins)
+    }
+
+    /// From now on every flow is judged again at its next packet: something that was allowed may be no longer.
+    pub fn judge_flows_again(&self) -> Result<(), DatapathError> {
+        change_settings(&self.pins, |settings| {
+            settings.policy_epoch = settings.policy_epoch.wrapping_add(1);
+        })
+    }
+
+    /// Reports of packets. One reader.
+    pub fn reports(&self) -> Result<Reports, DatapathError> {
+        Reports::open(&self.pins)
+    }
+
+    /// Whether packets that are not dropped are reported too.
+    pub fn report_flows(&self, all: bool) -> Result<(), DatapathError> {
+        change_settings(&self.pins, |settings| {
+            settings.flags &= !SettingsFlag::REPORT;
+            if all {
+                settings.flags |= SettingsFlag::REPORT;
+            }
+        })
     }
 
     /// What was dropped and why.
@@ -139,8 +170,12 @@ pub(crate) fn failed(map: &'static str, doing: &'static str) -> impl Fn(MapError
     move |source| DatapathError::Map { map, doing, source: Box::new(source) }
 }
 
-fn is_missing(error: &MapError) -> bool {
+pub(crate) fn is_missing(error: &MapError) -> bool {
     matches!(error, MapError::KeyNotFound | MapError::ElementNotFound) || is(error, io::ErrorKind::NotFound)
+}
+
+pub(crate) fn is_full(error: &MapError) -> bool {
+    is(error, io::ErrorKind::ArgumentListTooLong) || is(error, io::ErrorKind::StorageFull)
 }
 
 fn is(error: &MapError, kind: io::ErrorKind) -> bool {

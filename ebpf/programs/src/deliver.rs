@@ -3,13 +3,16 @@
 use core::mem::MaybeUninit;
 
 use abi::{Counter, Ip4, Ip6, Mac, Settings, SettingsFlag};
-use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT, bpf_fib_lookup, bpf_redir_neigh};
+use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK, bpf_fib_lookup, bpf_redir_neigh};
 use aya_ebpf::helpers::generated::{
     bpf_fib_lookup as fib_lookup, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_store_bytes,
 };
 
 use crate::kernel::{count, count_at};
 use crate::route::{Delivery, Way};
+
+/// Added to the counter of a dropped packet: above every action of tc.
+pub const DROPPED: i32 = 1 << 8;
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -25,11 +28,11 @@ pub fn drop(counter: Counter) -> i32 {
     drop_as(counter as u32)
 }
 
-/// Dropped, and counted under this index.
+/// Dropped, and counted under this index; see [`crate::report::closed`].
 #[inline(always)]
 pub fn drop_as(counter: u32) -> i32 {
     count_at(counter);
-    TC_ACT_SHOT
+    DROPPED + counter as i32
 }
 
 /// What the kernel's routes are asked about.

@@ -3,8 +3,8 @@
 use core::ptr::NonNull;
 
 use abi::{
-    Affinity, AffinityKey, Backend, BackendKey, Counter, Endpoint, Flow, FlowState, Ip4, Ip6, MemberKey,
-    Protocol, Service, ServiceKey, Settings,
+    ANYBODY, Affinity, AffinityKey, Backend, BackendKey, Counter, Endpoint, Flow, FlowState, Ip4, Ip6,
+    MemberKey, PolicyKey, Protocol, ReportKind, Service, ServiceKey, Settings, policy_prefix,
 };
 use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST, bpf_sock_tuple};
 use aya_ebpf::helpers::generated::{
@@ -12,8 +12,10 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::maps::lpm_trie::Key;
 
-use crate::maps;
+use crate::policy::{self, Judgement};
+use crate::track::Origin;
 use crate::world::{Inserted, World};
+use crate::{maps, report};
 
 /// Linux errno of a place that is taken.
 const EEXIST: i32 = -17;
@@ -81,7 +83,8 @@ fn touch<A>(state: &'static FlowState<A>, flags: u16) {
 
 macro_rules! world {
     ($kernel:ident, $address:ty, $bits:literal, $services:ident, $backends:ident, $members:ident, $endpoints:ident,
-     $nodes:ident, $local:ident, $flows:ident, $affinity:ident, $tuple:ident) => {
+     $nodes:ident, $local:ident, $flows:ident, $affinity:ident, $identities:ident, $judge:ident, $report:ident,
+     $tuple:ident) => {
         impl World for $kernel {
             type A = $address;
 
@@ -99,6 +102,54 @@ macro_rules! world {
             #[inline(always)]
             fn node_flags(&self, address: &$address) -> u32 {
                 maps::$nodes.get(Key::new($bits, *address)).map_or(0, |node| node.flags)
+            }
+
+            #[inline(always)]
+            fn identity(&self, address: &$address) -> u32 {
+                maps::$identities.get(Key::new($bits, *address)).map_or(ANYBODY, |identity| *identity)
+            }
+
+            #[inline(always)]
+            fn allows(&self, key: &PolicyKey) -> bool {
+                maps::POLICY.get(Key::new(policy_prefix(true, 16), *key)).is_some()
+            }
+
+            #[inline(always)]
+            fn judge(
+                &self,
+                flow: &Flow<$address>,
+                becomes: &FlowState<$address>,
+                origin: Origin,
+                tcp: u8,
+            ) -> Judgement {
+                let Some(packet) = self.packet else { return Judgement::ALLOWED };
+                let judgement = Judgement($judge(packet.as_ptr(), flow, becomes, origin as u32));
+                if judgement != Judgement::ALLOWED {
+                    // Here it is known what the packet would have become.
+                    let reason = judgement.verdict().counter();
+                    let what = report::what(ReportKind::Dropped, reason, tcp);
+                    report::$report(packet.as_ptr(), flow, Some(becomes), what);
+                }
+                judgement
+            }
+
+            #[inline(always)]
+            fn renew(&self, state: &'static FlowState<$address>, epoch: u32) {
+                // SAFETY: as in `touch`.
+                unsafe { (*core::ptr::from_ref(state).cast_mut()).epoch = epoch };
+            }
+
+            #[inline(always)]
+            fn report(
+                &self,
+                flow: &Flow<$address>,
+                becomes: &FlowState<$address>,
+                kind: ReportKind,
+                tcp: u8,
+            ) {
+                if let Some(packet) = self.packet {
+                    report::$report(packet.as_ptr(), flow, Some(becomes), report::what(kind, 0, tcp));
+                }
             }
 
             #[inline(always)]
@@ -218,7 +269,66 @@ fn ends<A: Copy>(flow: &Flow<A>) -> Ends<A> {
     }
 }
 
-world!(Kernel4, Ip4, 32, SERVICES4, BACKENDS4, MEMBERS4, ENDPOINTS4, NODES4, LOCAL4, FLOWS4, AFFINITY4, ends);
 world!(
-    Kernel6, Ip6, 128, SERVICES6, BACKENDS6, MEMBERS6, ENDPOINTS6, NODES6, LOCAL6, FLOWS6, AFFINITY6, ends
+    Kernel4,
+    Ip4,
+    32,
+    SERVICES4,
+    BACKENDS4,
+    MEMBERS4,
+    ENDPOINTS4,
+    NODES4,
+    LOCAL4,
+    FLOWS4,
+    AFFINITY4,
+    IDENTITIES4,
+    judge4,
+    report4,
+    ends
 );
+world!(
+    Kernel6,
+    Ip6,
+    128,
+    SERVICES6,
+    BACKENDS6,
+    MEMBERS6,
+    ENDPOINTS6,
+    NODES6,
+    LOCAL6,
+    FLOWS6,
+    AFFINITY6,
+    IDENTITIES6,
+    judge6,
+    report6,
+    ends
+);
+
+/// The reverse of the cast.
+#[inline(always)]
+fn origin_of(number: u32) -> Origin {
+    match number {
+        0 => Origin::Pod,
+        1 => Origin::Node,
+        _ => Origin::Uplink,
+    }
+}
+
+/// The judgement in a frame of its own: there is little room beside a packet of IPv6.
+macro_rules! judge {
+    ($name:ident, $kernel:ident, $address:ty) => {
+        #[inline(never)]
+        fn $name(
+            packet: *mut __sk_buff,
+            flow: &Flow<$address>,
+            becomes: &FlowState<$address>,
+            origin: u32,
+        ) -> u32 {
+            let world = $kernel { packet: NonNull::new(packet) };
+            policy::judge(&world, flow, becomes, origin_of(origin)).0
+        }
+    };
+}
+
+judge!(judge4, Kernel4, Ip4);
+judge!(judge6, Kernel6, Ip6);

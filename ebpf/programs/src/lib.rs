@@ -6,11 +6,13 @@
 //! world.rs     what the logic needs of its surroundings: maps, clock, chance
 //! choose.rs    service -> backend         affinity, node ports
 //! track.rs     flow -> what it becomes    conntrack, NAT, collisions
+//! policy.rs    who may talk to whom       NetworkPolicy by numbers
 //! route.rs     destination -> delivery    pod, node or outside; PENDING
 //! name.rs      socket logic               which sockets are translated
 //!   ── above: pure, tested on the host; below: helpers of the kernel, tested by running ──
 //! kernel.rs    World by the maps          maps.rs
 //! rewrite.rs   addresses, ports, checksums
+//! report.rs    tells what became of a packet
 //! deliver.rs   redirect_peer, redirect_neigh, redirect
 //! packet.rs    the packet programs        socket.rs    the socket programs
 //! ```
@@ -43,6 +45,7 @@ mod choose;
 mod family;
 mod name;
 mod parse;
+mod policy;
 mod route;
 mod track;
 mod world;
@@ -57,6 +60,8 @@ mod kernel;
 mod maps;
 #[cfg(not(test))]
 mod packet;
+#[cfg(not(test))]
+mod report;
 #[cfg(not(test))]
 mod rewrite;
 #[cfg(not(test))]

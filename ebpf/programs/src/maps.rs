@@ -6,11 +6,12 @@
 
 use abi::{
     Affinity, AffinityKey, Backend, BackendKey, Endpoint, Flow, FlowState, FragmentKey, FragmentPorts, Ip4,
-    Ip6, MemberKey, Namespace, Node, Service, ServiceKey, Settings, SocketKey, SocketName, capacity,
+    Ip6, MemberKey, Namespace, Node, PolicyKey, Rate, Service, ServiceKey, Settings, SocketKey, SocketName,
+    capacity,
 };
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 
 #[map]
 pub static SERVICES4: HashMap<ServiceKey<Ip4>, Service> =
@@ -58,5 +59,15 @@ pub static SOCKETS4: LruHashMap<SocketKey<Ip4>, SocketName<Ip4>> = LruHashMap::p
 pub static SOCKETS6: LruHashMap<SocketKey<Ip6>, SocketName<Ip6>> = LruHashMap::pinned(capacity::SOCKETS, 0);
 #[map]
 pub static FRAGMENTS4: LruHashMap<FragmentKey, FragmentPorts> = LruHashMap::pinned(capacity::FRAGMENTS, 0);
+#[map]
+pub static POLICY: LpmTrie<PolicyKey, u32> = LpmTrie::pinned(capacity::POLICY, BPF_F_NO_PREALLOC);
+#[map]
+pub static IDENTITIES4: LpmTrie<Ip4, u32> = LpmTrie::pinned(capacity::IDENTITIES, BPF_F_NO_PREALLOC);
+#[map]
+pub static IDENTITIES6: LpmTrie<Ip6, u32> = LpmTrie::pinned(capacity::IDENTITIES, BPF_F_NO_PREALLOC);
+#[map]
+pub static REPORTS: RingBuf = RingBuf::pinned(capacity::REPORTS, 0);
+#[map]
+pub static RATES: PerCpuArray<Rate> = PerCpuArray::pinned(capacity::RATES, 0);
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::pinned(capacity::COUNTERS, 0);

@@ -21,10 +21,11 @@ use crate::deliver::{self, deliver};
 use crate::family::Family;
 use crate::kernel::{Kernel4, Kernel6, settings};
 use crate::parse::{self, Part, Seen, Unread};
+use crate::policy::Judgement;
 use crate::route::{self, Way};
 use crate::track::{self, Ends, Origin, Verdict};
 use crate::world::World;
-use crate::{maps, rewrite};
+use crate::{maps, report, rewrite};
 
 const ETHERTYPE_IPV4: u16 = 0x0800_u16.to_be();
 const ETHERTYPE_IPV6: u16 = 0x86dd_u16.to_be();
@@ -34,47 +35,52 @@ const PULLED: u32 = 14 + 60 + 8 + 60 + 8;
 
 #[classifier]
 pub fn from_pod(context: TcContext) -> i32 {
-    match kind(&context) {
+    let action = match kind(&context) {
         Some(ETHERTYPE_IPV4) => pod4(context.skb.skb),
         Some(ETHERTYPE_IPV6) => pod6(context.skb.skb),
         _ => TC_ACT_OK,
-    }
+    };
+    report::closed(context.skb.skb, action)
 }
 
 #[classifier]
 pub fn from_host(context: TcContext) -> i32 {
-    match kind(&context) {
+    let action = match kind(&context) {
         Some(ETHERTYPE_IPV4) => through4(context.skb.skb, Origin::Node, false),
         Some(ETHERTYPE_IPV6) => through6(context.skb.skb, Origin::Node, false),
         _ => TC_ACT_OK,
-    }
+    };
+    report::closed(context.skb.skb, action)
 }
 
 #[classifier]
 pub fn from_uplink(context: TcContext) -> i32 {
-    match kind(&context) {
+    let action = match kind(&context) {
         Some(ETHERTYPE_IPV4) => through4(context.skb.skb, Origin::Uplink, false),
         Some(ETHERTYPE_IPV6) => through6(context.skb.skb, Origin::Uplink, false),
         _ => TC_ACT_OK,
-    }
+    };
+    report::closed(context.skb.skb, action)
 }
 
 #[classifier]
 pub fn to_pod(context: TcContext) -> i32 {
-    match kind(&context) {
+    let action = match kind(&context) {
         Some(ETHERTYPE_IPV4) => known4(context.skb.skb),
         Some(ETHERTYPE_IPV6) => known6(context.skb.skb),
         _ => TC_ACT_OK,
-    }
+    };
+    report::closed(context.skb.skb, action)
 }
 
 #[classifier]
 pub fn to_uplink(context: TcContext) -> i32 {
-    match kind(&context) {
+    let action = match kind(&context) {
         Some(ETHERTYPE_IPV4) => known4(context.skb.skb),
         Some(ETHERTYPE_IPV6) => known6(context.skb.skb),
         _ => TC_ACT_OK,
-    }
+    };
+    report::closed(context.skb.skb, action)
 }
 
 /// What the frame carries, in network order.
@@ -88,7 +94,7 @@ fn kind(context: &TcContext) -> Option<u16> {
 macro_rules! read {
     ($name:ident, $address:ty, $parse:path) => {
         #[inline(always)]
-        fn $name(packet: *mut __sk_buff) -> Result<Seen<$address>, Unread> {
+        pub fn $name(packet: *mut __sk_buff) -> Result<Seen<$address>, Unread> {
             // SAFETY: the kernel says that data..data_end is readable.
             let first = unsafe { $parse((*packet).data as usize, (*packet).data_end as usize) };
             if first != Err(Unread::Short) {
@@ -308,6 +314,10 @@ fn error4(
             return TC_ACT_OK;
         }
         let ends = (seen.flow.source, seen.flow.destination);
+        let judgement = world.judge(&seen.flow, &track::unchanged(&seen.flow, world.now()), by.0, 0);
+        if judgement != Judgement::ALLOWED {
+            return deliver::drop_as(judgement.verdict().counter());
+        }
         return finish(packet, world, settings, (seen.flow.source, ends), by);
     };
     match rewrite::error4(packet, seen, about, answers) {

@@ -172,7 +172,7 @@ unsafe fn ports<A: Family>(seen: &mut Seen<A>, at: usize, end: usize) -> Result<
     // SAFETY: as the caller says.
     unsafe {
         match seen.flow.protocol {
-            Protocol::TCP | Protocol::UDP => {
+            Protocol::TCP | Protocol::UDP | Protocol::SCTP => {
                 seen.flow.source_port = read::<u16>(at, end, 0).ok_or(Unread::Short)?;
                 seen.flow.destination_port = read::<u16>(at, end, 2).ok_or(Unread::Short)?;
                 if seen.flow.protocol == Protocol::TCP {

@@ -1,19 +1,22 @@
 //! Conntrack and NAT: what a packet becomes.
 //!
 //! ```text
-//! known flow ──────────────▶ what its entry says
+//! known flow ─ policies as they were? ─▶ what its entry says;  changed: judged again
 //! SYN over a flow that ended ─▶ forgotten, new flow
-//! new flow: service? ─ backend ─▶ hide the source? ─▶ free source port? ─▶ both entries
+//! new flow: service? ─ backend ─▶ allowed? ─▶ hide the source? ─▶ free source port? ─▶ both entries
 //! ```
 //!
 //! **Invariants.** The entry of the answers goes in first and only where nothing is, so no two flows ever share
 //! the answers; whoever finds the place taken moves to another source port. Either both entries are in, or neither.
 
-use abi::{Counter, Flow, FlowFlag, FlowState, NodeFlag, Protocol, Scope, Settings};
+use abi::{
+    Counter, Flow, FlowFlag, FlowState, NodeFlag, Protocol, ReportKind, Scope, Settings, SettingsFlag,
+};
 
 use crate::choose;
 use crate::family::Family;
 use crate::parse::{Part, Seen, Tcp};
+use crate::policy::Judgement;
 use crate::world::{Inserted, World};
 
 /// How many source ports are tried before a flow is refused.
@@ -44,7 +47,13 @@ impl Verdict {
     /// Dropped, and counted as this.
     #[inline(always)]
     pub fn drop(counter: Counter) -> Verdict {
-        Verdict(counter as u32 + 2)
+        Verdict::drop_as(counter as u32)
+    }
+
+    /// The same by the counter's index.
+    #[inline(always)]
+    pub fn drop_as(index: u32) -> Verdict {
+        Verdict(index.wrapping_add(2))
     }
 
     /// Index of the counter of a dropped packet.
@@ -76,6 +85,22 @@ impl<A: Copy> Ends<A> {
     }
 }
 
+/// The state of a flow that nothing is done to. The time keeps the compiler from clearing it by a call.
+#[inline(always)]
+pub fn unchanged<A: Copy>(flow: &Flow<A>, now: u32) -> FlowState<A> {
+    FlowState {
+        source: flow.source,
+        destination: flow.destination,
+        source_port: flow.source_port,
+        destination_port: flow.destination_port,
+        flags: 0,
+        pad: 0,
+        seen: now,
+        service: 0,
+        epoch: now,
+    }
+}
+
 /// Looks a flow up or makes it; `ends` become what the packet's are to be.
 #[inline(always)]
 pub fn track<W: World>(
@@ -88,7 +113,18 @@ pub fn track<W: World>(
     let key = &seen.flow;
     if let Some(known) = world.flow(key) {
         if !has_ended(world, settings, seen, known) {
-            world.touch(known, marks(seen.tcp));
+            if known.epoch != settings.policy_epoch {
+                let judgement = world.judge(key, known, origin, seen.tcp);
+                if judgement != Judgement::ALLOWED {
+                    return judgement.verdict();
+                }
+                world.renew(known, settings.policy_epoch);
+            }
+            let marks = marks(seen.tcp);
+            if settings.flags & SettingsFlag::REPORT != 0 && marks & !known.flags != 0 {
+                world.report(key, known, ReportKind::Went, seen.tcp);
+            }
+            world.touch(known, marks);
             ends.set(known);
             return Verdict::BECOME;
         }
@@ -177,9 +213,10 @@ fn begin<W: World>(
         pad: 0,
         seen: world.now(),
         service: 0,
+        epoch: settings.policy_epoch,
     };
     if seen.part == Part::Portless {
-        return portless(world, settings, &state, origin);
+        return portless(world, settings, key, &state, origin);
     }
     if let Some(problem) = to_backend(world, settings, key, &mut state, origin) {
         return Verdict::drop(problem);
@@ -187,7 +224,15 @@ fn begin<W: World>(
     if state.service == 0 && is_foreign(world, &state, origin) {
         return Verdict::UNTOUCHED;
     }
+    let judgement = world.judge(key, &state, origin, seen.tcp);
+    if judgement != Judgement::ALLOWED {
+        return judgement.verdict();
+    }
     if hides_source(world, settings, key, &state, origin) {
+        if key.protocol == Protocol::SCTP {
+            // Its checksum covers what would change, and no helper computes it.
+            return Verdict::drop(Counter::Untranslatable);
+        }
         match W::A::masquerade(settings) {
             Some(address) => {
                 state.source = address;
@@ -199,13 +244,26 @@ fn begin<W: World>(
         }
     }
     let verdict = enter(world, settings, key, &mut state);
+    if settings.flags & SettingsFlag::REPORT != 0 && verdict == Verdict::BECOME {
+        world.report(key, &state, ReportKind::Began, seen.tcp);
+    }
     ends.set(&state);
     verdict
 }
 
 /// Protocols without ports are neither services nor hidden: there is nothing to tell two flows apart by.
 #[inline(always)]
-fn portless<W: World>(world: &W, settings: &Settings, state: &FlowState<W::A>, origin: Origin) -> Verdict {
+fn portless<W: World>(
+    world: &W,
+    settings: &Settings,
+    key: &Flow<W::A>,
+    state: &FlowState<W::A>,
+    origin: Origin,
+) -> Verdict {
+    let judgement = world.judge(key, state, origin, 0);
+    if judgement != Judgement::ALLOWED {
+        return judgement.verdict();
+    }
     let hidden = origin == Origin::Pod
         && W::A::masquerade(settings).is_some()
         && leaves_cluster(world, settings, &state.destination);
@@ -301,11 +359,12 @@ fn enter<W: World>(world: &W, settings: &Settings, key: &Flow<W::A>, state: &mut
         pad: 0,
         seen: state.seen,
         service: state.service,
+        epoch: state.epoch,
     };
     let hidden = state.flags & FlowFlag::MASQUERADED != 0;
     let span = u32::from(settings.snat_port_last.wrapping_sub(settings.snat_port_first)) + 1;
     // The answers to an echo reply are requests: its identifier is the destination port.
-    let movable = state.source_port != 0;
+    let movable = state.source_port != 0 && key.protocol != Protocol::SCTP;
     if hidden && movable {
         state.source_port = port(settings, span, world.random());
     }

@@ -1,11 +1,13 @@
 //! What the logic needs of its surroundings. In the kernel these are the maps; in tests, maps of the host.
 
 use abi::{
-    Affinity, AffinityKey, Backend, BackendKey, Counter, Endpoint, Flow, FlowState, MemberKey, Service,
-    ServiceKey,
+    Affinity, AffinityKey, Backend, BackendKey, Counter, Endpoint, Flow, FlowState, MemberKey, PolicyKey,
+    ReportKind, Service, ServiceKey,
 };
 
 use crate::family::Family;
+use crate::policy::Judgement;
+use crate::track::Origin;
 
 /// How an insertion went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,17 @@ pub trait World {
     fn is_local(&self, address: &Self::A) -> bool;
     /// abi's `NodeFlag` of the longest prefix that matches, or 0.
     fn node_flags(&self, address: &Self::A) -> u32;
+    /// Whose address it is, in the numbers of policies; abi's `ANYBODY` where nobody has said.
+    fn identity(&self, address: &Self::A) -> u32;
+    /// Whether the longest prefix of the key that is in POLICY allows it.
+    fn allows(&self, key: &PolicyKey) -> bool;
+    /// [`crate::policy::judge`], in a frame of its own.
+    fn judge(&self, flow: &Flow<Self::A>, becomes: &FlowState<Self::A>, origin: Origin, tcp: u8)
+    -> Judgement;
+    /// Notes that the policies of an epoch allow the flow.
+    fn renew(&self, state: &'static FlowState<Self::A>, epoch: u32);
+    /// Tells whoever looks at flows.
+    fn report(&self, flow: &Flow<Self::A>, becomes: &FlowState<Self::A>, kind: ReportKind, tcp: u8);
     fn service(&self, key: &ServiceKey<Self::A>) -> Option<&'static Service>;
     fn backend(&self, key: &BackendKey) -> Option<&'static Backend<Self::A>>;
     fn is_member(&self, key: &MemberKey<Self::A>) -> bool;

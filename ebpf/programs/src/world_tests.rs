@@ -8,10 +8,13 @@ use std::vec::Vec;
 
 use abi::{
     Affinity, AffinityKey, Backend, BackendKey, Counter, Endpoint, EndpointState, Flow, FlowState, Ip4, Mac,
-    MemberKey, Protocol, Scope, Service, ServiceKey, Settings, SettingsFlag, prefix_mask4,
+    MemberKey, PolicyKey, Protocol, ReportKind, Scope, Service, ServiceKey, Settings, SettingsFlag,
+    prefix_mask4,
 };
 
 use crate::parse::{Part, Seen};
+use crate::policy::{self, Judgement};
+use crate::track::Origin;
 use crate::world::{Inserted, World};
 
 pub const NODE: [u8; 4] = [192, 0, 2, 1];
@@ -41,6 +44,11 @@ pub struct Fake {
     pub clock: RefCell<u32>,
     pub chances: RefCell<Vec<u32>>,
     pub counted: RefCell<Vec<Counter>>,
+    pub identities: RefCell<HashMap<Ip4, u32>>,
+    /// Without the length of their prefix: tests say every key that matches.
+    pub allowed: RefCell<Vec<PolicyKey>>,
+    pub reported: RefCell<Vec<ReportKind>>,
+    pub judged: RefCell<usize>,
 }
 
 fn keep<K: core::hash::Hash + Eq, V>(kept: &Kept<K, V>, key: K, value: V) {
@@ -77,7 +85,8 @@ pub fn packet(protocol: u8, from: ([u8; 4], u16), to: ([u8; 4], u16), tcp: u8) -
         pad: 0,
         pad2: 0,
     };
-    let portless = protocol != Protocol::TCP && protocol != Protocol::UDP && protocol != Protocol::ICMP;
+    let with_ports = [Protocol::TCP, Protocol::UDP, Protocol::SCTP, Protocol::ICMP];
+    let portless = !with_ports.contains(&protocol);
     let part = if portless { Part::Portless } else { Part::Whole };
     Seen { flow, part, tcp, transport: 34, identification: 0 }
 }
@@ -89,7 +98,7 @@ impl Fake {
         for (link, address) in (5..).zip([POD, PEER, PENDING]) {
             let state = if address == PENDING { EndpointState::Pending } else { EndpointState::Ready };
             let mac = Mac::from([2, 0, 0, 0, 0, address[3]]);
-            let endpoint = Endpoint { link, identity: 300, mac, state: state as u8, pad: 0, pad2: 0 };
+            let endpoint = Endpoint { link, identity: 300, mac, state: state as u8, isolation: 0, pad2: 0 };
             keep(&fake.endpoints, ip(address), endpoint);
         }
         fake.locals.borrow_mut().push(ip(NODE));
@@ -125,6 +134,12 @@ impl Fake {
         }
     }
 
+    /// Makes a pod isolated under a number of its own.
+    pub fn isolate(&self, address: [u8; 4], identity: u32, isolation: u8) {
+        let before = *self.endpoints.borrow()[&ip(address)];
+        keep(&self.endpoints, ip(address), Endpoint { identity, isolation, ..before });
+    }
+
     pub fn has(&self, flow: &Flow<Ip4>) -> bool {
         self.flows.borrow().contains_key(flow)
     }
@@ -143,6 +158,29 @@ impl World for Fake {
 
     fn node_flags(&self, address: &Ip4) -> u32 {
         self.nodes.borrow().get(address).copied().unwrap_or(0)
+    }
+
+    fn identity(&self, address: &Ip4) -> u32 {
+        self.identities.borrow().get(address).copied().unwrap_or(abi::ANYBODY)
+    }
+
+    fn allows(&self, key: &PolicyKey) -> bool {
+        self.allowed.borrow().contains(key)
+    }
+
+    fn judge(&self, flow: &Flow<Ip4>, becomes: &FlowState<Ip4>, origin: Origin, _: u8) -> Judgement {
+        *self.judged.borrow_mut() += 1;
+        policy::judge(self, flow, becomes, origin)
+    }
+
+    fn renew(&self, state: &'static FlowState<Ip4>, epoch: u32) {
+        let found =
+            self.flows.borrow().iter().find(|(_, there)| core::ptr::eq(**there, state)).map(|(key, _)| *key);
+        keep(&self.flows, found.expect("a state of this world"), FlowState { epoch, ..*state });
+    }
+
+    fn report(&self, _: &Flow<Ip4>, _: &FlowState<Ip4>, kind: ReportKind, _: u8) {
+        self.reported.borrow_mut().push(kind);
     }
 
     fn service(&self, key: &ServiceKey<Ip4>) -> Option<&'static Service> {
@@ -173,8 +211,10 @@ impl World for Fake {
     fn touch(&self, state: &'static FlowState<Ip4>, flags: u16) {
         let found =
             self.flows.borrow().iter().find(|(_, there)| core::ptr::eq(**there, state)).map(|(key, _)| *key);
+        // One that was renewed meanwhile keeps that; programs write in place.
+        let Some(found) = found else { return };
         let touched = FlowState { seen: self.now(), flags: state.flags | flags, ..*state };
-        keep(&self.flows, found.expect("a state of this world"), touched);
+        keep(&self.flows, found, touched);
     }
 
     fn add_flow(&self, key: &Flow<Ip4>, state: &FlowState<Ip4>) -> Inserted {

@@ -65,8 +65,13 @@ pub fn plan(desired: &[&Endpoint], observed: &Observed, links: &BTreeSet<u32>) -
 
 fn of_one(endpoint: &Endpoint, observed: &Observed) -> Vec<Step> {
     let Some(mac) = mac_of(endpoint) else { return Vec::new() };
-    let entry =
-        |state| datapath::Endpoint { link: endpoint.link_index, mac, identity: UNKNOWN_IDENTITY, state };
+    let entry = |state| datapath::Endpoint {
+        link: endpoint.link_index,
+        mac,
+        identity: UNKNOWN_IDENTITY,
+        state,
+        isolation: Default::default(),
+    };
     let ready = entry(EndpointState::Ready);
     let missing: Vec<IpAddr> =
         endpoint.addresses.iter().copied().filter(|ip| !observed.endpoints.contains(&(*ip, ready))).collect();
@@ -92,7 +97,13 @@ mod tests {
     const OWN: u64 = 1;
 
     fn entry(link: u32, state: EndpointState) -> datapath::Endpoint {
-        datapath::Endpoint { link, mac: [0x0e, 0, 0, 0, 0, 1], identity: UNKNOWN_IDENTITY, state }
+        datapath::Endpoint {
+            link,
+            mac: [0x0e, 0, 0, 0, 0, 1],
+            identity: UNKNOWN_IDENTITY,
+            state,
+            isolation: Default::default(),
+        }
     }
 
     fn complete(endpoints: &[&Endpoint]) -> Observed {

@@ -4,6 +4,7 @@ mod cgroup;
 mod echo;
 mod node;
 mod paths;
+mod policies;
 mod refusals;
 mod six;
 mod sockets;

@@ -166,8 +166,13 @@ impl Pod {
         host.ip(&["neigh", "add", "169.254.1.1", "lladdr", &near, "dev", "eth0", "nud", "permanent"]);
         host.ip(&["route", "add", "default", "via", "169.254.1.1", "dev", "eth0", "onlink"]);
         let index = node.inside(|| datapath.attach_host_device(&link)).expect("attaching a pod");
-        let endpoint =
-            Endpoint { link: index, mac: bytes(&peer), identity: 300, state: EndpointState::Ready };
+        let endpoint = Endpoint {
+            link: index,
+            mac: bytes(&peer),
+            identity: 300,
+            state: EndpointState::Ready,
+            isolation: Default::default(),
+        };
         datapath.endpoints().expect("endpoints").put(IpAddr::V4(address), &endpoint).expect("an endpoint");
         let namespace = std::fs::File::open(host.path()).expect("the namespace");
         let cookie = Namespaces::cookie(Some(namespace.as_fd())).expect("a cookie");

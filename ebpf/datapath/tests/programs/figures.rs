@@ -16,6 +16,26 @@ const ROUNDS: usize = 7;
 /// Far above what it is (see README): an unnoticed loop over bytes or a lost inlining is found, a busy machine is not.
 const CEILING_NANOSECONDS: u128 = 2_000;
 
+/// The verifier gives up at a million; older kernels need more for the same program.
+const VERIFIED_MAX: u32 = 500_000;
+
+#[test]
+fn the_verifier_is_far_from_giving_up() {
+    if !harness::root_or_skip("the_verifier_is_far_from_giving_up") {
+        return;
+    }
+    let guard = harness::host::exclusive("the_verifier_is_far_from_giving_up");
+    let bench = Bench::make(guard.tag());
+    for program in ["from_pod", "from_host", "from_uplink", "to_pod", "to_uplink"] {
+        let info = bench.datapath.program(program).unwrap().info().unwrap();
+        let verified = info.verified_instruction_count().unwrap_or(0);
+        println!("{program:12} {verified} instructions verified");
+        assert!(verified < VERIFIED_MAX, "{program}: {verified}");
+    }
+    bench.finish();
+    guard.finish();
+}
+
 #[test]
 fn a_packet_costs_little() {
     if !harness::root_or_skip("a_packet_costs_little") {

@@ -73,7 +73,13 @@ impl Bench {
         });
         let mut endpoints = datapath.endpoints().expect("endpoints");
         for (address, link, mac) in [(POD_A, link_a, [2, 0, 0, 0, 0, 11]), (POD_B, link_b, MAC_B)] {
-            let endpoint = Endpoint { link, mac, identity: 300, state: EndpointState::Ready };
+            let endpoint = Endpoint {
+                link,
+                mac,
+                identity: 300,
+                state: EndpointState::Ready,
+                isolation: Default::default(),
+            };
             endpoints.put(address.into(), &endpoint).expect("an endpoint");
         }
         Bench { host, datapath, link_a, uplink, config, _folder: folder }

@@ -1,0 +1,107 @@
+//! Policies on real packets: what is allowed, what flows that stand do when it no longer is, what is told.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use keelson_datapath::{
+    ANYBODY, Allowed, Counter, Direction, Endpoint, Isolation, Packet, Ports, Scope, Transport, Verdict,
+};
+
+use super::node::{FAR, NODE, Node, OUTSIDE, POD_A, POD_B, Server, VIP, ask, connect, frontend, question};
+
+const SHORT: std::time::Duration = std::time::Duration::from_millis(300);
+const WEB: u32 = 1_000;
+const CLIENT: u32 = 2_000;
+
+fn isolate(node: &Node, isolation: Isolation) {
+    let endpoint = Endpoint { identity: WEB, isolation, ..node.b.endpoint };
+    node.datapath.endpoints().unwrap().put(IpAddr::V4(POD_B), &endpoint).unwrap();
+    node.datapath.judge_flows_again().unwrap();
+}
+
+fn reported(node: &Node, reports: &mut keelson_datapath::Reports) -> Vec<Packet> {
+    let _ = node;
+    std::iter::from_fn(|| reports.take()).collect()
+}
+
+#[test]
+fn isolated_pods_do_what_they_may() {
+    if !harness::root_or_skip("isolated_pods_do_what_they_may") {
+        return;
+    }
+    let guard = harness::host::exclusive("isolated_pods_do_what_they_may");
+    let node = Node::make(guard.tag(), None);
+    let servers = [
+        Server::start(&node.b.host, "b", 80),
+        Server::start(&node.b.host, "b", 8_085),
+        Server::start(&node.a.host, "a", 80),
+        Server::start(&node.outside, "out", 8_080),
+        Server::start(&node.host, "node", 9_000),
+    ];
+    let there = [frontend(VIP, 80, Transport::Tcp, Scope::Cluster)];
+    node.serve(1, &there, &[SocketAddr::new(IpAddr::V4(POD_B), 80)], None);
+    let silent = |host: &harness::netns::TestHost, to: (Ipv4Addr, u16)| {
+        let to = SocketAddr::new(IpAddr::V4(to.0), to.1);
+        host.inside(|| std::net::TcpStream::connect_timeout(&to, SHORT)).is_err()
+    };
+    let mut reports = node.datapath.reports().unwrap();
+    let mut policies = node.datapath.policies().unwrap();
+    policies.name("10.244.0.11/32".parse().unwrap(), CLIENT).unwrap();
+    let range = Ports::Of { protocol: 6, first: 8_080, bits: 13 };
+    let allow_a = Allowed { subject: WEB, peer: CLIENT, direction: Direction::Ingress, what: range };
+    policies.allow(&allow_a).unwrap();
+
+    let mut stands = node.a.host.inside(|| connect(0, (POD_B, 80))).unwrap();
+    question(&mut stands).expect("before any policy");
+    isolate(&node, Isolation { ingress: true, egress: true });
+    assert!(question(&mut stands).is_err(), "a connection that stands follows the policy");
+    ask(&node.a.host, 0, (POD_B, 8_085)).expect("a port of the range");
+    assert!(silent(&node.a.host, (POD_B, 80)), "another port");
+    assert!(silent(&node.a.host, (VIP, 80)), "by a service");
+    assert!(silent(&node.outside, (POD_B, 8_085)), "somebody else");
+    ask(&node.host, 0, (POD_B, 80)).expect("its own node");
+    ask(&node.b.host, 0, (NODE, 9_000)).expect("to its own node");
+    assert!(silent(&node.b.host, (POD_A, 80)) && silent(&node.b.host, (OUTSIDE, 8_080)), "egress");
+
+    let packets = reported(&node, &mut reports);
+    let dropped = |counter: Counter, to: SocketAddr| {
+        let same = |p: &&Packet| {
+            p.verdict == Verdict::Dropped(counter) && p.ends.is_some_and(|e| e.to_destination == to)
+        };
+        packets.iter().find(same).copied()
+    };
+    let by_service = dropped(Counter::PolicyIngress, SocketAddr::from((POD_B, 80))).expect("a report");
+    assert_eq!(by_service.protocol, 6);
+    assert!(packets.iter().any(|p| p.ends.is_some_and(|e| e.destination == SocketAddr::from((VIP, 80)))));
+    dropped(Counter::PolicyEgress, SocketAddr::from((OUTSIDE, 8_080))).expect("a report of egress");
+    assert!(packets.iter().all(|p| matches!(p.verdict, Verdict::Dropped(_))), "only drops unless asked for");
+
+    // Everybody may, everything: also who has no number.
+    let all = Allowed { subject: WEB, peer: ANYBODY, direction: Direction::Ingress, what: Ports::All };
+    policies.allow(&all).unwrap();
+    node.datapath.report_flows(true).unwrap();
+    ask(&node.a.host, 0, (VIP, 80)).expect("allowed now");
+    ask(&node.outside, 0, (POD_B, 80)).expect("from outside too");
+    // TCP tries again, ever more seldom.
+    assert!((0..5).any(|_| question(&mut stands).is_ok()), "the old connection goes on");
+    node.datapath.report_flows(false).unwrap();
+    let packets = reported(&node, &mut reports);
+    let began = packets.iter().filter(|p| p.verdict == Verdict::Began).count();
+    assert!(began >= 2 && packets.iter().any(|p| p.verdict == Verdict::Went), "{packets:?}");
+    policies.withdraw(&all).unwrap();
+    node.datapath.judge_flows_again().unwrap();
+    assert!(question(&mut stands).is_err(), "and ends with the permission");
+
+    // A block of addresses outside, but not all of them.
+    let block = Allowed { subject: WEB, peer: 3_000, direction: Direction::Egress, what: Ports::All };
+    policies.allow(&block).unwrap();
+    policies.name("192.0.2.0/24".parse().unwrap(), 3_000).unwrap();
+    ask(&node.b.host, 0, (OUTSIDE, 8_080)).expect("of the block");
+    assert!(silent(&node.b.host, (FAR, 8_080)), "beyond the block");
+    policies.name("192.0.2.2/32".parse().unwrap(), 3_001).unwrap();
+    assert!(silent(&node.b.host, (OUTSIDE, 8_080)), "except");
+    assert_eq!(policies.allowed().unwrap().len(), 2);
+    assert_eq!(policies.named().unwrap().len(), 3);
+    drop(servers);
+    node.finish();
+    guard.finish();
+}
