@@ -6,6 +6,7 @@
 //! sa.key                                           ServiceAccount tokens; one PEM block per key, newest first
 //! apiserver.crt .key                               the API's serving certificate
 //! apiserver-kubelet-client.crt .key                who the API is to kubelets
+//! peer-ca.crt .key  peer.crt .key                  members of the store to each other
 //! ```
 //!
 //! What exists is kept, so a restart changes nothing; a serving certificate is renewed when it no longer
@@ -24,6 +25,9 @@ use crate::{Authority, Certificate, PkiError, Profile, TokenKey, Usage, atomic_f
 pub(crate) const SERVING_SECONDS: i64 = 365 * 86_400;
 pub(crate) const SECRET: u32 = 0o600;
 pub(crate) const PUBLIC: u32 = 0o644;
+
+/// The name in every peer's certificate: the authority alone decides who is one.
+pub const PEER_NAME: &str = "peer.keelson";
 
 /// What keeps the folder from being complete.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +67,10 @@ pub struct Folder {
     pub kubelet_client: Certificate,
     /// What the API presents to its clients.
     pub serving: Certificate,
+    /// Signs members of the store.
+    pub peer_authority: Authority,
+    /// What this server's member of the store presents to others.
+    pub peer: Certificate,
     /// ServiceAccount keys, the signing one first.
     pub token_keys: Vec<TokenKey>,
 }
@@ -99,14 +107,37 @@ impl Folder {
             common_name: "kube-apiserver".into(),
             names: request.serving_names.clone(),
             usage: Usage::Server,
-            ..client
+            ..client.clone()
         };
         let files = (at("apiserver.crt"), at("apiserver.key"));
         let serving = certificate((&files.0, &files.1), &cluster, &server, request.now)?;
+        let peer_authority =
+            authority(&at("peer-ca.crt"), &at("peer-ca.key"), "keelson-peer-ca", request.now)?;
+        let member = Profile {
+            common_name: "keelson-store".into(),
+            names: vec![PEER_NAME.into()],
+            usage: Usage::Both,
+            ..client
+        };
+        let files = (at("peer.crt"), at("peer.key"));
+        let peer = certificate((&files.0, &files.1), &peer_authority, &member, request.now)?;
         let token_keys = token_keys(&at("sa.key"))?;
-        Ok(Folder { cluster, front_proxy, front_proxy_client, kubelet_client, serving, token_keys })
+        Ok(Folder {
+            cluster,
+            front_proxy,
+            front_proxy_client,
+            kubelet_client,
+            serving,
+            peer_authority,
+            peer,
+            token_keys,
+        })
     }
 }
+
+/// What every server of a cluster must hold alike: authorities and token keys.
+pub const SHARED_FILES: &[&str] =
+    &["ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "peer-ca.crt", "peer-ca.key", "sa.key"];
 
 fn authority(crt: &Path, key: &Path, name: &str, now: i64) -> Result<Authority, FolderError> {
     if let (Some(certificate), Some(private)) = (read(crt)?, read(key)?) {
@@ -240,7 +271,7 @@ mod tests {
             assert_eq!(mode, if name.ends_with(".key") { 0o600 } else { 0o644 }, "{name}");
             keys += usize::from(name.ends_with(".key"));
         }
-        assert_eq!(keys, 6);
+        assert_eq!(keys, 8);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
     }
 

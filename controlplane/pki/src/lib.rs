@@ -19,7 +19,7 @@ mod part;
 mod token;
 
 pub use authority::{Authority, Certificate, Profile, Usage};
-pub use folder::{Folder, FolderError, FolderRequest};
+pub use folder::{Folder, FolderError, FolderRequest, PEER_NAME, SHARED_FILES};
 pub use identity::{ClientTrust, Identity, RefusedCertificate};
 pub use kubeconfig::Kubeconfig;
 pub use node::{NodeIdentity, NodeRequest};

@@ -122,7 +122,7 @@ pub enum Urgency {
 }
 
 /// The answer to a command.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// To a transaction.
     Transaction(TransactionReply),
@@ -140,7 +140,7 @@ pub enum Reply {
 }
 
 /// The answer to a transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransactionReply {
     /// The store's revision after it.
     pub revision: Revision,
@@ -151,7 +151,7 @@ pub struct TransactionReply {
 }
 
 /// The answer to an operation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OperationReply {
     /// To `Put`: what was there before.
     Put(Option<Record>),

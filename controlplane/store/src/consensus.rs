@@ -5,6 +5,8 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use serde::{Deserialize, Serialize};
+
 use crate::command::{Command, Reply, Urgency};
 use crate::health::Health;
 
@@ -25,7 +27,7 @@ pub trait Consensus: Send + Sync + 'static {
 }
 
 /// Why a command was not carried out, or why that is unknown.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum ProposeError {
     /// Nothing was changed.
     #[error("the store refused the command: {0}")]
@@ -44,6 +46,12 @@ pub enum ProposeError {
     /// The log could not be synced, so what the disk holds is unknown until a restart reads it back.
     #[error("the store's log failed and takes no writes until it is restarted: {0}")]
     LogFailed(String),
+    /// No member leads, or not enough members answer. Nothing was changed.
+    #[error("the store takes no writes now: {0}")]
+    Unavailable(String),
+    /// The member that was to carry out the command did not answer any more; it may or may not be carried out.
+    #[error("whether the store carried out the command is not known: {0}")]
+    Unknown(String),
     /// The store is closing; the command may or may not be carried out.
     #[error("the store is closing")]
     Closed,

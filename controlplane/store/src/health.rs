@@ -1,6 +1,7 @@
 //! How the disk does: measured, never a reason to exit.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// A sync slower than this is worth a sentence in the log.
@@ -19,6 +20,8 @@ pub struct Health {
     pub slowest_sync: Duration,
     /// Writes are refused: the log failed.
     pub failed: bool,
+    /// Writes are refused: there is no space for the log.
+    pub full: bool,
 }
 
 /// The counters behind [`Health`].
@@ -29,9 +32,29 @@ pub(crate) struct Gauge {
     last_micros: AtomicU64,
     slowest_micros: AtomicU64,
     failed: AtomicBool,
+    /// Why the log cannot be written now.
+    full: Mutex<Option<String>>,
 }
 
 impl Gauge {
+    /// Whether the log has space; told at every change.
+    pub(crate) fn full(&self, reason: Option<String>) {
+        let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*full, &reason) {
+            (None, Some(error)) => {
+                tracing::error!(error, "the store refuses writes until its disk has space")
+            }
+            (Some(_), None) => tracing::info!("the store's disk has space again"),
+            _ => return,
+        }
+        *full = reason;
+    }
+
+    /// Why there is no space, where there is none.
+    pub(crate) fn why_full(&self) -> Option<String> {
+        self.full.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(crate) fn synced(&self, entries: usize, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.syncs.fetch_add(1, Ordering::Relaxed);
@@ -58,6 +81,7 @@ impl Gauge {
             last_sync: Duration::from_micros(self.last_micros.load(Ordering::Relaxed)),
             slowest_sync: Duration::from_micros(self.slowest_micros.load(Ordering::Relaxed)),
             failed: self.failed.load(Ordering::Relaxed),
+            full: self.why_full().is_some(),
         }
     }
 }

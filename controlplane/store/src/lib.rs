@@ -20,6 +20,7 @@ mod command;
 mod consensus;
 mod health;
 mod log;
+pub mod raft;
 mod record;
 mod ring;
 mod single;
@@ -64,6 +65,14 @@ pub enum OpenError {
     /// The state database cannot be opened or rebuilt.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The member of a cluster cannot take part.
+    #[error("store folder {}: {reason}", path.display())]
+    Raft {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// A handle on the store; clones share it.
@@ -71,6 +80,7 @@ pub enum OpenError {
 pub struct Store {
     consensus: Arc<dyn Consensus>,
     state: Arc<State>,
+    member: Option<Arc<raft::RaftMember>>,
 }
 
 impl Store {
@@ -79,12 +89,24 @@ impl Store {
     pub fn open_single(folder: &Path, options: SingleOptions) -> Result<Store, OpenError> {
         let member = SingleMember::open(folder, options)?;
         let state = member.state().clone();
-        Ok(Store { consensus: Arc::new(member), state })
+        Ok(Store { consensus: Arc::new(member), state, member: None })
+    }
+
+    /// Opens a member of a cluster; see [`raft::RaftMember::open`].
+    pub fn open_member(
+        folder: &Path,
+        options: raft::RaftOptions,
+        wire: raft::Wire,
+        join: bool,
+    ) -> Result<Store, OpenError> {
+        let member = Arc::new(raft::RaftMember::open(folder, options, wire, join)?);
+        let state = member.state().clone();
+        Ok(Store { consensus: member.clone(), state, member: Some(member) })
     }
 
     /// A store over any consensus and the state that it applies to.
     pub fn new(consensus: Arc<dyn Consensus>, state: Arc<State>) -> Store {
-        Store { consensus, state }
+        Store { consensus, state, member: None }
     }
 
     /// Runs a transaction; the reply comes after it is on disk.
@@ -121,6 +143,11 @@ impl Store {
     /// Events of a key range from a revision on.
     pub fn watch(&self, range: KeyRange, from: Revision) -> Watcher {
         Watcher::new(self.state.clone(), range, from)
+    }
+
+    /// The member of a cluster that this is; `None`: a store of one member.
+    pub fn member(&self) -> Option<&Arc<raft::RaftMember>> {
+        self.member.as_ref()
     }
 
     /// How the disk does.

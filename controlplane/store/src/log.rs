@@ -19,6 +19,7 @@ mod segment;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::io::Errno;
 
@@ -98,7 +99,7 @@ impl LogError {
 pub(crate) struct Log {
     folder: PathBuf,
     segments: Vec<Segment>,
-    file: File,
+    file: Arc<File>,
     /// Bytes of the last segment that are whole.
     length: u64,
     next: u64,
@@ -126,7 +127,7 @@ impl Log {
         let tail = segments.iter().rposition(|segment| !segment.is_empty).unwrap_or(0);
         let mut length = 0;
         let mut kept: Vec<Segment> = Vec::with_capacity(segments.len());
-        for (position, segment) in segments.into_iter().enumerate() {
+        for (position, mut segment) in segments.into_iter().enumerate() {
             if segment.is_empty && segment.first < next && !kept.is_empty() {
                 std::fs::remove_file(&segment.path).map_err(LogError::io("removing", &segment.path))?;
                 continue;
@@ -148,7 +149,7 @@ impl Log {
         Ok(Log {
             folder: folder.to_owned(),
             segments,
-            file,
+            file: Arc::new(file),
             length,
             next: next.max(applied + 1),
             buffer: Vec::new(),
@@ -163,6 +164,10 @@ impl Log {
     /// Adds a record to the batch in memory.
     pub(crate) fn stage(&mut self, payload: &[u8]) -> u64 {
         let index = self.next;
+        let offset = self.length + self.buffer.len() as u64;
+        if let Some(segment) = self.segments.last_mut() {
+            segment.mark(index, offset);
+        }
         record::encode(&mut self.buffer, index, payload);
         self.next += 1;
         index
@@ -171,7 +176,7 @@ impl Log {
     /// Writes the staged batch. On failure nothing of it is in the file, and it is forgotten.
     pub(crate) fn write(&mut self, staged: u64) -> Result<(), LogError> {
         let path = self.path().to_owned();
-        let written = self.file.write_all(&self.buffer);
+        let written = (&*self.file).write_all(&self.buffer);
         let bytes = self.buffer.len() as u64;
         self.buffer.clear();
         match written {
@@ -181,6 +186,9 @@ impl Log {
             }
             Err(source) => {
                 self.next -= staged;
+                if let Some(segment) = self.segments.last_mut() {
+                    segment.unmark(self.next);
+                }
                 self.file.set_len(self.length).map_err(LogError::io("taking back a write to", &path))?;
                 Err(LogError::io("writing to", &path)(source))
             }
@@ -191,16 +199,96 @@ impl Log {
     pub(crate) fn sync(&mut self) -> Result<(), LogError> {
         let path = self.path().to_owned();
         self.file.sync_data().map_err(LogError::io("syncing", &path))?;
+        self.roll();
+        Ok(())
+    }
+
+    /// The file to sync, for who must not hold the log meanwhile; [`Log::roll`] follows.
+    pub(crate) fn unsynced(&self) -> (Arc<File>, PathBuf) {
+        (self.file.clone(), self.path().to_owned())
+    }
+
+    /// Begins a new segment where this one is full. All of it must be synced.
+    pub(crate) fn roll(&mut self) {
         if self.length >= SEGMENT_BYTES {
             // A new segment that cannot be made (no space) is tried again after the next batch.
             if let Ok(segment) = Segment::create(&self.folder, self.next)
                 && let Ok(file) = File::options().append(true).open(&segment.path)
             {
-                self.file = file;
+                self.file = Arc::new(file);
                 self.length = record::HEADER_BYTES;
                 self.segments.push(segment);
             }
         }
+    }
+
+    /// Hands records from `from` on to `visit` until it says enough.
+    pub(crate) fn read(&self, from: u64, mut visit: impl FnMut(u64, &[u8]) -> bool) -> Result<(), LogError> {
+        let begin = self.segments.partition_point(|segment| segment.first <= from).saturating_sub(1);
+        let mut more = true;
+        for segment in &self.segments[begin..] {
+            segment.walk(from, |index, _, payload| {
+                more = index < self.next && visit(index, payload);
+                more
+            })?;
+            if !more {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops every record after `index`, on disk when this returns.
+    pub(crate) fn truncate_after(&mut self, index: u64) -> Result<(), LogError> {
+        if index + 1 >= self.next {
+            return Ok(());
+        }
+        if index + 1 < self.segments[0].first {
+            return self.restart(index + 1);
+        }
+        while self.segments.len() > 1 && self.segments[self.segments.len() - 1].first > index + 1 {
+            self.drop_segment(self.segments.len() - 1)?;
+        }
+        let segment = self.segments.last_mut().expect("a log has a segment");
+        let mut length = None;
+        segment.walk(index + 1, |_, offset, _| {
+            length = Some(offset);
+            false
+        })?;
+        let path = segment.path.clone();
+        let file = File::options().append(true).open(&path).map_err(LogError::io("opening", &path))?;
+        self.length = match length {
+            Some(length) => length,
+            None => file.metadata().map_err(LogError::io("reading", &path))?.len(),
+        };
+        file.set_len(self.length).map_err(LogError::io("cutting", &path))?;
+        file.sync_all().map_err(LogError::io("syncing", &path))?;
+        segment.unmark(index + 1);
+        self.file = Arc::new(file);
+        self.next = index + 1;
+        Ok(())
+    }
+
+    /// Drops every record; the next one gets the index `next`.
+    pub(crate) fn restart(&mut self, next: u64) -> Result<(), LogError> {
+        // From the end backward, so that a crash in between leaves no hole.
+        while let Some(position) = self.segments.len().checked_sub(1) {
+            self.drop_segment(position)?;
+        }
+        let segment = Segment::create(&self.folder, next)?;
+        let path = segment.path.clone();
+        let file = File::options().append(true).open(&path).map_err(LogError::io("opening", &path))?;
+        self.file = Arc::new(file);
+        self.length = record::HEADER_BYTES;
+        self.segments.push(segment);
+        self.next = next;
+        Ok(())
+    }
+
+    fn drop_segment(&mut self, position: usize) -> Result<(), LogError> {
+        let path = &self.segments[position].path;
+        std::fs::remove_file(path).map_err(LogError::io("removing", path))?;
+        self.segments.remove(position);
         Ok(())
     }
 

@@ -23,11 +23,13 @@ impl fmt::Display for Revision {
 }
 
 /// One version of one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// The key.
+    #[serde(with = "shared_bytes")]
     pub key: Arc<[u8]>,
     /// The value.
+    #[serde(with = "shared_bytes")]
     pub value: Arc<[u8]>,
     /// When the key came into being.
     pub created: Revision,
@@ -37,6 +39,21 @@ pub struct Record {
     pub version: u64,
     /// The lease that the key dies with; 0 for none.
     pub lease: u64,
+}
+
+/// Shared bytes on the wire.
+mod shared_bytes {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &Arc<[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<[u8]>, D::Error> {
+        serde_bytes::ByteBuf::deserialize(deserializer).map(|bytes| bytes.into_vec().into())
+    }
 }
 
 /// What happened to a key.

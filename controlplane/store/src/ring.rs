@@ -28,6 +28,12 @@ impl Ring {
         Ring { events: RwLock::new(Kept { dropped: revision, ..Kept::default() }) }
     }
 
+    /// Begins anew where `other` begins.
+    pub(crate) fn restart(&self, other: Ring) {
+        let other = other.events.into_inner().unwrap_or_else(PoisonError::into_inner);
+        *self.events.write().unwrap_or_else(PoisonError::into_inner) = other;
+    }
+
     /// Adds the events of one batch, in order.
     pub(crate) fn push(&self, events: Vec<Arc<Event>>) {
         let mut kept = self.events.write().unwrap_or_else(PoisonError::into_inner);

@@ -133,7 +133,7 @@ impl Drop for SingleMember {
     }
 }
 
-fn lock(folder: &Path) -> Result<File, OpenError> {
+pub(crate) fn lock(folder: &Path) -> Result<File, OpenError> {
     let failed = |source| OpenError::Folder { path: folder.to_owned(), source };
     std::fs::create_dir_all(folder).map_err(failed)?;
     let lock =
@@ -146,7 +146,7 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
 }
 
 /// Brings the state up to the end of the log.
-fn replay(folder: &Path, state: &State) -> Result<Log, OpenError> {
+pub(crate) fn replay(folder: &Path, state: &State) -> Result<Log, OpenError> {
     let mut waiting = Vec::new();
     let log = Log::open(&folder.join("log"), state.applied(), |index, payload| {
         let command = postcard::from_bytes(payload)

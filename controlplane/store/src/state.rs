@@ -5,7 +5,8 @@
 //! history     (revision, sub)    -> kind, key, the record after, the record before
 //! leases      id                 -> seconds to live, deadline
 //! lease_keys  (id, key)          -> ()
-//! meta        name               -> format, revision, compacted, applied
+//! meta        name               -> format, revision, compacted, applied; term and leader with Raft
+//! raft        name               -> membership
 //! ```
 //!
 //! An entry of the history holds the key before and after the change, so a read at an older revision
@@ -17,7 +18,9 @@
 //! - `applied` and the changes it stands for are in one commit.
 
 mod apply;
+mod dump;
 mod encoding;
+mod load;
 mod read;
 mod tables;
 
@@ -32,10 +35,14 @@ use crate::command::{Command, Reply};
 use crate::record::{Event, Revision};
 use crate::ring::Ring;
 
+pub(crate) use dump::{Dump, Header, Part};
+pub(crate) use load::LoadError;
 pub use read::{Page, RangeRequest, ReadError};
 
-/// The format of the database that this code writes.
-const FORMAT: u64 = 1;
+/// The newest format of the database that this code knows. 1: a store of one member; 2: a member of a cluster.
+const FORMAT: u64 = 2;
+/// The format of a store of one member.
+const ALONE: u64 = 1;
 /// Memory for database pages.
 const CACHE_BYTES: usize = 16 << 20;
 
@@ -68,6 +75,23 @@ pub enum StateError {
     },
 }
 
+/// A place in a Raft log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Place {
+    pub(crate) index: u64,
+    pub(crate) term: u64,
+    pub(crate) leader: u64,
+}
+
+/// What a batch moves besides keys, with Raft.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// The batch's last entry.
+    pub(crate) place: Option<Place>,
+    /// The membership in it, encoded.
+    pub(crate) membership: Option<Vec<u8>>,
+}
+
 /// The state; shared by the apply thread and all readers.
 #[derive(Debug)]
 pub struct State {
@@ -76,7 +100,7 @@ pub struct State {
     ring: Ring,
     progress: watch::Sender<Revision>,
     compacted: AtomicU64,
-    applied: AtomicU64,
+    applied: watch::Sender<u64>,
 }
 
 impl State {
@@ -98,7 +122,7 @@ impl State {
             ring: Ring::starting_after(meta.revision),
             progress: watch::Sender::new(meta.revision),
             compacted: AtomicU64::new(meta.compacted.0),
-            applied: AtomicU64::new(meta.applied),
+            applied: watch::Sender::new(meta.applied),
         })
     }
 
@@ -114,7 +138,12 @@ impl State {
 
     /// The index of the last log entry that was applied.
     pub fn applied(&self) -> u64 {
-        self.applied.load(Ordering::Acquire)
+        *self.applied.borrow()
+    }
+
+    /// Follows the index of the last log entry that was applied.
+    pub(crate) fn applied_progress(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
     }
 
     /// Follows the revision.
@@ -125,20 +154,61 @@ impl State {
     /// Applies log entries in order, visible to readers all at once.
     pub fn apply(&self, entries: &[(u64, Command)]) -> Result<Vec<Reply>, StateError> {
         let Some((last, _)) = entries.last() else { return Ok(Vec::new()) };
-        let outcome = apply::apply(&self.database, entries).map_err(|source| self.failed(source))?;
-        self.applied.store(*last, Ordering::Release);
+        self.advance(entries, &Progress::default(), *last)
+    }
+
+    /// The same for entries of a Raft log, some of which carry no command.
+    pub(crate) fn apply_at(
+        &self,
+        entries: &[(u64, Command)],
+        progress: &Progress,
+    ) -> Result<Vec<Reply>, StateError> {
+        let Some(place) = progress.place else { return Ok(Vec::new()) };
+        self.advance(entries, progress, place.index)
+    }
+
+    fn advance(
+        &self,
+        entries: &[(u64, Command)],
+        progress: &Progress,
+        last: u64,
+    ) -> Result<Vec<Reply>, StateError> {
+        let outcome =
+            apply::apply(&self.database, entries, progress).map_err(|source| self.failed(source))?;
         self.compacted.store(outcome.compacted.0, Ordering::Release);
         self.ring.push(outcome.events);
         self.progress
             .send_if_modified(|revision| std::mem::replace(revision, outcome.revision) != outcome.revision);
+        // Last: who waits for an entry reads the revision next.
+        self.applied.send_replace(last);
         Ok(outcome.replies)
     }
 
     /// Puts all that was applied on disk; the log up to the returned index is not needed any more.
     pub fn flush(&self) -> Result<u64, StateError> {
         let applied = self.applied();
-        tables::commit(&self.database, Durability::Immediate).map_err(|source| self.failed(source))?;
+        tables::commit(&self.database, Durability::Immediate, |_| Ok(()))
+            .map_err(|source| self.failed(source))?;
         Ok(applied)
+    }
+
+    /// Makes this the state of a cluster's member, on disk when this returns.
+    pub(crate) fn join_log(&self, place: Place, membership: &[u8]) -> Result<(), StateError> {
+        tables::commit(&self.database, Durability::Immediate, |tables| {
+            let meta = &mut tables.meta;
+            (meta.format, meta.applied, meta.term, meta.leader) =
+                (FORMAT, place.index, place.term, place.leader);
+            tables.raft.insert("membership", membership)?;
+            Ok(())
+        })
+        .map_err(|source| self.failed(source))?;
+        self.applied.send_replace(place.index);
+        Ok(())
+    }
+
+    /// Where in a Raft log the state is, and the membership there, encoded.
+    pub(crate) fn place(&self) -> Result<(Place, Option<Vec<u8>>), ReadError> {
+        read::place(&self.database)
     }
 
     /// Events from a revision on, from memory where they are still there.

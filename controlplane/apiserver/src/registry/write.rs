@@ -73,7 +73,11 @@ fn failure(error: ProposeError) -> Status {
         ProposeError::TooLarge { size, limit } => {
             Status::request_too_large(format!("the object has {size} bytes; the limit is {limit}"))
         }
-        ProposeError::DiskFull(_) | ProposeError::LogFailed(_) | ProposeError::Closed => {
+        ProposeError::DiskFull(_)
+        | ProposeError::LogFailed(_)
+        | ProposeError::Unavailable(_)
+        | ProposeError::Unknown(_)
+        | ProposeError::Closed => {
             Status::service_unavailable(error.to_string())
         }
         ProposeError::Refused(_) => Status::internal(error),

@@ -11,7 +11,7 @@ pub(crate) const RECORD_LIMIT: usize = 8 << 20;
 /// Records begin at multiples of this.
 pub(super) const ALIGNMENT: usize = 8;
 
-const PREFIX_BYTES: usize = 16;
+pub(super) const PREFIX_BYTES: usize = 16;
 
 /// The header of a segment.
 pub(super) fn header() -> [u8; HEADER_BYTES as usize] {
@@ -34,6 +34,12 @@ pub(super) fn encode(buffer: &mut Vec<u8>, index: u64, payload: &[u8]) {
     buffer.extend_from_slice(&index.to_le_bytes());
     buffer.extend_from_slice(payload);
     buffer.resize(buffer.len().next_multiple_of(ALIGNMENT), 0);
+}
+
+/// Bytes of the record that begins with `prefix`, padding included; never more than the limit.
+pub(super) fn size(prefix: &[u8]) -> usize {
+    let length = prefix.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes) as usize);
+    (PREFIX_BYTES + length.min(RECORD_LIMIT)).next_multiple_of(ALIGNMENT)
 }
 
 /// A record found in a buffer.

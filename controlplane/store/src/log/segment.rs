@@ -1,11 +1,14 @@
 //! One file of the log.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::LogError;
 use super::record::{self, ALIGNMENT, FORMAT, HEADER_BYTES, MAGIC};
+
+/// Every so many records their place is remembered, so that reading from the middle needs no scan.
+const MARK_EVERY: u64 = 64;
 
 /// A segment by its name.
 #[derive(Debug)]
@@ -15,6 +18,8 @@ pub(super) struct Segment {
     pub(super) path: PathBuf,
     /// It had no records when it was listed or made.
     pub(super) is_empty: bool,
+    /// Where every 64th record begins.
+    marks: Vec<u64>,
 }
 
 impl Segment {
@@ -35,7 +40,7 @@ impl Segment {
             if length < HEADER_BYTES {
                 std::fs::remove_file(&path).map_err(LogError::io("removing", &path))?;
             } else {
-                segments.push(Segment { first, path, is_empty: length == HEADER_BYTES });
+                segments.push(Segment { first, path, is_empty: length == HEADER_BYTES, marks: Vec::new() });
             }
         }
         segments.sort_by_key(|segment| segment.first);
@@ -50,7 +55,7 @@ impl Segment {
             // What is left of it is also known at open, so a file that stays does no harm.
             let _ = std::fs::remove_file(&path);
         }
-        made.map(|()| Segment { first, path, is_empty: true })
+        made.map(|()| Segment { first, path, is_empty: true, marks: Vec::new() })
     }
 
     fn make(folder: &Path, path: &Path) -> Result<(), LogError> {
@@ -64,7 +69,7 @@ impl Segment {
     /// Hands every record to `visit` and returns how many bytes are whole. The end may be torn only in
     /// the last segment.
     pub(super) fn read<E: From<LogError>>(
-        &self,
+        &mut self,
         is_last: bool,
         mut visit: impl FnMut(u64, &[u8]) -> Result<(), E>,
     ) -> Result<u64, E> {
@@ -74,6 +79,7 @@ impl Segment {
         let mut expected = self.first;
         while let Some(found) = record::decode(&bytes[offset..]).filter(|found| found.index == expected) {
             visit(found.index, found.payload)?;
+            self.mark(expected, offset as u64);
             expected += 1;
             offset += found.size;
         }
@@ -81,6 +87,58 @@ impl Segment {
             return Err(LogError::Damaged { path: self.path.clone(), offset: offset as u64 }.into());
         }
         Ok(offset as u64)
+    }
+
+    /// Remembers where a record begins. Records are told in order.
+    pub(super) fn mark(&mut self, index: u64, offset: u64) {
+        if (index - self.first).is_multiple_of(MARK_EVERY) {
+            self.marks.push(offset);
+        }
+    }
+
+    /// Forgets the records from `next` on.
+    pub(super) fn unmark(&mut self, next: u64) {
+        self.marks.truncate((next - self.first).div_ceil(MARK_EVERY) as usize);
+    }
+
+    /// Hands records from `from` on to `visit`, with the byte where each begins, until it says enough.
+    pub(super) fn walk(
+        &self,
+        from: u64,
+        mut visit: impl FnMut(u64, u64, &[u8]) -> bool,
+    ) -> Result<(), LogError> {
+        let failed = LogError::io("reading", &self.path);
+        let mark = ((from.max(self.first) - self.first) / MARK_EVERY) as usize;
+        let Some(mut offset) = self.marks.get(mark).copied() else { return Ok(()) };
+        let mut index = self.first + mark as u64 * MARK_EVERY;
+        let mut walk = || {
+            let mut file = BufReader::with_capacity(1 << 18, File::open(&self.path)?);
+            file.seek(SeekFrom::Start(offset))?;
+            let mut bytes = Vec::new();
+            loop {
+                let mut prefix = [0; record::PREFIX_BYTES];
+                match file.read_exact(&mut prefix) {
+                    Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(()),
+                    other => other?,
+                }
+                bytes.clear();
+                bytes.extend_from_slice(&prefix);
+                bytes.resize(record::size(&bytes), 0);
+                match file.read_exact(&mut bytes[record::PREFIX_BYTES..]) {
+                    Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(()),
+                    other => other?,
+                }
+                let Some(found) = record::decode(&bytes).filter(|found| found.index == index) else {
+                    return Err(std::io::Error::other(format!("entry {index} is damaged at byte {offset}")));
+                };
+                if index >= from && !visit(index, offset, found.payload) {
+                    return Ok(());
+                }
+                index += 1;
+                offset += bytes.len() as u64;
+            }
+        };
+        walk().map_err(failed)
     }
 
     fn check_header(&self, bytes: &[u8]) -> Result<(), LogError> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use redb::{Database, Durability, ReadableTable};
 
+use super::Progress;
 use super::encoding::{decode_current, encode_current, encode_event};
 use super::tables::Tables;
 use crate::command::{
@@ -21,7 +22,11 @@ pub(super) struct Outcome {
 }
 
 /// Applies a batch in one commit that is not synced.
-pub(super) fn apply(database: &Database, entries: &[(u64, Command)]) -> Result<Outcome, redb::Error> {
+pub(super) fn apply(
+    database: &Database,
+    entries: &[(u64, Command)],
+    progress: &Progress,
+) -> Result<Outcome, redb::Error> {
     let mut write = database.begin_write()?;
     write.set_durability(Durability::None)?;
     let outcome = {
@@ -30,6 +35,13 @@ pub(super) fn apply(database: &Database, entries: &[(u64, Command)]) -> Result<O
         for (index, command) in entries {
             replies.push(machine.command(command)?);
             machine.tables.meta.applied = *index;
+        }
+        if let Some(place) = progress.place {
+            let meta = &mut machine.tables.meta;
+            (meta.applied, meta.term, meta.leader) = (place.index, place.term, place.leader);
+        }
+        if let Some(membership) = &progress.membership {
+            machine.tables.raft.insert("membership", membership.as_slice())?;
         }
         machine.tables.save_meta()?;
         let meta = machine.tables.meta;

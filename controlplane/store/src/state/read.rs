@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use redb::{Database, ReadableDatabase, ReadableTable};
 
-use super::State;
 use super::encoding::{decode_current, decode_event, modified};
-use super::tables::ReadTables;
+use super::tables::{META, Meta, RAFT, ReadTables};
+use super::{Place, State};
 use crate::command::LeaseId;
 use crate::record::{Event, KeyRange, Record, Revision};
 
@@ -146,6 +146,17 @@ pub(super) fn events(
         events.push(Arc::new(decode_event(sub, bytes.value())));
     }
     Ok(events)
+}
+
+/// Where in a Raft log the state is.
+pub(super) fn place(database: &Database) -> Result<(Place, Option<Vec<u8>>), ReadError> {
+    let read = || -> Result<_, redb::Error> {
+        let read = database.begin_read()?;
+        let meta = Meta::read(&read.open_table(META)?)?;
+        let membership = read.open_table(RAFT)?.get("membership")?.map(|bytes| bytes.value().to_vec());
+        Ok((Place { index: meta.applied, term: meta.term, leader: meta.leader }, membership))
+    };
+    Ok(read()?)
 }
 
 fn open(database: &Database) -> Result<ReadTables, ReadError> {

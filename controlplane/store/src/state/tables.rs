@@ -5,7 +5,7 @@ use redb::{
     WriteTransaction,
 };
 
-use super::FORMAT;
+use super::ALONE;
 use crate::record::Revision;
 
 pub(super) const CURRENT: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("current");
@@ -13,6 +13,7 @@ pub(super) const HISTORY: TableDefinition<'_, (u64, u32), &[u8]> = TableDefiniti
 pub(super) const LEASES: TableDefinition<'_, u64, (u64, u64)> = TableDefinition::new("leases");
 pub(super) const LEASE_KEYS: TableDefinition<'_, (u64, &[u8]), ()> = TableDefinition::new("lease_keys");
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+pub(super) const RAFT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("raft");
 
 /// The state's counters.
 #[derive(Clone, Copy, Debug)]
@@ -21,16 +22,21 @@ pub(super) struct Meta {
     pub(super) revision: Revision,
     pub(super) compacted: Revision,
     pub(super) applied: u64,
+    /// Term and leader of the entry `applied`; 0 in a store of one member.
+    pub(super) term: u64,
+    pub(super) leader: u64,
 }
 
 impl Meta {
-    fn read(table: &impl ReadableTable<&'static str, u64>) -> Result<Meta, redb::Error> {
+    pub(super) fn read(table: &impl ReadableTable<&'static str, u64>) -> Result<Meta, redb::Error> {
         let number = |name| Ok::<u64, redb::Error>(table.get(name)?.map_or(0, |value| value.value()));
         Ok(Meta {
             format: number("format")?,
             revision: Revision(number("revision")?),
             compacted: Revision(number("compacted")?),
             applied: number("applied")?,
+            term: number("term")?,
+            leader: number("leader")?,
         })
     }
 
@@ -39,6 +45,10 @@ impl Meta {
         table.insert("revision", self.revision.0)?;
         table.insert("compacted", self.compacted.0)?;
         table.insert("applied", self.applied)?;
+        if self.term > 0 {
+            table.insert("term", self.term)?;
+            table.insert("leader", self.leader)?;
+        }
         Ok(())
     }
 }
@@ -50,6 +60,7 @@ pub(super) struct Tables<'t> {
     pub(super) leases: Table<'t, u64, (u64, u64)>,
     pub(super) lease_keys: Table<'t, (u64, &'static [u8]), ()>,
     meta_table: Table<'t, &'static str, u64>,
+    pub(super) raft: Table<'t, &'static str, &'static [u8]>,
     pub(super) meta: Meta,
 }
 
@@ -61,6 +72,7 @@ impl<'t> Tables<'t> {
             history: write.open_table(HISTORY)?,
             leases: write.open_table(LEASES)?,
             lease_keys: write.open_table(LEASE_KEYS)?,
+            raft: write.open_table(RAFT)?,
             meta: Meta::read(&meta_table)?,
             meta_table,
         })
@@ -96,7 +108,7 @@ pub(super) fn initialise(database: &Database) -> Result<Meta, redb::Error> {
     let meta = {
         let mut tables = Tables::open(&write)?;
         if tables.meta.format == 0 {
-            tables.meta.format = FORMAT;
+            tables.meta.format = ALONE;
             tables.save_meta()?;
         }
         tables.meta
@@ -105,13 +117,21 @@ pub(super) fn initialise(database: &Database) -> Result<Meta, redb::Error> {
     Ok(meta)
 }
 
-/// An empty commit: with `Immediate` it puts every commit before it on disk.
-pub(super) fn commit(database: &Database, durability: Durability) -> Result<(), redb::Error> {
+/// A small commit: with `Immediate` it puts every commit before it on disk.
+pub(super) fn commit(
+    database: &Database,
+    durability: Durability,
+    change: impl FnOnce(&mut Tables<'_>) -> Result<(), redb::Error>,
+) -> Result<(), redb::Error> {
     let mut write = database.begin_write()?;
     write.set_durability(durability)?;
     // Without it a crash walks the whole tree at the next open.
     write.set_quick_repair(true);
-    Tables::open(&write)?.save_meta()?;
+    {
+        let mut tables = Tables::open(&write)?;
+        change(&mut tables)?;
+        tables.save_meta()?;
+    }
     write.commit()?;
     Ok(())
 }
