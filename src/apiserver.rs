@@ -1,5 +1,7 @@
 //! `keelson apiserver`: the Kubernetes API alone, with its store and its keys.
 
+mod store_member;
+
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
@@ -13,7 +15,6 @@ use apiserver::{ApiServer, KubeletAccess, Parts};
 use clap::Parser;
 use pki::{Folder, FolderRequest, Kubeconfig, Profile, Usage};
 use serve::{Limits, Listener, ServerIdentity};
-use store::{SingleOptions, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::stopping::stop_on_signals;
@@ -65,6 +66,8 @@ pub struct Options {
     /// Where to write the administrator's kubeconfig.
     #[arg(long, default_value = "/etc/keelson/admin.conf", env = "KEELSON_WRITE_KUBECONFIG")]
     pub write_kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    store: store_member::StoreFlags,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -109,7 +112,7 @@ pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Resul
     let port = listener.address.port();
     let now = jiff::Timestamp::now().as_second();
     let keys = Folder::ensure(&options.data_dir.join("pki"), &folder_request(&options, now)?)?;
-    let store = Store::open_single(&options.data_dir.join("store"), SingleOptions::default())?;
+    let store = store_member::open(&options.store, &keys, &options.data_dir.join("store"), &stopping).await?;
     let kubelets = kubelets(&options, &keys)?;
     if let Some(path) = &options.write_kubeconfig {
         let server = format!("https://{}", SocketAddr::new(reachable(address), port));

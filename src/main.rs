@@ -13,6 +13,7 @@ mod parts;
 mod server;
 mod status;
 mod stopping;
+mod store;
 mod version;
 
 use std::ffi::OsString;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         }
         Part::Check => check::main(rest),
         Part::Status => status::main(rest),
+        Part::Store => self::store::main(rest),
         Part::Demo => demo::main(rest),
         Part::DemoCage => demo::cage::main(rest),
         Part::DemoInit => demo::cage::init_main(rest),

@@ -47,6 +47,8 @@ pub enum Part {
     Check,
     /// Whether the cluster is well.
     Status,
+    /// The store's members and snapshots.
+    Store,
     /// `keelson version`
     Version,
     /// `keelson help`, `-h`, `--help`
@@ -68,6 +70,7 @@ const COMMANDS: &[(&str, Part, &str)] = &[
     ("scheduler", Part::Scheduler, "give pods their nodes"),
     ("server", Part::Server, "run a whole node: all of the parts, supervised"),
     ("status", Part::Status, "tell whether the cluster is as it should be"),
+    ("store", Part::Store, "list the store's members, save it, restore it"),
     ("version", Part::Version, "print the version of Keelson and what it speaks"),
     ("keeper", Part::Keeper, ""),
     ("control", Part::Control, ""),
