@@ -5,10 +5,14 @@
 //!
 //! Reference: `pkg/apis/*/v1/defaults.go` of Kubernetes 1.36, by behaviour.
 
+mod batch;
+mod ingress;
 mod network_policy;
 mod pod;
+mod policy;
 mod rbac;
 mod service;
+mod storage;
 mod workload;
 
 use serde_json::{Map, Value, json};
@@ -26,8 +30,27 @@ pub fn apply(kind: &Kind, object: &mut Value) {
         ("", "Endpoints") => endpoints(object),
         ("apps", "Deployment") => workload::deployment(object),
         ("apps", "ReplicaSet") => workload::replica_set(object),
-        ("discovery.k8s.io", "EndpointSlice") => endpoint_slice(object),
+        ("apps", "StatefulSet") => workload::stateful_set(object),
+        ("apps", "DaemonSet") => workload::daemon_set(object),
+        ("", "ReplicationController") => workload::replication_controller(object),
+        ("", "PodTemplate") => pod::spec(&mut object["template"]["spec"]),
+        ("batch", "Job") => batch::job(object),
+        ("batch", "CronJob") => batch::cron_job(object),
+        ("autoscaling", "HorizontalPodAutoscaler") if kind.version == "v2" => policy::autoscaler(object),
+        ("autoscaling", "HorizontalPodAutoscaler") => set(&mut object["spec"], "minReplicas", 1),
+        ("", "LimitRange") => policy::limit_range(object),
+        ("", "PersistentVolume") => storage::volume(object),
+        ("", "PersistentVolumeClaim") => storage::claim(object),
+        ("storage.k8s.io", "StorageClass") => storage::class(object),
+        ("storage.k8s.io", "CSIDriver") => storage::driver(object),
+        ("networking.k8s.io", "IngressClass") => ingress::class(object),
         ("networking.k8s.io", "NetworkPolicy") => network_policy::apply(object),
+        ("scheduling.k8s.io", "PriorityClass") => set(object, "preemptionPolicy", "PreemptLowerPriority"),
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => policy::flow_schema(object),
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => policy::priority_level(object),
+        ("resource.k8s.io", "ResourceClaim") => policy::device_claim(&mut object["spec"]),
+        ("resource.k8s.io", "ResourceClaimTemplate") => policy::device_claim(&mut object["spec"]["spec"]),
+        ("discovery.k8s.io", "EndpointSlice") => endpoint_slice(object),
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => rbac::binding(object),
         _ => {}
     }

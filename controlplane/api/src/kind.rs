@@ -6,15 +6,17 @@
 //! Invariants: rows are grouped by API group in discovery order, resources of a group version are sorted by name;
 //! `(group, version, resource)` and `(group, version, kind)` are unique.
 
+mod autoscaler;
 mod events;
 mod fields;
 mod registry;
 mod table;
 
+pub use autoscaler::{autoscaler_of_v1, v1_of_autoscaler};
 pub use events::{core_event_of, events_event_of};
 pub use fields::{FieldLabelError, Selectable};
 pub use registry::Registry;
-pub use table::KINDS;
+pub use table::builtin;
 
 use crate::status::Qualified;
 

@@ -4,6 +4,7 @@
 //! No IO, no async, no clock, no randomness: time and random numbers are arguments.
 
 pub mod apply;
+pub mod cron;
 pub mod defaulting;
 pub mod discovery;
 pub mod field;
@@ -15,6 +16,7 @@ pub mod patch;
 pub mod path;
 pub mod printers;
 pub mod quantity;
+pub mod quota;
 pub mod schema;
 pub mod selector;
 pub mod status;

@@ -5,12 +5,16 @@
 //!
 //! Reference: `pkg/printers/internalversion` of Kubernetes 1.36, by behaviour; Table of meta.k8s.io/v1.
 
+mod batch;
 mod core;
 mod duration;
+mod ingress;
 mod network;
 mod node;
 mod pod;
+mod policy;
 mod rbac;
+mod storage;
 mod workload;
 
 use serde_json::{Value, json};
@@ -40,6 +44,11 @@ const fn number(name: &'static str) -> Column {
     Column { name, of: "integer", priority: 0 }
 }
 
+/// A column of yes and no.
+const fn flag(name: &'static str) -> Column {
+    Column { name, of: "boolean", priority: 0 }
+}
+
 /// A column of `-o wide`.
 const fn wide(name: &'static str) -> Column {
     Column { name, of: "string", priority: 1 }
@@ -51,34 +60,99 @@ const AGE: Column = text("Age");
 /// How a kind is printed.
 struct Printer {
     columns: &'static [Column],
-    cells: fn(&Value, jiff::Timestamp) -> Vec<Value>,
+    cells: Cells,
 }
 
 fn printer(kind: &Kind) -> Printer {
-    match (kind.group, kind.kind) {
-        ("", "Pod") => Printer { columns: pod::COLUMNS, cells: pod::cells },
-        ("", "Node") => Printer { columns: node::COLUMNS, cells: node::cells },
-        ("", "Service") => Printer { columns: network::SERVICE, cells: network::service },
-        ("", "Endpoints") => Printer { columns: network::ENDPOINTS, cells: network::endpoints },
-        ("discovery.k8s.io", "EndpointSlice") => Printer { columns: network::SLICE, cells: network::slice },
-        ("networking.k8s.io", "NetworkPolicy") => {
-            Printer { columns: network::POLICY, cells: network::policy }
+    let (columns, cells) = match kind.group {
+        "" => of_core(kind.kind),
+        "apps" | "batch" | "autoscaling" | "policy" => of_workloads(kind.kind),
+        "networking.k8s.io" | "discovery.k8s.io" => of_network(kind.kind),
+        "storage.k8s.io" | "resource.k8s.io" => of_storage(kind.kind),
+        _ => of_cluster(kind.group, kind.kind),
+    };
+    Printer { columns, cells }
+}
+
+type Cells = fn(&Value, jiff::Timestamp) -> Vec<Value>;
+/// A kind without columns of its own.
+const OTHER: (&[Column], Cells) = (core::OTHER, core::other);
+
+fn of_core(kind: &str) -> (&'static [Column], Cells) {
+    match kind {
+        "Pod" => (pod::COLUMNS, pod::cells),
+        "Node" => (node::COLUMNS, node::cells),
+        "Service" => (network::SERVICE, network::service),
+        "Endpoints" => (network::ENDPOINTS, network::endpoints),
+        "Namespace" => (core::NAMESPACE, core::namespace),
+        "ConfigMap" => (core::CONFIG_MAP, core::config_map),
+        "Secret" => (core::SECRET, core::secret),
+        "ServiceAccount" => (core::SERVICE_ACCOUNT, core::service_account),
+        "Event" => (core::EVENT, core::event),
+        "ComponentStatus" => (core::COMPONENT, core::component),
+        "ReplicationController" => (workload::REPLICA_SET, workload::replication_controller),
+        "PodTemplate" => (workload::TEMPLATE, workload::template),
+        "ResourceQuota" => (policy::QUOTA, policy::quota),
+        "PersistentVolume" => (storage::VOLUME, storage::volume),
+        "PersistentVolumeClaim" => (storage::CLAIM, storage::claim),
+        _ => OTHER,
+    }
+}
+
+fn of_workloads(kind: &str) -> (&'static [Column], Cells) {
+    match kind {
+        "Deployment" => (workload::DEPLOYMENT, workload::deployment),
+        "ReplicaSet" => (workload::REPLICA_SET, workload::replica_set),
+        "StatefulSet" => (workload::STATEFUL_SET, workload::stateful_set),
+        "DaemonSet" => (workload::DAEMON_SET, workload::daemon_set),
+        "ControllerRevision" => (workload::REVISION, workload::revision),
+        "Job" => (batch::JOB, batch::job),
+        "CronJob" => (batch::CRON_JOB, batch::cron_job),
+        "HorizontalPodAutoscaler" => (policy::AUTOSCALER, policy::autoscaler),
+        "PodDisruptionBudget" => (policy::BUDGET, policy::budget),
+        _ => OTHER,
+    }
+}
+
+fn of_network(kind: &str) -> (&'static [Column], Cells) {
+    match kind {
+        "EndpointSlice" => (network::SLICE, network::slice),
+        "Ingress" => (ingress::INGRESS, ingress::ingress),
+        "IngressClass" => (ingress::CLASS, ingress::class),
+        "NetworkPolicy" => (network::POLICY, network::policy),
+        "IPAddress" => (ingress::IP_ADDRESS, ingress::ip_address),
+        "ServiceCIDR" => (ingress::SERVICE_CIDR, ingress::service_cidr),
+        _ => OTHER,
+    }
+}
+
+fn of_storage(kind: &str) -> (&'static [Column], Cells) {
+    match kind {
+        "StorageClass" => (storage::CLASS, storage::class),
+        "VolumeAttributesClass" => (storage::ATTRIBUTES_CLASS, storage::attributes_class),
+        "CSIDriver" => (storage::DRIVER, storage::driver),
+        "CSINode" => (storage::CSI_NODE, storage::csi_node),
+        "VolumeAttachment" => (storage::ATTACHMENT, storage::attachment),
+        "ResourceClaim" => (storage::DEVICE_CLAIM, storage::device_claim),
+        "ResourceSlice" => (storage::DEVICE_SLICE, storage::device_slice),
+        "DeviceClass" | "ResourceClaimTemplate" => (core::AGED, core::aged),
+        _ => OTHER,
+    }
+}
+
+fn of_cluster(group: &str, kind: &str) -> (&'static [Column], Cells) {
+    match (group, kind) {
+        ("events.k8s.io", "Event") => (core::EVENT, core::event),
+        ("coordination.k8s.io", "Lease") => (core::LEASE, core::lease),
+        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => (rbac::ROLE, rbac::role),
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => (rbac::BINDING, rbac::binding),
+        ("scheduling.k8s.io", "PriorityClass") => (policy::PRIORITY_CLASS, policy::priority_class),
+        ("node.k8s.io", "RuntimeClass") => (policy::RUNTIME_CLASS, policy::runtime_class),
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => (policy::FLOW_SCHEMA, policy::flow_schema),
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => {
+            (policy::PRIORITY_LEVEL, policy::priority_level)
         }
-        ("apps", "Deployment") => Printer { columns: workload::DEPLOYMENT, cells: workload::deployment },
-        ("apps", "ReplicaSet") => Printer { columns: workload::REPLICA_SET, cells: workload::replica_set },
-        ("", "Namespace") => Printer { columns: core::NAMESPACE, cells: core::namespace },
-        ("", "ConfigMap") => Printer { columns: core::CONFIG_MAP, cells: core::config_map },
-        ("", "Secret") => Printer { columns: core::SECRET, cells: core::secret },
-        ("", "ServiceAccount") => Printer { columns: core::SERVICE_ACCOUNT, cells: core::service_account },
-        ("" | "events.k8s.io", "Event") => Printer { columns: core::EVENT, cells: core::event },
-        ("coordination.k8s.io", "Lease") => Printer { columns: core::LEASE, cells: core::lease },
-        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => {
-            Printer { columns: rbac::ROLE, cells: rbac::role }
-        }
-        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
-            Printer { columns: rbac::BINDING, cells: rbac::binding }
-        }
-        _ => Printer { columns: core::OTHER, cells: core::other },
+        _ => OTHER,
     }
 }
 
@@ -131,6 +205,15 @@ fn list<'a>(object: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
 fn joined<'a>(texts: impl Iterator<Item = &'a str>, nothing: &str) -> Value {
     let texts: Vec<&str> = texts.collect();
     if texts.is_empty() { nothing.into() } else { texts.join(",").into() }
+}
+
+/// A map of labels as upstream prints it.
+fn labels(map: &Value) -> Value {
+    let labels = map.as_object().into_iter().flatten();
+    let mut labels: Vec<String> =
+        labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
+    labels.sort_unstable();
+    joined(labels.iter().map(String::as_str), "<none>")
 }
 
 /// A label selector as upstream prints it.

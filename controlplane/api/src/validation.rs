@@ -9,19 +9,24 @@
 //! upstream appends a Go diff to a sentence, we end after the sentence.
 
 mod address;
+mod batch;
 mod cluster;
 mod endpoints;
 mod event;
 mod fields;
+mod ingress;
 mod keyed_data;
 mod labels;
 mod metadata;
 mod network_policy;
 mod pod;
+mod policy;
 mod rbac;
 mod report;
 mod request;
 mod service;
+mod stateful;
+mod storage;
 mod warning;
 mod workload;
 
@@ -35,6 +40,9 @@ use metadata::NameRule;
 use report::Report;
 
 const RBAC: &str = "rbac.authorization.k8s.io";
+const NETWORKING: &str = "networking.k8s.io";
+const STORAGE: &str = "storage.k8s.io";
+const FLOW_CONTROL: &str = "flowcontrol.apiserver.k8s.io";
 
 /// What is wrong with an object that is to be created.
 ///
@@ -58,6 +66,11 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
         _ => {
             name_and_rest(&mut report, kind, object);
             own(&mut report, kind, object);
+            match (kind.group, kind.kind) {
+                ("batch", "Job") => batch::job(&mut report, object),
+                ("batch", "CronJob") => batch::cron_job(&mut report, object, None),
+                _ => {}
+            }
         }
     }
     report.finish()
@@ -131,6 +144,38 @@ fn own(report: &mut Report, kind: &Kind, object: &Value) {
         ("networking.k8s.io", "NetworkPolicy") => network_policy::check(report, object),
         (RBAC, "Role" | "ClusterRole") => rbac::role(report, object, kind.namespaced),
         (RBAC, "RoleBinding" | "ClusterRoleBinding") => rbac::binding(report, object, kind.namespaced),
+        ("", "ReplicationController") => stateful::replication_controller(report, object),
+        ("", "PodTemplate") => pod::template(report, &object["template"], &Path::new("template")),
+        ("", "LimitRange") => policy::limit_range(report, object),
+        ("", "ResourceQuota") => policy::quota(report, object),
+        ("", "PersistentVolume") => storage::volume(report, object),
+        ("", "PersistentVolumeClaim") => storage::claim(report, object),
+        ("apps", "StatefulSet") => stateful::stateful_set(report, object),
+        ("apps", "DaemonSet") => stateful::daemon_set(report, object),
+        ("apps", "ControllerRevision") => stateful::revision(report, object),
+        ("autoscaling", "HorizontalPodAutoscaler") => policy::autoscaler(report, object),
+        ("policy", "PodDisruptionBudget") => policy::budget(report, object),
+        (NETWORKING, "Ingress") => ingress::ingress(report, object),
+        (NETWORKING, "IngressClass") => ingress::class(report, object),
+        (NETWORKING, "IPAddress") => ingress::ip_address(report, object),
+        (NETWORKING, "ServiceCIDR") => ingress::service_cidr(report, object),
+        (STORAGE, name) => own_storage(report, name, object),
+        ("resource.k8s.io", "ResourceSlice") => storage::device_slice(report, object),
+        ("scheduling.k8s.io", "PriorityClass") => policy::priority_class(report, object),
+        ("node.k8s.io", "RuntimeClass") => policy::runtime_class(report, object),
+        (FLOW_CONTROL, "FlowSchema") => policy::flow_schema(report, object),
+        (FLOW_CONTROL, "PriorityLevelConfiguration") => policy::priority_level(report, object),
+        _ => {}
+    }
+}
+
+fn own_storage(report: &mut Report, kind: &str, object: &Value) {
+    match kind {
+        "StorageClass" => storage::class(report, object),
+        "VolumeAttributesClass" => storage::attributes_class(report, object),
+        "CSINode" => storage::csi_node(report, object),
+        "CSIStorageCapacity" => storage::capacity(report, object),
+        "VolumeAttachment" => storage::attachment(report, object),
         _ => {}
     }
 }
@@ -147,6 +192,35 @@ fn unchanged(report: &mut Report, kind: &Kind, new: &Value, old: &Value) {
         ("apps", "Deployment" | "ReplicaSet") => workload::update(report, new, old),
         ("discovery.k8s.io", "EndpointSlice") => endpoints::slice_update(report, new, old),
         (RBAC, "RoleBinding" | "ClusterRoleBinding") => rbac::binding_update(report, new, old),
+        ("batch", "Job") => batch::job_update(report, new, old),
+        ("batch", "CronJob") => batch::cron_job(report, new, Some(old)),
+        ("", "ResourceQuota") => policy::quota_update(report, new, old),
+        ("", "PersistentVolume") => storage::volume_update(report, new, old),
+        ("", "PersistentVolumeClaim") => storage::claim_update(report, new, old),
+        ("apps", "StatefulSet") => stateful::stateful_set_update(report, new, old),
+        ("apps", "DaemonSet") => workload::update(report, new, old),
+        ("apps", "ControllerRevision") => stateful::revision_update(report, new, old),
+        (NETWORKING, "IngressClass") => ingress::class_update(report, new, old),
+        (NETWORKING, "IPAddress") => ingress::ip_address_update(report, new, old),
+        (NETWORKING, "ServiceCIDR") => ingress::service_cidr_update(report, new, old),
+        (STORAGE, name) => storage_unchanged(report, name, new, old),
+        ("resource.k8s.io", "ResourceClaim" | "ResourceClaimTemplate") => {
+            storage::device_claim_update(report, new, old);
+        }
+        ("resource.k8s.io", "ResourceSlice") => storage::device_slice_update(report, new, old),
+        ("scheduling.k8s.io", "PriorityClass") => policy::priority_class_update(report, new, old),
+        ("node.k8s.io", "RuntimeClass") => policy::runtime_class_update(report, new, old),
+        _ => {}
+    }
+}
+
+fn storage_unchanged(report: &mut Report, kind: &str, new: &Value, old: &Value) {
+    match kind {
+        "StorageClass" => storage::class_update(report, new, old),
+        "VolumeAttributesClass" => storage::attributes_class_update(report, new, old),
+        "CSIDriver" => storage::driver_update(report, new, old),
+        "CSIStorageCapacity" => storage::capacity_update(report, new, old),
+        "VolumeAttachment" => storage::attachment_update(report, new, old),
         _ => {}
     }
 }
@@ -160,7 +234,11 @@ fn status(report: &mut Report, kind: &Kind, new: &Value, old: &Value) {
         ("", "Namespace") => cluster::namespace_status(report, new),
         ("", "Service") => service::status(report, new),
         ("apps", "Deployment") => workload::deployment_status(report, new, old),
-        ("apps", "ReplicaSet") => workload::replica_set_status(report, new),
+        ("apps", "ReplicaSet") | ("", "ReplicationController") => workload::replica_set_status(report, new),
+        ("apps", "StatefulSet") => stateful::stateful_set_status(report, new),
+        ("apps", "DaemonSet") => stateful::daemon_set_status(report, new),
+        ("batch", "Job") => batch::job_status(report, new),
+        ("", "ResourceQuota") => policy::quota_status(report, new),
         _ => {}
     }
 }

@@ -4,7 +4,11 @@
 //! items come out tells whether k8s-openapi treats the list as a map with our keys, as a set, or as one piece.
 
 use k8s_openapi::DeepMerge;
-use k8s_openapi::api::{apps::v1 as apps, core::v1 as core, discovery::v1 as discovery, rbac::v1 as rbac};
+use k8s_openapi::api::{
+    apps::v1 as apps, autoscaling::v2 as autoscaling, batch::v1 as batch, core::v1 as core,
+    discovery::v1 as discovery, flowcontrol::v1 as flowcontrol, networking::v1 as networking,
+    policy::v1 as policy, rbac::v1 as rbac, resource::v1 as resource, storage::v1 as storage,
+};
 use k8s_openapi::serde::{Serialize, de::DeserializeOwned};
 use keelson_api::schema::{self, Field, ListType, Shape, Type};
 use serde_json::{Value, json};
@@ -30,6 +34,23 @@ fn lists_merge_alike() {
     found.kind::<apps::ReplicaSet>("io.k8s.api.apps.v1.ReplicaSet");
     found.kind::<discovery::EndpointSlice>("io.k8s.api.discovery.v1.EndpointSlice");
     found.kind::<rbac::ClusterRole>("io.k8s.api.rbac.v1.ClusterRole");
+    found.kind::<core::PersistentVolume>("io.k8s.api.core.v1.PersistentVolume");
+    found.kind::<core::PersistentVolumeClaim>("io.k8s.api.core.v1.PersistentVolumeClaim");
+    found.kind::<core::ResourceQuota>("io.k8s.api.core.v1.ResourceQuota");
+    found.kind::<core::LimitRange>("io.k8s.api.core.v1.LimitRange");
+    found.kind::<core::ReplicationController>("io.k8s.api.core.v1.ReplicationController");
+    found.kind::<apps::StatefulSet>("io.k8s.api.apps.v1.StatefulSet");
+    found.kind::<apps::DaemonSet>("io.k8s.api.apps.v1.DaemonSet");
+    found.kind::<batch::Job>("io.k8s.api.batch.v1.Job");
+    found.kind::<batch::CronJob>("io.k8s.api.batch.v1.CronJob");
+    found.kind::<autoscaling::HorizontalPodAutoscaler>("io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler");
+    found.kind::<policy::PodDisruptionBudget>("io.k8s.api.policy.v1.PodDisruptionBudget");
+    found.kind::<networking::Ingress>("io.k8s.api.networking.v1.Ingress");
+    found.kind::<networking::ServiceCIDR>("io.k8s.api.networking.v1.ServiceCIDR");
+    found.kind::<storage::CSINode>("io.k8s.api.storage.v1.CSINode");
+    found.kind::<flowcontrol::FlowSchema>("io.k8s.api.flowcontrol.v1.FlowSchema");
+    found.kind::<resource::ResourceClaim>("io.k8s.api.resource.v1.ResourceClaim");
+    found.kind::<resource::ResourceSlice>("io.k8s.api.resource.v1.ResourceSlice");
     assert!(found.checked > 300, "only {} lists were reached", found.checked);
     assert!(found.wrong.is_empty(), "{:#?}", found.wrong);
 }

@@ -1,19 +1,25 @@
 //! Admission: what may still be changed or refused before an object is stored, in upstream's order.
 //!
 //! ```text
-//!   mutating: service account, toleration seconds, priority, node restriction, node taints, cluster IPs
-//!   validating: namespace lifecycle, RBAC escalation
+//!   namespace lifecycle, limit ranger, service account, node restriction, node taints, pod security, priority,
+//!   toleration seconds, default storage class, storage object in use, runtime class, default ingress class,
+//!   RBAC escalation, cluster IPs, (policies and webhooks), resource quota
 //! ```
 //!
 //! One file per plugin, each a function over the object; what it reads comes from the caches.
 
 mod default_toleration_seconds;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod pod_security;
 mod priority;
 mod rbac_escalation;
+mod resource_quota;
+mod runtime_class;
 mod service_account;
 mod service_ips;
+mod storage;
 mod taint_nodes;
 
 use api::kind::Kind;
@@ -75,22 +81,56 @@ impl Server {
     ) -> Result<Value, Status> {
         let attributes = Attributes { request, kind, operation, old, dry_run };
         namespace_lifecycle::check(self, &attributes).await?;
+        if limit_ranger::concerns(&attributes) {
+            limit_ranger::admit(self, &attributes, &mut object)?;
+        }
         if operation != Operation::Delete && kind.group == rbac_escalation::GROUP {
             rbac_escalation::check(self, &attributes, &object)?;
         }
         if attributes.creates("", "pods") {
             service_account::admit(self, &attributes, &mut object)?;
-            default_toleration_seconds::admit(&mut object);
-            priority::admit(&mut object)?;
         }
         node_restriction::check(self, &attributes, &object)?;
         if attributes.creates("", "nodes") {
             taint_nodes::admit(&mut object);
         }
+        self.admit_by_kind(&attributes, &mut object)?;
         if kind.group.is_empty() && kind.resource == "services" && request.info.subresource.is_empty() {
             service_ips::admit(self, &attributes, &mut object)?;
         }
+        // Nothing may refuse after the quota has given.
+        let whole = request.info.subresource.is_empty() || request.info.subresource == "resize";
+        if operation != Operation::Delete && kind.namespaced && kind.storage.is_some() && whole {
+            resource_quota::check(self, &attributes, &object).await?;
+        }
         Ok(object)
+    }
+
+    /// The plugins that are about one kind or a few.
+    fn admit_by_kind(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+        let (kind, whole) = (attributes.kind, attributes.request.info.subresource.as_str());
+        let written = attributes.operation != Operation::Delete;
+        if written && matches!(whole, "" | "ephemeralcontainers") {
+            pod_security::check(self, attributes, object)?;
+        }
+        if attributes.creates("", "pods") {
+            priority::admit(self, object)?;
+            default_toleration_seconds::admit(object);
+            runtime_class::admit(self, object)?;
+        }
+        if written && (kind.group, kind.resource) == ("scheduling.k8s.io", "priorityclasses") {
+            priority::check_class(self, attributes, object)?;
+        }
+        if attributes.creates("", "persistentvolumeclaims") {
+            storage::default_class(self, object);
+        }
+        if ["persistentvolumes", "persistentvolumeclaims"].iter().any(|name| attributes.creates("", name)) {
+            storage::protect(kind.resource, object);
+        }
+        if attributes.creates("networking.k8s.io", "ingresses") {
+            storage::default_ingress_class(self, attributes, object)?;
+        }
+        Ok(())
     }
 }
 

@@ -18,8 +18,8 @@ use crate::answer::{Answer, Body, Form, status_response};
 use crate::api_server::ApiServer;
 use crate::body;
 use crate::connect::Wire;
-use crate::request::Request;
-use crate::{connect, documents, impersonation, registry, reviews, subresource};
+use crate::request::{Request, Warnings};
+use crate::{component_status, connect, documents, impersonation, registry, reviews, subresource};
 
 impl serve::Handler for ApiServer {
     async fn handle(
@@ -46,9 +46,11 @@ impl serve::Handler for ApiServer {
             Err(status) => return status_response(&status, form),
         };
         let wire = Wire { method: head.method, uri: head.uri, body, upgrade };
-        let request = Request { info, query, headers: head.headers, user, form, now };
+        let warnings = Warnings::default();
+        let headers = head.headers;
+        let request = Request { info, query, headers, user, form, now, warnings: warnings.clone() };
         match self.answer(request, wire).await {
-            Ok(answer) => answer.respond(form, now),
+            Ok(answer) => answer.warn(warnings.take()).respond(form, now),
             Err(status) => status_response(&status, form),
         }
     }
@@ -107,6 +109,8 @@ impl ApiServer {
         match verb {
             Verb::Create if kind.storage.is_none() => reviews::create(self, request, kind, &body),
             Verb::Create => registry::create(server, request, kind, body).await,
+            Verb::Get if kind.storage.is_none() => component_status::get(server, request, kind),
+            Verb::List if kind.storage.is_none() => Ok(component_status::list(server, kind)),
             Verb::Get => registry::get(server, request, kind).await,
             Verb::List => registry::list(server, request, kind).await,
             Verb::Watch => registry::watch(server, request, kind).await,
@@ -131,7 +135,9 @@ impl ApiServer {
         }
         let server = &self.server;
         match (row.name, info.verb) {
-            ("status", Verb::Get) => registry::get(server, request, kind).await,
+            ("status" | "ephemeralcontainers" | "resize", Verb::Get) => {
+                registry::get(server, request, kind).await
+            }
             ("scale", Verb::Get) => subresource::scale::get(server, request, kind),
             ("scale", Verb::Update) => subresource::scale::update(server, request, kind, body).await,
             ("scale", Verb::Patch) => subresource::scale::patch(server, request, kind, body).await,

@@ -22,6 +22,7 @@ mod authorization;
 mod body;
 mod bootstrap;
 mod cache;
+mod component_status;
 mod connect;
 mod documents;
 mod envelope;

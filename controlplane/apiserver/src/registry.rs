@@ -23,6 +23,7 @@ mod update;
 mod watch;
 mod write;
 
+pub use apply::apply_config;
 pub use create::create;
 pub use delete::{delete, delete_one};
 pub use delete_collection::delete_collection;

@@ -1,5 +1,7 @@
 //! One request, understood: who asks what of which resource, and in which form the answer goes back.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use api::path::{Query, RequestInfo};
 use http::HeaderMap;
 
@@ -21,4 +23,30 @@ pub struct Request {
     pub form: Form,
     /// When it came.
     pub now: jiff::Timestamp,
+    /// Sentences for the client's user, whatever the answer is.
+    pub warnings: Warnings,
+}
+
+/// Sentences that gather while a request is worked on; clones are the same list.
+#[derive(Clone, Debug, Default)]
+pub struct Warnings(Arc<Mutex<Vec<String>>>);
+
+/// More sentences than this are of no use to anybody.
+const MOST_WARNINGS: usize = 64;
+
+impl Warnings {
+    /// The sentences so far, which are then forgotten.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Request {
+    /// Says something to the client's user, once.
+    pub fn warn(&self, sentence: String) {
+        let mut sentences = self.warnings.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if sentences.len() < MOST_WARNINGS && !sentences.contains(&sentence) {
+            sentences.push(sentence);
+        }
+    }
 }

@@ -3,7 +3,9 @@
 //!
 //! Pure. Defaults and validity are `api::defaulting` and `api::validation`.
 
-use api::kind::{Kind, core_event_of, events_event_of};
+mod initial;
+
+use api::kind::{Kind, autoscaler_of_v1, core_event_of, events_event_of, v1_of_autoscaler};
 use serde_json::{Map, Value, json};
 
 /// Grace that a pod gets which does not say: upstream's default.
@@ -16,7 +18,16 @@ fn has_status(kind: &Kind) -> bool {
 
 /// Kinds whose generation counts changes of what is desired.
 fn has_generation(kind: &Kind) -> bool {
-    matches!(kind.resource, "deployments" | "replicasets" | "pods" | "endpointslices" | "networkpolicies")
+    match kind.group {
+        "" => matches!(kind.resource, "pods" | "replicationcontrollers"),
+        "apps" => kind.resource != "controllerrevisions",
+        "networking.k8s.io" => {
+            matches!(kind.resource, "ingresses" | "ingressclasses" | "networkpolicies")
+        }
+        "resource.k8s.io" => kind.resource == "resourceslices",
+        "discovery.k8s.io" | "batch" | "policy" | "flowcontrol.apiserver.k8s.io" => true,
+        _ => false,
+    }
 }
 
 /// A new object: its status and generation are the server's.
@@ -38,9 +49,11 @@ pub fn prepare_create(kind: &Kind, object: &mut Value) {
                 spec["finalizers"] = [finalizers, vec![json!("kubernetes")]].concat().into();
             }
         }
-        "deployments" | "replicasets" => drop(fields.insert("status".into(), json!({}))),
-        "services" => drop(fields.insert("status".into(), json!({"loadBalancer": {}}))),
-        _ => {}
+        _ => {
+            if let Some(status) = initial::status(kind) {
+                fields.insert("status".into(), status);
+            }
+        }
     }
     if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
         if has_generation(kind) {
@@ -48,6 +61,11 @@ pub fn prepare_create(kind: &Kind, object: &mut Value) {
         } else {
             metadata.shift_remove("generation");
         }
+    }
+    match (kind.group, kind.resource) {
+        ("batch", "jobs") => initial::job(object),
+        ("apps", "daemonsets") => initial::daemon_set(object, None),
+        _ => {}
     }
 }
 
@@ -98,6 +116,9 @@ pub fn prepare_update(kind: &Kind, subresource: &str, new: &mut Value, old: &Val
                 let finalizers = old["spec"]["finalizers"].clone();
                 let spec = fields.entry("spec").or_insert_with(|| json!({}));
                 spec["finalizers"] = finalizers;
+            }
+            if (kind.group, kind.resource) == ("apps", "daemonsets") {
+                initial::daemon_set(new, Some(old));
             }
         }
     }
@@ -158,13 +179,34 @@ pub fn mark_terminating(kind: &Kind, object: &mut Value) {
 
 /// Kinds whose delete answers with the object instead of a Status.
 pub fn shows_deleted(kind: &Kind) -> bool {
-    matches!((kind.group, kind.resource), ("", "pods" | "services" | "serviceaccounts"))
+    match kind.group {
+        "" => matches!(
+            kind.resource,
+            "pods"
+                | "services"
+                | "serviceaccounts"
+                | "podtemplates"
+                | "resourcequotas"
+                | "persistentvolumes"
+                | "persistentvolumeclaims"
+        ),
+        "storage.k8s.io" => kind.resource != "csistoragecapacities",
+        _ => false,
+    }
 }
 
-/// Stored as another version than the one that was sent: Events.
+/// A row whose objects are stored in another form than its own.
+fn is_other_face(kind: &Kind) -> bool {
+    kind.storage.is_some() && !kind.is_storage_version()
+}
+
+/// Stored as another version than the one that was sent: Events and autoscalers.
 pub fn to_stored(kind: &Kind, object: Value) -> Value {
     match object {
-        Value::Object(fields) if !kind.is_storage_version() => Value::Object(core_event_of(fields)),
+        Value::Object(fields) if is_other_face(kind) => Value::Object(match kind.group {
+            "autoscaling" => autoscaler_of_v1(fields),
+            _ => core_event_of(fields),
+        }),
         object => object,
     }
 }
@@ -172,7 +214,10 @@ pub fn to_stored(kind: &Kind, object: Value) -> Value {
 /// The reverse of [`to_stored`].
 pub fn from_stored(kind: &Kind, object: Value) -> Value {
     match object {
-        Value::Object(fields) if !kind.is_storage_version() => Value::Object(events_event_of(fields)),
+        Value::Object(fields) if is_other_face(kind) => Value::Object(match kind.group {
+            "autoscaling" => v1_of_autoscaler(fields),
+            _ => events_event_of(fields),
+        }),
         object => object,
     }
 }

@@ -31,6 +31,23 @@ impl Resource {
         namespaced("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice");
     pub const NETWORK_POLICIES: Resource =
         namespaced("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy");
+    pub const STATEFUL_SETS: Resource = namespaced("apps", "v1", "statefulsets", "StatefulSet");
+    pub const DAEMON_SETS: Resource = namespaced("apps", "v1", "daemonsets", "DaemonSet");
+    pub const CONTROLLER_REVISIONS: Resource =
+        namespaced("apps", "v1", "controllerrevisions", "ControllerRevision");
+    pub const REPLICATION_CONTROLLERS: Resource =
+        namespaced("", "v1", "replicationcontrollers", "ReplicationController");
+    pub const JOBS: Resource = namespaced("batch", "v1", "jobs", "Job");
+    pub const CRON_JOBS: Resource = namespaced("batch", "v1", "cronjobs", "CronJob");
+    pub const DISRUPTION_BUDGETS: Resource =
+        namespaced("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget");
+    pub const RESOURCE_QUOTAS: Resource = namespaced("", "v1", "resourcequotas", "ResourceQuota");
+    pub const ENDPOINTS: Resource = namespaced("", "v1", "endpoints", "Endpoints");
+    pub const VOLUMES: Resource = cluster("", "v1", "persistentvolumes", "PersistentVolume");
+    pub const VOLUME_CLAIMS: Resource =
+        namespaced("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim");
+    pub const CLUSTER_ROLES: Resource =
+        cluster("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole");
     pub const LEASES: Resource = namespaced("coordination.k8s.io", "v1", "leases", "Lease");
 
     /// A resource known when this is compiled.

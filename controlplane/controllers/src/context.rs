@@ -6,7 +6,7 @@ use client::{Caches, Client, ClientError, Config, Surroundings};
 use tokio::task::JoinSet;
 
 use crate::{
-    ClusterRange, deployment, endpointslice, garbage, namespace, node_ipam, node_lifecycle, pod_garbage,
+    ClusterRange, deployment, endpointslice, garbage, job, namespace, node_ipam, node_lifecycle, pod_garbage,
     replicaset, root_ca, service_account,
 };
 
@@ -51,7 +51,9 @@ pub async fn run_all(options: Setup) -> Result<(), ClientError> {
     });
     let mut running = JoinSet::new();
     running.spawn(deployment::run(context.clone()));
-    running.spawn(replicaset::run(context.clone()));
+    running.spawn(replicaset::run(context.clone(), &replicaset::REPLICA_SETS));
+    running.spawn(replicaset::run(context.clone(), &replicaset::REPLICATION_CONTROLLERS));
+    running.spawn(job::run(context.clone()));
     running.spawn(endpointslice::run(context.clone()));
     running.spawn(namespace::run(context.clone()));
     running.spawn(service_account::run(context.clone()));

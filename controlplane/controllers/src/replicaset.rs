@@ -1,8 +1,9 @@
-//! ReplicaSets: as many pods of a template as asked for.
+//! ReplicaSets and ReplicationControllers: as many pods of a template as asked for.
 //!
-//! Not which template, nor the change from one to another: that is `deployment`.
+//! Not which template, nor the change from one to another: that is `deployment`. The two kinds differ in name and in
+//! the form of their selector only; each has a controller of its own with an identity of its own.
 //!
-//! Reference: upstream's pkg/controller/replicaset.
+//! Reference: upstream's pkg/controller/replicaset and replication.
 
 mod execute;
 mod plan;
@@ -18,14 +19,28 @@ use client::{
     Cache, Change, Client, ClientError, EventRecorder, Key, Object, Outcome, Resource, WorkQueue, work,
 };
 
+use serde_json::Value;
+
 use crate::context::Context;
 use crate::expectations::Expectations;
 use crate::fields::is_deleting;
 
-const NAME: &str = "replicaset-controller";
 const WORKERS: usize = 5;
 
+/// One of the two kinds.
+pub(crate) struct Family {
+    resource: Resource,
+    /// The controller's name and account.
+    name: &'static str,
+}
+
+pub(crate) static REPLICA_SETS: Family =
+    Family { resource: Resource::REPLICA_SETS, name: "replicaset-controller" };
+pub(crate) static REPLICATION_CONTROLLERS: Family =
+    Family { resource: Resource::REPLICATION_CONTROLLERS, name: "replication-controller" };
+
 struct Controller {
+    family: &'static Family,
     client: Client,
     events: EventRecorder,
     replica_sets: Cache,
@@ -33,12 +48,13 @@ struct Controller {
     expectations: Arc<Expectations>,
 }
 
-pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
-    let client = context.client_of(NAME)?;
+pub(crate) async fn run(context: Arc<Context>, family: &'static Family) -> Result<(), ClientError> {
+    let client = context.client_of(family.name)?;
     let controller = Arc::new(Controller {
-        events: EventRecorder::start(client.clone(), NAME, ""),
+        family,
+        events: EventRecorder::start(client.clone(), family.name, ""),
         client,
-        replica_sets: context.caches.of(&Resource::REPLICA_SETS),
+        replica_sets: context.caches.of(&family.resource),
         pods: context.caches.of(&Resource::PODS),
         expectations: Arc::default(),
     });
@@ -49,8 +65,10 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
     controller.replica_sets.subscribe(move |change| adding.add(change.key.clone()));
     let (adding, replica_sets) = (queue.clone(), controller.replica_sets.clone());
     let expectations = controller.expectations.clone();
-    controller.pods.subscribe(move |change| pod_changed(&change, &replica_sets, &expectations, &adding));
-    work(NAME, queue, WORKERS, move |key| {
+    controller.pods.subscribe(move |change| {
+        pod_changed(family, &change, &replica_sets, &expectations, &adding);
+    });
+    work(family.name, queue, WORKERS, move |key| {
         let controller = controller.clone();
         async move { controller.reconcile(&key).await }
     })
@@ -59,10 +77,16 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
 }
 
 /// Whom a change of a pod concerns: its controllers before and after; for an orphan everybody who selects it.
-fn pod_changed(change: &Change<'_>, sets: &Cache, expectations: &Expectations, queue: &WorkQueue<Key>) {
+fn pod_changed(
+    family: &Family,
+    change: &Change<'_>,
+    sets: &Cache,
+    expectations: &Expectations,
+    queue: &WorkQueue<Key>,
+) {
     let owner = |object: &Arc<Object>| {
         let meta = object.meta();
-        let owner = meta.controller().filter(|owner| owner.kind == "ReplicaSet")?;
+        let owner = meta.controller().filter(|owner| owner.kind == family.resource.kind)?;
         Some(Key::new(meta.namespace(), owner.name))
     };
     let (before, after) = (change.before.and_then(owner), change.after.and_then(owner));
@@ -94,11 +118,19 @@ fn pod_changed(change: &Change<'_>, sets: &Cache, expectations: &Expectations, q
 }
 
 fn selects(set: &Object, pod: &Object) -> bool {
-    let selector = LabelSelector::from_object(set.value().pointer("/spec/selector"));
-    let labels = pod.meta().labels();
-    selector.is_ok_and(|selector| {
-        !selector.is_everything() && labels.is_some_and(|labels| selector.matches(labels))
-    })
+    let selector = selector_of(set.value());
+    !selector.is_everything() && pod.meta().labels().is_some_and(|labels| selector.matches(labels))
+}
+
+/// What a set selects by; a ReplicationController's selector is a map. One that cannot be read selects nothing.
+fn selector_of(set: &Value) -> LabelSelector {
+    let selector = set.pointer("/spec/selector");
+    if set["kind"] == "ReplicationController" {
+        return selector
+            .and_then(Value::as_object)
+            .map_or_else(LabelSelector::nothing, LabelSelector::from_map);
+    }
+    LabelSelector::from_object(selector).unwrap_or_else(|_| LabelSelector::nothing())
 }
 
 impl Controller {
@@ -122,7 +154,7 @@ impl Controller {
         if let Some(status) = status {
             let mut fresh = set.value().clone();
             fresh["status"] = status;
-            match self.client.update_subresource(&Resource::REPLICA_SETS, "status", &fresh).await {
+            match self.client.update_subresource(&self.family.resource, "status", &fresh).await {
                 Err(error) if error.is_conflict() || error.is_not_found() => return Ok(Outcome::Again),
                 answer => drop(answer?),
             }

@@ -64,6 +64,24 @@ pub const SERVICE: &[Selectable] =
 pub const REPLICA_SET: &[Selectable] =
     &[NAME, SPACE, Selectable { label: "status.replicas", path: "status.replicas", absent: "0" }];
 
+pub const JOB: &[Selectable] =
+    &[NAME, SPACE, Selectable { label: "status.successful", path: "status.succeeded", absent: "0" }];
+
+/// Kinds that offer their names by a rule of their own, as upstream's older ones do.
+pub const NAMED: &[Selectable] = &[NAME, SPACE, at("name", "metadata.name")];
+pub const NAMED_AT_CLUSTER: &[Selectable] = &[NAME, at("name", "metadata.name")];
+
+pub const IP_ADDRESS: &[Selectable] = &[
+    NAME,
+    at("spec.parentRef.group", "spec.parentRef.group"),
+    at("spec.parentRef.resource", "spec.parentRef.resource"),
+    at("spec.parentRef.namespace", "spec.parentRef.namespace"),
+    at("spec.parentRef.name", "spec.parentRef.name"),
+];
+
+pub const RESOURCE_SLICE: &[Selectable] =
+    &[NAME, at("spec.nodeName", "spec.nodeName"), at("spec.driver", "spec.driver")];
+
 pub const EVENT: &[Selectable] = &[
     NAME,
     SPACE,

@@ -33,7 +33,7 @@ fn lookups() {
     assert_eq!(deployments.qualified_kind().to_string(), "Deployment.apps");
     assert_eq!(deployments.subresource("scale").map(|sub| sub.kind), Some("Scale"));
     assert!(registry.by_resource("", "v1", "deployments").is_none());
-    assert_eq!(registry.groups()[..2], ["", "apps"]);
+    assert_eq!(registry.groups()[..3], ["", "apiregistration.k8s.io", "apps"]);
 }
 
 #[test]

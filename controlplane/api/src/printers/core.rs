@@ -84,6 +84,25 @@ pub(super) fn event(event: &Value, now: jiff::Timestamp) -> Vec<Value> {
     ]
 }
 
+pub(super) const COMPONENT: &[Column] = &[NAME, text("Status"), text("Message"), text("Error")];
+
+pub(super) fn component(component: &Value, _now: jiff::Timestamp) -> Vec<Value> {
+    let healthy = list(component, "conditions").find(|c| c["type"] == "Healthy");
+    let part = |field: &str| healthy.map_or(Value::from(""), |c| or(&c[field], ""));
+    let status = match healthy.map(|c| c["status"] == "True") {
+        Some(true) => "Healthy",
+        Some(false) => "Unhealthy",
+        None => "Unknown",
+    };
+    vec![name(component), status.into(), part("message"), part("error")]
+}
+
+pub(super) const AGED: &[Column] = &[NAME, AGE];
+
+pub(super) fn aged(object: &Value, now: jiff::Timestamp) -> Vec<Value> {
+    vec![name(object), age(object, now)]
+}
+
 pub(super) const OTHER: &[Column] = &[NAME, text("Created At")];
 
 /// A kind without columns of its own.

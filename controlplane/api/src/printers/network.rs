@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{AGE, Column, NAME, age, joined, list, name, or, selector, text, wide};
+use super::{AGE, Column, NAME, age, joined, labels, list, name, or, selector, text, wide};
 
 /// Endpoints that one cell names.
 const MOST_SHOWN: usize = 3;
@@ -13,10 +13,6 @@ pub(super) const SERVICE: &[Column] =
 pub(super) fn service(service: &Value, now: jiff::Timestamp) -> Vec<Value> {
     let spec = &service["spec"];
     let ip = list(spec, "clusterIPs").next().unwrap_or(&spec["clusterIP"]);
-    let labels = spec["selector"].as_object().into_iter().flatten();
-    let mut labels: Vec<String> =
-        labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
-    labels.sort_unstable();
     vec![
         name(service),
         spec["type"].clone(),
@@ -24,7 +20,7 @@ pub(super) fn service(service: &Value, now: jiff::Timestamp) -> Vec<Value> {
         external(service),
         ports(spec),
         age(service, now),
-        joined(labels.iter().map(String::as_str), "<none>"),
+        labels(&spec["selector"]),
     ]
 }
 

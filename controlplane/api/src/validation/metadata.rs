@@ -33,7 +33,10 @@ impl NameRule {
     pub(super) fn of(group: &str, kind: &str) -> NameRule {
         match (group, kind) {
             ("", "Namespace" | "Service") => NameRule::Label,
+            ("apps", "StatefulSet") => NameRule::Label,
             ("rbac.authorization.k8s.io", _) | ("", "Event" | "Binding") => NameRule::PathSegment,
+            // Says more of its own.
+            ("networking.k8s.io", "IPAddress") => NameRule::PathSegment,
             _ => NameRule::Subdomain,
         }
     }

@@ -9,7 +9,7 @@ use super::{labels, pod};
 use crate::field::Path;
 use crate::selector::LabelSelector;
 
-const NOT_A_PERCENTAGE: &str = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
+pub(super) const NOT_A_PERCENTAGE: &str = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
 const STRATEGIES: &[&str] = &["Recreate", "RollingUpdate"];
 
 /// `spec` of a Deployment.

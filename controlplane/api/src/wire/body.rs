@@ -155,8 +155,7 @@ impl Got {
     fn check(&self, wanted: BodyOf) -> Result<(), Status> {
         let expected = api_version(wanted.group, wanted.version);
         if self.kind != wanted.kind {
-            let known = crate::kind::KINDS
-                .iter()
+            let known = crate::kind::builtin()
                 .any(|row| row.kind == self.kind && row.api_version() == self.api_version);
             let why = if known {
                 format!("converting (v1.{}) to (v1.{}): unknown conversion", self.kind, wanted.kind)

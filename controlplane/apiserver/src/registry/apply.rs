@@ -45,6 +45,23 @@ pub async fn apply(
     }
 }
 
+/// Applies a configuration that was made from another kind's, to an object that must be there.
+pub async fn apply_config(
+    server: &Server,
+    request: &Request,
+    kind: &'static Kind,
+    options: &PatchOptions,
+    config: &Value,
+) -> Result<Value, Status> {
+    let of = ownership::type_of(kind)?;
+    let desire = |old: &Value| {
+        ownership::as_writer(request, kind, |writer| {
+            api::apply::apply(Some(old), config, of, writer, options.force)
+        })
+    };
+    change_owned(server, request, kind, options.dry_run, desire, |_, new| Ok(new)).await
+}
+
 /// The body, which must be about the object of the path.
 fn configuration(
     request: &Request,

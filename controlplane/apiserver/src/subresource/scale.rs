@@ -4,6 +4,7 @@
 
 use api::kind::Kind;
 use api::path::{CreateOptions, PatchOptions};
+use api::selector::LabelSelector;
 use api::status::Status;
 use api::wire::{BodyOf, PatchType};
 use bytes::Bytes;
@@ -46,6 +47,11 @@ pub async fn patch(
 ) -> Result<Answer, Status> {
     let patch_type = PatchType::of_content_type(body::content_type(request))?;
     let options = PatchOptions::parse(&request.query, patch_type == PatchType::Apply)?;
+    if patch_type == PatchType::Apply {
+        let config = applied(kind, &request.info.name, &body)?;
+        let changed = registry::apply_config(server, request, kind, &options, &config).await?;
+        return Ok(answer(kind, &changed));
+    }
     let row = kind.subresource("scale").ok_or_else(Status::no_such_path)?;
     let desire = |old: &Value| {
         let wanted = BodyOf::from(row);
@@ -54,6 +60,26 @@ pub async fn patch(
     };
     let changed = change(server, request, kind, options.dry_run, desire).await?;
     Ok(answer(kind, &changed))
+}
+
+/// An applied Scale as a configuration of what it scales: the replicas alone are owned.
+fn applied(kind: &'static Kind, name: &str, body: &[u8]) -> Result<Value, Status> {
+    let scale = api::wire::patch_body(body, true)?.value;
+    let mut config = json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {"name": name}});
+    match scale["spec"].get("replicas") {
+        Some(replicas) if replicas.as_i64().is_none_or(|replicas| replicas < 0) => {
+            let field = api::field::FieldError::invalid(
+                "spec.replicas",
+                replicas.clone(),
+                "must be greater than or equal to 0",
+            );
+            let kind = api::status::Qualified { group: "autoscaling", name: "Scale" };
+            return Err(Status::invalid(kind, name, &[field]));
+        }
+        Some(replicas) => config["spec"] = json!({"replicas": replicas}),
+        None => {}
+    }
+    Ok(config)
 }
 
 fn answer(kind: &'static Kind, object: &Value) -> Answer {
@@ -69,7 +95,11 @@ fn of(object: &Value) -> Value {
             metadata.insert(name.into(), value.clone());
         }
     }
-    let selector = api::selector::LabelSelector::from_object(object["spec"].get("selector"));
+    let selector = match object["spec"].get("selector").and_then(Value::as_object) {
+        // A ReplicationController's selector is a map.
+        Some(map) if object["kind"] == "ReplicationController" => Ok(LabelSelector::from_map(map)),
+        _ => LabelSelector::from_object(object["spec"].get("selector")),
+    };
     let mut status = json!({"replicas": object["status"]["replicas"].as_i64().unwrap_or(0)});
     if let Ok(selector) = selector {
         status["selector"] = selector.to_string().into();

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use api::meta::Meta;
 use client::{ClientError, EventKind, Key, Object, Reference, Resource};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use tokio::task::JoinSet;
 
 use super::Controller;
 use super::plan::Step;
-use crate::fields::{controller_reference, map};
 use crate::ownership;
+use crate::pod_template::{self, Name};
 
 /// The first batch of creations; each that succeeds allows one of twice the size.
 const FIRST_BATCH: usize = 1;
@@ -28,7 +28,7 @@ pub(super) async fn execute(controller: &Controller, set: &Arc<Object>, steps: &
     for step in steps {
         let done = match step {
             Step::Adopt { pod, uid } => {
-                let owner = (&Resource::REPLICA_SETS, set.value());
+                let owner = (&controller.family.resource, set.value());
                 let adopted = ownership::adopt(&controller.client, owner, &Resource::PODS, pod, uid).await;
                 adopted.map_err(|error| Failure { reason: "FailedAdopt", error })
             }
@@ -47,7 +47,8 @@ pub(super) async fn execute(controller: &Controller, set: &Arc<Object>, steps: &
 
 /// Creates pods in batches of 1, 2, 4 and so on: a quota or an admission that refuses all is asked once, not 500 times.
 async fn create(controller: &Controller, set: &Arc<Object>, count: usize) -> Result<(), Failure> {
-    let pod = Arc::new(pod_of(set.value()));
+    let name = Name::Generated(format!("{}-", set.key.name));
+    let pod = Arc::new(pod_template::pod(&controller.family.resource, set.value(), name));
     controller.expectations.creating(&set.key, count);
     let (mut left, mut batch) = (count, FIRST_BATCH);
     while left > 0 {
@@ -129,22 +130,4 @@ async fn delete(controller: &Controller, set: &Arc<Object>, pods: &[(Key, String
         }
     }
     failure.map_or(Ok(()), Err)
-}
-
-/// A pod of the set's template.
-fn pod_of(set: &Value) -> Value {
-    let meta = Meta::of(set);
-    let mut metadata = Map::new();
-    metadata.insert("generateName".into(), format!("{}-", meta.name()).into());
-    metadata.insert("namespace".into(), meta.namespace().into());
-    for field in ["labels", "annotations"] {
-        if let Some(given) = map(set, &format!("/spec/template/metadata/{field}")) {
-            metadata.insert(field.into(), Value::Object(given.clone()));
-        }
-    }
-    if let Some(finalizers) = set.pointer("/spec/template/metadata/finalizers") {
-        metadata.insert("finalizers".into(), finalizers.clone());
-    }
-    metadata.insert("ownerReferences".into(), json!([controller_reference(&Resource::REPLICA_SETS, set)]));
-    json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": set["spec"]["template"]["spec"]})
 }

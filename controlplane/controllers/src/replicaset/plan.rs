@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::selector::LabelSelector;
 use client::{Key, Object};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -52,8 +51,7 @@ pub(super) struct Plan {
 pub(super) fn plan(set: &Value, observed: &Observed) -> Plan {
     let mut steps = Vec::new();
     let mut owned = Vec::new();
-    let selector = LabelSelector::from_object(set.pointer("/spec/selector"))
-        .unwrap_or_else(|_| LabelSelector::nothing());
+    let selector = super::selector_of(set);
     for object in observed.pods.iter().filter(|object| pod::is_active(object.value())) {
         let (pod, uid) = (object.key.clone(), object.uid.clone());
         match claim(set, &selector, object.value()) {

@@ -33,6 +33,26 @@ pub(super) fn roles() -> Vec<RoleRow> {
             ],
         ),
         role(
+            "system:controller:replication-controller",
+            vec![
+                on("get list update watch", "core", "replicationcontrollers"),
+                on("update", "core", "replicationcontrollers/status"),
+                on("update", "core", "replicationcontrollers/finalizers"),
+                on("create delete list patch watch", "core", "pods"),
+                events(),
+            ],
+        ),
+        role(
+            "system:controller:job-controller",
+            vec![
+                on("get list patch update watch", "batch", "jobs"),
+                on("update", "batch", "jobs/status"),
+                on("update", "batch", "jobs/finalizers"),
+                on("create delete list patch watch", "core", "pods"),
+                events(),
+            ],
+        ),
+        role(
             "system:controller:endpointslice-controller",
             vec![
                 on(READ, "core", "nodes pods services"),
@@ -100,6 +120,8 @@ pub(super) fn bindings() -> Vec<BindingRow> {
     [
         ("system:controller:deployment-controller", "deployment-controller"),
         ("system:controller:replicaset-controller", "replicaset-controller"),
+        ("system:controller:replication-controller", "replication-controller"),
+        ("system:controller:job-controller", "job-controller"),
         ("system:controller:endpointslice-controller", "endpointslice-controller"),
         ("system:controller:namespace-controller", "namespace-controller"),
         ("system:controller:service-account-controller", "service-account-controller"),

@@ -1,0 +1,103 @@
+//! Jobs: pods that run to their end, so many times, so many at once.
+//!
+//! ```text
+//!   a pod ends ─► its uid is written into status.uncountedTerminatedPods ─► its finalizer goes ─► it is counted
+//! ```
+//!
+//! A pod is counted once, whoever dies between two of these steps: it carries a finalizer until it is written down.
+//!
+//! Not podFailurePolicy, successPolicy and backoffLimitPerIndex: they are stored and not acted on.
+//!
+//! Reference: upstream's pkg/controller/job, KEP-2307.
+
+mod execute;
+mod indexes;
+mod plan;
+mod status;
+
+use std::sync::Arc;
+
+use client::{
+    Cache, Change, Client, ClientError, EventRecorder, Key, Object, Outcome, Resource, WorkQueue, work,
+};
+
+use crate::context::Context;
+use crate::expectations::Expectations;
+use crate::fields::is_deleting;
+
+const NAME: &str = "job-controller";
+const WORKERS: usize = 5;
+
+struct Controller {
+    client: Client,
+    events: EventRecorder,
+    jobs: Cache,
+    pods: Cache,
+    expectations: Arc<Expectations>,
+}
+
+pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
+    let client = context.client_of(NAME)?;
+    let controller = Arc::new(Controller {
+        events: EventRecorder::start(client.clone(), NAME, ""),
+        client,
+        jobs: context.caches.of(&Resource::JOBS),
+        pods: context.caches.of(&Resource::PODS),
+        expectations: Arc::default(),
+    });
+    controller.jobs.synced().await;
+    controller.pods.synced().await;
+    let queue = WorkQueue::new();
+    let adding = queue.clone();
+    controller.jobs.subscribe(move |change| adding.add(change.key.clone()));
+    let (adding, expectations) = (queue.clone(), controller.expectations.clone());
+    controller.pods.subscribe(move |change| pod_changed(&change, &expectations, &adding));
+    work(NAME, queue, WORKERS, move |key| {
+        let controller = controller.clone();
+        async move { controller.reconcile(&key).await }
+    })
+    .await;
+    Ok(())
+}
+
+fn pod_changed(change: &Change<'_>, expectations: &Expectations, queue: &WorkQueue<Key>) {
+    let owner = |object: &Arc<Object>| {
+        let meta = object.meta();
+        let owner = meta.controller().filter(|owner| owner.kind == "Job")?;
+        Some(Key::new(meta.namespace(), owner.name))
+    };
+    let (before, after) = (change.before.and_then(owner), change.after.and_then(owner));
+    if let (Some(key), Some(old)) = (&before, change.before)
+        && change.after.is_none_or(|pod| is_deleting(pod.value()))
+    {
+        expectations.deleted(key, &old.uid);
+    }
+    if let (Some(key), None) = (&after, change.before) {
+        expectations.created(key);
+    }
+    for key in [before, after].into_iter().flatten() {
+        queue.add(key);
+    }
+}
+
+impl Controller {
+    async fn reconcile(&self, key: &Key) -> Result<Outcome, ClientError> {
+        let satisfied = self.expectations.satisfied(key);
+        let Some(job) = self.jobs.get(key) else {
+            self.expectations.forget(key);
+            return Ok(Outcome::Done);
+        };
+        let observed = plan::Observed {
+            pods: self.pods.list(&key.namespace),
+            may_manage: satisfied,
+            now: (self.client.surroundings().now)(),
+        };
+        let plan = plan::plan(job.value(), &observed);
+        match execute::execute(self, &job, &plan).await {
+            Err(error) if error.is_conflict() || error.is_not_found() => Ok(Outcome::Again),
+            Err(error) if error.namespace_is_terminating() => Ok(Outcome::Done),
+            Err(error) => Err(error),
+            Ok(()) => Ok(plan.look_again.map_or(Outcome::Done, Outcome::After)),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Does the steps of a plan: the status first, then finalizers, pods last.
+
+use std::sync::Arc;
+
+use api::meta::Meta;
+use client::{ClientError, EventKind, Key, Object, Patch, Reference, Resource};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::Controller;
+use super::plan::{FINALIZER, INDEX, Plan, Step};
+use crate::ownership;
+use crate::pod_template::{self, Name, mark};
+
+pub(super) async fn execute(
+    controller: &Controller,
+    job: &Arc<Object>,
+    plan: &Plan,
+) -> Result<(), ClientError> {
+    if let Some(status) = &plan.status {
+        let mut fresh = job.value().clone();
+        fresh["status"] = status.clone();
+        controller.client.update_subresource(&Resource::JOBS, "status", &fresh).await?;
+        for (warning, reason, message) in &plan.events {
+            let kind = if *warning { EventKind::Warning } else { EventKind::Normal };
+            controller.events.record(Reference::to(job), kind, reason, message.clone());
+        }
+    }
+    for step in &plan.steps {
+        match step {
+            Step::Adopt { pod, uid } => {
+                let owner = (&Resource::JOBS, job.value());
+                ownership::adopt(&controller.client, owner, &Resource::PODS, pod, uid).await?;
+            }
+            Step::Release { pod, uid } => {
+                ownership::release(&controller.client, job.value(), &Resource::PODS, pod, uid).await?;
+            }
+            Step::Unmark { pod } => unmark(controller, pod).await?,
+            Step::Create(count) => {
+                let pods = (0..*count).map(|_| pod_of(job.value(), None)).collect();
+                create(controller, job, pods).await?;
+            }
+            Step::CreateIndexes(indexes) => {
+                let pods = indexes.iter().map(|index| pod_of(job.value(), Some(*index))).collect();
+                create(controller, job, pods).await?;
+            }
+            Step::Delete(pods) => delete(controller, job, pods).await?,
+        }
+    }
+    Ok(())
+}
+
+async fn unmark(controller: &Controller, pod: &Key) -> Result<(), ClientError> {
+    let patch = json!({"metadata": {"$deleteFromPrimitiveList/finalizers": [FINALIZER]}});
+    let pods = &Resource::PODS;
+    match controller.client.patch(pods, &pod.namespace, &pod.name, Patch::Strategic, &patch).await {
+        Err(error) if error.is_not_found() => Ok(()),
+        answer => answer.map(drop),
+    }
+}
+
+async fn create(controller: &Controller, job: &Arc<Object>, pods: Vec<Value>) -> Result<(), ClientError> {
+    controller.expectations.creating(&job.key, pods.len());
+    let mut tasks = JoinSet::new();
+    for pod in pods {
+        let (client, namespace) = (controller.client.clone(), job.key.namespace.clone());
+        tasks.spawn(async move { client.create(&Resource::PODS, &namespace, &pod).await });
+    }
+    let mut failed = None;
+    while let Some(ended) = tasks.join_next().await {
+        let Ok(answer) = ended else { continue };
+        match answer {
+            Ok(pod) => {
+                let message = format!("Created pod: {}", Meta::of(&pod).name());
+                controller.events.record(Reference::to(job), EventKind::Normal, "SuccessfulCreate", message);
+            }
+            Err(error) => {
+                controller.expectations.created(&job.key);
+                if !error.namespace_is_terminating() {
+                    let message = format!("Error creating: {error}");
+                    controller.events.record(Reference::to(job), EventKind::Warning, "FailedCreate", message);
+                }
+                failed = Some(error);
+            }
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+async fn delete(
+    controller: &Controller,
+    job: &Arc<Object>,
+    pods: &[(Key, String)],
+) -> Result<(), ClientError> {
+    for (pod, uid) in pods {
+        controller.expectations.deleting(&job.key, uid);
+        let answer =
+            controller.client.delete(&Resource::PODS, &pod.namespace, &pod.name, Some(uid), None).await;
+        match answer {
+            Ok(_) => {
+                let message = format!("Deleted pod: {}", pod.name);
+                controller.events.record(Reference::to(job), EventKind::Normal, "SuccessfulDelete", message);
+            }
+            Err(error) => {
+                controller.expectations.deleted(&job.key, uid);
+                if !error.is_not_found() && !error.is_conflict() {
+                    return Err(error);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A pod of the Job's template; one with an index knows it.
+fn pod_of(job: &Value, index: Option<i64>) -> Value {
+    let name = Meta::of(job).name().to_owned();
+    let base = index.map_or_else(|| format!("{name}-"), |index| format!("{name}-{index}-"));
+    let mut pod = pod_template::pod(&Resource::JOBS, job, Name::Generated(base));
+    let mut finalizers = pod["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    finalizers.push(FINALIZER.into());
+    pod["metadata"]["finalizers"] = finalizers.into();
+    let Some(index) = index else { return pod };
+    mark(&mut pod, "annotations", INDEX, index.to_string());
+    mark(&mut pod, "labels", INDEX, index.to_string());
+    pod["spec"]["hostname"] = format!("{name}-{index}").into();
+    let variable = json!({"name": "JOB_COMPLETION_INDEX", "valueFrom": {"fieldRef": {"fieldPath":
+        format!("metadata.labels['{INDEX}']")}}});
+    for list in ["initContainers", "containers"] {
+        for container in pod["spec"].get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            let mut env = container["env"].as_array().cloned().unwrap_or_default();
+            if !env.iter().any(|known| known["name"] == "JOB_COMPLETION_INDEX") {
+                env.push(variable.clone());
+                container["env"] = env.into();
+            }
+        }
+    }
+    pod
+}
