@@ -211,20 +211,26 @@ fn set_port(context: Context, port: u16) {
     unsafe { (*context).user_port = u32::from(port) };
 }
 
+/// Each family writes its own answer: where both meet in one value, the value is undefined for an answer of "not a
+/// service", and Linux 6.1 refuses a program that moves an undefined register even when nothing reads it later.
 #[inline(always)]
 fn call6(context: Context, bound: bool) -> i32 {
     let address = address6(context);
-    let mapped = is_mapped(address);
-    let found = if mapped {
-        to_backend4(context, Ip4 { bits: address.d }, bound)
-            .map(|found| found.map(|b| (Ip6 { a: 0, b: 0, c: MAPPED, d: b.address.bits }, b.port)))
-    } else {
-        to_backend6(context, address, bound).map(|found| found.map(|b| (b.address, b.port)))
-    };
-    match found {
-        Ok(Some((address, port))) => {
-            set_address6(context, address);
-            set_port(context, port);
+    if is_mapped(address) {
+        return match to_backend4(context, Ip4 { bits: address.d }, bound) {
+            Ok(Some(found)) => {
+                set_address6(context, Ip6 { a: 0, b: 0, c: MAPPED, d: found.address.bits });
+                set_port(context, found.port);
+                ALLOW
+            }
+            Ok(None) => ALLOW,
+            Err(()) => refuse(),
+        };
+    }
+    match to_backend6(context, address, bound) {
+        Ok(Some(found)) => {
+            set_address6(context, found.address);
+            set_port(context, found.port);
             ALLOW
         }
         Ok(None) => ALLOW,
