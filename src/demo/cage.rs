@@ -9,6 +9,8 @@
 //! **Invariants.** Whoever dies takes those below along: `demo-cage` is killed with `demo`, `demo-init` with it, and
 //! with process 1 the kernel kills all of the namespace. Mounts, links, programs and maps go with the last of them.
 
+mod root;
+
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
@@ -113,7 +115,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     told(cage(&arguments))
 }
 
-/// `keelson demo-init FOLDER FLAGS`.
+/// `keelson demo-init FOLDER EXECUTABLE FLAGS`.
 pub fn init_main(arguments: Vec<OsString>) -> ExitCode {
     told(init(&arguments))
 }
@@ -127,6 +129,8 @@ fn told(done: anyhow::Result<ExitCode>) -> ExitCode {
 
 fn cage(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     sys::process::die_with_parent()?;
+    // Told now: from another mount namespace the kernel tells it by the mount's root, not by ours.
+    let executable = std::fs::read_link("/proc/self/exe")?;
     let kinds = CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
@@ -134,22 +138,37 @@ fn cage(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
         | CloneFlags::CLONE_NEWUTS;
     sys::namespace::unshare(kinds.bits().cast_unsigned()).context("new namespaces")?;
     let mut init = Command::new("/proc/self/exe");
-    init.arg0("keelson").arg("demo-init").args(arguments.get(1..).unwrap_or_default());
+    let (folder, flags) = arguments.get(1..).and_then(<[_]>::split_first).context("a folder is wanted")?;
+    init.arg0("keelson").arg("demo-init").arg(folder).arg(executable).args(flags);
     let ended = init.spawn().context("starting process 1")?.wait()?;
     Ok(ExitCode::from(ended.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 
 fn init(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     sys::process::die_with_parent()?;
-    let folder = PathBuf::from(arguments.get(1).context("a folder is wanted")?);
+    let [_, folder, executable, flags @ ..] = arguments else {
+        bail!("a folder and an executable are wanted")
+    };
+    let folder = PathBuf::from(folder);
     mounts(&folder)?;
     links(&folder)?;
-    let mut server = Command::new("/proc/self/exe");
-    server.arg0("keelson").arg("server").args(arguments.get(2..).unwrap_or_default());
+    let mut server = Command::new(own_executable(Path::new(executable))?);
+    server.arg0("keelson").arg("server").args(flags);
     let server = server.stdout(Stdio::null()).spawn().context("starting the node")?;
     println!("{READY}");
     std::io::stdout().flush()?;
     reap_until(server.id())
+}
+
+/// This executable by its name in this mount namespace, so that the node knows a name that it can use.
+fn own_executable(path: &Path) -> anyhow::Result<PathBuf> {
+    use std::os::unix::fs::MetadataExt as _;
+    let ourselves = Path::new("/proc/self/exe");
+    let file = |path: &Path| std::fs::metadata(path).map(|file| (file.dev(), file.ino()));
+    let running = file(ourselves).context("this executable")?;
+    // Otherwise it was replaced while it ran.
+    let same = file(path).is_ok_and(|named| named == running);
+    Ok(if same { path } else { ourselves }.to_owned())
 }
 
 /// What every process 1 does. Ends when `server` does.
@@ -168,13 +187,7 @@ fn reap_until(server: u32) -> anyhow::Result<ExitCode> {
 fn mounts(folder: &Path) -> anyhow::Result<()> {
     use nix::mount::{MsFlags, mount};
     let none = None::<&str>;
-    match mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none) {
-        // What is mounted here would be seen outside of the chroot.
-        Err(nix::errno::Errno::EINVAL) => {
-            bail!("/ is no mount point; before a chroot into DIR: mount --bind DIR DIR")
-        }
-        done => done.context("making mounts private")?,
-    }
+    root::make_private(folder)?;
     let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("proc"), "/proc", Some("proc"), quiet, none).context("mounting /proc")?;
     let bpf = folder.join("bpf");
