@@ -39,6 +39,43 @@ fn killed_and_run_again_it_leaves_nothing() {
     guard.finish();
 }
 
+/// A root directory that is no mount point, below mounts that are shared: what the cage mounts must stay in the cage.
+const CHROOT: &str = r#"
+set -e
+mkdir -p "$1/proc" "$1/dev" "$1/sys" "$1/tmp"
+cp "$2" "$1/keelson"
+mount -t proc proc "$1/proc"
+mount --rbind /dev "$1/dev"
+mount --rbind /sys "$1/sys"
+mount --make-rshared /
+cut -d' ' -f3- /proc/self/mountinfo >"$1/before"
+chroot "$1" /keelson demo
+cut -d' ' -f3- /proc/self/mountinfo >"$1/after"
+diff "$1/before" "$1/after"
+"#;
+
+#[test]
+fn in_a_chroot_it_runs_and_mounts_nothing_outside() {
+    const TEST: &str = "in_a_chroot_it_runs_and_mounts_nothing_outside";
+    if !harness::root_or_skip(TEST) {
+        return;
+    }
+    let guard = harness::host::exclusive(TEST);
+    let root = tempfile::tempdir().expect("a directory");
+    let output = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", CHROOT, "sh"])
+        .arg(root.path())
+        .arg(KEELSON)
+        .stdin(Stdio::null())
+        .output()
+        .expect("unshare runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("all of it is gone"), "{said}");
+    drop(root);
+    guard.finish();
+}
+
 #[test]
 fn interrupted_it_leaves_nothing() {
     const TEST: &str = "interrupted_it_leaves_nothing";
