@@ -15,6 +15,8 @@ pub enum DatapathError {
     Load { source: Box<aya::EbpfError> },
     #[error("the kernel refused the program {program}")]
     Program { program: &'static str, source: Box<aya::programs::ProgramError> },
+    #[error("the kernel's verifier refused the program {program}, ending with: {said}")]
+    Verifier { program: &'static str, said: String, source: io::Error },
     #[error("attaching {program} to {place}")]
     Attach { program: &'static str, place: String, source: Box<aya::programs::ProgramError> },
     #[error("pinning {}", path.display())]
@@ -39,4 +41,37 @@ pub enum DatapathError {
     Family { what: String },
     #[error("the configuration of the data path: {problem}")]
     Config { problem: String },
+}
+
+/// Of a verifier's log: what it stumbled over comes last.
+const SAID_LINES: usize = 6;
+
+impl DatapathError {
+    /// A program that cannot be loaded. The verifier's whole log can be a megabyte and is told at level debug.
+    pub(crate) fn refused(program: &'static str, source: aya::programs::ProgramError) -> DatapathError {
+        let aya::programs::ProgramError::LoadError { io_error, verifier_log } = source else {
+            return DatapathError::Program { program, source: Box::new(source) };
+        };
+        let log = verifier_log.to_string();
+        tracing::debug!(program, log, "the verifier's log");
+        DatapathError::Verifier { program, said: last_lines(&log), source: io_error }
+    }
+}
+
+fn last_lines(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(SAID_LINES)..].join(" | ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_verifiers_log_the_end_is_told() {
+        let check = |log: &str, expect: &str| assert_eq!(last_lines(log), expect);
+        check("", "");
+        check("a\n\nb\n", "a | b");
+        check("1\n2\n3\n4\n5\n6\n7\nR4 !read_ok\n", "3 | 4 | 5 | 6 | 7 | R4 !read_ok");
+    }
 }

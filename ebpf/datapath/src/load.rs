@@ -177,7 +177,7 @@ fn load_program(
     kind: ProgramKind,
     at: &std::path::Path,
 ) -> Result<(), DatapathError> {
-    let refused = |source: ProgramError| DatapathError::Program { program: name, source: Box::new(source) };
+    let refused = |source: ProgramError| DatapathError::refused(name, source);
     let pinned = |source| DatapathError::Pin { path: at.to_owned(), source: Box::new(source) };
     let program = object.program_mut(name).ok_or_else(|| DatapathError::Config {
         problem: format!("the object that was built into this executable has no program {name}"),
