@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::digest::Digest;
+use crate::follow::Follow;
 use crate::image::ImageId;
 use crate::ingest::{self, Content, Layer, Source};
 use crate::layer::{self, Fault};
@@ -62,7 +63,7 @@ struct Saved {
     layers: Vec<String>,
 }
 
-pub(crate) async fn import(store: &Store, path: &Path) -> Result<Vec<ImageId>, PullError> {
+pub(crate) async fn import(store: &Store, path: &Path, follow: Follow) -> Result<Vec<ImageId>, PullError> {
     let (reader, from) = (store.clone(), path.to_owned());
     let contents = tokio::task::spawn_blocking(move || {
         let archive = Archive::open(&reader, &from)?;
@@ -73,7 +74,7 @@ pub(crate) async fn import(store: &Store, path: &Path) -> Result<Vec<ImageId>, P
     let (_archive, contents) = contents.await.map_err(stopped)??;
     let mut ids = Vec::new();
     for content in contents {
-        ids.push(ingest::ingest(store, content).await?);
+        ids.push(ingest::ingest(store, content, follow.clone()).await?);
     }
     Ok(ids)
 }

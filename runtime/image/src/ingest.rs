@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::config::ImageConfig;
 use crate::digest::Digest;
+use crate::follow::{Follow, State};
 use crate::image::ImageId;
 use crate::layer::{self, Budget, Fault, LayerError, Unpacked, Wanted};
 use crate::pull::{self, PullError};
@@ -68,6 +69,9 @@ struct Ingest {
     budget: Budget,
     stop: Arc<AtomicBool>,
     stopped: watch::Receiver<bool>,
+    follow: Follow,
+    /// The row of the lowest layer.
+    first: usize,
 }
 
 /// A layer after its bytes were read.
@@ -78,7 +82,7 @@ enum Made {
 }
 
 /// Takes an image into the store and names it.
-pub(crate) async fn ingest(store: &Store, content: Content) -> Result<ImageId, PullError> {
+pub(crate) async fn ingest(store: &Store, content: Content, follow: Follow) -> Result<ImageId, PullError> {
     let limits = &store.inner.options.limits;
     let refused = |reason: String| PullError::Refused { what: content.what.clone(), reason };
     let config = ImageConfig::parse(&content.config_json).map_err(|error| refused(chain(&error)))?;
@@ -101,6 +105,8 @@ pub(crate) async fn ingest(store: &Store, content: Content) -> Result<ImageId, P
         budget: Arc::new(AtomicU64::new(limits.unpacked_bytes)),
         stop: Arc::default(),
         stopped,
+        first: follow.begin(content.layers.iter().map(Layer::shown)),
+        follow,
     };
     let parts: Vec<_> = positions.iter().cloned().zip(content.layers).collect();
     let made = ingest.make_all(parts, &stop).await?;
@@ -119,6 +125,19 @@ pub(crate) async fn ingest(store: &Store, content: Content) -> Result<ImageId, P
     Ok(store.admit(Arrival { record, config, config_json, manifest_json, held }).await?)
 }
 
+// === impl Layer ===
+
+impl Layer {
+    /// What a row shows of it.
+    fn shown(&self) -> (String, u64) {
+        let digest = match &self.source {
+            Source::Blob { digest, .. } => digest.to_string(),
+            Source::File { .. } => self.digest.as_ref().map(ToString::to_string).unwrap_or_default(),
+        };
+        (digest, self.size)
+    }
+}
+
 // === impl Ingest ===
 
 impl Ingest {
@@ -132,18 +151,23 @@ impl Ingest {
         let mut tasks = JoinSet::new();
         for (index, (position, layer)) in parts.into_iter().enumerate() {
             let ingest = self.clone();
-            tasks.spawn(async move { (index, ingest.make(&position, layer).await) });
+            tasks.spawn(async move { (index, ingest.make(index, &position, layer).await) });
         }
         let mut made = HashMap::new();
         let mut failed = None;
-        while let Some(done) = tasks.join_next().await {
+        loop {
+            let done = tokio::select! {
+                done = tasks.join_next() => done,
+                () = self.follow.stopped(), if failed.is_none() => Some(Ok((0, Err(self.given_up())))),
+            };
             let error = match done {
-                Ok((index, Ok(one))) => {
+                None => break,
+                Some(Ok((index, Ok(one)))) => {
                     made.insert(index, one);
                     continue;
                 }
-                Ok((_, Err(error))) => error,
-                Err(_) => self.given_up(),
+                Some(Ok((_, Err(error)))) => error,
+                Some(Err(_)) => self.given_up(),
             };
             self.stop.store(true, Ordering::Relaxed);
             let _ = stop.send(true);
@@ -155,14 +179,22 @@ impl Ingest {
         }
     }
 
-    async fn make(&self, position: &Position, layer: Layer) -> Result<Made, PullError> {
+    async fn make(&self, index: usize, position: &Position, layer: Layer) -> Result<Made, PullError> {
         let inner = &self.store.inner;
         let _turn = self.unless_stopped(inner.turns.wait(&position.diff_id)).await?;
         if let Some((held, record)) = inner.holds.find(&inner.layout, position) {
+            self.follow.state(self.first + index, State::Present);
             return Ok(Made::Ready(held, record));
         }
         let slot = self.unless_stopped(inner.slots.acquire()).await?;
         let _slot = slot.map_err(|_| self.given_up())?;
+        self.follow.state(self.first + index, State::Running);
+        let made = self.read(index, position, layer).await?;
+        self.follow.state(self.first + index, State::Done);
+        Ok(made)
+    }
+
+    async fn read(&self, index: usize, position: &Position, layer: Layer) -> Result<Made, PullError> {
         match &layer.source {
             Source::File { path, offset } => {
                 let (path, offset) = (path.clone(), *offset);
@@ -171,9 +203,11 @@ impl Ingest {
                     file.seek(SeekFrom::Start(offset))?;
                     Ok(file.take(layer.size))
                 };
-                self.on_thread(position, &layer, open).await?
+                self.on_thread(index, position, &layer, open).await?
             }
-            Source::Blob { repository, digest } => self.download(position, &layer, repository, digest).await,
+            Source::Blob { repository, digest } => {
+                self.download(index, position, &layer, repository, digest).await
+            }
         }
     }
 
@@ -181,6 +215,7 @@ impl Ingest {
     /// after it are asked.
     async fn download(
         &self,
+        index: usize,
         position: &Position,
         layer: &Layer,
         repository: &Repository,
@@ -189,7 +224,8 @@ impl Ingest {
         let mut first = 0;
         loop {
             let (sender, receiver) = mpsc::channel(PIECES);
-            let made = self.on_thread(position, layer, move || Ok(Pieces { receiver, piece: Bytes::new() }));
+            let made =
+                self.on_thread(index, position, layer, move || Ok(Pieces { receiver, piece: Bytes::new() }));
             let sending = async {
                 let sent = repository.send_blob(first, digest, layer.size, &sender);
                 let sent = self.unless_stopped(sent).await;
@@ -217,6 +253,7 @@ impl Ingest {
     /// Unpacks on a thread that may block.
     async fn on_thread<R: Read>(
         &self,
+        index: usize,
         position: &Position,
         layer: &Layer,
         open: impl FnOnce() -> io::Result<R> + Send + 'static,
@@ -224,12 +261,13 @@ impl Ingest {
         let wanted =
             Wanted { digest: layer.digest.clone(), size: layer.size, diff_id: position.diff_id.clone() };
         let (ingest, position) = (self.clone(), position.clone());
-        let thread = tokio::task::spawn_blocking(move || ingest.unpack(&position, &wanted, open));
+        let thread = tokio::task::spawn_blocking(move || ingest.unpack(index, &position, &wanted, open));
         thread.await.map_err(|_| self.given_up())
     }
 
     fn unpack<R: Read>(
         &self,
+        index: usize,
         position: &Position,
         wanted: &Wanted,
         open: impl FnOnce() -> io::Result<R>,
@@ -240,7 +278,12 @@ impl Ingest {
         make_root(&target)
             .map_err(|e| self.failed(position, LayerError::nowhere(Fault::write("making a layer", e))))?;
         let source = open().map_err(|e| self.failed(position, LayerError::nowhere(Fault::read(e))))?;
-        let source = Stoppable { source, stop: self.stop.clone() };
+        let source = Stoppable {
+            source,
+            stop: self.stop.clone(),
+            follow: self.follow.clone(),
+            row: self.first + index,
+        };
         let unpacked = layer::unpack(source, wanted, &target, &inner.options.limits, self.budget.clone());
         let unpacked = unpacked.map_err(|error| self.failed(position, error))?;
         if unpacked.deferred.is_empty() || position.bottom {
@@ -372,6 +415,8 @@ impl Read for Pieces {
 struct Stoppable<R> {
     source: R,
     stop: Arc<AtomicBool>,
+    follow: Follow,
+    row: usize,
 }
 
 impl<R: Read> Read for Stoppable<R> {
@@ -379,7 +424,9 @@ impl<R: Read> Read for Stoppable<R> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(io::Error::other("another layer failed"));
         }
-        self.source.read(buffer)
+        let read = self.source.read(buffer)?;
+        self.follow.add(self.row, read);
+        Ok(read)
     }
 }
 

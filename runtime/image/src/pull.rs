@@ -12,6 +12,7 @@ use bytes::Bytes;
 use crate::config::ImageConfig;
 use crate::credentials::Credentials;
 use crate::digest::Digest;
+use crate::follow::Follow;
 use crate::image::ImageId;
 use crate::ingest::{self, Content, Layer, Source};
 use crate::platform::Platform;
@@ -64,7 +65,7 @@ pub enum PullError {
     Hosts(#[from] crate::registry::hosts::HostsError),
     #[error(transparent)]
     Store(StoreError),
-    /// The process is stopping.
+    /// The process is stopping, or nobody wants it any more.
     #[error("{0}: given up")]
     Stopped(String),
 }
@@ -94,15 +95,22 @@ pub(crate) async fn pull(
     store: &Store,
     reference: &Reference,
     credentials: Option<Credentials>,
+    follow: Follow,
 ) -> Result<ImageId, PullError> {
     let repository = Repository::open(&store.inner.options.registries_dir, reference, credentials)?;
-    Pull { store, reference, shown: reference.to_string(), repository: Arc::new(repository) }.run().await
+    let pull = Pull { store, reference, shown: reference.to_string(), repository: Arc::new(repository) };
+    let content = tokio::select! {
+        content = pull.content() => content?,
+        () = follow.stopped() => return Err(PullError::Stopped(pull.shown)),
+    };
+    ingest::ingest(store, content, follow).await
 }
 
 // === impl Pull ===
 
 impl Pull<'_> {
-    async fn run(&self) -> Result<ImageId, PullError> {
+    /// The parts of the image, and where its layers are.
+    async fn content(&self) -> Result<Content, PullError> {
         let limits = &self.store.inner.options.limits;
         let (top, json) = self.manifest(self.reference.asked(), self.reference.digest(), None).await?;
         let (manifest, manifest_json, config, layers) = self.image(top.clone(), json).await?;
@@ -115,7 +123,7 @@ impl Pull<'_> {
             size: layer.size,
             source: Source::Blob { repository: self.repository.clone(), digest: layer.digest },
         });
-        let content = Content {
+        Ok(Content {
             what: self.shown.clone(),
             manifest,
             manifest_json: manifest_json.to_vec(),
@@ -124,8 +132,7 @@ impl Pull<'_> {
             layers: layers.collect(),
             tags: self.reference.tagged().into_iter().collect(),
             digests,
-        };
-        ingest::ingest(self.store, content).await
+        })
     }
 
     /// Goes down from an index to the image for this platform.

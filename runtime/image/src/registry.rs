@@ -6,6 +6,7 @@
 //! connect.rs   host -> connection         auth.rs  challenge -> Authorization
 //! client.rs    one request: redirects, log-in
 //! blob.rs      one blob as a stream that goes on after a cut, from any host
+//! upload.rs    blobs and manifests the other way
 //! ```
 //!
 //! Written on hyper rather than taken from a registry client: hosts in order with their own trust,
@@ -24,3 +25,4 @@ pub mod hosts;
 pub mod manifest;
 pub mod resolve;
 pub mod tls;
+pub mod upload;

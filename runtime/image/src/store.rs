@@ -28,6 +28,8 @@ pub(crate) use layout::{FORMAT, Workspace};
 
 use crate::config::ImageConfig;
 use crate::credentials::Credentials;
+use crate::digest::Digest;
+use crate::follow::Follow;
 use crate::image::{Image, ImageId, Snapshot, Usage};
 use crate::limits::Limits;
 use crate::platform::Platform;
@@ -98,6 +100,13 @@ struct State {
     snapshots: Snapshots,
 }
 
+/// An image's layers as directories, bottom first, each with whether it describes the root folder. They stay as
+/// long as this.
+pub(crate) struct Unpacked {
+    pub folders: Vec<(PathBuf, bool)>,
+    _held: Vec<Held>,
+}
+
 /// An image that is complete on disk and needs only its names.
 #[derive(Debug)]
 pub(crate) struct Arrival {
@@ -157,7 +166,20 @@ impl Store {
         reference: &str,
         credentials: Option<Credentials>,
     ) -> Result<ImageId, PullError> {
-        crate::pull::pull(self, &reference.parse()?, credentials).await
+        self.pull_followed(reference, credentials, Follow::default()).await
+    }
+
+    /// The same, shown and given up as `follow` says.
+    ///
+    /// # Errors
+    /// As [`Store::pull`].
+    pub async fn pull_followed(
+        &self,
+        reference: &str,
+        credentials: Option<Credentials>,
+        follow: Follow,
+    ) -> Result<ImageId, PullError> {
+        crate::pull::pull(self, &reference.parse()?, credentials, follow).await
     }
 
     /// Takes the images of an archive (OCI layout or `docker save`), or of an OCI layout directory.
@@ -165,7 +187,59 @@ impl Store {
     /// # Errors
     /// As [`Store::pull`].
     pub async fn import(&self, path: &Path) -> Result<Vec<ImageId>, PullError> {
-        crate::import::import(self, path).await
+        self.import_followed(path, Follow::default()).await
+    }
+
+    /// The same, shown and given up as `follow` says.
+    ///
+    /// # Errors
+    /// As [`Store::pull`].
+    pub async fn import_followed(&self, path: &Path, follow: Follow) -> Result<Vec<ImageId>, PullError> {
+        crate::import::import(self, path, follow).await
+    }
+
+    /// Pushes the image that `name` finds as `to`; the digest of its manifest there. Layers that the registry
+    /// does not have are packed anew, which gives the image another id.
+    ///
+    /// # Errors
+    /// When there is no such image, or the registry does not take it.
+    pub async fn push(
+        &self,
+        name: &str,
+        to: &str,
+        credentials: Option<Credentials>,
+        follow: Follow,
+    ) -> Result<Digest, PullError> {
+        crate::push::push(self, name, &to.parse()?, credentials, follow).await
+    }
+
+    /// Writes the image that `name` finds to a new file, a tar archive of an OCI layout; the manifest's digest.
+    ///
+    /// # Errors
+    /// When there is no such image, or the file is there or cannot be written.
+    pub async fn export(&self, name: &str, path: &Path, follow: Follow) -> Result<Digest, PullError> {
+        crate::push::export(self, name, path, follow).await
+    }
+
+    /// The manifest that an image came with.
+    pub(crate) fn manifest(&self, image: &Image) -> Option<Vec<u8>> {
+        let state = self.inner.state();
+        let known = state.images.get(image.id.digest())?;
+        std::fs::read(self.inner.layout.blob(&known.record.manifest)).ok()
+    }
+
+    /// The layers of an image.
+    pub(crate) fn layers_of(&self, image: &Image) -> Result<Unpacked, StoreError> {
+        let state = self.inner.state();
+        let known = state.images.get(image.id.digest());
+        let known = known.ok_or_else(|| StoreError::NoImage(image.id.to_string()))?;
+        let held = known.record.layers.iter().map(|key| self.inner.holds.hold(key)).collect();
+        let layout = &self.inner.layout;
+        let folders = known.record.layers.iter().map(|key| {
+            let described = layers::read(&layout.layer(key)).is_some_and(|record| record.root_described);
+            (layout.layer_fs(key), described)
+        });
+        Ok(Unpacked { folders: folders.collect(), _held: held })
     }
 
     /// Every image, by id.

@@ -10,6 +10,8 @@ mod debian;
 mod faults;
 #[path = "pull/hosts.rs"]
 mod hosts;
+#[path = "pull/push.rs"]
+mod push;
 #[path = "pull/tls.rs"]
 mod tls;
 

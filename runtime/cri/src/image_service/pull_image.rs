@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cri_api::v1;
-use image::Credentials;
+use image::{Credentials, Follow};
 
 use crate::fault::{Fault, Outcome};
 use crate::node::{Node, to_the_end};
@@ -15,7 +15,10 @@ pub async fn call(node: &Arc<Node>, request: v1::PullImageRequest) -> Outcome<v1
     }
     let credentials = request.auth.map(credentials).transpose()?.filter(|given| !given.is_empty());
     let store = node.images.clone();
-    let id = to_the_end(node, async move { Ok(store.pull(&name, credentials).await?) }).await?;
+    // The caller's going away gives the pull up; what another pull wants it then fetches itself.
+    let (follow, _stop) = Follow::until_dropped();
+    let id =
+        to_the_end(node, async move { Ok(store.pull_followed(&name, credentials, follow).await?) }).await?;
     Ok(v1::PullImageResponse { image_ref: id.to_string() })
 }
 

@@ -113,6 +113,66 @@ impl Repository {
         accept(self.follow(host, ask, Some(authorization)).await?).await
     }
 
+    /// Sends something to the registry itself, which is the last host, and gives its answer whatever it says. Nothing
+    /// is redirected: content and credentials go where the reference says.
+    pub async fn tell(
+        &self,
+        method: Method,
+        to: &str,
+        headers: &[(HeaderName, String)],
+        content: Bytes,
+    ) -> Result<Response<Incoming>, AskError> {
+        let host = self.hosts.iter().rposition(|host| host.pushes);
+        let host = host.ok_or_else(|| AskError::Denied("no host may be pushed to".to_owned()))?;
+        let known = self.authorized.lock().unwrap_or_else(PoisonError::into_inner).get(&host).cloned();
+        let known = known.or_else(|| self.registry_token(host));
+        let response = self.told(host, &method, to, headers, content.clone(), known).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        let challenges = response.headers().get_all(WWW_AUTHENTICATE);
+        let challenge = Challenge::strongest(challenges.iter().filter_map(|value| value.to_str().ok()));
+        let reason = reason(response).await;
+        let Some(challenge) = challenge else {
+            return Err(AskError::Denied(format!("401 without a usable challenge{}", shown(&reason))));
+        };
+        let authorization = self.log_in(host, challenge, &reason).await?;
+        self.authorized.lock().unwrap_or_else(PoisonError::into_inner).insert(host, authorization.clone());
+        self.told(host, &method, to, headers, content, Some(authorization)).await
+    }
+
+    async fn told(
+        &self,
+        host: usize,
+        method: &Method,
+        to: &str,
+        more: &[(HeaderName, String)],
+        content: Bytes,
+        authorization: Option<HeaderValue>,
+    ) -> Result<Response<Incoming>, AskError> {
+        let server = &self.hosts[host];
+        let endpoint = Endpoint::from(server);
+        // A place to upload to that the registry named; it must be its own.
+        let target = match Target::parse(to) {
+            Some(target) if target.endpoint != endpoint => {
+                return Err(AskError::Protocol(format!("uploads are sent elsewhere: {to:?}")));
+            }
+            Some(target) => target,
+            None if to.starts_with('/') => Target { endpoint, path: to.to_owned() },
+            None => Target { endpoint, path: format!("{}/{}/{to}", server.path, self.repository) },
+        };
+        let mut headers = HeaderMap::new();
+        own_headers(server, &mut headers)?;
+        if let Some(authorization) = authorization {
+            headers.insert(AUTHORIZATION, authorization);
+        }
+        for (name, value) in more {
+            headers.insert(name.clone(), header(value)?);
+        }
+        let request = request(method.clone(), &target, headers, content)?;
+        Ok(self.connections.send(&target.endpoint, &server.trust, request).await?)
+    }
+
     /// Sends the request and follows redirects; what is meant for the host stays with it.
     async fn follow(
         &self,
@@ -183,6 +243,7 @@ impl Repository {
                 secret(&header).ok_or_else(|| AskError::Denied("unusable credentials".to_owned()))
             }
             Challenge::Bearer { realm, service, scope } => {
+                // A challenge names the rights that the refused request lacked, a push among them.
                 let scope =
                     if scope.is_empty() { format!("repository:{}:pull", self.repository) } else { scope };
                 let token = self.token(host, &realm, &service, &scope).await?;
@@ -237,7 +298,7 @@ pub async fn body(response: Response<Incoming>, most: usize) -> Result<Bytes, As
     read.map(|all| all.to_bytes()).map_err(|error| AskError::Protocol(error.to_string()))
 }
 
-async fn accept(response: Response<Incoming>) -> Result<Response<Incoming>, AskError> {
+pub(super) async fn accept(response: Response<Incoming>) -> Result<Response<Incoming>, AskError> {
     let status = response.status();
     match status {
         StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),

@@ -30,6 +30,8 @@ pub struct Host {
     pub resolves: bool,
     /// May serve content by digest.
     pub pulls: bool,
+    /// May be given content.
+    pub pushes: bool,
     pub trust: Trust,
     /// Sent with every request to this host.
     pub headers: Vec<(String, String)>,
@@ -115,6 +117,7 @@ fn upstream(registry: &str) -> Host {
         path: "/v2".to_owned(),
         resolves: true,
         pulls: true,
+        pushes: true,
         trust: Trust::default(),
         headers: Vec::new(),
         upstream: true,
@@ -202,6 +205,7 @@ fn host(url: &str, settings: Settings, folder: &Path, upstream: &Host) -> Result
         path,
         resolves: can("resolve"),
         pulls: can("pull"),
+        pushes: can("push"),
         trust: Trust {
             authorities: all(settings.ca).iter().map(|path| folder.join(path)).collect(),
             client: client(settings.client, folder)?,

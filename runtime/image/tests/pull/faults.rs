@@ -249,3 +249,27 @@ async fn a_pull_that_is_given_up_leaves_nothing() {
     }
     ground.assert_clean();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_that_nobody_wants_stops() {
+    if !harness::root_or_skip("a_pull_that_nobody_wants_stops") {
+        return;
+    }
+    let image = large(23).build();
+    let layer = image.layers[0].clone();
+    let slow = Fake::start(&[("1", &image)], move |request, _| {
+        if request.target().contains(&layer) { Answer::Slow(Duration::from_secs(20)) } else { Answer::Serve }
+    });
+    let ground = Ground::fresh();
+    let (follow, stop) = image::Follow::until_dropped();
+    let (follow, mut rows) = follow.showing();
+    let (store, reference) = (ground.store.clone(), format!("{}/a:1", slow.address));
+    let pull = tokio::spawn(async move { store.pull_followed(&reference, None, follow).await });
+    rows.wait_for(|rows| rows.iter().any(|row| row.state == image::follow::State::Running)).await.unwrap();
+    let began = std::time::Instant::now();
+    drop(stop);
+    let error = pull.await.unwrap().unwrap_err();
+    assert!(matches!(error, PullError::Stopped(_)), "{}", shown(&error));
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    ground.assert_clean();
+}
