@@ -7,6 +7,7 @@
 mod apiserver;
 mod check;
 mod demo;
+mod image;
 mod log;
 mod part;
 mod parts;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         Part::Check => check::main(rest),
         Part::Status => status::main(rest),
         Part::Store => self::store::main(rest),
+        Part::Image => self::image::main(rest),
         Part::Demo => demo::main(rest),
         Part::DemoCage => demo::cage::main(rest),
         Part::DemoInit => demo::cage::init_main(rest),

@@ -29,6 +29,8 @@ pub enum Part {
     DemoCage,
     DemoInit,
     DemoWorkload,
+    /// The images of this node, by hand.
+    Image,
     /// Cluster names.
     Dns,
     /// What runs a node's pods.
@@ -63,6 +65,7 @@ const COMMANDS: &[(&str, Part, &str)] = &[
     ("cri", Part::Cri, "serve containers to a kubelet or crictl (CRI v1)"),
     ("demo", Part::Demo, "run a node with a workload in namespaces of its own, call it, leave nothing"),
     ("dns", Part::Dns, "answer cluster names"),
+    ("image", Part::Image, "list, pull, push, import, export, prune and inspect the images of this node"),
     ("kubelet", Part::Kubelet, "run the pods of a node through any CRI server"),
     ("net-agent", Part::NetAgent, "connect the pods of a node: programs, routes, the plugin's other end"),
     ("oci", Part::Oci, "run OCI bundles, with runc's commands and flags"),
@@ -200,7 +203,7 @@ mod tests {
         assert!(
             refusal
                 .to_string()
-                .contains("no command \"frobnicate\"; commands are: apiserver, check, controllers, cri, demo, dns, kubelet, net-agent, oci, proxy, scheduler, server, status, version"),
+                .contains("no command \"frobnicate\"; commands are: apiserver, check, controllers, cri, demo, dns, image, kubelet, net-agent, oci, proxy, scheduler, server, status, version"),
             "{refusal}"
         );
     }

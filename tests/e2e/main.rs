@@ -21,6 +21,7 @@ mod demo;
 mod demo_node;
 mod dns_names;
 mod identity;
+mod image_command;
 mod kubelet_lifecycle;
 mod kubelet_pods;
 mod kubelet_probes;

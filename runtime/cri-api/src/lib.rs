@@ -15,3 +15,9 @@ mod redact;
 pub mod v1 {
     tonic::include_proto!("runtime.v1");
 }
+
+/// The package `keelson.images.v1`: what `keelson image` asks of its node beyond CRI.
+#[allow(clippy::all, missing_docs, rustdoc::all)]
+pub mod images_v1 {
+    tonic::include_proto!("keelson.images.v1");
+}

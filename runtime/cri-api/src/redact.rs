@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::images_v1::Credentials;
 use crate::v1::AuthConfig;
 
 impl fmt::Debug for AuthConfig {
@@ -14,6 +15,13 @@ impl fmt::Debug for AuthConfig {
             .field("identity_token", &hidden(&self.identity_token))
             .field("registry_token", &hidden(&self.registry_token))
             .finish()
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let password = hidden(&self.password);
+        f.debug_struct("Credentials").field("username", &self.username).field("password", &password).finish()
     }
 }
 

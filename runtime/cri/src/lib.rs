@@ -16,6 +16,7 @@ mod deadline;
 mod events;
 pub mod fault;
 pub mod id;
+mod image_command;
 mod image_service;
 mod index;
 pub mod io;

@@ -11,6 +11,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cri_api::images_v1::images_server::ImagesServer;
 use cri_api::v1::image_service_server::ImageServiceServer;
 use cri_api::v1::runtime_service_server::RuntimeServiceServer;
 use streaming::{Server, ServerOptions};
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::adopt::adopt;
 use crate::deadline::DeadlineLayer;
 use crate::fault::{Doing as _, Outcome};
+use crate::image_command::Commands;
 use crate::image_service::Images;
 use crate::node::Node;
 use crate::options::Options;
@@ -55,11 +57,15 @@ pub async fn serve(options: Options, stop: CancellationToken) -> Outcome<()> {
     let images = ImageServiceServer::new(Images { node: node.clone() })
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let commands = ImagesServer::new(Commands { node: node.clone() })
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
     tracing::info!(socket = %node.options.socket().display(), "serving the container runtime interface");
     let served = tonic::transport::Server::builder()
         .layer(DeadlineLayer)
         .add_service(runtime)
         .add_service(images)
+        .add_service(commands)
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped(&node, stop))
         .await;
     node.cancel.cancel();
