@@ -3,6 +3,7 @@
 mod api_apply;
 mod api_bodies;
 mod api_credentials;
+mod api_custom;
 mod api_durability;
 mod api_kubectl;
 mod api_lists;

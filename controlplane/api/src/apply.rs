@@ -23,10 +23,11 @@ mod place;
 mod values;
 
 pub use field_set::FieldSet;
+pub use place::Of;
 
 use serde_json::Value;
 
-use crate::schema::{self, Type, canonical};
+use crate::schema;
 use crate::status::{Cause, Status};
 use managers::{Manager, Managers, Operation};
 use place::Place;
@@ -57,20 +58,24 @@ pub struct Writer<'a> {
 ///
 /// # Errors
 /// In upstream's words where it has fields that the type does not know, or values of another type.
-pub fn configuration(decoded: Value, kind: &'static Type, what: &str) -> Result<Value, Status> {
+pub fn configuration(decoded: Value, of: Of<'_>, what: &str) -> Result<Value, Status> {
     let refuse =
         |why: String| Status::bad_request(format!("failed to create typed patch object ({what}): {why}"));
     let raw = values::without_nulls(decoded);
     if raw["metadata"].get("managedFields").is_some() {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
-    if let Some(issue) = schema::unknown_fields(&raw, kind).first() {
+    let issues = match of {
+        Of::Type(kind) => schema::unknown_fields(&raw, kind),
+        Of::Custom(custom) => custom.issues(&raw),
+    };
+    if let Some(issue) = issues.first() {
         let field = issue.trim_start_matches("unknown field ").trim_matches('"').to_owned();
         return Err(refuse(format!(".{field}: field not declared in schema")));
     }
-    let full = canonical(raw.clone(), kind).map_err(|error| refuse(error.0))?;
+    let full = of.canonical(raw.clone()).map_err(|error| refuse(error.0))?;
     let config = values::restricted(&raw, full);
-    place::check_keys(&config, Place::Struct(kind)).map_err(refuse)?;
+    place::check_keys(&config, of.place()).map_err(refuse)?;
     Ok(config)
 }
 
@@ -81,11 +86,11 @@ pub fn configuration(decoded: Value, kind: &'static Type, what: &str) -> Result<
 pub fn apply(
     live: Option<&Value>,
     config: &Value,
-    kind: &'static Type,
+    of: Of<'_>,
     writer: Writer<'_>,
     force: bool,
 ) -> Result<Value, Status> {
-    let root = Place::Struct(kind);
+    let root = of.place();
     let mut managers = match live {
         None => Managers::default(),
         Some(live) => Managers::of(live).map_err(Status::internal)?,
@@ -97,13 +102,13 @@ pub fn apply(
     let last = managers.set(Operation::Apply, writer).cloned().unwrap_or_default();
     managers.put(Operation::Apply, writer, wanted);
     let object = match live {
-        None => canonical(config.clone(), kind).map_err(|error| Status::bad_request(error.0))?,
+        None => of.canonical(config.clone()).map_err(|error| Status::bad_request(error.0))?,
         Some(live) => {
             let merged = merge::merge(live.clone(), config.clone(), root);
             let pruned = merge::pruned(merged, root, &last, &managers.union());
             // Before zeros are left out: to set a field to nothing is to change it.
             settle(live, &pruned, root, writer, force, &mut managers)?;
-            canonical(pruned, kind).map_err(|error| Status::bad_request(error.0))?
+            of.canonical(pruned).map_err(|error| Status::bad_request(error.0))?
         }
     };
     Ok(managers.written(object))
@@ -113,7 +118,7 @@ pub fn apply(
 fn settle(
     live: &Value,
     merged: &Value,
-    root: Place,
+    root: Place<'_>,
     writer: Writer<'_>,
     force: bool,
     managers: &mut Managers,
@@ -138,7 +143,7 @@ fn settle(
 }
 
 /// Writes down who owns what after a write that was no apply. Objects that were never applied stay as they are.
-pub fn track(old: &Value, new: Value, kind: &'static Type, writer: Writer<'_>) -> Value {
+pub fn track(old: &Value, new: Value, of: Of<'_>, writer: Writer<'_>) -> Value {
     let live = || Managers::of(old).unwrap_or_default();
     let mut managers = match new["metadata"].get("managedFields").and_then(Value::as_array) {
         // The one way to say that nobody shall own anything.
@@ -155,7 +160,7 @@ pub fn track(old: &Value, new: Value, kind: &'static Type, writer: Writer<'_>) -
     if managers.is_empty() {
         return Managers::default().written(new);
     }
-    let changes = compare::changes(old, &new, Place::Struct(kind));
+    let changes = compare::changes(old, &new, of.place());
     let changed = without_server_fields(changes.set);
     if !changed.is_empty() {
         let mut own = managers.set(Operation::Update, writer).cloned().unwrap_or_default();
@@ -171,7 +176,7 @@ pub fn track(old: &Value, new: Value, kind: &'static Type, writer: Writer<'_>) -
 /// The owners of an object that was never applied: kubectl, of what it applied from the client's side (which it goes
 /// on to own when it applies from the server's: no more than that, or it would take defaults away), and nobody in
 /// particular.
-fn before_first_apply(live: &Value, root: Place, writer: Writer<'_>) -> [Manager; 2] {
+fn before_first_apply(live: &Value, root: Place<'_>, writer: Writer<'_>) -> [Manager; 2] {
     let main = Writer { subresource: "", ..writer };
     let mut sent = last_applied(live, root);
     if !sent.is_empty() {
@@ -191,7 +196,7 @@ fn before_first_apply(live: &Value, root: Place, writer: Writer<'_>) -> [Manager
 }
 
 /// What kubectl applied from the client's side.
-fn last_applied(live: &Value, root: Place) -> FieldSet {
+fn last_applied(live: &Value, root: Place<'_>) -> FieldSet {
     let text = live["metadata"]["annotations"][LAST_APPLIED].as_str();
     let config = text.and_then(|text| serde_json::from_str::<Value>(text).ok());
     config.map(|config| FieldSet::of(&values::without_nulls(config), root)).unwrap_or_default()

@@ -21,10 +21,15 @@ use crate::kind::Kind;
 
 /// Fills in the defaults of a kind.
 pub fn apply(kind: &Kind, object: &mut Value) {
+    if kind.is_custom() {
+        // A definition that has just gone has no defaults any more.
+        return kind.custom().into_iter().for_each(|custom| custom.fill(object));
+    }
     match (kind.group, kind.kind) {
         ("", "Pod") => pod::spec(&mut object["spec"]),
         ("", "Service") => service::apply(object),
         ("", "Secret") => secret(object),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => crate::definition::fill(object),
         ("", "Namespace") => namespace(object),
         ("", "Node") => node(object),
         ("", "Endpoints") => endpoints(object),

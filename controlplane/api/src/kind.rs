@@ -15,9 +15,12 @@ mod table;
 pub use autoscaler::{autoscaler_of_v1, v1_of_autoscaler};
 pub use events::{core_event_of, events_event_of};
 pub use fields::{FieldLabelError, Selectable};
-pub use registry::Registry;
-pub use table::builtin;
+pub use registry::{Registry, version_order};
+pub use table::{ALL as EVERY_VERB, STATUS as STATUS_VERBS, builtin};
 
+use std::sync::Arc;
+
+use crate::custom::{Custom, Slot};
 use crate::status::Qualified;
 
 /// What a request does to a resource; the words RBAC rules use.
@@ -92,6 +95,8 @@ pub struct Kind {
     pub selectable: &'static [Selectable],
     /// Name of the type in the schema, as in OpenAPI v3.
     pub schema: &'static str,
+    /// Of custom resources: where their definition is.
+    pub custom: Option<&'static Slot>,
 }
 
 /// A path below a named object, often with a kind of its own.
@@ -125,6 +130,16 @@ impl Kind {
 
     pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
         self.subresources.iter().find(|sub| sub.name == name)
+    }
+
+    /// Whether a definition made it.
+    pub fn is_custom(&self) -> bool {
+        self.custom.is_some()
+    }
+
+    /// What its definition says now; none for built-in kinds, and for definitions that are gone.
+    pub fn custom(&self) -> Option<Arc<Custom>> {
+        self.custom.and_then(Slot::get)
     }
 
     pub fn serves(&self, verb: Verb) -> bool {

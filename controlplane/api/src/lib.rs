@@ -5,7 +5,9 @@
 
 pub mod apply;
 pub mod cron;
+pub mod custom;
 pub mod defaulting;
+pub mod definition;
 pub mod discovery;
 pub mod field;
 pub mod kind;
@@ -20,6 +22,7 @@ pub mod quota;
 pub mod schema;
 pub mod selector;
 pub mod status;
+pub mod structural;
 pub mod time;
 pub mod validation;
 pub mod wire;

@@ -36,8 +36,13 @@ pub fn apply(
     wanted: BodyOf,
     validation: FieldValidation,
 ) -> Result<Body, Status> {
-    let kind = schema::find(wanted.schema)
-        .ok_or_else(|| Status::internal(format!("no schema for {}", wanted.kind)))?;
+    let custom = match wanted.custom {
+        Some(slot) => Some(slot.get().ok_or_else(Status::no_such_path)?),
+        None => None,
+    };
+    let kind = || {
+        schema::find(wanted.schema).ok_or_else(|| Status::internal(format!("no schema for {}", wanted.kind)))
+    };
     let (patched, shown) = match patch_type {
         PatchType::Json => (json_patch(current, patch)?, text(patch)),
         PatchType::Merge => {
@@ -45,6 +50,9 @@ pub fn apply(
             let mut patched = current.clone();
             json_patch::merge(&mut patched, &decoded.value);
             (patched, text(patch))
+        }
+        PatchType::StrategicMerge if custom.is_some() => {
+            return Err(Status::unsupported_media_type(&CUSTOM.map(PatchType::content_type)));
         }
         PatchType::StrategicMerge => {
             let decoded = patch_body(patch, false)?;
@@ -54,8 +62,8 @@ pub fn apply(
                     "error decoding patch: json: cannot unmarshal a non-object into a patch",
                 ));
             };
-            let patched =
-                strategic_merge(current.clone(), decoded.value, kind).map_err(StrategicError::into_status)?;
+            let patched = strategic_merge(current.clone(), decoded.value, kind()?)
+                .map_err(StrategicError::into_status)?;
             (patched, shown)
         }
         PatchType::Apply => {
@@ -68,15 +76,24 @@ pub fn apply(
     };
     let issues = match validation {
         FieldValidation::Ignore => vec![],
-        _ => schema::unknown_fields(&patched, kind),
+        _ => match &custom {
+            Some(custom) => custom.issues(&patched),
+            None => schema::unknown_fields(&patched, kind()?),
+        },
     };
     if validation == FieldValidation::Strict && !issues.is_empty() {
         return Err(refuse(format!("strict decoding error: {}", issues.join(", "))));
     }
-    let object = canonical(patched, kind).map_err(|error| refuse(error.0))?;
+    let object = match &custom {
+        Some(custom) => custom.accept(patched),
+        None => canonical(patched, kind()?),
+    };
+    let object = object.map_err(|error| refuse(error.0))?;
     Ok(Body { object, warnings: issues })
 }
 
+/// Custom resources have no merge keys beyond those of server-side apply.
+const CUSTOM: [PatchType; 3] = [PatchType::Json, PatchType::Merge, PatchType::Apply];
 const SUPPORTED: [PatchType; 3] = [PatchType::Json, PatchType::Merge, PatchType::StrategicMerge];
 
 fn json_patch(current: &Value, patch: &[u8]) -> Result<Value, Status> {

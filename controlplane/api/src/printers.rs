@@ -7,6 +7,7 @@
 
 mod batch;
 mod core;
+mod custom;
 mod duration;
 mod ingress;
 mod network;
@@ -158,6 +159,9 @@ fn of_cluster(group: &str, kind: &str) -> (&'static [Column], Cells) {
 
 /// The heads of a kind's columns, as `columnDefinitions`.
 pub fn columns(kind: &Kind) -> Value {
+    if let Some(definition) = kind.custom() {
+        return custom::columns(&definition);
+    }
     let columns = printer(kind).columns.iter().map(|column| {
         let format = if column.name == "Name" { "name" } else { "" };
         json!({"name": column.name, "type": column.of, "format": format, "description": "", "priority": column.priority})
@@ -167,7 +171,10 @@ pub fn columns(kind: &Kind) -> Value {
 
 /// The cells of an object in its stored form, one per column.
 pub fn cells(kind: &Kind, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
-    (printer(kind).cells)(object, now)
+    match kind.custom() {
+        Some(definition) => custom::cells(&definition, object, now),
+        None => (printer(kind).cells)(object, now),
+    }
 }
 
 /// `metadata.name`.

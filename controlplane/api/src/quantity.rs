@@ -99,6 +99,15 @@ impl Quantity {
         saturate(ceiling(self.nanos, NANO / 1000))
     }
 
+    /// The number where it is a whole one that fits.
+    pub fn as_i64(&self) -> Option<i64> {
+        (self.nanos % NANO == 0).then(|| i64::try_from(self.nanos / NANO).ok()).flatten()
+    }
+
+    pub fn as_f64(&self) -> f64 {
+        self.nanos as f64 / NANO as f64
+    }
+
     pub fn is_zero(&self) -> bool {
         self.nanos == 0
     }

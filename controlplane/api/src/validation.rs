@@ -39,6 +39,7 @@ use crate::kind::Kind;
 use metadata::NameRule;
 use report::Report;
 
+const EXTENSIONS: &str = "apiextensions.k8s.io";
 const RBAC: &str = "rbac.authorization.k8s.io";
 const NETWORKING: &str = "networking.k8s.io";
 const STORAGE: &str = "storage.k8s.io";
@@ -96,7 +97,11 @@ pub fn update(kind: &Kind, subresource: &str, new: &Value, old: &Value) -> Vec<F
         _ => {
             successor(&mut report, new, old);
             unchanged(&mut report, kind, new, old);
-            if !matches!((kind.group, kind.kind), ("", "Pod" | "Namespace" | "Node")) {
+            let own_at_updates = !matches!(
+                (kind.group, kind.kind),
+                ("", "Pod" | "Namespace" | "Node") | (EXTENSIONS, "CustomResourceDefinition")
+            );
+            if own_at_updates && !kind.is_custom() {
                 own(&mut report, kind, new);
             }
         }
@@ -110,8 +115,8 @@ where
     'static: 'a,
 {
     // A custom resource may be called like a built-in kind.
-    if kind.group.contains('.') && !kind.group.ends_with(".k8s.io") {
-        return "";
+    if kind.is_custom() {
+        return if object["kind"] == "Scale" && kind.kind != "Scale" { "Scale" } else { "" };
     }
     match object["kind"].as_str() {
         Some(name) if kind.subresources.iter().any(|sub| sub.kind == name) => name,
@@ -130,9 +135,15 @@ fn successor(report: &mut Report, new: &Value, old: &Value) {
 
 /// What a kind says of itself, beyond `metadata`, at creation and at updates.
 fn own(report: &mut Report, kind: &Kind, object: &Value) {
+    if let Some(custom) = kind.custom() {
+        return custom.check(object, None).into_iter().for_each(|error| report.push(error));
+    }
     match (kind.group, kind.kind) {
         ("", "ConfigMap") => keyed_data::config_map(report, object),
         ("", "Secret") => keyed_data::secret(report, object),
+        (EXTENSIONS, "CustomResourceDefinition") => {
+            crate::definition::create(object).into_iter().for_each(|error| report.push(error));
+        }
         ("", "Namespace") => cluster::namespace(report, object),
         ("", "Node") => cluster::node(report, object),
         ("", "Service") => service::check(report, object),
@@ -182,9 +193,15 @@ fn own_storage(report: &mut Report, kind: &str, object: &Value) {
 
 /// What a kind does not let an update change.
 fn unchanged(report: &mut Report, kind: &Kind, new: &Value, old: &Value) {
+    if let Some(custom) = kind.custom() {
+        return custom.check(new, Some(old)).into_iter().for_each(|error| report.push(error));
+    }
     match (kind.group, kind.kind) {
         ("", "Pod") => pod::update(report, new, old),
         ("", "Node") => cluster::node_update(report, new, old),
+        (EXTENSIONS, "CustomResourceDefinition") => {
+            crate::definition::update(new, old).into_iter().for_each(|error| report.push(error));
+        }
         ("", "ConfigMap") => keyed_data::config_map_update(report, new, old),
         ("", "Secret") => keyed_data::secret_update(report, new, old),
         ("", "Service") => service::update(report, new, old),
@@ -228,6 +245,9 @@ fn storage_unchanged(report: &mut Report, kind: &str, new: &Value, old: &Value) 
 /// A write to `status`.
 fn status(report: &mut Report, kind: &Kind, new: &Value, old: &Value) {
     successor(report, new, old);
+    if let Some(custom) = kind.custom() {
+        return custom.check(new, Some(old)).into_iter().for_each(|error| report.push(error));
+    }
     match (kind.group, kind.kind) {
         ("", "Pod") => pod::status(report, new, old),
         ("", "Node") => cluster::node_update(report, new, old),

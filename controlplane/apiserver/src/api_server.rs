@@ -1,7 +1,7 @@
 //! The API server: one entry for every request, `serve::Handler::handle`.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pki::{ClientTrust, PkiError, TokenKeys};
@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use crate::authentication::Authenticator;
 use crate::cache::CacheError;
 use crate::connect::Sessions;
-use crate::documents::Specifications;
+use crate::definitions::Definitions;
+use crate::documents::Published;
 use crate::node_access::KubeletAccess;
 use crate::server::{Clock, Random, Server};
 
@@ -73,8 +74,10 @@ pub struct ApiServer {
     pub kubelets: KubeletAccess,
     /// Streams to kubelets and pods.
     pub sessions: Sessions,
+    /// Custom resources.
+    pub definitions: Definitions,
     /// OpenAPI, made when somebody asks.
-    pub specifications: OnceLock<Specifications>,
+    pub specifications: Published,
 }
 
 impl ApiServer {
@@ -91,6 +94,7 @@ impl ApiServer {
             parts.stopping.clone(),
         )
         .await?;
+        let definitions = Definitions::start(server.clone()).await.map_err(StartError::Bootstrap)?;
         let audiences = vec![parts.issuer.clone()];
         let api_server = Arc::new(ApiServer {
             server,
@@ -99,7 +103,8 @@ impl ApiServer {
             advertised: SocketAddr::from(parts.advertised).to_string(),
             kubelets: parts.kubelets,
             sessions: Sessions::new(parts.stopping),
-            specifications: OnceLock::new(),
+            definitions,
+            specifications: Published::default(),
         });
         crate::bootstrap::ensure(&api_server, parts.advertised).await.map_err(StartError::Bootstrap)?;
         Ok(api_server)

@@ -40,7 +40,9 @@ pub fn object(
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), Status> {
     let wanted = match kind.subresource(&request.info.subresource) {
-        Some(sub) => BodyOf::from(sub),
+        // A status is a part of the object; every other subresource has a kind of its own.
+        Some(sub) if sub.schema != kind.schema => BodyOf::from(sub),
+        Some(_) => BodyOf::from(kind),
         None => BodyOf::from(kind),
     };
     let decoded = wire::decode_body(body, content_type(request), wanted, validation)?;

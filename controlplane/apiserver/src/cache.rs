@@ -14,7 +14,7 @@ mod follower;
 mod kind_cache;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use api::kind::{Kind, Registry, Storage};
@@ -52,7 +52,8 @@ pub enum CacheError {
 /// The caches of all kinds.
 #[derive(Debug)]
 pub struct Caches {
-    kinds: HashMap<(&'static str, &'static str), Arc<KindCache>>,
+    /// By group and resource. Whoever writes holds the follower back meanwhile.
+    kinds: RwLock<HashMap<(&'static str, &'static str), Arc<KindCache>>>,
     progress: watch::Sender<Revision>,
 }
 
@@ -76,7 +77,8 @@ impl Caches {
             cache.fill(store, at)?;
             kinds.insert(place, Arc::new(cache));
         }
-        let caches = Arc::new(Caches { kinds, progress: watch::Sender::new(Revision(0)) });
+        let caches =
+            Arc::new(Caches { kinds: RwLock::new(kinds), progress: watch::Sender::new(Revision(0)) });
         let mut follower = Follower::new(store, caches.clone(), at);
         while caches.revision() < at {
             follower.step().await?;
@@ -85,18 +87,40 @@ impl Caches {
     }
 
     /// The cache of a kind; kinds that are not stored have none.
-    pub fn of(&self, kind: &Kind) -> Option<&Arc<KindCache>> {
+    pub fn of(&self, kind: &Kind) -> Option<Arc<KindCache>> {
         kind.storage.and_then(|storage| self.at(&storage))
     }
 
     /// The cache of a storage place.
-    pub fn at(&self, storage: &Storage) -> Option<&Arc<KindCache>> {
-        self.kinds.get(&(storage.group, storage.resource))
+    pub fn at(&self, storage: &Storage) -> Option<Arc<KindCache>> {
+        self.named(storage.group, storage.resource)
     }
 
     /// The cache of a stored resource by name.
-    pub fn named(&self, group: &'static str, resource: &'static str) -> Option<&Arc<KindCache>> {
-        self.kinds.get(&(group, resource))
+    pub fn named(&self, group: &str, resource: &str) -> Option<Arc<KindCache>> {
+        self.kinds.read().unwrap_or_else(PoisonError::into_inner).get(&(group, resource)).cloned()
+    }
+
+    /// Begins to cache the objects of a place, or shows them with other faces. Complete when it returns, and from then
+    /// on as new as all others.
+    pub fn add(&self, store: &Store, faces: Vec<&'static Kind>) -> Result<(), CacheError> {
+        let Some(storage) = faces.first().and_then(|kind| kind.storage) else { return Ok(()) };
+        let mut kinds = self.kinds.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = kinds.get(&(storage.group, storage.resource)) {
+            return known.show_as(faces, store, self.revision());
+        }
+        let cache = KindCache::new(prefix(storage.group, storage.resource), faces);
+        cache.fill(store, self.revision())?;
+        kinds.insert((storage.group, storage.resource), Arc::new(cache));
+        Ok(())
+    }
+
+    /// Forgets the objects of a place; watches of it end.
+    pub fn remove(&self, group: &'static str, resource: &'static str) {
+        let gone = self.kinds.write().unwrap_or_else(PoisonError::into_inner).remove(&(group, resource));
+        if let Some(gone) = gone {
+            gone.end();
+        }
     }
 
     /// Every kind is complete up to here.

@@ -10,7 +10,7 @@ use api::status::Status;
 use bytes::Bytes;
 use serde_json::json;
 
-pub use openapi::Specifications;
+pub use openapi::Published;
 
 use crate::answer::Answer;
 use crate::api_server::ApiServer;
@@ -74,11 +74,10 @@ fn architecture() -> &'static str {
 fn paths(api: &ApiServer) -> Vec<String> {
     let mut paths =
         vec!["/.well-known/openid-configuration".to_owned(), "/api".into(), "/api/v1".into(), "/apis".into()];
-    for group in api.server.registry.groups().into_iter().filter(|group| !group.is_empty()) {
+    let registry = api.server.registry.current();
+    for group in registry.groups().into_iter().filter(|group| !group.is_empty()) {
         paths.push(format!("/apis/{group}"));
-        paths.extend(
-            api.server.registry.versions(group).iter().map(|version| format!("/apis/{group}/{version}")),
-        );
+        paths.extend(registry.versions(group).iter().map(|version| format!("/apis/{group}/{version}")));
     }
     paths.extend(
         [

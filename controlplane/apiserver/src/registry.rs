@@ -25,7 +25,7 @@ mod write;
 
 pub use apply::apply_config;
 pub use create::create;
-pub use delete::{delete, delete_one};
+pub use delete::{delete, delete_one, expel};
 pub use delete_collection::delete_collection;
 pub use get::get;
 pub use list::list;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use api::kind::{Kind, Registry};
+use api::kind::Kind;
 use api::status::Status;
 use store::{Command, Revision, Store};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,7 @@ use crate::admission::Allocator;
 use crate::authorization::Authorizer;
 use crate::cache::{CacheError, Caches, KindCache};
 use crate::housekeeping::Housekeeper;
+use crate::kinds::Kinds;
 
 /// How long an Event lives: upstream's `--event-ttl`.
 const EVENT_SECONDS: u64 = 3600;
@@ -32,7 +33,7 @@ pub struct Server {
     /// The watch caches.
     pub caches: Arc<Caches>,
     /// The kinds that are served.
-    pub registry: Registry,
+    pub registry: Kinds,
     /// Who may what.
     pub authorizer: Authorizer,
     /// Cluster IPs and node ports.
@@ -60,8 +61,8 @@ impl Server {
         compaction_interval: Duration,
         stopping: CancellationToken,
     ) -> Result<Arc<Server>, CacheError> {
-        let registry = Registry::builtin();
-        let (caches, follower) = Caches::start(&store, &registry).await?;
+        let registry = Kinds::builtin();
+        let (caches, follower) = Caches::start(&store, &registry.current()).await?;
         let event_lease = (AtomicU64::new(0), AtomicU64::new(0));
         let allocator = Allocator::new(network, prefix);
         let housekeeper = Housekeeper::start(store.clone(), clock.clone(), compaction_interval);
@@ -99,7 +100,7 @@ impl Server {
     }
 
     /// The cache of a stored kind.
-    pub fn cache(&self, kind: &Kind) -> Result<&Arc<KindCache>, Status> {
+    pub fn cache(&self, kind: &Kind) -> Result<Arc<KindCache>, Status> {
         self.caches.of(kind).ok_or_else(|| Status::method_not_supported(kind.qualified_resource(), "get"))
     }
 

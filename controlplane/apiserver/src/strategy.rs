@@ -18,6 +18,9 @@ fn has_status(kind: &Kind) -> bool {
 
 /// Kinds whose generation counts changes of what is desired.
 fn has_generation(kind: &Kind) -> bool {
+    if kind.is_custom() || is_definition(kind) {
+        return true;
+    }
     match kind.group {
         "" => matches!(kind.resource, "pods" | "replicationcontrollers"),
         "apps" => kind.resource != "controllerrevisions",
@@ -30,11 +33,25 @@ fn has_generation(kind: &Kind) -> bool {
     }
 }
 
+/// Definitions of custom resources.
+fn is_definition(kind: &Kind) -> bool {
+    kind.resource == "customresourcedefinitions" && kind.group == "apiextensions.k8s.io"
+}
+
 /// A new object: its status and generation are the server's.
 pub fn prepare_create(kind: &Kind, object: &mut Value) {
     let Some(fields) = object.as_object_mut() else { return };
     if has_status(kind) && kind.resource != "nodes" {
         fields.shift_remove("status");
+    }
+    if kind.is_custom() || is_definition(kind) {
+        if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.insert("generation".into(), 1.into());
+        }
+        if is_definition(kind) {
+            api::definition::note_storage_version(object);
+        }
+        return;
     }
     match kind.resource {
         "pods" => drop(
@@ -112,6 +129,9 @@ pub fn prepare_update(kind: &Kind, subresource: &str, new: &mut Value, old: &Val
             if has_status(kind) {
                 keep(fields, old, &["status"]);
             }
+            if is_definition(kind) {
+                return api::definition::note_storage_version(new);
+            }
             if kind.resource == "namespaces" {
                 let finalizers = old["spec"]["finalizers"].clone();
                 let spec = fields.entry("spec").or_insert_with(|| json!({}));
@@ -140,6 +160,18 @@ pub fn bump_generation(kind: &Kind, new: &mut Value, old: &Value) {
     }
     let annotations = |object: &Value| object["metadata"]["annotations"].clone();
     let desired = match kind.resource {
+        // Everything is desired that is not said to be a status.
+        _ if kind.is_custom() => {
+            let skipped = |name: &str| name == "metadata" || (name == "status" && has_status(kind));
+            let part = |object: &Value| -> Map<String, Value> {
+                let fields = object.as_object().into_iter().flatten();
+                fields
+                    .filter(|(name, _)| !skipped(name))
+                    .map(|(name, value)| (name.clone(), value.clone()))
+                    .collect()
+            };
+            part(new) != part(old)
+        }
         "endpointslices" => ["endpoints", "ports", "addressType"].iter().any(|name| new[*name] != old[*name]),
         "deployments" => new["spec"] != old["spec"] || annotations(new) != annotations(old),
         _ => new["spec"] != old["spec"],
@@ -171,10 +203,20 @@ pub fn may_go(object: &Value) -> bool {
 }
 
 /// What a begun deletion shows in the status.
-pub fn mark_terminating(kind: &Kind, object: &mut Value) {
+pub fn mark_terminating(kind: &Kind, object: &mut Value, now: &str) {
+    if is_definition(kind) {
+        let why = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
+        api::definition::terminating(object, true, "InstanceDeletionPending", why, now);
+    }
     if kind.resource == "namespaces" {
         object["status"]["phase"] = "Terminating".into();
     }
+}
+
+/// What a deletion waits for besides what the object says itself.
+pub fn cleanup_finalizer(kind: &Kind, object: &Value) -> Option<&'static str> {
+    let begins = object["metadata"]["deletionTimestamp"].is_null();
+    (is_definition(kind) && begins).then_some(api::definition::CLEANUP_FINALIZER)
 }
 
 /// Kinds whose delete answers with the object instead of a Status.
@@ -195,13 +237,22 @@ pub fn shows_deleted(kind: &Kind) -> bool {
     }
 }
 
+/// Whether a stored object is shown as it lies in the cache.
+pub fn is_shown_as_stored(kind: &Kind) -> bool {
+    kind.is_storage_version() && kind.custom().is_none_or(|custom| custom.is_plain())
+}
+
 /// A row whose objects are stored in another form than its own.
 fn is_other_face(kind: &Kind) -> bool {
     kind.storage.is_some() && !kind.is_storage_version()
 }
 
-/// Stored as another version than the one that was sent: Events and autoscalers.
-pub fn to_stored(kind: &Kind, object: Value) -> Value {
+/// Stored as another version than the one that was sent: Events, autoscalers and custom resources.
+pub fn to_stored(kind: &Kind, mut object: Value) -> Value {
+    if let (true, Some(storage)) = (kind.is_custom(), kind.storage) {
+        object["apiVersion"] = api::kind::api_version(storage.group, storage.version).into();
+        return object;
+    }
     match object {
         Value::Object(fields) if is_other_face(kind) => Value::Object(match kind.group {
             "autoscaling" => autoscaler_of_v1(fields),
@@ -213,6 +264,9 @@ pub fn to_stored(kind: &Kind, object: Value) -> Value {
 
 /// The reverse of [`to_stored`].
 pub fn from_stored(kind: &Kind, object: Value) -> Value {
+    if let Some(custom) = kind.custom() {
+        return custom.shown(object, &kind.api_version());
+    }
     match object {
         Value::Object(fields) if is_other_face(kind) => Value::Object(match kind.group {
             "autoscaling" => v1_of_autoscaler(fields),

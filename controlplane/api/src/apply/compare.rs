@@ -15,7 +15,7 @@ pub(super) struct Changes {
 }
 
 /// Compares two objects of one type.
-pub(super) fn changes(old: &Value, new: &Value, root: Place) -> Changes {
+pub(super) fn changes(old: &Value, new: &Value, root: Place<'_>) -> Changes {
     let mut changes = Changes::default();
     compare(Some(old), Some(new), root, &mut Vec::new(), &mut changes);
     changes
@@ -24,7 +24,7 @@ pub(super) fn changes(old: &Value, new: &Value, root: Place) -> Changes {
 fn compare(
     old: Option<&Value>,
     new: Option<&Value>,
-    place: Place,
+    place: Place<'_>,
     path: &mut Vec<String>,
     out: &mut Changes,
 ) {
@@ -40,7 +40,7 @@ fn compare(
             value.as_object().is_none_or(Map::is_empty) && value.as_array().is_none_or(Vec::is_empty)
         }
     };
-    if matches!(place, Place::Whole) || !granular(old) || !granular(new) || (empty(old) && empty(new)) {
+    if place.is_whole() || !granular(old) || !granular(new) || (empty(old) && empty(new)) {
         match new {
             Some(_) => out.set.insert(path),
             None => out.gone.insert(path),

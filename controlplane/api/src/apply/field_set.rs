@@ -32,7 +32,7 @@ impl Node {
 
 impl FieldSet {
     /// The fields of a value: leaves, items of lists, keys of maps, empty maps.
-    pub(super) fn of(value: &Value, place: Place) -> FieldSet {
+    pub(super) fn of(value: &Value, place: Place<'_>) -> FieldSet {
         let mut set = FieldSet::default();
         for (element, child, below) in place::children(value, place) {
             let inner = FieldSet::of(child, below);

@@ -6,9 +6,9 @@ use super::field_set::FieldSet;
 use super::place::{self, Place};
 
 /// The live value with what the configuration says about it.
-pub(super) fn merge(live: Value, config: Value, place: Place) -> Value {
+pub(super) fn merge(live: Value, config: Value, place: Place<'_>) -> Value {
     match (place, live, config) {
-        (Place::Struct(_) | Place::Map(_), Value::Object(mut live), Value::Object(config)) => {
+        (place, Value::Object(mut live), Value::Object(config)) if place.has_fields() => {
             for (name, wanted) in config {
                 let inner = place::below(place, &format!("f:{name}"));
                 let merged = match live.get_mut(&name).map(Value::take) {
@@ -19,7 +19,7 @@ pub(super) fn merge(live: Value, config: Value, place: Place) -> Value {
             }
             Value::Object(live)
         }
-        (Place::Keyed(..) | Place::Set, Value::Array(live), Value::Array(config)) => {
+        (place, Value::Array(live), Value::Array(config)) if place.has_list_items() => {
             Value::Array(merge_items(live, config, place))
         }
         (_, _, config) => config,
@@ -27,7 +27,7 @@ pub(super) fn merge(live: Value, config: Value, place: Place) -> Value {
 }
 
 /// Items of the configuration in their order; items that only live has stay where they are among them.
-fn merge_items(live: Vec<Value>, config: Vec<Value>, place: Place) -> Vec<Value> {
+fn merge_items(live: Vec<Value>, config: Vec<Value>, place: Place<'_>) -> Vec<Value> {
     let named = |items: Vec<Value>| -> Vec<(String, Option<Value>)> {
         items.into_iter().map(|item| (name_of(&item, place), Some(item))).collect()
     };
@@ -61,15 +61,12 @@ fn merge_items(live: Vec<Value>, config: Vec<Value>, place: Place) -> Vec<Value>
     merged
 }
 
-fn name_of(item: &Value, place: Place) -> String {
-    match place {
-        Place::Keyed(keys, _) => place::key_of(item, keys),
-        _ => format!("v:{item}"),
-    }
+fn name_of(item: &Value, place: Place<'_>) -> String {
+    place.keys().map_or_else(|| format!("v:{item}"), |keys| place::key_of(item, &keys))
 }
 
 /// Without what is in `last` and nobody owns now. A removed item of a list or map goes with all that is in it.
-pub(super) fn pruned(value: Value, place: Place, last: &FieldSet, owned: &FieldSet) -> Value {
+pub(super) fn pruned(value: Value, place: Place<'_>, last: &FieldSet, owned: &FieldSet) -> Value {
     if last.is_empty() {
         return value;
     }
@@ -89,13 +86,13 @@ pub(super) fn pruned(value: Value, place: Place, last: &FieldSet, owned: &FieldS
         (!(had_parts && is_empty(&rest) && !owned.has(element))).then_some(rest)
     };
     match (place, value) {
-        (Place::Struct(_) | Place::Map(_), Value::Object(fields)) => {
+        (place, Value::Object(fields)) if place.has_fields() => {
             let kept = fields
                 .into_iter()
                 .filter_map(|(name, child)| keep(&format!("f:{name}"), child).map(|child| (name, child)));
             Value::Object(kept.collect::<Map<_, _>>())
         }
-        (Place::Keyed(..) | Place::Set, Value::Array(items)) => {
+        (place, Value::Array(items)) if place.has_list_items() => {
             Value::Array(items.into_iter().filter_map(|item| keep(&name_of(&item, place), item)).collect())
         }
         (_, other) => other,

@@ -5,12 +5,37 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use crate::custom::Custom;
 use crate::field::quote;
-use crate::schema::{Field, ListType, Shape, Type};
+use crate::schema::{Field, ListType, Shape, Type, TypeError, canonical, object_meta};
+use crate::structural::{Additional, List, Structural};
+
+/// What an object is of.
+#[derive(Clone, Copy, Debug)]
+pub enum Of<'a> {
+    Type(&'static Type),
+    Custom(&'a Custom),
+}
+
+impl<'a> Of<'a> {
+    pub(super) fn place(self) -> Place<'a> {
+        match self {
+            Of::Type(kind) => Place::Struct(kind),
+            Of::Custom(custom) => Place::Node(custom.schema(), true),
+        }
+    }
+
+    pub(super) fn canonical(self, object: Value) -> Result<Value, TypeError> {
+        match self {
+            Of::Type(kind) => canonical(object, kind),
+            Of::Custom(custom) => custom.accept(object),
+        }
+    }
+}
 
 /// How a value can be owned.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Place {
+pub(super) enum Place<'a> {
     /// Field by field.
     Struct(&'static Type),
     /// Key by key.
@@ -21,10 +46,21 @@ pub(super) enum Place {
     Set,
     /// As one piece.
     Whole,
+    /// Field by field, along a schema; the flag says that it is the root.
+    Node(&'a Structural, bool),
+    /// Key by key, each along a schema.
+    NodeMap(&'a Structural),
+    /// Item by item along a schema, named by these keys.
+    NodeKeyed(&'a [String], &'a Structural),
+    /// What no schema knows: objects key by key, everything else as one piece.
+    Unknown,
 }
 
-impl Place {
-    fn of_field(field: &'static Field) -> Place {
+/// A key of a list's items with what it is where it is missing.
+pub(super) type Key<'a> = (&'a str, Option<Value>);
+
+impl<'a> Place<'a> {
+    fn of_field(field: &'static Field) -> Place<'a> {
         match field.shape {
             _ if field.atomic => Place::Whole,
             Shape::List(inner) => match field.list {
@@ -36,7 +72,7 @@ impl Place {
         }
     }
 
-    fn of_shape(shape: &Shape) -> Place {
+    fn of_shape(shape: &Shape) -> Place<'a> {
         match *shape {
             Shape::Object(kind) if !kind.atomic => Place::Struct(kind),
             Shape::Map(inner) => Place::Map(inner),
@@ -44,81 +80,148 @@ impl Place {
         }
     }
 
+    fn of_node(schema: &'a Structural) -> Place<'a> {
+        match (schema.of, &schema.list) {
+            ("object", _) if schema.atomic_map => Place::Whole,
+            ("object", _) => match &schema.additional {
+                Additional::Each(each) if schema.properties.is_empty() => Place::NodeMap(each),
+                _ => Place::Node(schema, false),
+            },
+            ("array", List::Set) => Place::Set,
+            ("array", List::Map(keys)) => {
+                schema.items.as_deref().map_or(Place::Whole, |items| Place::NodeKeyed(keys, items))
+            }
+            ("", _) if schema.preserves => Place::Unknown,
+            _ => Place::Whole,
+        }
+    }
+
+    fn of_property(schema: &'a Structural, root: bool, name: &str) -> Place<'a> {
+        match name {
+            "metadata" if root || schema.embedded => Place::Struct(object_meta()),
+            _ => match schema.field(name) {
+                Some(below) => Place::of_node(below),
+                None if schema.preserves || matches!(schema.additional, Additional::Any) => Place::Unknown,
+                None => Place::Whole,
+            },
+        }
+    }
+
     /// Whether a value here has parts of its own.
     pub(super) fn is_granular(self, value: &Value) -> bool {
-        match self {
-            Place::Struct(_) | Place::Map(_) => value.is_object(),
-            Place::Keyed(..) | Place::Set => value.is_array(),
-            Place::Whole => false,
-        }
+        (self.has_fields() && value.is_object()) || (self.has_list_items() && value.is_array())
+    }
+
+    /// Whether it is always owned as one piece.
+    pub(super) fn is_whole(self) -> bool {
+        matches!(self, Place::Whole)
+    }
+
+    /// Whether an object here has parts of its own.
+    pub(super) fn has_fields(self) -> bool {
+        matches!(
+            self,
+            Place::Struct(_) | Place::Map(_) | Place::Node(..) | Place::NodeMap(_) | Place::Unknown
+        )
+    }
+
+    /// Whether a list here has parts of its own.
+    pub(super) fn has_list_items(self) -> bool {
+        matches!(self, Place::Keyed(..) | Place::NodeKeyed(..) | Place::Set)
     }
 
     /// Whether its parts come and go as a whole: keys of maps and items of lists, unlike fields.
     pub(super) fn has_items(self) -> bool {
-        matches!(self, Place::Map(_) | Place::Keyed(..) | Place::Set)
+        self.has_list_items() || matches!(self, Place::Map(_) | Place::NodeMap(_) | Place::Unknown)
+    }
+
+    /// What names the items of a list here.
+    pub(super) fn keys(self) -> Option<Vec<Key<'a>>> {
+        match self {
+            Place::Keyed(keys, _) => Some(keys.iter().map(|key| (*key, default_of(key))).collect()),
+            Place::NodeKeyed(keys, items) => {
+                let default = |key: &str| items.properties.get(key).and_then(|schema| schema.default.clone());
+                Some(keys.iter().map(|key| (key.as_str(), default(key))).collect())
+            }
+            _ => None,
+        }
+    }
+
+    /// The place of a field or key.
+    fn named(self, name: &str) -> Place<'a> {
+        match self {
+            Place::Struct(kind) => kind.field(name).map_or(Place::Whole, Place::of_field),
+            Place::Map(shape) => Place::of_shape(shape),
+            Place::Node(schema, root) => Place::of_property(schema, root, name),
+            Place::NodeMap(each) => Place::of_node(each),
+            Place::Unknown => Place::Unknown,
+            _ => Place::Whole,
+        }
+    }
+
+    /// The place of an item.
+    fn item(self) -> Place<'a> {
+        match self {
+            Place::Keyed(_, shape) => Place::of_shape(shape),
+            Place::NodeKeyed(_, items) => Place::of_node(items),
+            _ => Place::Whole,
+        }
     }
 }
 
 /// The parts of a value: what they are called, what they are, and their places.
-pub(super) fn children(value: &Value, place: Place) -> Vec<(String, &Value, Place)> {
-    match (place, value) {
-        (Place::Struct(kind), Value::Object(fields)) => fields
-            .iter()
-            .map(|(name, inner)| {
-                (format!("f:{name}"), inner, kind.field(name).map_or(Place::Whole, Place::of_field))
-            })
-            .collect(),
-        (Place::Map(shape), Value::Object(entries)) => {
-            entries.iter().map(|(key, inner)| (format!("f:{key}"), inner, Place::of_shape(shape))).collect()
+pub(super) fn children<'v, 'a>(value: &'v Value, place: Place<'a>) -> Vec<(String, &'v Value, Place<'a>)> {
+    match value {
+        Value::Object(fields) if place.has_fields() => {
+            fields.iter().map(|(name, inner)| (format!("f:{name}"), inner, place.named(name))).collect()
         }
-        (Place::Keyed(keys, shape), Value::Array(items)) => {
-            items.iter().map(|item| (key_of(item, keys), item, Place::of_shape(shape))).collect()
-        }
-        (Place::Set, Value::Array(items)) => {
-            items.iter().map(|item| (format!("v:{item}"), item, Place::Whole)).collect()
+        Value::Array(items) if place.has_list_items() => {
+            let keys = place.keys();
+            let name = |item: &Value| match &keys {
+                Some(keys) => key_of(item, keys),
+                None => format!("v:{item}"),
+            };
+            items.iter().map(|item| (name(item), item, place.item())).collect()
         }
         _ => Vec::new(),
     }
 }
 
 /// The place of a part by its name.
-pub(super) fn below(place: Place, element: &str) -> Place {
-    match place {
-        Place::Struct(kind) => {
-            element.strip_prefix("f:").and_then(|name| kind.field(name)).map_or(Place::Whole, Place::of_field)
-        }
-        Place::Map(shape) | Place::Keyed(_, shape) => Place::of_shape(shape),
-        Place::Set | Place::Whole => Place::Whole,
+pub(super) fn below<'a>(place: Place<'a>, element: &str) -> Place<'a> {
+    match element.strip_prefix("f:") {
+        Some(name) => place.named(name),
+        None => place.item(),
     }
 }
 
 /// What an item of a list is called.
-pub(super) fn key_of(item: &Value, keys: &[&str]) -> String {
-    let mut names = keys.to_vec();
-    names.sort_unstable();
-    let named = names.into_iter().filter_map(|name| {
+pub(super) fn key_of(item: &Value, keys: &[Key<'_>]) -> String {
+    let mut names: Vec<&Key<'_>> = keys.iter().collect();
+    names.sort_unstable_by_key(|(name, _)| *name);
+    let named = names.into_iter().filter_map(|(name, default)| {
         let value = item.get(name).filter(|value| !value.is_null()).cloned();
-        Some((name.to_owned(), value.or_else(|| default_of(name))?))
+        Some(((*name).to_owned(), value.or_else(|| default.clone())?))
     });
     format!("k:{}", Value::Object(named.collect()))
 }
 
-/// Of the keys of lists only this one has a default.
+/// Of the keys of built-in lists only this one has a default.
 fn default_of(key: &str) -> Option<Value> {
     (key == "protocol").then(|| "TCP".into())
 }
 
 /// Two items of one list with one name could not be told apart.
-pub(super) fn check_keys(value: &Value, place: Place) -> Result<(), String> {
+pub(super) fn check_keys(value: &Value, place: Place<'_>) -> Result<(), String> {
     let mut path = Vec::new();
     check_below(value, place, &mut path)
 }
 
-fn check_below(value: &Value, place: Place, path: &mut Vec<String>) -> Result<(), String> {
-    if let (Place::Keyed(keys, _), Value::Array(items)) = (place, value) {
+fn check_below(value: &Value, place: Place<'_>, path: &mut Vec<String>) -> Result<(), String> {
+    if let (Some(keys), Value::Array(items)) = (place.keys(), value) {
         for (at, item) in items.iter().enumerate() {
-            if let Some(key) = keys.iter().find(|key| item.get(**key).is_none() && default_of(key).is_none())
-            {
+            let missing = keys.iter().find(|(key, default)| item.get(key).is_none() && default.is_none());
+            if let Some((key, _)) = missing {
                 return Err(format!(
                     "{}: element {at}: associative list with keys has an element that omits key field {} (and doesn't have default value)",
                     shown(path),

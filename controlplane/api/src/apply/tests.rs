@@ -8,8 +8,8 @@ const NOW: &str = "2026-11-28T12:00:00Z";
 const LATER: &str = "2026-11-28T13:00:00Z";
 const DEPLOYMENT: &str = "io.k8s.api.apps.v1.Deployment";
 
-fn kind() -> &'static Type {
-    schema::find(DEPLOYMENT).expect("a type")
+fn kind() -> Of<'static> {
+    Of::Type(schema::find(DEPLOYMENT).expect("a type"))
 }
 
 fn writer<'a>(manager: &'a str, now: &'a str) -> Writer<'a> {
@@ -29,7 +29,7 @@ fn applied(live: Option<&Value>, manager: &str, wanted: Value, force: bool) -> R
 
 /// A live object as it was made without any apply.
 fn made(value: Value) -> Value {
-    schema::canonical(config(value), kind()).expect("canonical")
+    kind().canonical(config(value)).expect("canonical")
 }
 
 fn owned(object: &Value, manager: &str) -> Value {

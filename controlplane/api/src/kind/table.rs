@@ -14,11 +14,11 @@ mod workloads;
 use super::Verb::{Create, Delete, DeleteCollection, Get, List, Patch, Update, Watch};
 use super::{Kind, Storage, Subresource, Verb};
 
-const ALL: &[Verb] = &[Create, Delete, DeleteCollection, Get, List, Patch, Update, Watch];
+pub const ALL: &[Verb] = &[Create, Delete, DeleteCollection, Get, List, Patch, Update, Watch];
 const NO_COLLECTION: &[Verb] = &[Create, Delete, Get, List, Patch, Update, Watch];
 const READ: &[Verb] = &[Get, List];
 const CREATE: &[Verb] = &[Create];
-const STATUS: &[Verb] = &[Get, Patch, Update];
+pub const STATUS: &[Verb] = &[Get, Patch, Update];
 const STREAM: &[Verb] = &[Create, Get];
 const PROXY: &[Verb] = &[Create, Delete, Get, Patch, Update];
 
@@ -70,6 +70,7 @@ const ROW: Kind = Kind {
     storage: None,
     selectable: &[],
     schema: "",
+    custom: None,
 };
 
 /// A namespaced, stored kind with every verb: its group, the package of its type, version, kind, plural, singular.

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use crate::custom::Custom;
 use crate::kind::Kind;
 use crate::schema::{self, Field, ListType, Shape, Type};
+use crate::structural;
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 const TIME: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Time";
@@ -19,6 +21,8 @@ const API_VERSION_TEXT: &str = "APIVersion defines the versioned schema of this 
 const KIND_TEXT: &str = "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
 const LIST_META_TEXT: &str = "Standard list metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
 
+const METADATA_TEXT: &str = "Standard object's metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
+
 /// Which OpenAPI it is.
 #[derive(Clone, Copy)]
 pub struct Style {
@@ -31,6 +35,9 @@ pub struct Style {
 pub fn of_kinds(kinds: &[&'static Kind], style: Style) -> Value {
     let mut out = Collector { style, done: BTreeMap::new() };
     for kind in kinds {
+        if let Some(custom) = kind.custom() {
+            out.custom(kind, &custom);
+        }
         let names = [kind.schema].into_iter().chain(kind.subresources.iter().map(|sub| sub.schema));
         names.filter_map(schema::find).for_each(|found| out.add(found));
     }
@@ -79,6 +86,26 @@ struct Collector {
 }
 
 impl Collector {
+    /// A custom resource: its own schema with what every object has.
+    fn custom(&mut self, kind: &'static Kind, custom: &Custom) {
+        let mut schema = structural::publish(&custom.document(), self.style.v3);
+        schema::find(&format!("{META}ObjectMeta")).into_iter().for_each(|found| self.add(found));
+        let Some(fields) = schema.as_object_mut() else { return };
+        let metadata = reference(&format!("{META}ObjectMeta"), self.style);
+        let metadata = if self.style.v3 {
+            json!({"description": METADATA_TEXT, "allOf": [metadata]})
+        } else {
+            let mut metadata = metadata;
+            metadata["description"] = METADATA_TEXT.into();
+            metadata
+        };
+        let properties = fields.entry("properties").or_insert_with(|| json!({}));
+        properties["apiVersion"] = json!({"description": API_VERSION_TEXT, "type": "string"});
+        properties["kind"] = json!({"description": KIND_TEXT, "type": "string"});
+        properties["metadata"] = metadata;
+        self.done.insert(kind.schema.to_owned(), schema);
+    }
+
     fn add(&mut self, kind: &'static Type) {
         if self.done.contains_key(kind.name) {
             return;

@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use super::{Encoding, from_yaml, protobuf};
+use crate::custom::Slot;
 use crate::field::quote;
 use crate::kind::{Kind, Subresource, api_version};
 use crate::path::FieldValidation;
@@ -30,17 +31,25 @@ pub struct BodyOf {
     pub version: &'static str,
     pub kind: &'static str,
     pub schema: &'static str,
+    /// Of custom resources: where their definition is.
+    pub custom: Option<&'static Slot>,
 }
 
 impl From<&Kind> for BodyOf {
     fn from(kind: &Kind) -> Self {
-        BodyOf { group: kind.group, version: kind.version, kind: kind.kind, schema: kind.schema }
+        BodyOf {
+            group: kind.group,
+            version: kind.version,
+            kind: kind.kind,
+            schema: kind.schema,
+            custom: kind.custom,
+        }
     }
 }
 
 impl From<&Subresource> for BodyOf {
     fn from(sub: &Subresource) -> Self {
-        BodyOf { group: sub.group, version: sub.version, kind: sub.kind, schema: sub.schema }
+        BodyOf { group: sub.group, version: sub.version, kind: sub.kind, schema: sub.schema, custom: None }
     }
 }
 
@@ -52,6 +61,9 @@ pub fn decode_body(
     validation: FieldValidation,
 ) -> Result<Body, Status> {
     let encoding = Encoding::of_content_type(content_type)?;
+    if let Some(slot) = wanted.custom {
+        return custom_body(bytes, encoding, wanted, slot, validation);
+    }
     let kind = schema::find(wanted.schema)
         .ok_or_else(|| Status::internal(format!("no schema for {}", wanted.kind)))?;
     let unrecognized = |error: String| {
@@ -79,6 +91,44 @@ pub fn decode_body(
     }
     stamp(&mut object, wanted);
     let warnings = if validation == FieldValidation::Warn { decoded.issues } else { vec![] };
+    Ok(Body { object, warnings })
+}
+
+/// The same for a custom resource, which has no protobuf form.
+fn custom_body(
+    bytes: &[u8],
+    encoding: Encoding,
+    wanted: BodyOf,
+    slot: &Slot,
+    validation: FieldValidation,
+) -> Result<Body, Status> {
+    let custom = slot.get().ok_or_else(Status::no_such_path)?;
+    let decoded = match encoding {
+        Encoding::Json => schema::decode_json(bytes, None).map_err(|error| error.to_string()),
+        Encoding::Yaml => from_yaml(bytes, None),
+        Encoding::Protobuf => {
+            let supported = [Encoding::Json.content_type(), Encoding::Yaml.content_type()];
+            return Err(Status::unsupported_media_type(&supported));
+        }
+    };
+    let decoded = decoded.map_err(|error| {
+        Status::bad_request(format!("error decoding {}: {error} ({})", wanted.kind, summary(bytes)))
+    })?;
+    let got = Got::of(&decoded.value, wanted);
+    got.check(wanted)?;
+    let mut issues = decoded.issues;
+    if validation != FieldValidation::Ignore {
+        issues.extend(custom.issues(&decoded.value));
+    }
+    if validation == FieldValidation::Strict && !issues.is_empty() {
+        return Err(Status::bad_request(format!("strict decoding error: {}", issues.join(", "))));
+    }
+    let mut object = custom.accept(decoded.value).map_err(|error| {
+        let (version, kind) = (quote(&got.version), &got.kind);
+        Status::bad_request(format!("{kind} in version {version} cannot be handled as a {kind}: {}", error.0))
+    })?;
+    stamp(&mut object, wanted);
+    let warnings = if validation == FieldValidation::Warn { issues } else { vec![] };
     Ok(Body { object, warnings })
 }
 

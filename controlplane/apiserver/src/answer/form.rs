@@ -90,7 +90,7 @@ impl Form {
     ) -> Result<Bytes, Status> {
         if let (Form { encoding: Encoding::Json, shape: Shape::Whole, pretty: false }, Shown::Cached(object)) =
             (self, object)
-            && row.is_storage_version()
+            && strategy::is_shown_as_stored(row)
         {
             return Ok(object.json.clone());
         }
@@ -112,7 +112,7 @@ impl Form {
     /// A page of objects.
     pub(super) fn list(self, list: List, now: jiff::Timestamp) -> Result<Body, Status> {
         if self == Form::JSON {
-            let item = if list.kind.is_storage_version() { stored_item } else { other_item };
+            let item = if strategy::is_shown_as_stored(list.kind) { stored_item } else { other_item };
             return Ok(ListBody::new(list, item).map_err(|never| match never {}).boxed_unsync());
         }
         let row = list.kind;
@@ -164,7 +164,7 @@ impl Form {
             ChangeKind::Modified => WatchType::Modified,
             ChangeKind::Deleted => WatchType::Deleted,
         };
-        if self == Form::JSON && row.is_storage_version() && object.revision == revision {
+        if self == Form::JSON && object.revision == revision && strategy::is_shown_as_stored(row) {
             return wire::watch_frame_json(kind, &object.json).into();
         }
         let mut value = object.value();

@@ -1,6 +1,7 @@
 //! All roles and bindings in a form that answers quickly.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -132,8 +133,8 @@ impl Subject {
     }
 }
 
-fn cache<'a>(caches: &'a Caches, resource: &'static str) -> Option<&'a KindCache> {
-    caches.named(GROUP, resource).map(|cache| &**cache)
+fn cache(caches: &Caches, resource: &str) -> Option<Arc<KindCache>> {
+    caches.named(GROUP, resource)
 }
 
 fn objects(caches: &Caches, resource: &'static str) -> Vec<Value> {

@@ -1,10 +1,17 @@
 //! The one task that brings the store's events to the caches.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
 
 use store::{Event, Revision, Store, WatchError, Watcher};
 
 use super::{Caches, everything};
+
+/// The two parts of a key behind `/registry/`.
+fn place(key: &[u8]) -> Option<(&str, &str)> {
+    let mut parts = std::str::from_utf8(key).ok()?.strip_prefix("/registry/")?.splitn(3, '/');
+    Some((parts.next()?, parts.next()?))
+}
 
 /// Reads the store's events from its oldest history on.
 pub(super) struct Follower {
@@ -25,11 +32,19 @@ impl Follower {
     /// Waits for the store to move, and moves the caches with it.
     pub(super) async fn step(&mut self) -> Result<(), WatchError> {
         let events = self.watcher.advance().await?;
-        for cache in self.caches.kinds.values() {
-            let owned: Vec<&Event> =
-                events.iter().map(Arc::as_ref).filter(|event| cache.owns(&event.record.key)).collect();
-            if !owned.is_empty() {
-                cache.take(&owned, self.snapshot_at);
+        // Held to the end: a cache that is added sees everything behind the revision it was filled at.
+        let kinds = self.caches.kinds.read().unwrap_or_else(PoisonError::into_inner);
+        let mut owned: HashMap<(&str, &str), Vec<&Event>> = HashMap::new();
+        for event in &events {
+            if let Some(place) = place(&event.record.key) {
+                owned.entry(place).or_default().push(event);
+            }
+        }
+        for ((first, second), events) in owned {
+            // The core group has no part of its own in a key.
+            let cache = kinds.get(&("", first)).or_else(|| kinds.get(&(first, second)));
+            if let Some(cache) = cache {
+                cache.take(&events, self.snapshot_at);
             }
         }
         self.caches.progress.send_replace(self.watcher.seen());

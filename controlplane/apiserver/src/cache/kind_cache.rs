@@ -1,6 +1,6 @@
 //! The cache of one kind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -8,6 +8,7 @@ use api::kind::Kind;
 use store::{Event, EventKind, KeyRange, RangeRequest, Revision, Store};
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::CacheError;
 use super::changes::{Change, ChangeKind, Changes};
@@ -21,10 +22,12 @@ pub struct Position(pub Revision);
 #[derive(Debug)]
 pub struct KindCache {
     prefix: String,
-    faces: Vec<&'static Kind>,
+    faces: RwLock<Arc<[&'static Kind]>>,
     state: RwLock<Kept>,
     /// The revision of the latest change of this kind.
     latest: watch::Sender<Revision>,
+    /// The kind is no longer served.
+    ended: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -39,30 +42,66 @@ impl KindCache {
     pub(super) fn new(prefix: String, faces: Vec<&'static Kind>) -> KindCache {
         let changes = Changes::after(Revision(0));
         let kept = Kept { objects: BTreeMap::new(), changes, latest: Revision(0) };
-        KindCache { prefix, faces, state: RwLock::new(kept), latest: watch::Sender::new(Revision(0)) }
+        KindCache {
+            prefix,
+            faces: RwLock::new(faces.into()),
+            state: RwLock::new(kept),
+            latest: watch::Sender::new(Revision(0)),
+            ended: CancellationToken::new(),
+        }
     }
 
     /// Reads all objects as of a revision, and the history that the store still has before it, so that a
     /// watch can go on where it was before a restart.
     pub(super) fn fill(&self, store: &Store, at: Revision) -> Result<(), CacheError> {
-        let range = KeyRange::prefix(self.prefix.as_str());
-        let page = store.state().range(&RangeRequest { range, revision: Some(at), limit: 0 })?;
-        let mut objects = BTreeMap::new();
-        for record in &page.records {
-            let object = Object::open(self.prefix.len(), record, &self.faces).map_err(|source| {
-                CacheError::Object { key: String::from_utf8_lossy(&record.key).into_owned(), source }
-            })?;
-            objects.insert(object.key.clone(), Arc::new(object));
-        }
+        let objects = self.read(store, at)?;
         let mut kept = self.state.write().unwrap_or_else(PoisonError::into_inner);
         *kept = Kept { objects, changes: Changes::after(store.state().compacted()), latest: at };
         self.latest.send_replace(at);
         Ok(())
     }
 
-    /// Whether a key of the store belongs to this kind.
-    pub(super) fn owns(&self, key: &[u8]) -> bool {
-        key.starts_with(self.prefix.as_bytes())
+    fn read(&self, store: &Store, at: Revision) -> Result<BTreeMap<Arc<str>, Arc<Object>>, CacheError> {
+        let range = KeyRange::prefix(self.prefix.as_str());
+        let page = store.state().range(&RangeRequest { range, revision: Some(at), limit: 0 })?;
+        let faces = self.faces();
+        let mut objects = BTreeMap::new();
+        for record in &page.records {
+            let object = Object::open(self.prefix.len(), record, &faces).map_err(|source| {
+                CacheError::Object { key: String::from_utf8_lossy(&record.key).into_owned(), source }
+            })?;
+            objects.insert(object.key.clone(), Arc::new(object));
+        }
+        Ok(objects)
+    }
+
+    /// Shows its objects with other faces. They are opened again where fields can be selected that could not before.
+    pub(super) fn show_as(
+        &self,
+        faces: Vec<&'static Kind>,
+        store: &Store,
+        at: Revision,
+    ) -> Result<(), CacheError> {
+        let paths = |kinds: &[&'static Kind]| -> BTreeSet<&'static str> {
+            kinds.iter().flat_map(|kind| kind.selectable).map(|field| field.path).collect()
+        };
+        let same = paths(&faces).is_subset(&paths(&self.faces()));
+        *self.faces.write().unwrap_or_else(PoisonError::into_inner) = faces.into();
+        if !same {
+            let objects = self.read(store, at)?;
+            self.state.write().unwrap_or_else(PoisonError::into_inner).objects = objects;
+        }
+        Ok(())
+    }
+
+    /// Ends its watches.
+    pub(super) fn end(&self) {
+        self.ended.cancel();
+    }
+
+    /// Cancelled when the kind is no longer served.
+    pub fn ended(&self) -> &CancellationToken {
+        &self.ended
     }
 
     /// Takes changes into the ring, and into the snapshot those that came after it was read. All of a
@@ -96,8 +135,9 @@ impl KindCache {
     }
 
     fn change(&self, event: &Event) -> Result<Change, crate::envelope::EnvelopeError> {
+        let faces = self.faces();
         let open = |record: &store::Record, revision| {
-            Object::open_as(self.prefix.len(), record, revision, &self.faces).map(Arc::new)
+            Object::open_as(self.prefix.len(), record, revision, &faces).map(Arc::new)
         };
         let revision = event.record.modified;
         let previous = match &event.previous {
@@ -159,7 +199,7 @@ impl KindCache {
     }
 
     /// All faces of the kind.
-    pub fn faces(&self) -> &[&'static Kind] {
-        &self.faces
+    pub fn faces(&self) -> Arc<[&'static Kind]> {
+        self.faces.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

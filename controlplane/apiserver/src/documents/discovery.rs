@@ -11,7 +11,7 @@ use crate::api_server::ApiServer;
 use crate::request::Request;
 
 pub(super) fn answer(api: &ApiServer, request: &Request, words: &[&str]) -> Result<Answer, Status> {
-    let registry = &api.server.registry;
+    let registry = &api.server.registry.current();
     let accept = request.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let accepted = negotiate(accept, Allow { discovery: true, ..Allow::default() })?;
     if let (Convert::Discovery(version), [prefix]) = (&accepted.convert, words) {

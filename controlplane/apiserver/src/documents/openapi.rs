@@ -1,61 +1,108 @@
-//! OpenAPI v3 per group version, found by the hash of its content, and v2. Made at the first request and kept.
+//! OpenAPI v3 per group version, found by the hash of its content, and v2.
+//!
+//! Documents of built-in kinds are made at the first request and kept. Those of custom resources are made when they are
+//! asked for and not kept: there may be thousands, and clients keep them by their hash.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use api::kind::Registry;
 use api::openapi::{self, Document};
 use api::status::Status;
-use aws_lc_rs::digest::{SHA512, digest};
+use aws_lc_rs::digest::{Context, SHA512, digest};
 use bytes::Bytes;
 
 use super::VERSION;
 use crate::answer::Answer;
 use crate::api_server::ApiServer;
+use crate::kinds::Kinds;
 
 /// The documents as they are sent.
+#[derive(Debug, Default)]
+pub struct Published {
+    builtin: OnceLock<Builtin>,
+    /// The index, and of which generation of the kinds it is.
+    index: Mutex<Option<(u64, Bytes)>>,
+}
+
 #[derive(Debug)]
-pub struct Specifications {
-    index: Bytes,
-    /// Path below `/openapi/v3/` and document.
-    v3: Vec<(String, Bytes)>,
+struct Builtin {
+    /// Path below `/openapi/v3/`, hash and document.
+    v3: Vec<(String, String, Bytes)>,
     v2: Bytes,
 }
 
-impl Specifications {
-    /// Makes all documents of the served kinds.
-    pub fn of(registry: &Registry) -> Specifications {
-        let mut v3 = Vec::new();
-        for document in openapi::documents(registry) {
-            if let Some(content) = openapi::v3(registry, document.group, document.version, VERSION.2) {
-                v3.push((path(&document), Bytes::from(content.to_string())));
-            }
-        }
-        let hash = |document: &Document| {
-            let bytes = v3.iter().find(|(known, _)| *known == path(document)).map(|(_, bytes)| &bytes[..]);
-            hex::encode_upper(digest(&SHA512, bytes.unwrap_or_default()))
-        };
-        let index = openapi::index(&openapi::documents(registry), hash);
-        let v2 = openapi::v2(registry, VERSION.2);
-        Specifications { index: index.to_string().into(), v3, v2: v2.to_string().into() }
+impl Builtin {
+    fn new() -> Builtin {
+        let registry = Registry::builtin();
+        let made = openapi::documents(&registry).into_iter().filter_map(|document| {
+            let content = openapi::v3(&registry, document.group, document.version, VERSION.2)?;
+            let bytes = Bytes::from(content.to_string());
+            Some((document.path, hex::encode_upper(digest(&SHA512, &bytes)), bytes))
+        });
+        Builtin { v3: made.collect(), v2: openapi::v2(&registry, VERSION.2).to_string().into() }
     }
 }
 
-fn path(document: &Document) -> String {
-    match document.group {
-        "" => format!("api/{}", document.version),
-        group => format!("apis/{group}/{}", document.version),
+impl Published {
+    fn builtin(&self) -> &Builtin {
+        self.builtin.get_or_init(Builtin::new)
+    }
+
+    fn index(&self, kinds: &Kinds) -> Bytes {
+        let generation = kinds.generation();
+        let mut kept = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*kept {
+            Some((of, bytes)) if *of == generation => bytes.clone(),
+            _ => {
+                let registry = kinds.current();
+                let hash = |document: &Document| self.hash(&registry, document);
+                let index = Bytes::from(openapi::index(&openapi::documents(&registry), hash).to_string());
+                *kept = Some((generation, index.clone()));
+                index
+            }
+        }
+    }
+
+    /// Of a custom group version the hash of its definitions: the document is made of nothing else.
+    fn hash(&self, registry: &Arc<Registry>, document: &Document) -> String {
+        let custom =
+            || registry.of_version(document.group, document.version).filter_map(|kind| kind.custom());
+        if custom().next().is_none() {
+            let found = self.builtin().v3.iter().find(|(path, ..)| *path == document.path);
+            return found.map(|(_, hash, _)| hash.clone()).unwrap_or_default();
+        }
+        let mut context = Context::new(&SHA512);
+        for custom in custom() {
+            context.update(custom.definition());
+        }
+        hex::encode_upper(context.finish())
+    }
+
+    fn v3(&self, registry: &Registry, path: &str) -> Option<Bytes> {
+        let document = openapi::documents(registry).into_iter().find(|document| document.path == path)?;
+        if registry.of_version(document.group, document.version).any(|kind| kind.is_custom()) {
+            let content = openapi::v3(registry, document.group, document.version, VERSION.2)?;
+            return Some(content.to_string().into());
+        }
+        self.builtin().v3.iter().find(|(known, ..)| known == path).map(|(_, _, bytes)| bytes.clone())
+    }
+
+    fn v2(&self, registry: &Registry) -> Bytes {
+        if registry.kinds().any(|kind| kind.is_custom()) {
+            return openapi::v2(registry, VERSION.2).to_string().into();
+        }
+        self.builtin().v2.clone()
     }
 }
 
 pub(super) fn answer(api: &ApiServer, words: &[&str]) -> Result<Answer, Status> {
-    let specifications = api.specifications.get_or_init(|| Specifications::of(&api.server.registry));
+    let (published, kinds) = (&api.specifications, &api.server.registry);
     let bytes = match words {
-        ["openapi", "v3"] => Some(&specifications.index),
-        ["openapi", "v3", rest @ ..] => {
-            let wanted = rest.join("/");
-            specifications.v3.iter().find(|(path, _)| *path == wanted).map(|(_, bytes)| bytes)
-        }
-        ["openapi", "v2"] => Some(&specifications.v2),
+        ["openapi", "v3"] => Some(published.index(kinds)),
+        ["openapi", "v3", rest @ ..] => published.v3(&kinds.current(), &rest.join("/")),
+        ["openapi", "v2"] => Some(published.v2(&kinds.current())),
         _ => None,
     };
-    let bytes = bytes.ok_or_else(Status::no_such_path)?.clone();
+    let bytes = bytes.ok_or_else(Status::no_such_path)?;
     Ok(Answer::Document { code: 200, content_type: "application/json".into(), bytes })
 }

@@ -1,8 +1,8 @@
 //! PATCH with an apply configuration: a create where there is nothing, otherwise a merge of owners.
 
+use api::apply::Of;
 use api::kind::{Kind, Verb};
 use api::path::PatchOptions;
-use api::schema::Type;
 use api::status::{Reason, Status};
 use api::wire::patch_body;
 use serde_json::Value;
@@ -22,12 +22,13 @@ pub async fn apply(
     options: &PatchOptions,
     body: &[u8],
 ) -> Result<Answer, Status> {
-    let of = ownership::type_of(kind)?;
-    let config = configuration(request, kind, of, body)?;
+    let config = configuration(request, kind, body)?;
     let applied = |live: Option<&Value>| {
-        ownership::as_writer(request, kind, |writer| {
-            api::apply::apply(live, &config, of, writer, options.force)
-        })
+        ownership::with_type(kind, |of| {
+            ownership::as_writer(request, kind, |writer| {
+                api::apply::apply(live, &config, of, writer, options.force)
+            })
+        })?
     };
     let changed =
         || change_owned(server, request, kind, options.dry_run, |old| applied(Some(old)), |_, new| Ok(new));
@@ -53,22 +54,18 @@ pub async fn apply_config(
     options: &PatchOptions,
     config: &Value,
 ) -> Result<Value, Status> {
-    let of = ownership::type_of(kind)?;
     let desire = |old: &Value| {
-        ownership::as_writer(request, kind, |writer| {
-            api::apply::apply(Some(old), config, of, writer, options.force)
-        })
+        ownership::with_type(kind, |of| {
+            ownership::as_writer(request, kind, |writer| {
+                api::apply::apply(Some(old), config, of, writer, options.force)
+            })
+        })?
     };
     change_owned(server, request, kind, options.dry_run, desire, |_, new| Ok(new)).await
 }
 
 /// The body, which must be about the object of the path.
-fn configuration(
-    request: &Request,
-    kind: &'static Kind,
-    of: &'static Type,
-    body: &[u8],
-) -> Result<Value, Status> {
+fn configuration(request: &Request, kind: &'static Kind, body: &[u8]) -> Result<Value, Status> {
     let decoded = patch_body(body, true)?;
     if let Some(issue) = decoded.issues.first() {
         return Err(Status::bad_request(format!("error decoding YAML: {issue}")));
@@ -84,7 +81,8 @@ fn configuration(
         )));
     }
     let what = format!("{}/{}; {api_version}, Kind={name}", info.namespace, info.name);
-    let mut config = api::apply::configuration(decoded.value, of, &what)?;
+    let read = |of: Of<'_>| api::apply::configuration(decoded.value, of, &what);
+    let mut config = ownership::with_type(kind, read)??;
     match meta::text(&config, "name") {
         "" => drop(meta::of_mut(&mut config)?.insert("name".into(), info.name.as_str().into())),
         given if given != info.name => {

@@ -51,10 +51,10 @@ pub(super) async fn create_object(
             if server.cache(kind)?.get(&key).is_some() {
                 return Err(Status::already_exists(kind.qualified_resource(), &name));
             }
-            return Ok(object);
+            return Ok(strategy::from_stored(kind, object));
         }
         match write::write(server, kind, &key, Revision(0), &Change::Put(object.clone())).await? {
-            Ok(revision) => return with_revision(object, revision),
+            Ok(revision) => return with_revision(strategy::from_stored(kind, object), revision),
             Err(_) if generates => {}
             Err(_) => return Err(Status::already_exists(kind.qualified_resource(), &name)),
         }

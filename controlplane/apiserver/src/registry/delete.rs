@@ -89,7 +89,9 @@ fn answer(kind: &'static Kind, object: Value, step: &Change) -> Answer {
 /// What a delete does to the object as it is.
 fn plan(kind: &Kind, old: &Value, options: &DeleteOptions, now: jiff::Timestamp) -> Result<Change, Status> {
     let mut new = old.clone();
-    let finalizers = finalizers_after(old, options);
+    let mut finalizers = finalizers_after(old, options);
+    finalizers.extend(strategy::cleanup_finalizer(kind, old).map(str::to_owned));
+    finalizers.dedup();
     let grace = strategy::grace_seconds(kind, old, options.grace_period_seconds);
     let held = !finalizers.is_empty() || !strategy::may_go(old);
     if grace == 0 && !held {
@@ -114,8 +116,21 @@ fn plan(kind: &Kind, old: &Value, options: &DeleteOptions, now: jiff::Timestamp)
             metadata.insert("generation".into(), (generation + 1).into());
         }
     }
-    strategy::mark_terminating(kind, &mut new);
+    strategy::mark_terminating(kind, &mut new, meta::time(now).as_str().unwrap_or_default());
     Ok(if new == *old { Change::Nothing } else { Change::Put(new) })
+}
+
+/// Deletes an object as its own kind's end does: without admission, in the background.
+pub async fn expel(server: &Server, kind: &'static Kind, key: &str) -> Result<(), Status> {
+    for _ in 0..MOST_TRIES {
+        let (expected, old) = write::read(server, kind, key)?;
+        let Some(old) = old else { return Ok(()) };
+        let step = plan(kind, &old, &DeleteOptions::default(), server.now())?;
+        if write::write(server, kind, key, expected, &step).await?.is_ok() {
+            return Ok(());
+        }
+    }
+    Err(Status::optimistic_lock(kind.qualified_resource(), key))
 }
 
 /// When a deletion under way began: its end minus its grace.

@@ -124,7 +124,7 @@ fn older(
         let page = server.store.state().range(&request).map_err(|error| read_status(server, error))?;
         let mut behind = page.remaining;
         for (position, record) in page.records.iter().enumerate() {
-            let object = Object::open(prefix.len(), record, cache.faces()).map_err(Status::internal)?;
+            let object = Object::open(prefix.len(), record, &cache.faces()).map_err(Status::internal)?;
             if !selection.shows(&object) {
                 continue;
             }

@@ -1,9 +1,10 @@
 //! Who writes: the manager to whom the fields of a write belong.
 
+use api::apply::Of;
 use api::kind::{Kind, Verb};
-use api::schema::{self, Type};
+use api::schema;
 use api::status::Status;
-use api::wire::{BodyOf, PatchType};
+use api::wire::PatchType;
 use http::header::USER_AGENT;
 use serde_json::Value;
 
@@ -19,10 +20,14 @@ pub fn is_apply(request: &Request) -> bool {
     request.info.verb == Verb::Patch && patch_type == Ok(PatchType::Apply)
 }
 
-/// The type of a kind's objects.
-pub fn type_of(kind: &'static Kind) -> Result<&'static Type, Status> {
-    let name = BodyOf::from(kind).schema;
-    schema::find(name).ok_or_else(|| Status::internal(format!("no schema for {}", kind.kind)))
+/// Calls `act` with what a kind's objects are.
+pub fn with_type<T>(kind: &'static Kind, act: impl FnOnce(Of<'_>) -> T) -> Result<T, Status> {
+    if kind.is_custom() {
+        let custom = kind.custom().ok_or_else(Status::no_such_path)?;
+        return Ok(act(Of::Custom(&custom)));
+    }
+    let of = schema::find(kind.schema);
+    Ok(act(Of::Type(of.ok_or_else(|| Status::internal(format!("no schema for {}", kind.kind)))?)))
 }
 
 /// Calls `act` with the writer of a request.
@@ -39,8 +44,7 @@ pub fn as_writer<T>(request: &Request, kind: &Kind, act: impl FnOnce(api::apply:
 
 /// Writes down what a write that is no apply has changed.
 pub fn track(request: &Request, kind: &'static Kind, old: &Value, new: Value) -> Result<Value, Status> {
-    let of = type_of(kind)?;
-    Ok(as_writer(request, kind, |writer| api::apply::track(old, new, of, writer)))
+    with_type(kind, |of| as_writer(request, kind, |writer| api::apply::track(old, new, of, writer)))
 }
 
 /// What the request calls its manager; the program's name where it does not say.

@@ -46,7 +46,7 @@ pub async fn watch(server: &Server, request: &Request, kind: &'static Kind) -> R
     let selection = Selection::new(kind, &request.info, &options)?;
     let revision = options.revision()?;
     let initial = options.send_initial_events.unwrap_or(revision.unwrap_or(0) == 0);
-    let cache = server.cache(kind)?.clone();
+    let cache = server.cache(kind)?;
     let (latest, progress) = (cache.latest(), server.caches.progress());
     let seconds = match options.timeout_seconds {
         Some(seconds) if seconds > 0 => seconds.unsigned_abs().min(LONGEST_SECONDS),
@@ -136,6 +136,7 @@ impl Watch {
             let wake = if self.bookmarks { self.next_bookmark.min(self.ends) } else { self.ends };
             let moved = tokio::select! {
                 () = self.stopping.cancelled() => return None,
+                () = self.cache.ended().cancelled() => return None,
                 moved = self.latest.wait_for(|latest| *latest > position) => Some(moved.map(|latest| *latest)),
                 () = tokio::time::sleep_until(wake) => None,
             };

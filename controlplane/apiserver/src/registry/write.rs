@@ -77,9 +77,7 @@ fn failure(error: ProposeError) -> Status {
         | ProposeError::LogFailed(_)
         | ProposeError::Unavailable(_)
         | ProposeError::Unknown(_)
-        | ProposeError::Closed => {
-            Status::service_unavailable(error.to_string())
-        }
+        | ProposeError::Closed => Status::service_unavailable(error.to_string()),
         ProposeError::Refused(_) => Status::internal(error),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Reference: autoscaling/v1 Scale.
 
+use api::custom::ScalePaths;
 use api::kind::Kind;
 use api::path::{CreateOptions, PatchOptions};
 use api::selector::LabelSelector;
@@ -15,13 +16,14 @@ use crate::body;
 use crate::registry::{self, change, object_key};
 use crate::request::Request;
 use crate::server::Server;
+use crate::strategy;
 
 /// Answers a get.
 pub fn get(server: &Server, request: &Request, kind: &'static Kind) -> Result<Answer, Status> {
     let name = &request.info.name;
     let (_, object) = registry::read(server, kind, &object_key(kind, &request.info.namespace, name))?;
     let object = object.ok_or_else(|| Status::not_found(kind.qualified_resource(), name))?;
-    Ok(answer(kind, &object))
+    Ok(answer(kind, &strategy::from_stored(kind, object)))
 }
 
 /// Answers an update.
@@ -33,7 +35,7 @@ pub async fn update(
 ) -> Result<Answer, Status> {
     let options = CreateOptions::parse_update(&request.query)?;
     let (scale, warnings) = body::object(request, kind, &body, options.field_validation)?;
-    let desire = |old: &Value| scaled(old, &scale);
+    let desire = |old: &Value| scaled(kind, old, &scale);
     let changed = change(server, request, kind, options.dry_run, desire).await?;
     Ok(answer(kind, &changed).warn(warnings))
 }
@@ -55,8 +57,8 @@ pub async fn patch(
     let row = kind.subresource("scale").ok_or_else(Status::no_such_path)?;
     let desire = |old: &Value| {
         let wanted = BodyOf::from(row);
-        let patched = api::patch::apply(patch_type, &of(old), &body, wanted, options.field_validation)?;
-        scaled(old, &patched.object)
+        let patched = api::patch::apply(patch_type, &of(kind, old), &body, wanted, options.field_validation)?;
+        scaled(kind, old, &patched.object)
     };
     let changed = change(server, request, kind, options.dry_run, desire).await?;
     Ok(answer(kind, &changed))
@@ -76,24 +78,30 @@ fn applied(kind: &'static Kind, name: &str, body: &[u8]) -> Result<Value, Status
             let kind = api::status::Qualified { group: "autoscaling", name: "Scale" };
             return Err(Status::invalid(kind, name, &[field]));
         }
-        Some(replicas) => config["spec"] = json!({"replicas": replicas}),
+        Some(replicas) => match kind.custom().and_then(|custom| custom.scale().cloned()) {
+            Some(paths) => set_at(&mut config, &paths.spec_replicas, replicas.clone()),
+            None => config["spec"] = json!({"replicas": replicas}),
+        },
         None => {}
     }
     Ok(config)
 }
 
 fn answer(kind: &'static Kind, object: &Value) -> Answer {
-    Answer::subobject(200, kind, of(object))
+    Answer::subobject(200, kind, of(kind, object))
 }
 
 /// The scale of an object.
-fn of(object: &Value) -> Value {
+fn of(kind: &Kind, object: &Value) -> Value {
     let meta = &object["metadata"];
     let mut metadata = serde_json::Map::new();
     for name in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = meta.get(name) {
             metadata.insert(name.into(), value.clone());
         }
+    }
+    if let Some(paths) = kind.custom().and_then(|custom| custom.scale().cloned()) {
+        return custom(&paths, object, metadata.into());
     }
     let selector = match object["spec"].get("selector").and_then(Value::as_object) {
         // A ReplicationController's selector is a map.
@@ -111,8 +119,35 @@ fn of(object: &Value) -> Value {
     json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
 }
 
+/// The scale of a custom resource, whose definition says where its numbers are.
+fn custom(paths: &ScalePaths, object: &Value, metadata: Value) -> Value {
+    let at = |path: &[String]| path.iter().try_fold(object, |at, name| at.get(name));
+    let mut spec = serde_json::Map::new();
+    if let Some(replicas) = at(&paths.spec_replicas).and_then(Value::as_i64).filter(|replicas| *replicas != 0)
+    {
+        spec.insert("replicas".into(), replicas.into());
+    }
+    let mut status = json!({"replicas": at(&paths.status_replicas).and_then(Value::as_i64).unwrap_or(0)});
+    if let Some(selector) = paths.selector.as_deref().and_then(at).and_then(Value::as_str) {
+        status["selector"] = selector.into();
+    }
+    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
+}
+
+/// Sets a field that may lie deep.
+fn set_at(object: &mut Value, path: &[String], value: Value) {
+    let mut at = object;
+    for name in path {
+        if !at.is_object() {
+            *at = json!({});
+        }
+        at = &mut at[name.as_str()];
+    }
+    *at = value;
+}
+
 /// The object with the replicas of a scale, and with the resourceVersion that the scale insists on.
-fn scaled(old: &Value, scale: &Value) -> Result<Value, Status> {
+fn scaled(kind: &Kind, old: &Value, scale: &Value) -> Result<Value, Status> {
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
     if replicas < 0 {
         let field =
@@ -121,7 +156,10 @@ fn scaled(old: &Value, scale: &Value) -> Result<Value, Status> {
         return Err(Status::invalid(kind, scale["metadata"]["name"].as_str().unwrap_or_default(), &[field]));
     }
     let mut new = old.clone();
-    new["spec"]["replicas"] = replicas.into();
+    match kind.custom().and_then(|custom| custom.scale().cloned()) {
+        Some(paths) => set_at(&mut new, &paths.spec_replicas, replicas.into()),
+        None => new["spec"]["replicas"] = replicas.into(),
+    }
     // Without one the change is for whatever is there.
     new["metadata"]["resourceVersion"] =
         scale["metadata"]["resourceVersion"].as_str().unwrap_or_default().into();

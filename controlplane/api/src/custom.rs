@@ -1,0 +1,250 @@
+//! Custom resources: the row that a CustomResourceDefinition makes at run time, and what its objects must be.
+//!
+//! ```text
+//!   definition (JSON, shared with the cache) ─► Row per served version ─► interned Kind ─► Slot ─► Custom ─► parsed at first use
+//! ```
+//!
+//! A [`Kind`] is `'static`, so its few strings are kept for ever, once per distinct row; the schema is not: it lies in the
+//! row's [`Slot`] and goes when the definition changes. What nobody uses is never parsed, so a thousand definitions are cheap.
+//!
+//! Not here: whether a definition is valid (`definition`), conversion by webhook (the API server's).
+
+mod jsonpath;
+mod row;
+
+pub use jsonpath::JsonPath;
+pub use row::{Interner, rows};
+
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::field::{FieldError, Path};
+use crate::schema::{self, TypeError, canonical};
+use crate::structural::{self, Structural};
+
+/// Unknown fields that are told of one object.
+const ISSUES_MAX: usize = 100;
+
+/// Where a row finds what its objects must be now.
+#[derive(Debug, Default)]
+pub struct Slot(RwLock<Option<Arc<Custom>>>);
+
+impl Slot {
+    /// What the latest definition says.
+    pub fn get(&self) -> Option<Arc<Custom>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes another definition, or none.
+    pub fn set(&self, custom: Option<Arc<Custom>>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = custom;
+    }
+}
+
+/// One version of a custom resource.
+#[derive(Debug)]
+pub struct Custom {
+    /// The whole definition, as it is stored.
+    definition: Bytes,
+    version: String,
+    parsed: OnceLock<Parsed>,
+}
+
+#[derive(Debug, Default)]
+struct Parsed {
+    schema: Structural,
+    columns: Vec<PrinterColumn>,
+    scale: Option<ScalePaths>,
+    deprecation: Option<String>,
+    /// Objects lie in the store in this version alone.
+    only_version: bool,
+}
+
+/// An additional printer column.
+#[derive(Debug)]
+pub struct PrinterColumn {
+    pub name: String,
+    pub of: String,
+    pub format: String,
+    pub description: String,
+    pub priority: i64,
+    pub path: JsonPath,
+}
+
+/// Where the scale subresource finds its numbers.
+#[derive(Debug, Clone)]
+pub struct ScalePaths {
+    pub spec_replicas: Vec<String>,
+    pub status_replicas: Vec<String>,
+    pub selector: Option<Vec<String>>,
+}
+
+impl Custom {
+    /// A version of a stored definition.
+    pub fn new(definition: Bytes, version: &str) -> Custom {
+        Custom { definition, version: version.to_owned(), parsed: OnceLock::new() }
+    }
+
+    fn parsed(&self) -> &Parsed {
+        self.parsed.get_or_init(|| {
+            let (definition, version) = self.read();
+            Parsed::of(&definition, &version)
+        })
+    }
+
+    fn read(&self) -> (Value, Value) {
+        let definition: Value = serde_json::from_slice(&self.definition).unwrap_or_default();
+        let versions = definition["spec"]["versions"].as_array();
+        let found = versions.into_iter().flatten().find(|one| one["name"] == self.version.as_str()).cloned();
+        (definition, found.unwrap_or_default())
+    }
+
+    /// The definition's bytes.
+    pub fn definition(&self) -> &[u8] {
+        &self.definition
+    }
+
+    /// The schema's JSON, read anew: for OpenAPI.
+    pub fn document(&self) -> Value {
+        self.read().1["schema"]["openAPIV3Schema"].clone()
+    }
+
+    pub fn schema(&self) -> &Structural {
+        &self.parsed().schema
+    }
+
+    pub fn columns(&self) -> &[PrinterColumn] {
+        &self.parsed().columns
+    }
+
+    pub fn scale(&self) -> Option<&ScalePaths> {
+        self.parsed().scale.as_ref()
+    }
+
+    /// What a client is told that still uses this version.
+    pub fn deprecation(&self) -> Option<&str> {
+        self.parsed().deprecation.as_deref()
+    }
+
+    /// Fields that the schema does not know, in upstream's words.
+    pub fn issues(&self, object: &Value) -> Vec<String> {
+        let mut issues = structural::unknown(object, self.schema(), ISSUES_MAX);
+        let of = schema::object_meta();
+        if let Some(metadata) = object.get("metadata").filter(|metadata| metadata.is_object()) {
+            let unknown = schema::unknown_fields(metadata, of);
+            issues.extend(unknown.iter().map(|issue| issue.replacen("field \"", "field \"metadata.", 1)));
+        }
+        issues
+    }
+
+    /// The form in which an object is kept: without unknown fields, `metadata` as every object has it.
+    ///
+    /// # Errors
+    /// Where the object is none, or its metadata is of another shape.
+    pub fn accept(&self, mut object: Value) -> Result<Value, TypeError> {
+        let schema = self.schema();
+        structural::prune(&mut object, schema, true);
+        let Value::Object(fields) = &mut object else {
+            return Err(TypeError("the object provided is not a JSON object".into()));
+        };
+        let metadata = fields.get_mut("metadata").map(Value::take).unwrap_or_default();
+        fields.insert("metadata".into(), canonical(metadata, schema::object_meta())?);
+        structural::without_defaulted_nulls(&mut object, schema);
+        Ok(object)
+    }
+
+    /// Whether stored objects are shown unchanged: nothing to convert, and no defaults that they might lack.
+    pub fn is_plain(&self) -> bool {
+        self.parsed().only_version && !self.schema().has_defaults
+    }
+
+    /// A stored object in this version.
+    pub fn shown(&self, mut object: Value, api_version: &str) -> Value {
+        if object["apiVersion"] != api_version {
+            structural::prune(&mut object, self.schema(), true);
+            object["apiVersion"] = api_version.into();
+        }
+        self.fill(&mut object);
+        object
+    }
+
+    /// Fills in defaults.
+    pub fn fill(&self, object: &mut Value) {
+        structural::fill(object, self.schema());
+    }
+
+    /// What is wrong with an object beyond its metadata; `old` is what it was before.
+    pub fn check(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        let schema = self.schema();
+        let mut errors = structural::check(object, schema, old);
+        let mut lists = Vec::new();
+        structural::check_lists(object, schema, &Path::default(), &mut lists);
+        if let Some(old) = old.filter(|_| !lists.is_empty()) {
+            let mut before = Vec::new();
+            structural::check_lists(old, schema, &Path::default(), &mut before);
+            lists.retain(|error| !before.contains(error));
+        }
+        errors.extend(lists);
+        errors
+    }
+}
+
+impl Parsed {
+    fn of(definition: &Value, version: &Value) -> Parsed {
+        let columns = version["additionalPrinterColumns"].as_array().into_iter().flatten();
+        let scale = &version["subresources"]["scale"];
+        let path = |name: &str| scale[name].as_str().map(steps);
+        Parsed {
+            schema: structural::read(&version["schema"]["openAPIV3Schema"]),
+            columns: columns.map(PrinterColumn::of).collect(),
+            scale: path("specReplicasPath").zip(path("statusReplicasPath")).map(|(spec, status)| {
+                ScalePaths {
+                    spec_replicas: spec,
+                    status_replicas: status,
+                    selector: path("labelSelectorPath"),
+                }
+            }),
+            only_version: definition["status"]["storedVersions"]
+                .as_array()
+                .is_some_and(|stored| stored.len() == 1 && stored[0] == version["name"]),
+            deprecation: (version["deprecated"] == true).then(|| deprecation(definition, version)),
+        }
+    }
+}
+
+fn deprecation(definition: &Value, version: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    match version["deprecationWarning"].as_str() {
+        Some(own) => own.to_owned(),
+        None => format!(
+            "{}/{} {} is deprecated",
+            text(&definition["spec"]["group"]),
+            text(&version["name"]),
+            text(&definition["spec"]["names"]["kind"])
+        ),
+    }
+}
+
+/// `.spec.replicas` as the names in it.
+fn steps(path: &str) -> Vec<String> {
+    path.trim_start_matches('.').split('.').map(str::to_owned).collect()
+}
+
+impl PrinterColumn {
+    fn of(column: &Value) -> PrinterColumn {
+        let text = |name: &str| column[name].as_str().unwrap_or_default().to_owned();
+        PrinterColumn {
+            name: text("name"),
+            of: text("type"),
+            format: text("format"),
+            description: text("description"),
+            priority: column["priority"].as_i64().unwrap_or(0),
+            path: JsonPath::parse(column["jsonPath"].as_str().unwrap_or_default()).unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,245 @@
+//! Custom resources come and go with their definitions: names, rows, caches, conditions, and the end of their objects.
+//!
+//! ```text
+//!   change of a definition ─► plan (pure) ─► settle names ─► rows and caches ─► serve ─► Established
+//!   its deletion           ─► expel objects ─► the last is gone ─► finalizer off ─► withdraw
+//! ```
+//!
+//! One task. Definitions are parsed when they change, not when others do; what is kept of each is small.
+//!
+//! **Invariants**
+//! - A definition is Established only when its resources are served.
+//! - A kind is withdrawn only after its definition is gone from the store.
+//!
+//! Reference: apiextensions-apiserver's naming, establishing and finalizing controllers, by behaviour.
+
+mod plan;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use api::custom::{Custom, Interner, rows};
+use api::kind::Kind;
+use api::status::Status;
+use futures::{StreamExt, TryStreamExt, stream};
+use serde_json::Value;
+use store::Revision;
+use tokio::task::JoinHandle;
+
+use crate::cache::KindCache;
+use crate::object::Object;
+use crate::registry::{self, Change};
+use crate::server::Server;
+use plan::{Observed, Step, plan};
+
+/// Deletions of one kind's objects under way at once.
+const AT_ONCE: usize = 64;
+/// After a failure, such as a full disk.
+const RETRY: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// The task; ended with its owner.
+#[derive(Debug)]
+pub struct Definitions {
+    task: JoinHandle<()>,
+}
+
+impl Definitions {
+    /// Serves what is defined already, then follows changes.
+    pub async fn start(server: Arc<Server>) -> Result<Definitions, Status> {
+        let kind = server
+            .registry
+            .by_resource("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+            .ok_or_else(Status::no_such_path)?;
+        let cache = server.cache(kind)?;
+        let mut work = Work { server, kind, cache, interner: Interner::default(), known: BTreeMap::new() };
+        work.round().await?;
+        Ok(Definitions { task: tokio::spawn(work.run()) })
+    }
+}
+
+impl Drop for Definitions {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What is kept of a definition.
+struct Known {
+    revision: Revision,
+    group: String,
+    /// Its accepted names, as others of its group look at them.
+    names: Value,
+    kinds: Vec<&'static Kind>,
+    terminating: bool,
+}
+
+struct Work {
+    server: Arc<Server>,
+    kind: &'static Kind,
+    cache: Arc<KindCache>,
+    interner: Interner,
+    known: BTreeMap<String, Known>,
+}
+
+impl Work {
+    async fn run(mut self) {
+        let mut latest = self.cache.latest();
+        let mut progress = self.server.caches.progress();
+        loop {
+            let waits_for_objects = self.known.values().any(|known| known.terminating);
+            tokio::select! {
+                changed = latest.changed() => if changed.is_err() { return },
+                changed = progress.changed(), if waits_for_objects => if changed.is_err() { return },
+                () = self.server.stopping.cancelled() => return,
+            }
+            latest.borrow_and_update();
+            while let Err(status) = self.round().await {
+                if self.server.stopping.is_cancelled() {
+                    return;
+                }
+                tracing::warn!(
+                    error = status.message,
+                    "custom resources could not be brought up to date; it is tried again"
+                );
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+
+    /// Looks at every definition that changed, and at those that wait for others.
+    async fn round(&mut self) -> Result<(), Status> {
+        let (objects, _) = self.cache.list("");
+        let present: BTreeSet<&str> = objects.iter().map(|object| object.name()).collect();
+        let gone: Vec<String> =
+            self.known.keys().filter(|name| !present.contains(name.as_str())).cloned().collect();
+        let mut again: BTreeSet<String> = BTreeSet::new();
+        for name in gone {
+            again.extend(self.withdraw(&name));
+        }
+        let mut unserved = Vec::new();
+        let mut swapped = !again.is_empty();
+        for object in &objects {
+            let changed = match self.known.get(object.name()) {
+                Some(known) => {
+                    known.revision != object.revision || known.terminating || again.contains(&known.group)
+                }
+                None => true,
+            };
+            if changed {
+                swapped |= self.look(object, &mut unserved).await?;
+            }
+        }
+        if swapped {
+            self.serve();
+        }
+        for object in unserved {
+            let now = registry::meta::time(self.server.now());
+            let established = api::definition::established(&object.value(), now.as_str().unwrap_or_default());
+            self.write(&object, Change::Put(established)).await?;
+        }
+        Ok(())
+    }
+
+    /// One definition; whether what is served changed.
+    async fn look(&mut self, object: &Arc<Object>, unserved: &mut Vec<Arc<Object>>) -> Result<bool, Status> {
+        let definition = object.value();
+        let observed = self.observed(object.name(), &definition);
+        let group = observed.group.clone();
+        let now = registry::meta::time(self.server.now());
+        let steps = plan(&definition, &observed, now.as_str().unwrap_or_default());
+        let known = self.known.entry(object.name().to_owned()).or_insert_with(|| Known {
+            revision: Revision(0),
+            group,
+            names: Value::Null,
+            kinds: Vec::new(),
+            terminating: false,
+        });
+        known.revision = object.revision;
+        known.names = serde_json::json!({"status": {"acceptedNames": definition["status"]["acceptedNames"]}});
+        known.terminating = registry::meta::is_deleting(&definition);
+        let mut swapped = false;
+        for step in steps {
+            match step {
+                Step::Write(changed) => self.write(object, Change::Put(changed)).await?,
+                Step::Remove => self.write(object, Change::Delete).await?,
+                Step::Install => swapped |= self.install(object, &definition)?,
+                Step::Establish => unserved.push(object.clone()),
+                Step::Expel => self.expel(object.name()).await?,
+            }
+        }
+        Ok(swapped)
+    }
+
+    fn observed(&self, name: &str, definition: &Value) -> Observed {
+        let group = definition["spec"]["group"].as_str().unwrap_or_default().to_owned();
+        let others = self.known.iter().filter(|(other, known)| *other != name && known.group == group);
+        let others = others.map(|(_, known)| known.names.clone()).collect();
+        Observed { group, others, objects: self.objects(name).len() }
+    }
+
+    fn objects(&self, name: &str) -> Vec<Arc<Object>> {
+        let kind = self.known.get(name).and_then(|known| known.kinds.first());
+        let cache = kind.and_then(|kind| self.server.caches.of(kind));
+        cache.map(|cache| cache.list("").0).unwrap_or_default()
+    }
+
+    /// Rows, what they mean, and a cache.
+    fn install(&mut self, object: &Arc<Object>, definition: &Value) -> Result<bool, Status> {
+        let mut kinds = Vec::new();
+        for row in rows(definition) {
+            let custom = Custom::new(object.json.clone(), row.version());
+            let kind = self.interner.kind(row);
+            if let Some(slot) = kind.custom {
+                slot.set(Some(Arc::new(custom)));
+            }
+            kinds.push(kind);
+        }
+        if !kinds.is_empty() {
+            self.server.caches.add(&self.server.store, kinds.clone()).map_err(Status::internal)?;
+        }
+        if let Some(known) = self.known.get_mut(object.name()) {
+            for old in std::mem::replace(&mut known.kinds, kinds.clone()) {
+                let stays = kinds.iter().any(|kind| std::ptr::eq(*kind, old));
+                if let Some(slot) = old.custom.filter(|_| !stays) {
+                    slot.set(None);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn serve(&self) {
+        self.server.registry.serve(self.known.values().flat_map(|known| known.kinds.clone()).collect());
+    }
+
+    /// Forgets a definition that is gone; its group, whose names are free again.
+    fn withdraw(&mut self, name: &str) -> Option<String> {
+        let known = self.known.remove(name)?;
+        self.serve();
+        for kind in known.kinds {
+            self.server.caches.remove(kind.group, kind.resource);
+            if let Some(slot) = kind.custom {
+                slot.set(None);
+            }
+        }
+        Some(known.group)
+    }
+
+    /// Begins the end of every object of a definition.
+    async fn expel(&self, name: &str) -> Result<(), Status> {
+        let Some(kind) = self.known.get(name).and_then(|known| known.kinds.first()).copied() else {
+            return Ok(());
+        };
+        let server = &self.server;
+        stream::iter(self.objects(name))
+            .map(|object| async move { registry::expel(server, kind, &object.key).await })
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<()>()
+            .await
+    }
+
+    /// Writes unless somebody else was faster: then there is another change to look at.
+    async fn write(&self, object: &Object, change: Change) -> Result<(), Status> {
+        registry::write(&self.server, self.kind, &object.key, object.revision, &change).await.map(drop)
+    }
+}
