@@ -18,6 +18,7 @@ pub mod netns;
 pub mod overlay;
 pub mod poll;
 pub mod process;
+pub mod procfs;
 pub mod pty;
 pub mod rlimit;
 pub mod rooted;

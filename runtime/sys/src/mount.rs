@@ -33,6 +33,7 @@ pub mod attribute {
     pub const STRICT_ATIME: u64 = 0x20;
     pub const NO_DIR_ATIME: u64 = 0x80;
     pub const NO_SYMLINK_FOLLOW: u64 = 0x0020_0000;
+    pub(super) const ID_MAP: u64 = 0x0010_0000;
 }
 
 /// The kernel refused to make a filesystem; `message` is what it wrote about it, or empty.
@@ -128,6 +129,21 @@ pub fn set_attributes(
 ) -> Result<(), Errno> {
     let attributes =
         libc::mount_attr { attr_set: set, attr_clr: clear, propagation: propagation.into(), userns_fd: 0 };
+    change(mount, &attributes, recursive)
+}
+
+/// Gives a detached tree the ids of a user namespace: what its map calls "outside" is what the mount shows (5.12).
+pub fn set_id_map(tree: BorrowedFd<'_>, namespace: BorrowedFd<'_>, recursive: bool) -> Result<(), Errno> {
+    let attributes = libc::mount_attr {
+        attr_set: attribute::ID_MAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: namespace.as_raw_fd() as u64,
+    };
+    change(tree, &attributes, recursive)
+}
+
+fn change(mount: BorrowedFd<'_>, attributes: &libc::mount_attr, recursive: bool) -> Result<(), Errno> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the kernel reads one mount_attr of the size given, which outlives the call.
     let result = unsafe {
@@ -136,7 +152,7 @@ pub fn set_attributes(
             mount.as_raw_fd(),
             c"".as_ptr(),
             flags,
-            &raw const attributes,
+            std::ptr::from_ref(attributes),
             size_of::<libc::mount_attr>(),
         )
     };
