@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 const BUSYBOX: &str = "/bin/busybox";
 
 const APPLETS: &[&str] = &[
-    "cat", "chmod", "dd", "echo", "env", "false", "grep", "head", "hostname", "id", "kill", "ls", "mkdir",
-    "mknod", "mount", "nc", "ps", "pwd", "readlink", "sh", "sleep", "stat", "stty", "test", "touch", "true",
-    "tty", "umask", "wc",
+    "cat", "chmod", "cut", "dd", "echo", "env", "false", "grep", "head", "hostname", "id", "ionice", "kill",
+    "ln", "ls", "mkdir", "mknod", "mount", "mv", "nc", "ps", "pwd", "readlink", "rm", "sed", "seq", "sh",
+    "sleep", "sort", "stat", "stty", "tail", "test", "touch", "tr", "true", "tty", "umask", "umount",
+    "uname", "unshare", "wc", "yes",
 ];
 
 /// True when the test can run here; says so when not.

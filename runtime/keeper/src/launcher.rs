@@ -82,6 +82,7 @@ impl Launcher for Oci {
             console: fds.console,
             target: None,
             preserve: fds.preserve,
+            ..LaunchFds::default()
         };
         Ok(Box::new(launch::start(plan, fds).map_err(failure)?))
     }
@@ -121,6 +122,9 @@ fn failure(error: LaunchError) -> Failure {
     let (step, errno) = match error {
         LaunchError::System { what, errno } => (what.to_owned(), errno.raw_os_error()),
         LaunchError::Step { what, errno, .. } => (what, errno.raw_os_error()),
+        LaunchError::IdMapped { errno, .. } | LaunchError::Listener { errno, .. } => {
+            (message.clone(), errno.raw_os_error())
+        }
         LaunchError::Died | LaunchError::TargetGone(_) | LaunchError::Garbled => (message.clone(), 0),
     };
     Failure { kind: FailureKind::Launch { step, errno }, message }

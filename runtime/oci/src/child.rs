@@ -17,6 +17,7 @@ mod overlay;
 mod program;
 mod root;
 
+use std::collections::VecDeque;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
@@ -24,7 +25,7 @@ use rustix::fs::Mode;
 use sys::{Errno, descriptors, process};
 
 use crate::launch::{Channel, LaunchFds, Report};
-use crate::plan::{Plan, Step};
+use crate::plan::{HookStatus, Plan, Step};
 
 /// The exit code of a child that did not become the program.
 const FAILED: i32 = 1;
@@ -75,6 +76,8 @@ struct Child {
     root: Option<OwnedFd>,
     /// Found before the gate, run after it.
     program: Option<CString>,
+    /// Trees whose ids the parent has mapped, in the order of their mounts.
+    id_mapped: VecDeque<OwnedFd>,
     /// Set when the environment lacks it.
     home: Option<String>,
     announced: bool,
@@ -127,6 +130,7 @@ impl Child {
             inherited_end: end,
             root: None,
             program: None,
+            id_mapped: fds.id_mapped.iter().map(raise).collect::<Result<_, _>>()?,
             home: None,
             announced: false,
         };
@@ -142,6 +146,7 @@ impl Child {
         std::mem::forget((fds, channel, stdio, preserve));
         let mut keep = vec![kept.channel.as_fd().as_raw_fd()];
         keep.extend([&kept.gate, &kept.console, &kept.target].into_iter().flatten().map(AsRawFd::as_raw_fd));
+        keep.extend(kept.id_mapped.iter().map(AsRawFd::as_raw_fd));
         descriptors::close_all_but(end, &keep)?;
         process::reset_signals();
         rustix::process::umask(Mode::empty());
@@ -166,12 +171,12 @@ impl Child {
             Step::MakePrivate { path } => Ok(sys::mount::change_propagation(path, root::PRIVATE)?),
             Step::Root { rootfs } => self.bring_up_root(rootfs),
             Step::RuntimeHooks => self.ask(&Report::RuntimeHooks),
-            Step::Hooks { hooks, state } => run_hooks(hooks, state),
+            Step::Hooks { hooks, state, status } => run_hooks(hooks, state, *status),
             Step::Mount(mount) => self.mount(mount),
             Step::Directory { target, mode } => self.make_directory(target, *mode),
             Step::Device(device) => self.make_device(device),
             Step::Symlink { target, to } => self.make_link(target, to),
-            Step::Sysctl { path, value } => Ok(std::fs::write(path, value)?),
+            Step::Sysctl { path, value } => write_sysctl(path, value),
             Step::Mask { target } => self.mask(target),
             Step::ReadOnly { target } => self.make_read_only(target),
             Step::Seal { target } => self.seal(target),
@@ -195,6 +200,7 @@ impl Child {
                 rustix::process::umask(Mode::from_raw_mode(*mask));
                 Ok(())
             }
+            Step::CpuAffinity { cpus } => identity::run_on(cpus),
             Step::WorkingDirectory { path, last } => program::working_directory(path, *last),
             Step::FindProgram { name, directories } => self.find_program(name, directories),
             Step::Gate => self.wait_at_gate(),
@@ -237,8 +243,24 @@ impl Child {
             // The filter may forbid what a later report needs.
             self.announce();
         }
-        identity::seccomp(filter)
+        match filter.load() {
+            Ok(None) => Ok(()),
+            Ok(Some(listener)) => {
+                self.channel.report_listener(listener.as_fd())?;
+                Ok(self.channel.await_acknowledgement()?)
+            }
+            Err(error) => Err(identity::failed(&error)),
+        }
     }
+}
+
+fn write_sysctl(path: &std::path::Path, value: &str) -> Result<(), Failure> {
+    // Planned below /proc/sys.
+    let below = path.strip_prefix("/proc").ok().and_then(std::path::Path::to_str).ok_or(Errno::INVAL)?;
+    sys::procfs::write(below, value.as_bytes()).map_err(|errno| match errno {
+        Errno::XDEV => Failure::new(errno, "something is mounted over procfs"),
+        errno => errno.into(),
+    })
 }
 
 fn new_session() -> Result<(), Failure> {
@@ -249,9 +271,9 @@ fn new_session() -> Result<(), Failure> {
     }
 }
 
-fn run_hooks(hooks: &[crate::plan::Hook], state: &str) -> Result<(), Failure> {
-    let state =
-        crate::hooks::complete_state(state, rustix::process::getpid().as_raw_nonzero().get(), "creating");
+fn run_hooks(hooks: &[crate::plan::Hook], state: &str, status: HookStatus) -> Result<(), Failure> {
+    let pid = rustix::process::getpid().as_raw_nonzero().get();
+    let state = crate::hooks::complete_state(state, pid, status.name());
     hooks
         .iter()
         .try_for_each(|hook| crate::hooks::run(hook, &state))

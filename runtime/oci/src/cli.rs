@@ -8,10 +8,12 @@
 //!
 //! Reference: runc(8).
 
+mod checkpoint;
 mod create;
 mod delete;
 mod events;
 mod exec;
+mod exec_cgroup;
 mod features;
 mod kill;
 mod list;
@@ -39,11 +41,14 @@ use crate::shield;
 /// Where records are kept unless `--root` says otherwise.
 pub const DEFAULT_ROOT: &str = "/run/keelson-oci";
 
+/// runc's form: programs look for the line that starts with `spec:`.
+const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.2.0");
+
 /// What a failed `exec` exits with, so that it differs from most programs' own codes.
 const EXEC_FAILED: u8 = 255;
 
 #[derive(Debug, Parser)]
-#[command(name = "keelson oci", about = "Runs OCI bundles: runc's command line", version)]
+#[command(name = "keelson oci", about = "Runs OCI bundles: runc's command line", version = VERSION)]
 struct Arguments {
     /// Directory for the state of containers
     #[arg(long, default_value = DEFAULT_ROOT)]
@@ -54,9 +59,12 @@ struct Arguments {
     /// Format of the log
     #[arg(long, default_value = "text", value_parser = ["text", "json"])]
     log_format: String,
-    /// Accepted for runc's sake
+    /// Log everything
     #[arg(long)]
     debug: bool,
+    /// Accepted for runc's sake: there is no checkpoint
+    #[arg(long, hide = true)]
+    criu: Option<PathBuf>,
     /// Not supported: cgroups are managed directly
     #[arg(long)]
     systemd_cgroup: bool,
@@ -99,6 +107,10 @@ enum Verb {
     Spec(spec::NewSpec),
     /// Print what this runtime supports as JSON
     Features(features::Features),
+    /// Not supported
+    Checkpoint(checkpoint::Checkpoint),
+    /// Not supported
+    Restore(checkpoint::Checkpoint),
 }
 
 /// The command line; `arguments` starts with the command's own name.
@@ -112,7 +124,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::from(error.use_stderr()));
         }
     };
-    let log = log::Log::new(parsed.log.clone(), &parsed.log_format);
+    let log = log::Log::new(parsed.log.clone(), &parsed.log_format, parsed.debug);
+    log.install();
     let failed = if matches!(parsed.verb, Verb::Exec(_)) { EXEC_FAILED } else { 1 };
     match dispatch(parsed) {
         Ok(code) => ExitCode::from(code),
@@ -154,5 +167,6 @@ fn dispatch(arguments: Arguments) -> Result<u8, ContainerError> {
         Verb::Events(verb) => verb.run(&store),
         Verb::Spec(verb) => verb.run(),
         Verb::Features(verb) => verb.run(),
+        Verb::Checkpoint(verb) | Verb::Restore(verb) => verb.run(),
     }
 }

@@ -17,6 +17,7 @@
 
 mod create;
 mod delete;
+mod notify;
 mod record;
 mod status;
 
@@ -31,6 +32,7 @@ use crate::plan::PlanError;
 pub use create::{CreateRequest, Created, create};
 pub(crate) use create::{open_gate, state_without_process, write_pid_file};
 pub use delete::delete;
+pub(crate) use notify::NotifySocket;
 pub(crate) use record::read_spec;
 pub use record::{Record, Store};
 pub use status::{Status, status};

@@ -15,9 +15,12 @@
 //! still owns the child: it waits for `pidfd`, also after an error.
 
 mod channel;
+mod id_mapped;
 mod id_maps;
+mod listener;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use sys::Errno;
 use sys::process::{self, CloneRequest};
@@ -41,6 +44,8 @@ pub struct LaunchFds {
     pub target: Option<OwnedFd>,
     /// Become descriptors 3, 4, ... of the program.
     pub preserve: Vec<OwnedFd>,
+    /// Trees with mapped ids, made by [`start`]; a caller leaves it empty.
+    pub id_mapped: Vec<OwnedFd>,
 }
 
 /// Why a launch failed.
@@ -58,6 +63,19 @@ pub enum LaunchError {
         index: usize,
         /// The step in words, with its path, and what went wrong.
         what: String,
+        errno: Errno,
+    },
+    #[error("mount `{path}` with mapped ids: {what}")]
+    IdMapped {
+        path: PathBuf,
+        what: &'static str,
+        #[source]
+        errno: Errno,
+    },
+    #[error("send the seccomp listener to `{path}`")]
+    Listener {
+        path: PathBuf,
+        #[source]
         errno: Errno,
     },
     #[error("the child ended before it became the program")]
@@ -93,11 +111,12 @@ pub struct Pending {
 }
 
 /// Clones the child, which starts executing the plan at once.
-pub fn start(plan: Plan, fds: LaunchFds) -> Result<Pending, LaunchError> {
+pub fn start(plan: Plan, mut fds: LaunchFds) -> Result<Pending, LaunchError> {
     let system = |what| move |errno| LaunchError::System { what, errno };
     process::set_undumpable().map_err(system("become undumpable"))?;
     let (ours, theirs) = Channel::pair().map_err(system("make the report channel"))?;
     let target = open_target(&plan, fds.target.as_ref())?;
+    fds.id_mapped = id_mapped::prepare(&plan)?;
     let cloned = {
         let _around = JoinAround::enter(&plan, target.as_ref())?;
         if plan.join_first.is_empty() {
@@ -125,7 +144,11 @@ impl Pending {
                 Err(errno) => return Err(LaunchError::System { what: "read the child's report", errno }),
                 Ok(None) if self.said_exec => return Ok(Progress::Running),
                 Ok(None) => return Err(LaunchError::Died),
-                Ok(Some(Report::MapIds)) => {
+                Ok(Some((Report::Listener, Some(listener)))) => {
+                    listener::deliver(self.plan.listener.as_ref(), self.pid, listener.as_fd())?;
+                    self.proceed()?;
+                }
+                Ok(Some((Report::MapIds, _))) => {
                     let maps = self.plan.id_maps.clone().unwrap_or_default();
                     id_maps::write(self.pid, &maps).map_err(|errno| LaunchError::System {
                         what: "write the user namespace's maps",
@@ -133,13 +156,13 @@ impl Pending {
                     })?;
                     self.proceed()?;
                 }
-                Ok(Some(Report::RuntimeHooks)) => return Ok(Progress::RuntimeHooks),
-                Ok(Some(Report::AtGate)) => return Ok(Progress::AtGate),
-                Ok(Some(Report::Exec)) => self.said_exec = true,
-                Ok(Some(Report::Failed { index, errno, detail })) => {
+                Ok(Some((Report::RuntimeHooks, _))) => return Ok(Progress::RuntimeHooks),
+                Ok(Some((Report::AtGate, _))) => return Ok(Progress::AtGate),
+                Ok(Some((Report::Exec, _))) => self.said_exec = true,
+                Ok(Some((Report::Failed { index, errno, detail }, _))) => {
                     return Err(self.step_error(index as usize, errno, &detail));
                 }
-                Ok(Some(Report::Garbled)) => return Err(LaunchError::Garbled),
+                Ok(Some((Report::Garbled | Report::Listener, _))) => return Err(LaunchError::Garbled),
             }
         }
     }

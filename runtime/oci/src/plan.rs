@@ -15,6 +15,7 @@
 //!
 //! Reference: OCI runtime-spec 1.2 `config.md`, `config-linux.md`.
 
+mod affinity;
 mod cgroup_mounts;
 mod create;
 mod devices;
@@ -23,6 +24,7 @@ mod mount_options;
 mod mounts;
 mod namespaces;
 mod process;
+mod refused;
 mod step;
 mod sysctl;
 
@@ -30,18 +32,18 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use create::hooks;
+pub(crate) use create::{hooks, id_map_rows};
 pub use devices::default_rules as default_device_rules;
 pub use exec::ExecTarget;
 pub(crate) use mount_options::known_names as known_mount_options;
 pub use namespaces::Namespaces;
 pub use step::{
-    Access, Attributes, CapabilitySets, Console, DeviceNode, Hook, Mount, MountKind, Resource,
-    SchedulerPolicy, Step, TargetRule,
+    Access, Attributes, CapabilitySets, Console, DeviceNode, Hook, HookStatus, IdMapSource, Mount,
+    MountIdMap, MountKind, Resource, SchedulerPolicy, Step, TargetRule,
 };
 
 /// The version of the encoding. Raised with every change of a step's shape.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// The largest encoded plan that is read: a specification's environment is the only large part of it.
 pub const ENCODED_BYTES_MAX: usize = 16 << 20;
@@ -60,8 +62,20 @@ pub struct Plan {
     pub target: Option<Target>,
     /// Maps of the new user namespace, written by the parent.
     pub id_maps: Option<IdMaps>,
+    /// Who answers for the seccomp filter's notifications.
+    pub listener: Option<Listener>,
     /// What the child executes, in order; the last step is the program.
     pub steps: Vec<Step>,
+}
+
+/// The process that gets a seccomp filter's listener, through a unix socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    pub path: PathBuf,
+    pub metadata: String,
+    /// The container's state as JSON without `status`, `pid` and the closing brace.
+    pub state: String,
+    pub status: HookStatus,
 }
 
 /// A running process to join.
@@ -138,6 +152,8 @@ pub enum PlanError {
     Seccomp(#[from] crate::seccomp::CompileError),
     #[error("not supported: {0}")]
     Unsupported(String),
+    #[error("ociVersion `{0}`: this runtime reads 1.0 to 1.2")]
+    OciVersion(String),
     #[error("plan of version {0}, this build reads {VERSION}")]
     Version(u16),
     #[error("read the host's cgroup hierarchies")]

@@ -84,6 +84,11 @@ impl Filter {
     }
 }
 
+/// Whether some rule of the profile hands calls to a listener.
+pub(crate) fn notifies(profile: &LinuxSeccomp) -> bool {
+    rules::notifies(profile)
+}
+
 fn flags(profile: &LinuxSeccomp, notifies: bool) -> u32 {
     let listener = if notifies { seccomp::FLAG_NEW_LISTENER } else { 0 };
     // Without a word from the profile: no speculation barrier on every call, as runc does since 1.2.

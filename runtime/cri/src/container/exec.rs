@@ -49,6 +49,7 @@ pub async fn prepare(
             pid,
             start_ticks: Some(start_ticks),
             keyring: Some(keyring),
+            state: None,
             namespaces: namespaces(&specification),
             cgroup_procs: cgroup.v1_procs(),
             seccomp: specification.linux().as_ref().and_then(|linux| linux.seccomp().clone()),

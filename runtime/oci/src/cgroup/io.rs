@@ -9,6 +9,12 @@ use sys::cgroup::Version;
 const WEIGHTS: std::ops::RangeInclusive<u16> = 10..=1000;
 
 pub(super) fn plan(block: &LinuxBlockIo, writes: &mut Writes<'_>) -> Result<(), ResourceError> {
+    let leaf = block.leaf_weight().filter(|weight| *weight != 0);
+    let leaf =
+        leaf.or_else(|| block.weight_device().iter().flatten().find_map(|device| device.leaf_weight()));
+    if let Some(weight) = leaf.filter(|weight| *weight != 0) {
+        return Err(refuse("blockIO.leafWeight", weight, "Linux has had no leaf weights since 5.0"));
+    }
     let weight = block.weight().filter(|weight| *weight != 0);
     let weight_devices = block.weight_device().as_deref().unwrap_or_default();
     let rates = rates(block);

@@ -9,8 +9,8 @@ use crate::plan::{CapabilitySets, SchedulerPolicy};
 
 /// Setting a lower score needs CAP_SYS_RESOURCE: without it the inherited one stays, as the nearest that is allowed.
 pub(super) fn oom_score(adjust: i32) -> Result<(), Failure> {
-    match std::fs::write("/proc/self/oom_score_adj", adjust.to_string()) {
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+    match sys::procfs::write("self/oom_score_adj", adjust.to_string().as_bytes()) {
+        Err(Errno::ACCESS | Errno::PERM) => Ok(()),
         result => Ok(result?),
     }
 }
@@ -46,15 +46,20 @@ pub(super) fn scheduler(policy: &SchedulerPolicy) -> Result<(), Failure> {
 
 /// The profile applies at the next exec.
 pub(super) fn app_armor(profile: &str) -> Result<(), Failure> {
+    let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    if !enabled.is_ok_and(|text| text.starts_with('Y')) {
+        return Err(Failure::new(Errno::OPNOTSUPP, "apparmor: config provided but apparmor not supported"));
+    }
     let text = format!("exec {profile}");
-    std::fs::write("/proc/self/attr/apparmor/exec", &text)
-        .or_else(|_| std::fs::write("/proc/self/attr/exec", &text))?;
+    sys::procfs::write("self/attr/apparmor/exec", text.as_bytes())
+        .or_else(|_| sys::procfs::write("self/attr/exec", text.as_bytes()))?;
     Ok(())
 }
 
-pub(super) fn seccomp(filter: &crate::seccomp::Filter) -> Result<(), Failure> {
-    // A filter that notifies was refused when the plan was made, so there is no listener to pass on.
-    filter.load().map(drop).map_err(|error| failed(&error))
+pub(super) fn run_on(cpus: &[u32]) -> Result<(), Failure> {
+    let mut set = rustix::thread::CpuSet::new();
+    cpus.iter().for_each(|cpu| set.set(*cpu as usize));
+    Ok(rustix::thread::sched_setaffinity(None, &set)?)
 }
 
 pub(super) fn bounding_set(sets: &CapabilitySets) -> Result<(), Failure> {
@@ -118,7 +123,7 @@ fn kernel_sets(sets: &CapabilitySets) -> sys::capability::CapabilitySets {
 }
 
 /// The errno at the end of an error's chain, with the words of its beginning.
-fn failed(error: &(dyn std::error::Error + 'static)) -> Failure {
+pub(super) fn failed(error: &(dyn std::error::Error + 'static)) -> Failure {
     let errno = std::iter::successors(Some(error), |error| error.source())
         .filter_map(|error| error.downcast_ref::<std::io::Error>())
         .find_map(Errno::from_io_error);

@@ -17,10 +17,14 @@ mod copy_up;
 const NULL_DEVICE: u64 = 0x103;
 
 impl Child {
-    pub(super) fn mount(&self, mount: &Mount) -> Result<(), Failure> {
+    pub(super) fn mount(&mut self, mount: &Mount) -> Result<(), Failure> {
+        let mapped = match &mount.id_map {
+            Some(_) => Some(self.id_mapped.pop_front().ok_or(Errno::BADF)?),
+            None => None,
+        };
         let root = self.root()?;
         match &mount.kind {
-            MountKind::Bind { source, recursive } => bind(root, mount, source, *recursive),
+            MountKind::Bind { source, recursive } => bind(root, mount, source, *recursive, mapped),
             MountKind::Filesystem { name, source, options } => {
                 let target = target(root, mount, Missing::Directory(0o755))?;
                 match mount::new_filesystem(name, source, options, mount.attributes.set) {
@@ -87,8 +91,14 @@ impl Child {
     }
 }
 
-fn bind(root: BorrowedFd<'_>, mount: &Mount, source: &Path, recursive: bool) -> Result<(), Failure> {
-    let tree = match mount::clone_tree(source, recursive) {
+fn bind(
+    root: BorrowedFd<'_>,
+    mount: &Mount,
+    source: &Path,
+    recursive: bool,
+    mapped: Option<OwnedFd>,
+) -> Result<(), Failure> {
+    let tree = match mapped.map_or_else(|| mount::clone_tree(source, recursive), Ok) {
         Err(Errno::NOSYS) => return legacy_bind(root, mount, source, recursive),
         result => {
             result.map_err(|errno| Failure::new(errno, format!("source `{}`: {errno}", source.display())))?

@@ -14,7 +14,7 @@ pub(super) fn join_all(list: &[(Namespaces, PathBuf)]) -> Result<(), Errno> {
 /// Offsets can only be written while the time namespace is empty, so the child enters it afterwards.
 pub(super) fn time_offsets(offsets: &str) -> Result<(), Failure> {
     if !offsets.is_empty() {
-        std::fs::write("/proc/self/timens_offsets", offsets)?;
+        sys::procfs::write("self/timens_offsets", offsets.as_bytes())?;
     }
     let own = "/proc/self/ns/time_for_children";
     Ok(sys::namespace::join_path(own.as_ref(), Namespaces::TIME.0)?)

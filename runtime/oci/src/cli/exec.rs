@@ -1,13 +1,13 @@
 //! `exec`: one more process in a running container.
 
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
 use clap::Args;
 use oci_spec::runtime::{Capabilities, Process, Spec, User};
-use sys::cgroup::{Cgroup, Layout};
 
-use super::options;
 use super::session::{self, Signals, Terminal};
+use super::{exec_cgroup, options};
 use crate::container::{ContainerError, Record, Status, Store, status, write_pid_file};
 use crate::launch::{self, LaunchError, LaunchFds, Pending, Progress};
 use crate::plan::{ExecTarget, Plan};
@@ -41,6 +41,12 @@ pub(super) struct Exec {
     /// File to write the PID to
     #[arg(long)]
     pid_file: Option<PathBuf>,
+    /// SELinux label: not supported
+    #[arg(long)]
+    process_label: Option<String>,
+    /// Existing cgroup below the container's, as [CONTROLLER:]PATH; may be repeated
+    #[arg(long)]
+    cgroup: Vec<String>,
     /// AppArmor profile
     #[arg(long)]
     apparmor: Option<String>,
@@ -81,10 +87,10 @@ impl Exec {
         } else {
             None
         };
-        let cgroup = Cgroup::open(&Layout::detect()?, &record.cgroup)?;
-        let plan = Plan::exec(&process, &target(&record, &spec, &cgroup))?;
+        let place = exec_cgroup::Place::find(&record.cgroup, &self.cgroup)?;
+        let plan = Plan::exec(&process, &target(&record, &spec, place.procs))?;
         let fds = LaunchFds {
-            cgroup: cgroup.v2_dir()?,
+            cgroup: place.unified,
             console,
             preserve: options::preserved(self.preserve_fds)?,
             ..LaunchFds::default()
@@ -100,7 +106,7 @@ impl Exec {
         }
         match signals {
             None => Ok(0),
-            Some(signals) => session::stay(pending.pidfd, signals, own_terminal),
+            Some(signals) => session::stay(pending.pidfd.as_fd(), signals, own_terminal),
         }
     }
 
@@ -123,6 +129,9 @@ impl Exec {
         let mut environment = process.env().clone().unwrap_or_default();
         environment.extend(self.env.iter().cloned());
         process.set_env(Some(environment));
+        if self.process_label.as_ref().is_some_and(|label| !label.is_empty()) {
+            process.set_selinux_label(self.process_label.clone());
+        }
         if self.apparmor.is_some() {
             process.set_apparmor_profile(self.apparmor.clone());
         }
@@ -185,14 +194,15 @@ fn until_running(pending: &mut Pending) -> Result<(), LaunchError> {
     Ok(())
 }
 
-fn target(record: &Record, spec: &Spec, cgroup: &Cgroup) -> ExecTarget {
+fn target(record: &Record, spec: &Spec, cgroup_procs: Vec<PathBuf>) -> ExecTarget {
     ExecTarget {
         pid: record.pid,
         start_ticks: Some(record.start_ticks),
         namespaces: record.namespaces,
-        cgroup_procs: cgroup.v1_procs(),
+        cgroup_procs,
         seccomp: spec.linux().as_ref().and_then(|linux| linux.seccomp().clone()),
         keyring: Some(format!("_ses.{}", record.id)),
+        state: Some(record.open_state()),
     }
 }
 

@@ -40,6 +40,7 @@ impl BundleOptions {
         id: String,
         console: Option<OwnedFd>,
     ) -> Result<CreateRequest, ContainerError> {
+        let (listening, environment) = listening()?;
         let bundle =
             std::path::absolute(&self.bundle).map_err(ContainerError::file("find bundle", &self.bundle))?;
         Ok(CreateRequest {
@@ -49,9 +50,20 @@ impl BundleOptions {
             pid_file: self.pid_file,
             no_pivot: self.no_pivot,
             no_new_keyring: self.no_new_keyring,
-            preserve: preserved(self.preserve_fds)?,
+            preserve: preserved(self.preserve_fds + listening)?,
+            environment,
         })
     }
+}
+
+/// Sockets that a service manager opened for us go on to the program, before those of `--preserve-fds`
+/// (sd_listen_fds(3)): how many there are, and what to tell the program.
+fn listening() -> Result<(u32, Vec<String>), ContainerError> {
+    let Ok(text) = std::env::var("LISTEN_FDS") else { return Ok((0, Vec::new())) };
+    let count = text
+        .parse::<u16>()
+        .map_err(|_| ContainerError::Usage(format!("LISTEN_FDS `{text}` is not a number of descriptors")))?;
+    Ok((count.into(), vec![format!("LISTEN_FDS={count}"), "LISTEN_PID=1".into()]))
 }
 
 /// The descriptors the caller passes on: its own promise, so a missing one is an error.

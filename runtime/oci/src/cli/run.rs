@@ -1,11 +1,13 @@
 //! `run`: create, start, and stay with the container until it ends, unless detached.
 
+use std::os::fd::AsFd as _;
+
 use clap::Args;
 use oci_spec::runtime::Process;
 
 use super::options::{self, BundleOptions};
 use super::session::{self, Terminal};
-use crate::container::{self, ContainerError, Created, Store};
+use crate::container::{self, ContainerError, Created, NotifySocket, Store};
 use crate::launch::Progress;
 
 #[derive(Debug, Args)]
@@ -58,12 +60,28 @@ fn start(
 ) -> Result<u8, ContainerError> {
     let Created { record, spec, mut pending, gate } = created;
     let signals = if detach { None } else { Some(session::Signals::block()?) };
-    container::open_gate(&store.directory_of(&record.id)?)?;
+    let directory = store.directory_of(&record.id)?;
+    let notify = NotifySocket::bind(&directory)?;
+    container::open_gate(&directory)?;
     drop(gate);
     while pending.wait()? != Progress::Running {}
     session::poststart(store, &record, Some(&spec));
-    match signals {
-        None => Ok(0),
-        Some(signals) => session::stay(pending.pidfd, signals, terminal),
-    }
+    let Some(signals) = signals else {
+        if let Some(notify) = notify {
+            notify.pass_on(record.pid, pending.pidfd.as_fd())?;
+        }
+        return Ok(0);
+    };
+    let pidfd = pending.pidfd.as_fd();
+    // Ends with the container at the latest.
+    std::thread::scope(|scope| {
+        if let Some(notify) = &notify {
+            scope.spawn(move || {
+                if let Err(error) = notify.pass_on(record.pid, pidfd) {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "notify the service manager");
+                }
+            });
+        }
+        session::stay(pidfd, signals, terminal)
+    })
 }

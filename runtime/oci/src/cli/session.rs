@@ -14,7 +14,7 @@ use rustix::net::{
 use sys::pty::Raw;
 use sys::{Errno, descriptors, process, pty};
 
-use crate::container::{ContainerError, Record, Store, state_without_process};
+use crate::container::{ContainerError, Record, Store};
 use crate::{hooks, plan};
 
 /// Signals that are passed on. SIGCHLD is ours, SIGKILL and SIGSTOP nobody's.
@@ -94,7 +94,7 @@ impl Terminal {
 
 /// Stays until the process ends; its code, 128 + n after signal n.
 pub(super) fn stay(
-    pidfd: OwnedFd,
+    pidfd: BorrowedFd<'_>,
     signals: Signals,
     terminal: Option<Terminal>,
 ) -> Result<u8, ContainerError> {
@@ -104,7 +104,7 @@ pub(super) fn stay(
     if let Some(master) = &master {
         copy_size(master.as_fd());
     }
-    let ended = follow(pidfd.as_fd(), &signals, master.map(std::fs::File::from));
+    let ended = follow(pidfd, &signals, master.map(std::fs::File::from));
     drop(raw);
     Ok(ended?.code() as u8)
 }
@@ -201,10 +201,9 @@ pub(super) fn poststart(store: &Store, record: &Record, spec: Option<&oci_spec::
         },
     };
     let Some(listed) = spec.hooks() else { return };
-    let open =
-        state_without_process(&record.oci_version, &record.id, &record.bundle, Some(&record.annotations));
-    let state = hooks::complete_state(&open, record.pid, "running");
-    for hook in plan::hooks(listed.poststart().as_ref()) {
+    let state = hooks::complete_state(&record.open_state(), record.pid, "running");
+    // Checked when the container was made.
+    for hook in plan::hooks(listed.poststart().as_ref()).unwrap_or_default() {
         if let Err(error) = hooks::run(&hook, &state) {
             tracing::warn!(%error, "poststart hook");
         }

@@ -44,12 +44,26 @@ pub(super) struct Update {
     memory_swap: Option<String>,
     #[arg(long, allow_hyphen_values = true)]
     pids_limit: Option<i64>,
+    /// Not supported: Intel RDT
+    #[arg(long)]
+    l3_cache_schema: Option<String>,
+    /// Not supported: Intel RDT
+    #[arg(long)]
+    mem_bw_schema: Option<String>,
+    /// Accepted for runc's sake: Linux has no such limit any more
+    #[arg(long, hide = true, allow_hyphen_values = true)]
+    kernel_memory: Option<String>,
+    #[arg(long, hide = true, allow_hyphen_values = true)]
+    kernel_memory_tcp: Option<String>,
     id: String,
 }
 
 impl Update {
     pub(super) fn run(self, store: &Store) -> Result<u8, ContainerError> {
         let record = store.load(&self.id)?;
+        if self.l3_cache_schema.is_some() || self.mem_bw_schema.is_some() {
+            return Err(ContainerError::Usage("Intel RDT is not supported by this runtime".into()));
+        }
         let resources = match &self.resources {
             Some(path) => read(path)?,
             None => self.flags()?,

@@ -12,7 +12,7 @@ use sys::cgroup::{Cgroup, Layout};
 use sys::{Errno, process};
 
 use super::record::RECORD_VERSION;
-use super::{ContainerError, Record, Store};
+use super::{ContainerError, Record, Store, notify};
 use crate::launch::{self, LaunchFds, Pending, Progress};
 use crate::plan::{self, Namespaces, Plan, PlanOptions};
 use crate::{cgroup, hooks};
@@ -29,6 +29,8 @@ pub struct CreateRequest {
     pub no_new_keyring: bool,
     /// Descriptors from 3 upwards that the program inherits.
     pub preserve: Vec<OwnedFd>,
+    /// Added to the program's environment.
+    pub environment: Vec<String>,
 }
 
 /// A container that waits to be started.
@@ -111,9 +113,15 @@ impl<'a> Making<'a> {
         let directory = store.directory_of(&request.id)?;
         let path = request.bundle.join("config.json");
         let spec_bytes = std::fs::read(&path).map_err(ContainerError::file("read", &path))?;
-        let spec: Spec = serde_json::from_slice(&spec_bytes)
+        let mut spec: Spec = serde_json::from_slice(&spec_bytes)
             .map_err(|source| ContainerError::Json { file: path, source })?;
         let cgroup_path = cgroup_path(&spec, &request.id)?;
+        notify::extend(&mut spec, &directory);
+        if let Some(process) = spec.process_mut().as_mut().filter(|_| !request.environment.is_empty()) {
+            let mut environment = process.env().clone().unwrap_or_default();
+            environment.extend(request.environment.iter().cloned());
+            process.set_env(Some(environment));
+        }
         Ok(Making {
             store,
             request,
@@ -169,7 +177,7 @@ impl<'a> Making<'a> {
             result => {
                 result.map_err(ContainerError::file("make", &self.directory))?;
                 self.reserved = true;
-                Ok(())
+                notify::make_directory(&self.directory)
             }
         }
     }
@@ -210,6 +218,7 @@ impl<'a> Making<'a> {
             console: self.request.console.take(),
             target: None,
             preserve: std::mem::take(&mut self.request.preserve),
+            id_mapped: Vec::new(),
         };
         let pending = self.pending.insert(launch::start(plan, fds)?);
         loop {
@@ -221,7 +230,7 @@ impl<'a> Making<'a> {
                         pending.pid,
                         "creating",
                     );
-                    runtime_hooks(&self.spec).iter().try_for_each(|hook| hooks::run(hook, &state))?;
+                    runtime_hooks(&self.spec)?.iter().try_for_each(|hook| hooks::run(hook, &state))?;
                     pending.proceed()?;
                 }
                 Progress::Waiting => {}
@@ -348,11 +357,12 @@ pub(crate) fn state_without_process<A: serde::Serialize>(
     text
 }
 
-fn runtime_hooks(spec: &Spec) -> Vec<plan::Hook> {
-    let Some(listed) = spec.hooks() else { return Vec::new() };
+fn runtime_hooks(spec: &Spec) -> Result<Vec<plan::Hook>, plan::PlanError> {
+    let Some(listed) = spec.hooks() else { return Ok(Vec::new()) };
     #[allow(deprecated)]
-    let prestart = plan::hooks(listed.prestart().as_ref());
-    prestart.into_iter().chain(plan::hooks(listed.create_runtime().as_ref())).collect()
+    let mut hooks = plan::hooks(listed.prestart().as_ref())?;
+    hooks.extend(plan::hooks(listed.create_runtime().as_ref())?);
+    Ok(hooks)
 }
 
 /// Opens the gate of a created container by name. The program runs as soon as this returns.

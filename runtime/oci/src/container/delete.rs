@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use sys::cgroup::{Cgroup, CgroupError, Layout};
 use sys::{Errno, process};
 
-use super::{ContainerError, Record, Status, Store, create, status};
+use super::{ContainerError, Record, Status, Store, status};
 use crate::{hooks, plan};
 
 /// SIGKILL is not late; a process that takes longer hangs in the kernel.
@@ -119,14 +119,9 @@ fn kill(record: &Record) -> Result<(), ContainerError> {
 fn poststop(store: &Store, record: &Record) {
     let Ok(spec) = store.load_spec(&record.id) else { return };
     let Some(listed) = spec.hooks() else { return };
-    let open = create::state_without_process(
-        &record.oci_version,
-        &record.id,
-        &record.bundle,
-        Some(&record.annotations),
-    );
-    let state = hooks::complete_state(&open, 0, "stopped");
-    for hook in plan::hooks(listed.poststop().as_ref()) {
+    let state = hooks::complete_state(&record.open_state(), 0, "stopped");
+    // Checked when the container was made.
+    for hook in plan::hooks(listed.poststop().as_ref()).unwrap_or_default() {
         if let Err(error) = hooks::run(&hook, &state) {
             tracing::warn!(%error, "poststop hook");
         }

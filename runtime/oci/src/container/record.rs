@@ -37,6 +37,13 @@ pub struct Record {
     pub annotations: BTreeMap<String, String>,
 }
 
+impl Record {
+    /// The state that hooks and listeners get, without its PID, its status and the closing brace.
+    pub(crate) fn open_state(&self) -> String {
+        super::state_without_process(&self.oci_version, &self.id, &self.bundle, Some(&self.annotations))
+    }
+}
+
 /// The directory of all records.
 #[derive(Clone, Debug)]
 pub struct Store {

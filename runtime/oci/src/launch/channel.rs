@@ -3,10 +3,15 @@
 //! One message per packet: a kind byte, then little-endian integers, then UTF-8. The other direction
 //! knows one message, a single byte that means "go on".
 
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
 use sys::Errno;
 
 /// The longest report: a step's detail is cut to fit.
@@ -19,6 +24,7 @@ const EXEC: u8 = 4;
 const FAILED: u8 = 5;
 const PID: u8 = 6;
 const PID_FAILED: u8 = 7;
+const LISTENER: u8 = 8;
 
 /// One end of the pair.
 #[derive(Debug)]
@@ -33,6 +39,8 @@ pub(crate) enum Report {
     RuntimeHooks,
     AtGate,
     Exec,
+    /// A seccomp filter's listener comes with it.
+    Listener,
     Failed {
         index: u32,
         errno: i32,
@@ -57,6 +65,16 @@ impl Channel {
 
     pub(crate) fn report(&self, report: &Report) -> Result<(), Errno> {
         self.send(&encode(report))
+    }
+
+    /// Hands a seccomp listener to the parent.
+    pub(crate) fn report_listener(&self, listener: BorrowedFd<'_>) -> Result<(), Errno> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let listeners = [listener];
+        control.push(SendAncillaryMessage::ScmRights(&listeners));
+        rustix::net::sendmsg(&self.socket, &[IoSlice::new(&[LISTENER])], &mut control, SendFlags::NOSIGNAL)
+            .map(drop)
     }
 
     /// Waits for the parent's "go on".
@@ -85,11 +103,20 @@ impl Channel {
 
     // === the parent's side ===
 
-    /// One report, without blocking; None when the child's end is closed.
-    pub(crate) fn receive(&self) -> Result<Option<Report>, Errno> {
+    /// One report, with the descriptor that came with it, without blocking; None when the child's end is closed.
+    pub(crate) fn receive(&self) -> Result<Option<(Report, Option<OwnedFd>)>, Errno> {
         let mut buffer = [0u8; REPORT_BYTES_MAX];
-        let (_, length) = rustix::net::recv(&self.socket, &mut buffer, RecvFlags::DONTWAIT)?;
-        Ok((length > 0).then(|| decode(&buffer[..length])))
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+        let length =
+            rustix::net::recvmsg(&self.socket, &mut [IoSliceMut::new(&mut buffer)], &mut control, flags)?
+                .bytes;
+        let descriptor = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        Ok((length > 0).then(|| (decode(&buffer[..length]), descriptor)))
     }
 
     pub(crate) fn receive_pid(&self) -> Result<Result<i32, Errno>, Errno> {
@@ -136,6 +163,7 @@ fn encode(report: &Report) -> Vec<u8> {
         Report::RuntimeHooks => vec![RUNTIME_HOOKS],
         Report::AtGate => vec![AT_GATE],
         Report::Exec => vec![EXEC],
+        Report::Listener => vec![LISTENER],
         Report::Garbled => Vec::new(),
         Report::Failed { index, errno, detail } => {
             let mut message = vec![FAILED];
@@ -153,6 +181,7 @@ fn decode(message: &[u8]) -> Report {
         [RUNTIME_HOOKS] => Report::RuntimeHooks,
         [AT_GATE] => Report::AtGate,
         [EXEC] => Report::Exec,
+        [LISTENER] => Report::Listener,
         [FAILED, a, b, c, d, e, f, g, h, detail @ ..] => Report::Failed {
             index: u32::from_le_bytes([*a, *b, *c, *d]),
             errno: i32::from_le_bytes([*e, *f, *g, *h]),
@@ -177,17 +206,20 @@ mod tests {
             Report::Failed { index: 7, errno: -1, detail: "x".into() },
         ] {
             theirs.report(&report).unwrap();
-            assert_eq!(ours.receive().unwrap(), Some(report));
+            let (received, descriptor) = ours.receive().unwrap().unwrap();
+            assert!(received == report && descriptor.is_none(), "{report:?}");
         }
-        assert_eq!(ours.receive(), Err(Errno::AGAIN));
+        theirs.report_listener(theirs.as_fd()).unwrap();
+        assert!(matches!(ours.receive(), Ok(Some((Report::Listener, Some(_))))));
+        assert!(matches!(ours.receive(), Err(Errno::AGAIN)));
         drop(theirs);
-        assert_eq!(ours.receive(), Ok(None));
+        assert!(matches!(ours.receive(), Ok(None)));
     }
 
     #[test]
     fn a_long_detail_is_cut() {
         let (ours, theirs) = Channel::pair().unwrap();
         theirs.report(&Report::Failed { index: 0, errno: 1, detail: "é".repeat(2000) }).unwrap();
-        assert!(matches!(ours.receive(), Ok(Some(Report::Failed { .. }))));
+        assert!(matches!(ours.receive(), Ok(Some((Report::Failed { .. }, None)))));
     }
 }

@@ -10,8 +10,7 @@ use crate::plan::{IdMap, IdMaps};
 
 pub(super) fn write(pid: i32, maps: &IdMaps) -> Result<(), Errno> {
     for (file, rows) in [("uid_map", &maps.uid), ("gid_map", &maps.gid)] {
-        std::fs::write(format!("/proc/{pid}/{file}"), text(rows))
-            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        sys::procfs::write(&format!("{pid}/{file}"), text(rows).as_bytes())?;
     }
     Ok(())
 }

@@ -8,8 +8,8 @@ use super::mount_options::{self, MS_REC, MS_SHARED, MS_SLAVE};
 use super::namespaces::Wanted;
 use super::process::{self, Around};
 use super::{
-    Access, Hook, IdMap, IdMaps, Namespaces, Plan, PlanError, PlanOptions, Rootfs, Step, devices, mounts,
-    sysctl,
+    Access, Hook, HookStatus, IdMap, IdMapSource, IdMaps, Namespaces, Plan, PlanError, PlanOptions, Rootfs,
+    Step, devices, mounts, refused, sysctl,
 };
 
 /// The time namespace is not among them: its offsets are written before the child enters it. Nor is the cgroup
@@ -20,19 +20,19 @@ pub(super) fn plan(spec: &Spec, options: &PlanOptions) -> Result<Plan, PlanError
     let process = spec.process().as_ref().ok_or(PlanError::Missing("process"))?;
     let linux = spec.linux().as_ref().ok_or(PlanError::Missing("linux"))?;
     let wanted = Wanted::of(linux.namespaces().as_deref().unwrap_or_default())?;
-    refuse(linux, &wanted)?;
+    refused::check(spec, linux, &wanted)?;
 
     let mut steps = isolation(spec, process, linux, &wanted, options)?;
     steps.extend(filesystem(spec, process, linux, &wanted, options)?);
-    steps.extend(process::into_program(
-        process,
-        Around {
-            seccomp: linux.seccomp().as_ref(),
-            gate: options.gate,
-            start_hooks: hooks(spec.hooks().as_ref().and_then(|hooks| hooks.start_container().as_ref())),
-            state: options.state.clone().unwrap_or_else(|| "{".into()),
-        },
-    )?);
+    let around = Around {
+        seccomp: linux.seccomp().as_ref(),
+        gate: options.gate,
+        start_hooks: hooks(spec.hooks().as_ref().and_then(|hooks| hooks.start_container().as_ref()))?,
+        state: options.state.clone().unwrap_or_else(|| "{".into()),
+        status: HookStatus::Creating,
+    };
+    let listener = around.listener()?;
+    steps.extend(process::into_program(process, around)?);
     let join_first = join_first(&wanted);
     let join_pid = wanted.join.iter().find(|(kind, _)| *kind == Namespaces::PID);
     Ok(Plan {
@@ -41,28 +41,9 @@ pub(super) fn plan(spec: &Spec, options: &PlanOptions) -> Result<Plan, PlanError
         join_first,
         target: None,
         id_maps: wanted.create.has(Namespaces::USER).then(|| id_maps(linux)),
+        listener,
         steps,
     })
-}
-
-/// What this runtime does not do is refused, never left out silently.
-fn refuse(linux: &Linux, wanted: &Wanted) -> Result<(), PlanError> {
-    if !wanted.create.has(Namespaces::MOUNT) {
-        return Err(PlanError::Unsupported("a container without a mount namespace of its own".into()));
-    }
-    if linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()) {
-        return Err(PlanError::Unsupported("linux.mountLabel".into()));
-    }
-    if linux.intel_rdt().is_some() {
-        return Err(PlanError::Unsupported("linux.intelRdt".into()));
-    }
-    if linux.memory_policy().is_some() {
-        return Err(PlanError::Unsupported("linux.memoryPolicy".into()));
-    }
-    if wanted.create.has(Namespaces::USER) && linux.uid_mappings().as_ref().is_none_or(Vec::is_empty) {
-        return Err(PlanError::Missing("linux.uidMappings for the new user namespace"));
-    }
-    Ok(())
 }
 
 /// Joined before the clone: everything, when a user namespace decides who owns the rest.
@@ -73,13 +54,24 @@ fn join_first(wanted: &Wanted) -> Vec<(Namespaces, PathBuf)> {
 }
 
 fn id_maps(linux: &Linux) -> IdMaps {
-    let rows = |list: &Option<Vec<LinuxIdMapping>>| {
-        list.iter()
-            .flatten()
-            .map(|row| IdMap { container: row.container_id(), host: row.host_id(), size: row.size() })
-            .collect()
-    };
-    IdMaps { uid: rows(linux.uid_mappings()), gid: rows(linux.gid_mappings()) }
+    IdMaps { uid: id_map_rows(linux.uid_mappings()), gid: id_map_rows(linux.gid_mappings()) }
+}
+
+/// A list of the specification as rows of a map.
+pub(crate) fn id_map_rows(list: &Option<Vec<LinuxIdMapping>>) -> Vec<IdMap> {
+    list.iter()
+        .flatten()
+        .map(|row| IdMap { container: row.container_id(), host: row.host_id(), size: row.size() })
+        .collect()
+}
+
+/// Ids of the container's own user namespace, for mounts that ask for them.
+fn own_ids(linux: &Linux, wanted: &Wanted) -> Option<IdMapSource> {
+    if wanted.create.has(Namespaces::USER) {
+        return Some(IdMapSource::Maps(id_maps(linux)));
+    }
+    let joined = wanted.join.iter().find(|(kind, _)| *kind == Namespaces::USER);
+    joined.map(|(_, path)| IdMapSource::Namespace(path.clone()))
 }
 
 fn isolation(
@@ -159,16 +151,17 @@ fn filesystem(
     if runtime_hooks {
         steps.push(Step::RuntimeHooks);
     }
-    let planned = mounts::plan(spec.mounts().as_deref().unwrap_or_default(), wanted, options)?;
+    let planned =
+        mounts::plan(spec.mounts().as_deref().unwrap_or_default(), wanted, own_ids(linux, wanted), options)?;
     steps.extend(planned.steps);
     if !planned.host_dev {
         let access = if wanted.private(Namespaces::USER) { Access::Bind } else { Access::Make };
         steps.extend(devices::plan(linux.devices().as_deref().unwrap_or_default(), access)?);
     }
-    let container_hooks = hooks(spec_hooks.and_then(|hooks| hooks.create_container().as_ref()));
+    let container_hooks = hooks(spec_hooks.and_then(|hooks| hooks.create_container().as_ref()))?;
     if !container_hooks.is_empty() {
         let state = options.state.clone().unwrap_or_else(|| "{".into());
-        steps.push(Step::Hooks { hooks: container_hooks, state });
+        steps.push(Step::Hooks { hooks: container_hooks, state, status: HookStatus::Creating });
     }
     steps.extend(sysctl::plan(linux.sysctl().iter().flatten(), wanted)?);
     if process.cwd() != Path::new("/") {
@@ -233,14 +226,26 @@ fn propagation(linux: &Linux, rootfs: &Rootfs) -> Result<Vec<Step>, PlanError> {
 }
 
 /// The specification's hooks as the plan has them.
-pub(crate) fn hooks(list: Option<&Vec<oci_spec::runtime::Hook>>) -> Vec<Hook> {
-    list.into_iter()
-        .flatten()
-        .map(|hook| Hook {
-            path: hook.path().clone(),
-            arguments: hook.args().clone().unwrap_or_default(),
-            environment: hook.env().clone().unwrap_or_default(),
-            timeout_seconds: hook.timeout().and_then(|seconds| u32::try_from(seconds).ok()),
-        })
-        .collect()
+pub(crate) fn hooks(list: Option<&Vec<oci_spec::runtime::Hook>>) -> Result<Vec<Hook>, PlanError> {
+    list.into_iter().flatten().map(hook).collect()
+}
+
+fn hook(hook: &oci_spec::runtime::Hook) -> Result<Hook, PlanError> {
+    if !hook.path().is_absolute() {
+        return Err(PlanError::invalid("hooks.path", format!("`{}` is not absolute", hook.path().display())));
+    }
+    let timeout_seconds = match hook.timeout() {
+        None => None,
+        Some(seconds @ 1..) => Some(u32::try_from(seconds).unwrap_or(u32::MAX)),
+        Some(seconds) => {
+            let why = format!("{seconds} of hook `{}` is not above zero", hook.path().display());
+            return Err(PlanError::invalid("hooks.timeout", why));
+        }
+    };
+    Ok(Hook {
+        path: hook.path().clone(),
+        arguments: hook.args().clone().unwrap_or_default(),
+        environment: hook.env().clone().unwrap_or_default(),
+        timeout_seconds,
+    })
 }

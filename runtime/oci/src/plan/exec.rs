@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use oci_spec::runtime::{LinuxSeccomp, Process};
 
 use super::process::{self, Around};
-use super::{Namespaces, Plan, PlanError, Step, Target};
+use super::{HookStatus, Namespaces, Plan, PlanError, Step, Target, affinity};
 
 /// The container that an exec enters.
 #[derive(Clone, Debug, Default)]
@@ -21,11 +21,20 @@ pub struct ExecTarget {
     pub seccomp: Option<LinuxSeccomp>,
     /// A name for the session keyring; none keeps the caller's.
     pub keyring: Option<String>,
+    /// The container's state as JSON without `pid` and `status`, for a seccomp listener.
+    pub state: Option<String>,
 }
 
 pub(super) fn plan(process: &Process, target: &ExecTarget) -> Result<Plan, PlanError> {
     let mut steps = vec![Step::NewSession];
+    let affinity = process.exec_cpu_affinity().as_ref();
+    if let Some(cpus) = affinity.and_then(|affinity| affinity.initial().as_deref()) {
+        steps.push(Step::CpuAffinity { cpus: affinity::parse("process.execCPUAffinity.initial", cpus)? });
+    }
     steps.extend(target.cgroup_procs.iter().map(|procs| Step::JoinCgroup { procs: procs.clone() }));
+    if let Some(cpus) = affinity.and_then(|affinity| affinity.cpu_affinity_final().as_deref()) {
+        steps.push(Step::CpuAffinity { cpus: affinity::parse("process.execCPUAffinity.final", cpus)? });
+    }
     if let Some(adjust) = process.oom_score_adj() {
         steps.push(Step::OomScore { adjust });
     }
@@ -42,15 +51,15 @@ pub(super) fn plan(process: &Process, target: &ExecTarget) -> Result<Plan, PlanE
         steps.push(Step::Keyring { name: name.clone() });
     }
     steps.extend(process::before_pivot(process, false)?);
-    steps.extend(process::into_program(
-        process,
-        Around {
-            seccomp: target.seccomp.as_ref(),
-            gate: false,
-            start_hooks: Vec::new(),
-            state: String::new(),
-        },
-    )?);
+    let around = Around {
+        seccomp: target.seccomp.as_ref(),
+        gate: false,
+        start_hooks: Vec::new(),
+        state: target.state.clone().unwrap_or_else(|| "{".into()),
+        status: HookStatus::Created,
+    };
+    let listener = around.listener()?;
+    steps.extend(process::into_program(process, around)?);
     Ok(Plan {
         clone_flags: Namespaces::default(),
         join_pid: None,
@@ -61,6 +70,7 @@ pub(super) fn plan(process: &Process, target: &ExecTarget) -> Result<Plan, PlanE
             pid_namespace: target.namespaces.has(Namespaces::PID),
         }),
         id_maps: None,
+        listener,
         steps,
     })
 }

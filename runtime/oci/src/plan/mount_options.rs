@@ -26,6 +26,10 @@ enum Effect {
     Bind {
         recursive: bool,
     },
+    /// `idmap` and `ridmap`.
+    MapIds {
+        recursive: bool,
+    },
     CopyUp,
     /// Passed to the filesystem as a flag of its superblock.
     Superblock,
@@ -57,6 +61,8 @@ const ATTRIBUTES: &[(&str, Effect)] = &[
 const OTHERS: &[(&str, Effect)] = &[
     ("bind", Effect::Bind { recursive: false }),
     ("rbind", Effect::Bind { recursive: true }),
+    ("idmap", Effect::MapIds { recursive: false }),
+    ("ridmap", Effect::MapIds { recursive: true }),
     ("private", Effect::Propagate(MS_PRIVATE)),
     ("rprivate", Effect::Propagate(MS_PRIVATE | MS_REC)),
     ("slave", Effect::Propagate(MS_SLAVE)),
@@ -69,9 +75,10 @@ const OTHERS: &[(&str, Effect)] = &[
     ("sync", Effect::Superblock),
     ("dirsync", Effect::Superblock),
     ("lazytime", Effect::Superblock),
-    ("iversion", Effect::Superblock),
     ("async", Effect::Nothing),
     ("nolazytime", Effect::Nothing),
+    // Since Linux 6.1 filesystems that can have it have it always.
+    ("iversion", Effect::Nothing),
     ("noiversion", Effect::Nothing),
     ("mand", Effect::Nothing),
     ("nomand", Effect::Nothing),
@@ -88,6 +95,8 @@ pub(super) struct Options {
     pub(super) recursive: Attributes,
     pub(super) propagation: Vec<u32>,
     pub(super) bind: Option<bool>,
+    /// Given ids, of the whole tree when true.
+    pub(super) id_map: Option<bool>,
     pub(super) copy_up: bool,
     /// For the filesystem: with or without a value.
     pub(super) data: Vec<(String, Option<String>)>,
@@ -105,9 +114,6 @@ pub(crate) fn known_names() -> Vec<String> {
 pub(super) fn parse(list: &[String]) -> Result<Options, PlanError> {
     let mut options = Options::default();
     for option in list {
-        if matches!(option.as_str(), "idmap" | "ridmap") {
-            return Err(PlanError::Unsupported(format!("mount option `{option}`")));
-        }
         if option == "remount" {
             return Err(PlanError::invalid(
                 "mounts.options",
@@ -162,6 +168,7 @@ fn apply_other(effect: Effect, name: &str, options: &mut Options) {
     match effect {
         Effect::Propagate(flags) => options.propagation.push(flags),
         Effect::Bind { recursive } => options.bind = Some(recursive || options.bind == Some(true)),
+        Effect::MapIds { recursive } => options.id_map = Some(recursive || options.id_map == Some(true)),
         Effect::CopyUp => options.copy_up = true,
         Effect::Superblock => options.data.push((name.to_owned(), None)),
         _ => {}
@@ -218,9 +225,7 @@ mod tests {
 
     #[test]
     fn refused() {
-        for list in ["idmap", "ridmap", "remount"] {
-            assert!(parse(&[list.to_owned()]).is_err(), "{list}");
-        }
+        assert!(parse(&["remount".to_owned()]).is_err());
     }
 
     #[test]

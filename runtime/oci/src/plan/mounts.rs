@@ -10,7 +10,9 @@ use sys::mount::attribute;
 
 use super::mount_options::{self, Options};
 use super::namespaces::Wanted;
-use super::{Mount, MountKind, PlanError, PlanOptions, Step, TargetRule, cgroup_mounts};
+use super::{
+    IdMapSource, Mount, MountIdMap, MountKind, PlanError, PlanOptions, Step, TargetRule, cgroup_mounts,
+};
 
 /// Files of procfs that a container may have replaced, as lxcfs does. Everything else there is the kernel's.
 const ON_PROC: &[&str] = &[
@@ -39,14 +41,12 @@ pub(super) struct Mounts {
 pub(super) fn plan(
     mounts: &[SpecMount],
     wanted: &Wanted,
+    own_ids: Option<IdMapSource>,
     options: &PlanOptions,
 ) -> Result<Mounts, PlanError> {
     let mut planned = Mounts::default();
     for mount in mounts {
         let target = normal(mount.destination())?;
-        if mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
-            return Err(PlanError::Unsupported(format!("id-mapped mount at `{}`", target.display())));
-        }
         let parsed = mount_options::parse(mount.options().as_deref().unwrap_or_default())?;
         let kind = mount.typ().as_deref().unwrap_or("none");
         if kind == "cgroup" || kind == "cgroup2" {
@@ -55,14 +55,49 @@ pub(super) fn plan(
         }
         let is_bind = kind == "bind" || parsed.bind.is_some();
         planned.host_dev |= is_bind && target == Path::new("/dev");
+        let id_map = id_map(mount, &target, &parsed, own_ids.as_ref())?;
         let step = if is_bind {
-            bind(mount, target, parsed, options)?
+            Mount { id_map, ..bind(mount, target, parsed, options)? }
         } else {
+            if id_map.is_some() {
+                return Err(PlanError::MountTarget {
+                    target,
+                    reason: "only a bind mount can have ids mapped",
+                });
+            }
             filesystem(mount, kind, target, parsed, &mut planned.seals)?
         };
         planned.steps.push(Step::Mount(step));
     }
     Ok(planned)
+}
+
+/// The mount's own maps, or those of the container's user namespace when an option asks for maps without naming any.
+fn id_map(
+    mount: &SpecMount,
+    target: &Path,
+    parsed: &Options,
+    own_ids: Option<&IdMapSource>,
+) -> Result<Option<MountIdMap>, PlanError> {
+    let uid = super::id_map_rows(mount.uid_mappings());
+    let gid = super::id_map_rows(mount.gid_mappings());
+    let listed = match (uid.is_empty(), gid.is_empty()) {
+        (true, true) => None,
+        (false, false) => Some(IdMapSource::Maps(super::IdMaps { uid, gid })),
+        _ => {
+            let reason = "both uidMappings and gidMappings are needed";
+            return Err(PlanError::MountTarget { target: target.to_owned(), reason });
+        }
+    };
+    let recursive = parsed.id_map.unwrap_or(false);
+    match listed.or_else(|| parsed.id_map.and(own_ids.cloned())) {
+        Some(source) => Ok(Some(MountIdMap { source, recursive })),
+        None if parsed.id_map.is_some() => Err(PlanError::MountTarget {
+            target: target.to_owned(),
+            reason: "idmap without uidMappings and gidMappings needs a user namespace of the container's own",
+        }),
+        None => Ok(None),
+    }
 }
 
 fn bind(
@@ -118,6 +153,7 @@ pub(super) fn assemble(kind: MountKind, target: PathBuf, rule: TargetRule, optio
         attributes: options.attributes,
         recursive: options.recursive,
         propagation: options.propagation,
+        id_map: None,
         copy_up: options.copy_up,
     }
 }

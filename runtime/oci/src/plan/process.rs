@@ -8,7 +8,9 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::{Capabilities, IOPriorityClass, LinuxSeccomp, Process, Scheduler, User};
 
-use super::{CapabilitySets, Console, Hook, PlanError, Resource, SchedulerPolicy, Step};
+use super::{
+    CapabilitySets, Console, Hook, HookStatus, Listener, PlanError, Resource, SchedulerPolicy, Step,
+};
 use crate::seccomp;
 
 /// Where programs are looked for when the environment has no PATH.
@@ -23,6 +25,25 @@ pub(super) struct Around<'a> {
     pub(super) gate: bool,
     pub(super) start_hooks: Vec<Hook>,
     pub(super) state: String,
+    /// The container's, for whoever gets the seccomp listener.
+    pub(super) status: HookStatus,
+}
+
+impl Around<'_> {
+    /// Who gets the listener of a filter that notifies.
+    pub(super) fn listener(&self) -> Result<Option<Listener>, PlanError> {
+        let Some(profile) = self.seccomp.filter(|profile| seccomp::notifies(profile)) else {
+            return Ok(None);
+        };
+        let field = "linux.seccomp.listenerPath";
+        let path = profile.listener_path().as_ref().filter(|path| !path.as_os_str().is_empty());
+        let path = path.ok_or_else(|| PlanError::invalid(field, "SCMP_ACT_NOTIFY needs it"))?;
+        if !path.is_absolute() {
+            return Err(PlanError::invalid(field, format!("`{}` is not absolute", path.display())));
+        }
+        let metadata = profile.listener_metadata().clone().unwrap_or_default();
+        Ok(Some(Listener { path: path.clone(), metadata, state: self.state.clone(), status: self.status }))
+    }
 }
 
 /// Steps that still need the root's descriptor.
@@ -58,7 +79,7 @@ pub(super) fn into_program(process: &Process, around: Around<'_>) -> Result<Vec<
     if !process.cwd().is_absolute() {
         return Err(PlanError::invalid("process.cwd", "not an absolute path"));
     }
-    let filter = around.seccomp.map(compile).transpose()?;
+    let filter = around.seccomp.map(seccomp::compile).transpose()?;
     real_ids(process.user())?;
     let no_new_privileges = process.no_new_privileges() == Some(true);
     let sets = capability_sets(process)?;
@@ -77,15 +98,20 @@ pub(super) fn into_program(process: &Process, around: Around<'_>) -> Result<Vec<
     steps.extend(identity(process, sets));
     steps.push(Step::WorkingDirectory { path: process.cwd().clone(), last: true });
     steps.push(Step::FindProgram { name, directories: search_path(&environment) });
+    // Its listener goes to a parent that may have left once the gate is open.
+    let (early, late) = match filter.filter(|_| no_new_privileges) {
+        Some(filter) if filter.notifies() => (Some(filter), None),
+        filter => (None, filter),
+    };
+    steps.extend(early.map(|filter| Step::Seccomp { filter }));
     if around.gate {
         steps.push(Step::Gate);
     }
     if !around.start_hooks.is_empty() {
-        steps.push(Step::Hooks { hooks: around.start_hooks, state: around.state });
+        let (hooks, state) = (around.start_hooks, around.state);
+        steps.push(Step::Hooks { hooks, state, status: HookStatus::Created });
     }
-    if let Some(filter) = filter.filter(|_| no_new_privileges) {
-        steps.push(Step::Seccomp { filter });
-    }
+    steps.extend(late.map(|filter| Step::Seccomp { filter }));
     steps.push(Step::Exec { arguments, environment });
     Ok(steps)
 }
@@ -102,14 +128,6 @@ fn real_ids(user: &User) -> Result<(), PlanError> {
         }
         None => Ok(()),
     }
-}
-
-fn compile(profile: &LinuxSeccomp) -> Result<seccomp::Filter, PlanError> {
-    let filter = seccomp::compile(profile)?;
-    if filter.notifies() {
-        return Err(PlanError::Unsupported("seccomp listener (SCMP_ACT_NOTIFY)".into()));
-    }
-    Ok(filter)
 }
 
 fn identity(process: &Process, sets: CapabilitySets) -> Vec<Step> {

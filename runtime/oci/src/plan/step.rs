@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Namespaces, Rootfs};
+use super::{IdMaps, Namespaces, Rootfs};
 use crate::seccomp;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,10 +72,11 @@ pub enum Step {
     },
     /// The parent runs its hooks (prestart, createRuntime) while the child waits.
     RuntimeHooks,
-    /// Runs createContainer or startContainer hooks; `state` is JSON that lacks only the PID.
+    /// Runs createContainer or startContainer hooks; `state` is JSON that lacks only `status` and the PID.
     Hooks {
         hooks: Vec<Hook>,
         state: String,
+        status: HookStatus,
     },
     Mount(Mount),
     /// Makes a directory inside the root.
@@ -132,7 +133,7 @@ pub enum Step {
     Home {
         uid: u32,
     },
-    /// Installs a seccomp filter.
+    /// Installs a seccomp filter; a listener's descriptor goes to the parent.
     Seccomp {
         filter: seccomp::Filter,
     },
@@ -157,6 +158,10 @@ pub enum Step {
     Umask {
         mask: u32,
     },
+    /// Runs on these CPUs only.
+    CpuAffinity {
+        cpus: Vec<u32>,
+    },
     /// Changes to the working directory and refuses one outside the root. A first attempt may fail for lack of
     /// rights: the user's own may be better than root's (a network filesystem).
     WorkingDirectory {
@@ -175,6 +180,22 @@ pub enum Step {
         arguments: Vec<String>,
         environment: Vec<String>,
     },
+}
+
+/// What the state says to a hook inside the container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HookStatus {
+    Creating,
+    Created,
+}
+
+impl HookStatus {
+    pub fn name(self) -> &'static str {
+        match self {
+            HookStatus::Creating => "creating",
+            HookStatus::Created => "created",
+        }
+    }
 }
 
 /// A process that a hook starts.
@@ -197,8 +218,26 @@ pub struct Mount {
     pub recursive: Attributes,
     /// `MS_*` propagation changes, one call each.
     pub propagation: Vec<u32>,
+    /// Given ids by the parent, which hands the tree over: the container's own rights do not suffice.
+    pub id_map: Option<MountIdMap>,
     /// Copies what the target held into the new tmpfs.
     pub copy_up: bool,
+}
+
+/// Which ids a mount shows instead of those on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountIdMap {
+    pub source: IdMapSource,
+    /// The whole tree below it too.
+    pub recursive: bool,
+}
+
+/// Where the ids come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IdMapSource {
+    Maps(IdMaps),
+    /// A user namespace by path.
+    Namespace(PathBuf),
 }
 
 /// `MOUNT_ATTR_*` bits to set and to clear.

@@ -92,7 +92,9 @@ fn what_a_field_adds() {
             "user namespace",
             |s| {
                 s["linux"]["namespaces"] = json!([{ "type": "mount" }, { "type": "user" }]);
-                s["linux"]["uidMappings"] = json!([{ "containerID": 0, "hostID": 1000, "size": 1 }]);
+                let map = json!([{ "containerID": 0, "hostID": 1000, "size": 1 }]);
+                s["linux"]["uidMappings"] = map.clone();
+                s["linux"]["gidMappings"] = map;
             },
             &["map user and group ids", "become root of the user namespace"],
         ),
@@ -163,7 +165,7 @@ fn mounts_and_their_rules() {
         (json!({ "destination": "/a", "type": "bind" }), Err("mounts.source")),
         (
             json!({ "destination": "/a", "type": "bind", "source": "/", "options": ["idmap"] }),
-            Err("not supported"),
+            Err("needs a user namespace"),
         ),
     ] {
         let mut spec = minimal();

@@ -64,6 +64,7 @@ fn describe_process(step: &Step) -> String {
         Step::BoundingSet(_) => "drop capabilities from the bounding set".into(),
         Step::Identity { uid, gid, .. } => format!("become user {uid}:{gid}"),
         Step::Capabilities(_) => "set capabilities".into(),
+        Step::CpuAffinity { cpus } => format!("run on CPUs {cpus:?}"),
         Step::Umask { mask } => format!("set umask {mask:o}"),
         Step::WorkingDirectory { path, .. } => format!("change to working directory `{}`", path.display()),
         // The same words as everywhere: people search for them, and other programs match them.
