@@ -19,6 +19,7 @@ mod kill;
 mod list;
 mod log;
 mod options;
+mod parse;
 mod pause;
 mod ps;
 mod run;
@@ -33,10 +34,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::container::{ContainerError, Store};
 use crate::shield;
+
+const NAME: &str = "keelson oci";
 
 /// Where records are kept unless `--root` says otherwise.
 pub const DEFAULT_ROOT: &str = "/run/keelson-oci";
@@ -48,8 +51,16 @@ const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.
 const EXEC_FAILED: u8 = 255;
 
 #[derive(Debug, Parser)]
-#[command(name = "keelson oci", about = "Runs OCI bundles: runc's command line", version = VERSION)]
+#[command(name = NAME, about = "Runs OCI bundles: runc's command line", version = VERSION)]
 struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Args)]
+struct Global {
     /// Directory for the state of containers
     #[arg(long, default_value = DEFAULT_ROOT)]
     root: PathBuf,
@@ -71,8 +82,6 @@ struct Arguments {
     /// Accepted for runc's sake when it is not `true`
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "auto", default_missing_value = "true")]
     rootless: String,
-    #[command(subcommand)]
-    verb: Verb,
 }
 
 #[derive(Debug, Subcommand)]
@@ -116,7 +125,12 @@ enum Verb {
 /// The command line; `arguments` starts with the command's own name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let parsed = match Arguments::try_parse_from(&arguments) {
+    let verb = parse::verb(&arguments);
+    if verb.is_some_and(runs_programs) {
+        // Early, so that what is read before is not read twice. A failure is told below, where the log is known.
+        let _failed = protect();
+    }
+    let parsed = match parse::arguments(&arguments, verb) {
         Ok(parsed) => parsed,
         Err(error) => {
             // Help and version are errors to clap; they go to stdout with code 0.
@@ -124,7 +138,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::from(error.use_stderr()));
         }
     };
-    let log = log::Log::new(parsed.log.clone(), &parsed.log_format, parsed.debug);
+    let log = log::Log::new(parsed.global.log.clone(), &parsed.global.log_format, parsed.global.debug);
     log.install();
     let failed = if matches!(parsed.verb, Verb::Exec(_)) { EXEC_FAILED } else { 1 };
     match dispatch(parsed) {
@@ -136,7 +150,18 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn dispatch(arguments: Arguments) -> Result<u8, ContainerError> {
+/// Verbs whose child becomes a program of the container.
+fn runs_programs(verb: &str) -> bool {
+    matches!(verb, "create" | "run" | "exec")
+}
+
+fn protect() -> Result<(), shield::ShieldError> {
+    // The process's own arguments, not the parsed ones: they may start with the multicall command.
+    let own: Vec<OsString> = std::env::args_os().collect();
+    shield::protect(&own)
+}
+
+fn dispatch(Arguments { global: arguments, verb }: Arguments) -> Result<u8, ContainerError> {
     if arguments.systemd_cgroup {
         return Err(ContainerError::Usage(
             "--systemd-cgroup is not supported: cgroups are managed directly, use the cgroupfs driver".into(),
@@ -145,13 +170,11 @@ fn dispatch(arguments: Arguments) -> Result<u8, ContainerError> {
     if arguments.rootless == "true" {
         return Err(ContainerError::Usage("--rootless is not supported".into()));
     }
-    if matches!(arguments.verb, Verb::Create(_) | Verb::Run(_) | Verb::Exec(_)) {
-        // The process's own arguments, not the parsed ones: they may start with the multicall command.
-        let own: Vec<OsString> = std::env::args_os().collect();
-        shield::protect(&own).map_err(|error| ContainerError::Usage(log::chain(&error)))?;
+    if matches!(verb, Verb::Create(_) | Verb::Run(_) | Verb::Exec(_)) {
+        protect().map_err(|error| ContainerError::Usage(log::chain(&error)))?;
     }
     let store = Store::new(&arguments.root);
-    match arguments.verb {
+    match verb {
         Verb::Create(verb) => verb.run(&store),
         Verb::Start(verb) => verb.run(&store),
         Verb::State(verb) => verb.run(&store),

@@ -58,6 +58,10 @@ pub enum ContainerError {
     ExecStopped,
     #[error("cannot exec in a paused container (use --ignore-paused to override)")]
     ExecPaused,
+    #[error("cannot allocate tty if runc will detach without setting console socket")]
+    NoConsole,
+    #[error("cannot use console socket if runc will not detach or allocate tty")]
+    NoTerminal,
     #[error("cannot delete container {id} that is not stopped: {status}")]
     NotStopped { id: String, status: Status },
     #[error("container {id} did not end within {seconds} s of SIGKILL")]

@@ -94,12 +94,8 @@ pub(super) fn check_console(
     socket: Option<&Path>,
 ) -> Result<(), ContainerError> {
     match (terminal, detached, socket) {
-        (true, true, None) => Err(ContainerError::Usage(
-            "cannot allocate tty if runc will detach without setting console socket".into(),
-        )),
-        (false, _, Some(_)) | (_, false, Some(_)) => Err(ContainerError::Usage(
-            "cannot use console socket if runc will not detach or allocate tty".into(),
-        )),
+        (true, true, None) => Err(ContainerError::NoConsole),
+        (false, _, Some(_)) | (_, false, Some(_)) => Err(ContainerError::NoTerminal),
         _ => Ok(()),
     }
 }

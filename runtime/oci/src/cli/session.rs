@@ -192,12 +192,12 @@ pub(super) fn poststart(store: &Store, record: &Record, spec: Option<&oci_spec::
     let loaded;
     let spec = match spec {
         Some(spec) => spec,
-        None => match store.load_spec(&record.id) {
-            Ok(spec) => {
+        None => match store.load_spec_with_hooks(&record.id, "poststart") {
+            Some(spec) => {
                 loaded = spec;
                 &loaded
             }
-            Err(_) => return,
+            None => return,
         },
     };
     let Some(listed) = spec.hooks() else { return };

@@ -115,6 +115,12 @@ impl<'a> Making<'a> {
         let spec_bytes = std::fs::read(&path).map_err(ContainerError::file("read", &path))?;
         let mut spec: Spec = serde_json::from_slice(&spec_bytes)
             .map_err(|source| ContainerError::Json { file: path, source })?;
+        let terminal = spec.process().as_ref().is_some_and(|process| process.terminal() == Some(true));
+        match (terminal, &request.console) {
+            (true, None) => return Err(ContainerError::NoConsole),
+            (false, Some(_)) => return Err(ContainerError::NoTerminal),
+            _ => {}
+        }
         let cgroup_path = cgroup_path(&spec, &request.id)?;
         notify::extend(&mut spec, &directory);
         if let Some(process) = spec.process_mut().as_mut().filter(|_| !request.environment.is_empty()) {

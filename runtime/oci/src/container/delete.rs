@@ -117,7 +117,7 @@ fn kill(record: &Record) -> Result<(), ContainerError> {
 
 /// A failing poststop hook is logged; it stops neither the others nor the removal.
 fn poststop(store: &Store, record: &Record) {
-    let Ok(spec) = store.load_spec(&record.id) else { return };
+    let Some(spec) = store.load_spec_with_hooks(&record.id, "poststop") else { return };
     let Some(listed) = spec.hooks() else { return };
     let state = hooks::complete_state(&record.open_state(), 0, "stopped");
     // Checked when the container was made.

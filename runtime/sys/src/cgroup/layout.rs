@@ -65,13 +65,13 @@ impl Layout {
     /// Reads the calling process's view of the host.
     pub fn detect() -> Result<Layout, CgroupError> {
         let read = |path: &str| {
-            std::fs::read_to_string(path).map_err(|error| CgroupError::Detect(PathBuf::from(path), error))
+            read_at_once(path.as_ref()).map_err(|error| CgroupError::Detect(PathBuf::from(path), error))
         };
         let mountinfo = read("/proc/self/mountinfo")?;
         // Absent on kernels built without v1: then there is nothing to learn from it either.
         let kernel = read("/proc/cgroups").unwrap_or_default();
         Layout::parse(&mountinfo, &kernel, |mount| {
-            std::fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default()
+            read_at_once(&mount.join("cgroup.controllers")).unwrap_or_default()
         })
     }
 
@@ -140,6 +140,15 @@ impl Layout {
         }
         "the running kernel was built or started without it".to_owned()
     }
+}
+
+/// These files say that they have no length; the first guess of the standard library is 32 bytes.
+fn read_at_once(path: &Path) -> std::io::Result<String> {
+    use std::io::Read as _;
+    const USUAL_BYTES: usize = 16 << 10;
+    let mut text = String::with_capacity(USUAL_BYTES);
+    std::fs::File::open(path)?.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn v1_name(controller: &str) -> &str {
