@@ -243,3 +243,109 @@ fn containerd_runs_on_it() {
     drop(daemon);
     stage.finish();
 }
+
+/// Calls that containerd 1.6 allows and this filter does not, or does not always.
+const NOT_OURS: [(&str, &str); 4] = [
+    (
+        "io_uring_setup",
+        "a second way to make system calls, which no filter sees; newer containerds leave it out too",
+    ),
+    ("io_uring_enter", "as above"),
+    ("io_uring_register", "as above"),
+    ("socket", "allowed but for AF_ALG and AF_VSOCK, as in newer containerds"),
+];
+
+/// Calls that are younger than containerd 1.6, or that it allows for some only; newer ones allow them to all.
+const NOT_THEIRS: [&str; 18] = [
+    "cachestat",
+    "fchmodat2",
+    "futex_requeue",
+    "futex_wait",
+    "futex_wake",
+    "getxattrat",
+    "listmount",
+    "listxattrat",
+    "map_shadow_stack",
+    "mseal",
+    "name_to_handle_at",
+    "process_vm_readv",
+    "process_vm_writev",
+    "removexattrat",
+    "riscv_hwprobe",
+    "setxattrat",
+    "statmount",
+    "uretprobe",
+];
+
+#[test]
+fn the_default_filter_is_containerds() {
+    use std::collections::BTreeSet;
+    const TEST: &str = "the_default_filter_is_containerds";
+    let Some(stage) = Stage::set(TEST, &["containerd", "ctr"]) else { return };
+    let daemon = Containerd::start(&stage);
+    let ctr = |arguments: &[&str]| -> Output {
+        let mut command = Command::new("ctr");
+        command.arg("--address").arg(stage.path("sock"));
+        command.args(arguments).stdin(Stdio::null()).output().expect("ctr starts")
+    };
+    let began = std::time::Instant::now();
+    while !ctr(&["version"]).status.success() {
+        assert!(began.elapsed() < PATIENCE, "containerd does not answer");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let image = ["image", "import", "--snapshotter", "native", &stage.text("image.tar")];
+    assert!(ctr(&image).status.success());
+    let create =
+        ["container", "create", "--seccomp", "--snapshotter", "native", "localhost/box:1", "c", "/bin/true"];
+    let made = ctr(&create);
+    assert!(made.status.success(), "{}", said(&made));
+    let info: serde_json::Value =
+        serde_json::from_slice(&ctr(&["container", "info", "c"]).stdout).expect("JSON");
+    drop(daemon);
+
+    /// Allowed whatever the arguments, and the rules that look at some.
+    fn parts(profile: &serde_json::Value) -> (BTreeSet<String>, BTreeSet<String>) {
+        let (mut always, mut rules) = (BTreeSet::new(), BTreeSet::new());
+        for rule in profile["syscalls"].as_array().expect("rules") {
+            let conditions = rule["args"].as_array().map_or(0, Vec::len);
+            for name in rule["names"].as_array().expect("names").iter().filter_map(|name| name.as_str()) {
+                match (rule["action"].as_str(), conditions) {
+                    (Some("SCMP_ACT_ALLOW"), 0) => drop(always.insert(name.to_owned())),
+                    _ => drop(rules.insert(format!(
+                        "{name} {} {} {}",
+                        rule["action"],
+                        rule["errnoRet"],
+                        condition(rule)
+                    ))),
+                }
+            }
+        }
+        (always, rules)
+    }
+    fn condition(rule: &serde_json::Value) -> String {
+        let first = &rule["args"][0];
+        // A second value of zero may be left out.
+        format!("{} {} {}", first["op"], first["value"], first["valueTwo"].as_u64().unwrap_or(0))
+    }
+    let spec = &info["Spec"];
+    let bounding = spec["process"]["capabilities"]["bounding"].as_array().expect("capabilities");
+    let bounding =
+        sys::capability::parse(bounding.iter().filter_map(|name| name.as_str())).expect("known names");
+    let ours = serde_json::to_value(oci::seccomp::runtime_default(bounding)).expect("JSON");
+    let theirs = &spec["linux"]["seccomp"];
+    assert_eq!(ours["defaultAction"], theirs["defaultAction"]);
+    assert_eq!(ours["architectures"], theirs["architectures"]);
+    let ((our_calls, our_rules), (their_calls, their_rules)) = (parts(&ours), parts(theirs));
+    let less: Vec<_> = their_calls.difference(&our_calls).cloned().collect();
+    let mut known: Vec<_> = NOT_OURS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    known.sort();
+    assert_eq!(less, known, "allowed there and not here");
+    let more: Vec<_> = our_calls.difference(&their_calls).cloned().collect();
+    assert_eq!(more, NOT_THEIRS, "allowed here and not there");
+    let missing: Vec<_> = their_rules.difference(&our_rules).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    let more: Vec<_> =
+        our_rules.difference(&their_rules).filter(|rule| !rule.starts_with("socket ")).collect();
+    assert!(more.is_empty(), "{more:?}");
+    stage.finish();
+}
