@@ -14,8 +14,13 @@ use tracing_subscriber::registry::LookupSpan;
 /// Installs the process's logger. `KEELSON_LOG` filters (`info`, `debug`, `image=trace`),
 /// `KEELSON_LOG_FORMAT=json` switches the format.
 pub fn install() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("KEELSON_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let mut wanted = std::env::var("KEELSON_LOG").unwrap_or_else(|_| "info".into());
+    if !wanted.contains("openraft") {
+        // Its `info` is for who works on it; what users need, the store says itself.
+        wanted.push_str(",openraft=error");
+    }
+    let filter = tracing_subscriber::EnvFilter::try_new(wanted)
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,openraft=error"));
     let lines =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
     if std::env::var_os("KEELSON_LOG_FORMAT").is_some_and(|format| format == "json") {

@@ -41,3 +41,4 @@ mod oci_security;
 mod oci_spec;
 mod proxy_services;
 mod scheduler_pods;
+mod store_members;

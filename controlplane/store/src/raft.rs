@@ -51,6 +51,7 @@ use openraft::{Config, RaftMetrics, SnapshotPolicy};
 use tokio::net::TcpListener;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 pub use client::Client;
 pub use declared::{Peer, TypeConfig};
@@ -144,6 +145,8 @@ pub(crate) struct Inner {
     urgent: Notify,
     relaxed_delay: Duration,
     reads: proposing::Reads,
+    /// Whoever waits for something is told that it will not come.
+    stopped: CancellationToken,
 }
 
 impl RaftMember {
@@ -215,6 +218,14 @@ impl RaftMember {
         }
     }
 
+    /// Takes no part any more: whoever waits is answered that the store closes. What is open closes with the last user.
+    pub async fn stop(&self) {
+        self.inner.stopped.cancel();
+        if let Err(error) = self.inner.raft.shutdown().await {
+            tracing::error!(%error, "Raft did not stop in order");
+        }
+    }
+
     /// Waits until there is a leader and this member has applied what it had in its log; what a restart does before
     /// it answers anybody.
     pub async fn settled(&self, limit: Duration) -> Result<(), String> {
@@ -276,12 +287,29 @@ async fn start(
         urgent: Notify::new(),
         relaxed_delay: options.relaxed_delay,
         reads: proposing::Reads::default(),
+        stopped: CancellationToken::new(),
     });
+    // Ends when Raft does, as the listener ends with the runtime.
+    tokio::spawn(rest_while_alone(inner.clone()));
     if let Some((listener, tls)) = listening {
-        // It ends with the runtime.
         tokio::spawn(listener::listen(listener, tls, Handler(inner.clone())));
     }
     Ok((inner, journal, lock))
+}
+
+/// A leader without followers has nobody to tell that it lives: its clock stands still, and an idle store is idle.
+async fn rest_while_alone(inner: Arc<Inner>) {
+    let mut metrics = inner.raft.server_metrics();
+    loop {
+        let alone = {
+            let now = metrics.borrow_watched();
+            now.current_leader == Some(inner.id) && now.membership_config.nodes().count() == 1
+        };
+        inner.raft.runtime_config().tick(!alone);
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 fn raft_failed(path: &Path, reason: &str) -> OpenError {
@@ -311,11 +339,11 @@ impl Inner {
 
 impl Consensus for RaftMember {
     fn propose(&self, command: Command, urgency: Urgency) -> Proposed<'_, Reply> {
-        Box::pin(self.inner.propose(command, urgency))
+        Box::pin(self.inner.while_open(self.inner.propose(command, urgency)))
     }
 
     fn barrier(&self) -> Proposed<'_, ()> {
-        Box::pin(self.inner.barrier())
+        Box::pin(self.inner.while_open(self.inner.barrier()))
     }
 
     fn health(&self) -> Health {
@@ -325,6 +353,7 @@ impl Consensus for RaftMember {
 
 impl Drop for RaftMember {
     fn drop(&mut self) {
+        self.inner.stopped.cancel();
         self.inner.shared.closing.store(true, Ordering::Release);
         if let Some(runtime) = self.runtime.take() {
             let handle = runtime.handle().clone();

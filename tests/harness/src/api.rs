@@ -183,9 +183,7 @@ impl Server {
     /// The administrator.
     #[must_use]
     pub fn admin(&self) -> Client {
-        let content = std::fs::read_to_string(self.kubeconfig()).expect("the kubeconfig");
-        let (chain, key) = (field(&content, "client-certificate-data"), field(&content, "client-key-data"));
-        self.client(Credential::Certificate { chain, key })
+        administrator(&self.kubeconfig(), self.address)
     }
 
     /// Somebody else.
@@ -234,6 +232,18 @@ pub fn free_port() -> u16 {
         Some(listener.local_addr().expect("its address").port())
     });
     free.expect("a free port")
+}
+
+/// Who a kubeconfig of a certificate belongs to, as a client of a server.
+#[must_use]
+pub fn administrator(kubeconfig: &Path, address: SocketAddr) -> Client {
+    let content = std::fs::read_to_string(kubeconfig).expect("the kubeconfig");
+    let (chain, key) = (field(&content, "client-certificate-data"), field(&content, "client-key-data"));
+    Client::new(
+        address,
+        &field(&content, "certificate-authority-data"),
+        Credential::Certificate { chain, key },
+    )
 }
 
 /// A base64 field of the kubeconfig.

@@ -13,6 +13,7 @@ use super::members::{Change, Status};
 use super::message::{Refusal, Request, Response};
 use super::tls::{Dialler, PeerTls};
 use super::transport::{CallError, Lane, Transport};
+use crate::command::{Command, Reply};
 
 /// How long a member may take for an answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -93,6 +94,18 @@ impl Client {
             tokio::time::sleep(TRY_AGAIN).await;
         }
         Err(latest)
+    }
+
+    /// Carries out a command on the member, which must lead.
+    pub async fn propose(&self, command: &Command) -> Result<Reply, CallError> {
+        let command =
+            postcard::to_stdvec(command).map_err(|error| CallError::Unreachable(error.to_string()))?;
+        let request = Request::Propose { command, relaxed: false };
+        match self.ask(0, &self.peer, request, ANSWER_LIMIT * 2).await? {
+            Response::Proposed(Ok((reply, _))) => Ok(reply),
+            Response::Proposed(Err(error)) => Err(Refusal::Failed(error.to_string()).into()),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Writes a snapshot of the member's state. Gives its bytes.

@@ -82,6 +82,14 @@ impl Inner {
         }
     }
 
+    /// Gives up where the member stops meanwhile.
+    pub(super) async fn while_open<T>(
+        &self,
+        work: impl Future<Output = Result<T, ProposeError>>,
+    ) -> Result<T, ProposeError> {
+        self.stopped.run_until_cancelled(work).await.unwrap_or(Err(ProposeError::Closed))
+    }
+
     /// Lets a relaxed proposal wait for an urgent one, which shares its sync with it.
     pub(super) async fn company(&self, relaxed: bool) {
         if relaxed {
