@@ -199,7 +199,8 @@ impl Machines {
     pub fn deaf(&self, at: usize, deaf: bool) {
         let host = &self.machines[at].host;
         if deaf {
-            let rules = "table inet deaf { chain in { type filter hook input priority 0; iif e drop; } }";
+            let rules =
+                "table inet deaf { chain others { type filter hook input priority 0; iifname e drop; }; }";
             host.must("nft", &[rules]);
         } else {
             host.must("nft", &["delete", "table", "inet", "deaf"]);

@@ -31,6 +31,11 @@ impl Cache {
         self.last
     }
 
+    /// The first entry that is in memory.
+    pub(super) fn first(&self) -> Option<u64> {
+        self.entries.front().map(|entry| entry.log_id.index)
+    }
+
     /// Adds an entry at the end.
     pub(super) fn push(&mut self, entry: Entry) {
         self.last = Some(entry.log_id);

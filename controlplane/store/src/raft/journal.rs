@@ -82,18 +82,42 @@ impl Shared {
     }
 
     /// Entries from `begin` to before `end`, as far as they fit into `bytes`; at least one where there is one.
+    ///
+    /// The first of them may only be on disk, and the last of them not there yet: each part is read where it is.
     pub(super) fn read(&self, begin: u64, end: u64, bytes: usize) -> io::Result<Vec<Entry>> {
-        if begin >= end {
-            return Ok(Vec::new());
-        }
-        if let Some(found) = self.cache().read(begin, end, bytes) {
-            return Ok(found);
-        }
-        let mut found = Vec::new();
+        let mut found: Vec<Entry> = Vec::new();
         let mut room = bytes;
+        loop {
+            let next = found.last().map_or(begin, |entry| entry.log_id.index + 1);
+            if next >= end || (room == 0 && !found.is_empty()) {
+                return Ok(found);
+            }
+            let cached_from = {
+                let cache = self.cache();
+                if let Some(more) = cache.read(next, end, room) {
+                    found.extend(more);
+                    return Ok(found);
+                }
+                cache.first().unwrap_or(end)
+            };
+            // What the cache drops meanwhile is on disk: the next turn reads it there.
+            let before = found.len();
+            room = self.read_disk(next, cached_from.min(end), room, &mut found)?;
+            if found.len() == before {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Adds what is on disk; gives the room that is left.
+    fn read_disk(&self, begin: u64, end: u64, mut room: usize, found: &mut Vec<Entry>) -> io::Result<usize> {
         let mut wrong = None;
         let read = self.log().read(begin, |index, record| {
-            if index >= end || (!found.is_empty() && record.len() > room) {
+            if index >= end {
+                return false;
+            }
+            if !found.is_empty() && record.len() > room {
+                room = 0;
                 return false;
             }
             room = room.saturating_sub(record.len());
@@ -106,7 +130,7 @@ impl Shared {
         read.map_err(io::Error::other)?;
         match wrong {
             Some(reason) => Err(io::Error::other(reason)),
-            None => Ok(found),
+            None => Ok(room),
         }
     }
 }
@@ -294,4 +318,52 @@ enum RecoverError {
     Log(#[from] LogError),
     #[error("{0}")]
     Entry(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::EntryPayload;
+    use openraft::vote::RaftLeaderId as _;
+
+    use super::super::declared::{LeaderId, Payload};
+    use super::super::member_file::Promise;
+    use super::*;
+
+    fn entry(index: u64) -> Entry {
+        let payload = EntryPayload::Normal(Payload(vec![index as u8; 100].into()));
+        Entry { log_id: LogId { leader_id: LeaderId::new(1, 1), index }, payload }
+    }
+
+    #[test]
+    fn entries_are_read_over_the_edge_between_disk_and_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let promise = Promise { member: 1, cluster: 1, vote: None, purged: None };
+        let file = MemberFile::create(&folder.path().join("member"), promise).unwrap();
+        let mut log = Log::open::<LogError>(&folder.path().join("log"), 0, |_, _| Ok(())).unwrap();
+        let mut record = Vec::new();
+        for index in 1..=100 {
+            entry::encode(&mut record, &entry(index), 0).unwrap();
+            log.stage(&record);
+        }
+        log.write(100).unwrap();
+        let shared = Shared::new(log, file, Some(entry(100).log_id), 0, Arc::default());
+        for index in 101..=110 {
+            // In memory, and not on disk yet.
+            shared.cache().push(entry(index));
+        }
+        for (begin, end, bytes, expected) in [
+            (95, 106, usize::MAX, 95..106),
+            (1, 111, usize::MAX, 1..111),
+            (101, 111, usize::MAX, 101..111),
+            (99, 101, usize::MAX, 99..101),
+            (95, 106, 1, 95..96),
+            (100, 106, 250, 100..102),
+            (110, 120, usize::MAX, 110..111),
+            (111, 120, usize::MAX, 111..111),
+        ] {
+            let found: Vec<u64> =
+                shared.read(begin, end, bytes).unwrap().iter().map(|entry| entry.log_id.index).collect();
+            assert_eq!(found, expected.collect::<Vec<_>>(), "{begin}..{end} in {bytes} bytes");
+        }
+    }
 }

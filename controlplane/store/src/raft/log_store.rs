@@ -60,7 +60,17 @@ impl RaftLogReader<TypeConfig> for LogStore {
         range: RB,
     ) -> Result<Vec<Entry>, io::Error> {
         let (begin, end) = bounds(&range);
-        self.shared.read(begin, end, usize::MAX)
+        let found = self.shared.read(begin, end, usize::MAX)?;
+        // Who applies them must not pass over one.
+        let last = self.shared.cache().last().map_or(0, |last| last.index);
+        let wanted = end.min(last + 1).saturating_sub(begin);
+        if (found.len() as u64) < wanted {
+            return Err(io::Error::other(format!(
+                "of the log's entries {begin}..{end} only {} are there",
+                found.len()
+            )));
+        }
+        Ok(found)
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {

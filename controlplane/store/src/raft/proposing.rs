@@ -226,7 +226,12 @@ impl Inner {
             Wanted::ReadIndex => (Request::ReadIndex, READ_LIMIT),
             Wanted::Change(change) => (Request::Change(change.clone()), CHANGE_LIMIT),
         };
-        match (self.transport.call(Lane::Forward, id, peer, request, limit).await, wanted) {
+        // A leader that stands still answers nobody: once another one leads there is nothing to wait for.
+        let answer = tokio::select! {
+            answer = self.transport.call(Lane::Forward, id, peer, request, limit) => answer,
+            () = self.another_leads(id) => Err(CallError::Lost("another member leads now".into())),
+        };
+        match (answer, wanted) {
             (Ok(Response::Proposed(outcome)), Wanted::Command(..)) => {
                 Attempt::Done(outcome.map(|(reply, index)| Done { reply: Some(reply), index }))
             }
@@ -242,6 +247,17 @@ impl Inner {
             (Err(CallError::Lost(reason)), Wanted::ReadIndex) => Attempt::Again(reason),
             (Err(CallError::Lost(reason)), _) => Attempt::Done(Err(ProposeError::Unknown(reason))),
             (Err(error), _) => Attempt::Again(error.to_string()),
+        }
+    }
+
+    /// Waits until another member than `id` leads.
+    async fn another_leads(&self, id: u64) {
+        let mut metrics = self.raft.server_metrics();
+        while metrics.borrow_watched().current_leader.is_none_or(|leader| leader == id) {
+            if metrics.changed().await.is_err() {
+                // Raft has ended; so does what waits here.
+                return;
+            }
         }
     }
 
