@@ -5,6 +5,7 @@
 //! - A connection that fails answers everything that waits on it: nobody waits for an answer that cannot come.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -194,7 +195,10 @@ async fn dial(
     hello: [u8; HELLO_BYTES],
 ) -> Result<TlsStream<TcpStream>, String> {
     let told = |error: std::io::Error| format!("{address}: {error}");
-    let stream = TcpStream::connect(address).await.map_err(told)?;
+    // No names: the executable has no resolver of the C library, and a store must not wait for one.
+    let socket: SocketAddr =
+        address.parse().map_err(|_| format!("{address}: an IP address and a port are wanted"))?;
+    let stream = TcpStream::connect(socket).await.map_err(told)?;
     stream.set_nodelay(true).map_err(told)?;
     let name = ServerName::try_from(PEER_NAME).map_err(|error| error.to_string())?;
     let mut stream = TlsConnector::from(tls).connect(name, stream).await.map_err(told)?;
