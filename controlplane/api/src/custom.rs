@@ -187,6 +187,14 @@ impl Custom {
             lists.retain(|error| !before.contains(error));
         }
         errors.extend(lists);
+        // Rules need values of the shape that they were written for.
+        let blocked = |error: &FieldError| {
+            use crate::field::ErrorType::{Required, TooLong, TooMany, TypeInvalid};
+            matches!(error.kind, Required | TooLong | TooMany | TypeInvalid)
+        };
+        if !errors.iter().any(blocked) {
+            errors.extend(structural::check_rules(object, schema, old));
+        }
         errors
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! Reference: `pkg/apis/*/v1/defaults.go` of Kubernetes 1.36, by behaviour.
 
+mod admission;
 mod batch;
 mod ingress;
 mod network_policy;
@@ -29,6 +30,10 @@ pub fn apply(kind: &Kind, object: &mut Value) {
         ("", "Pod") => pod::spec(&mut object["spec"]),
         ("", "Service") => service::apply(object),
         ("", "Secret") => secret(object),
+        ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => admission::webhooks(object, true),
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => {
+            admission::webhooks(object, false);
+        }
         ("apiextensions.k8s.io", "CustomResourceDefinition") => crate::definition::fill(object),
         ("", "Namespace") => namespace(object),
         ("", "Node") => node(object),

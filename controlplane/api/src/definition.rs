@@ -5,10 +5,12 @@
 //! behaviour.
 
 mod names;
+mod rules;
 mod schema;
 mod validation;
 
 pub use names::{conditions, established, is_established, is_true, settled, terminating};
+pub(crate) use validation::client_config;
 pub use validation::{create, update};
 
 use serde_json::{Value, json};

@@ -4,6 +4,7 @@
 //! No IO, no async, no clock, no randomness: time and random numbers are arguments.
 
 pub mod apply;
+pub mod cel;
 pub mod cron;
 pub mod custom;
 pub mod defaulting;

@@ -17,6 +17,7 @@ mod lists;
 mod prune;
 mod publish;
 mod read;
+mod rules;
 
 pub use check::check;
 pub use complaints::complaints;
@@ -25,6 +26,8 @@ pub use lists::check_lists;
 pub use prune::{prune, unknown};
 pub use publish::publish;
 pub use read::read;
+pub(crate) use rules::names as rule_names;
+pub use rules::{Compiled, check_rules};
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -110,7 +113,7 @@ pub struct Pattern {
 }
 
 /// A rule of `x-kubernetes-validations`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Rule {
     pub rule: String,
     pub message: String,
@@ -118,6 +121,8 @@ pub struct Rule {
     pub reason: String,
     pub field_path: String,
     pub optional_old_self: bool,
+    /// Its programs, made at the first use.
+    pub compiled: Compiled,
 }
 
 impl Pattern {
@@ -130,6 +135,11 @@ impl Pattern {
         let compiled = self.compiled.get_or_init(|| compile_pattern(&self.text).ok());
         compiled.as_ref().is_none_or(|pattern| pattern.is_match(text))
     }
+}
+
+/// Whether a text has a format; a format that is not known says nothing.
+pub(crate) fn has_format(format: &str, text: &str) -> bool {
+    formats::matches(format, text)
 }
 
 /// Compiles an expression with a bound on what it may need.

@@ -9,6 +9,7 @@
 //! upstream appends a Go diff to a sentence, we end after the sentence.
 
 mod address;
+mod admission;
 mod batch;
 mod cluster;
 mod endpoints;
@@ -141,6 +142,12 @@ fn own(report: &mut Report, kind: &Kind, object: &Value) {
     match (kind.group, kind.kind) {
         ("", "ConfigMap") => keyed_data::config_map(report, object),
         ("", "Secret") => keyed_data::secret(report, object),
+        (
+            "admissionregistration.k8s.io",
+            "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration",
+        ) => {
+            admission::webhooks(report, object);
+        }
         (EXTENSIONS, "CustomResourceDefinition") => {
             crate::definition::create(object).into_iter().for_each(|error| report.push(error));
         }

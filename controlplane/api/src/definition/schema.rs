@@ -23,6 +23,7 @@ pub(super) fn check(schema: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     if errors.len() == before {
         let read = structural::read(schema);
         defaults(schema, &read, path, errors);
+        super::rules::check(schema, path, errors);
     }
 }
 

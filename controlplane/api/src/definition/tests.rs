@@ -75,6 +75,28 @@ fn complaints_are_upstreams() {
 }
 
 #[test]
+fn rules_are_programs_that_are_not_too_dear() {
+    let with = |rule: &str, items: Value| {
+        json!({"type": "object", "properties": {"l": {"type": "array", "items": items}},
+            "x-kubernetes-validations": [{"rule": rule}]})
+    };
+    let fails = |rule: &str, items: Value, why: &str| {
+        let mut definition = tabs();
+        definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = with(rule, items);
+        let errors = create(&definition);
+        assert!(errors.iter().any(|error| error.to_string().contains(why)), "{rule}: {errors:?}");
+    };
+    let text = || json!({"type": "string"});
+    fails("self.nope > 1", text(), "compilation failed: ERROR: <input>:1:5: undefined field 'nope'");
+    fails("self.l", text(), "compilation failed: must evaluate to a bool");
+    fails(
+        "self.l.all(x, self.l.all(y, x == y))",
+        text(),
+        "estimated rule cost exceeds budget by factor of more than 100x",
+    );
+}
+
+#[test]
 fn what_is_established_keeps_its_kind() {
     let mut old = established(&settled(&tabs(), &[], "2026-01-01T00:00:00Z"), "2026-01-01T00:00:00Z");
     note_storage_version(&mut old);

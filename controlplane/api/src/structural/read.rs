@@ -113,6 +113,7 @@ fn rule(value: &Value) -> Rule {
         reason: text("reason"),
         field_path: text("fieldPath"),
         optional_old_self: value["optionalOldSelf"].as_bool().unwrap_or(false),
+        compiled: super::Compiled::default(),
     }
 }
 

@@ -193,3 +193,36 @@ fn numbers_are_written_as_go_writes_them() {
         assert_eq!(check::go(number), shown);
     }
 }
+
+#[test]
+fn rules_are_checked_with_what_was_before() {
+    let schema = read(&json!({"type": "object", "properties": {"spec": {"type": "object",
+        "properties": {"n": {"type": "integer"}, "max": {"type": "integer"}, "kept": {"type": "string"}},
+        "x-kubernetes-validations": [
+            {"rule": "self.n <= self.max", "message": "n is too large", "reason": "FieldValueForbidden", "fieldPath": ".n"},
+            {"rule": "!has(oldSelf.kept) || self.kept == oldSelf.kept", "messageExpression": "'kept was ' + oldSelf.kept"},
+            {"rule": "self.n > 0"}]}}}));
+    let shown = |new: Value, old: Option<Value>| -> Vec<String> {
+        check_rules(&json!({"spec": new}), &schema, old.map(|old| json!({"spec": old})).as_ref())
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    };
+    assert_eq!(shown(json!({"n": 1, "max": 2}), None), [""; 0]);
+    assert_eq!(shown(json!({"n": 3, "max": 2}), None), ["spec.n: Forbidden: n is too large"]);
+    assert_eq!(
+        shown(json!({"n": 0, "max": 2}), None),
+        ["spec: Invalid value: \"object\": failed rule: self.n > 0"]
+    );
+    assert_eq!(
+        shown(json!({"n": 1, "max": 2, "kept": "b"}), Some(json!({"n": 1, "max": 2, "kept": "a"}))),
+        ["spec: Invalid value: \"object\": kept was a"]
+    );
+    assert_eq!(
+        shown(json!({"max": 2}), None),
+        [
+            "spec: Invalid value: \"object\": no such key: n evaluating rule: n is too large",
+            "spec: Invalid value: \"object\": no such key: n evaluating rule: failed rule: self.n > 0"
+        ]
+    );
+}

@@ -1,0 +1,455 @@
+//! From words to a tree, macros expanded.
+//!
+//! Reference: cel-spec `langdef.md`, grammar and macros.
+
+use super::CompileError;
+use super::lex::{Token, lex};
+
+/// Nesting beyond this is refused.
+const DEPTH_MAX: usize = 100;
+
+/// A node and where it begins.
+#[derive(Clone, Debug)]
+pub(super) struct Expr {
+    pub at: usize,
+    pub node: Node,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Node {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Uint(u64),
+    Double(f64),
+    Text(String),
+    Bytes(Vec<u8>),
+    Ident(String),
+    /// `operand.field`; `optional`: `operand.?field`.
+    Select {
+        operand: Box<Expr>,
+        field: String,
+        optional: bool,
+    },
+    /// `has(operand.field)`.
+    Has {
+        operand: Box<Expr>,
+        field: String,
+    },
+    Index {
+        operand: Box<Expr>,
+        index: Box<Expr>,
+        optional: bool,
+    },
+    /// A function, with its receiver where it has one.
+    Call {
+        function: String,
+        target: Option<Box<Expr>>,
+        args: Vec<Expr>,
+    },
+    /// Items; the flag marks `?item`.
+    List(Vec<(Expr, bool)>),
+    Map(Vec<(Expr, Expr, bool)>),
+    Not(Box<Expr>),
+    Negate(Box<Expr>),
+    And(Box<Expr>, Box<Expr>),
+    Or(Box<Expr>, Box<Expr>),
+    Condition(Box<Expr>, Box<Expr>, Box<Expr>),
+    Binary(&'static str, Box<Expr>, Box<Expr>),
+    /// A macro over a range; of maps and transformations with two variables the second is the value.
+    Loop {
+        kind: Loop,
+        range: Box<Expr>,
+        first: String,
+        second: Option<String>,
+        filter: Option<Box<Expr>>,
+        body: Box<Expr>,
+    },
+    /// `optMap` and `optFlatMap`.
+    OptionalMap {
+        flat: bool,
+        operand: Box<Expr>,
+        variable: String,
+        body: Box<Expr>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loop {
+    All,
+    Exists,
+    ExistsOne,
+    Map,
+    Filter,
+    TransformList,
+    TransformMap,
+}
+
+/// Reads an expression.
+pub(super) fn parse(source: &str) -> Result<Expr, CompileError> {
+    let mut parser = Parser { source, tokens: lex(source)?, at: 0, depth: 0 };
+    let expr = parser.condition()?;
+    match parser.peek() {
+        Token::End => Ok(expr),
+        _ => Err(parser.unexpected("<EOF>")),
+    }
+}
+
+struct Parser<'a> {
+    source: &'a str,
+    tokens: Vec<(Token, usize)>,
+    at: usize,
+    depth: usize,
+}
+
+const RELATIONS: [&str; 6] = ["==", "!=", "<=", ">=", "<", ">"];
+const RESERVED: [&str; 18] = [
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
+    "in",
+];
+
+impl Parser<'_> {
+    fn peek(&self) -> &Token {
+        self.tokens.get(self.at).map_or(&Token::End, |(token, _)| token)
+    }
+
+    fn place(&self) -> usize {
+        self.tokens.get(self.at).map_or(self.source.len(), |(_, place)| *place)
+    }
+
+    fn take(&mut self) -> Token {
+        let token = self.peek().clone();
+        self.at += 1;
+        token
+    }
+
+    fn eat(&mut self, sign: &'static str) -> bool {
+        let found = *self.peek() == Token::Sign(sign);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn want(&mut self, sign: &'static str) -> Result<(), CompileError> {
+        if self.eat(sign) { Ok(()) } else { Err(self.unexpected(&format!("'{sign}'"))) }
+    }
+
+    fn unexpected(&self, wanted: &str) -> CompileError {
+        let found = match self.peek() {
+            Token::End => "<EOF>".to_owned(),
+            Token::Sign(sign) => (*sign).to_owned(),
+            Token::Name(name) => name.clone(),
+            Token::Int(number) => number.to_string(),
+            other => format!("{other:?}"),
+        };
+        self.fail(format!("Syntax error: mismatched input '{found}' expecting {wanted}"))
+    }
+
+    fn fail(&self, why: String) -> CompileError {
+        CompileError::at(self.source, self.place(), why)
+    }
+
+    fn condition(&mut self) -> Result<Expr, CompileError> {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            return Err(self.fail("expression recursion limit exceeded".into()));
+        }
+        let test = self.or()?;
+        let place = self.place();
+        let expr = if self.eat("?") {
+            let yes = self.or()?;
+            self.want(":")?;
+            let no = self.condition()?;
+            Expr { at: place, node: Node::Condition(Box::new(test), Box::new(yes), Box::new(no)) }
+        } else {
+            test
+        };
+        self.depth -= 1;
+        Ok(expr)
+    }
+
+    fn or(&mut self) -> Result<Expr, CompileError> {
+        let mut left = self.and()?;
+        loop {
+            let at = self.place();
+            if !self.eat("||") {
+                return Ok(left);
+            }
+            left = Expr { at, node: Node::Or(Box::new(left), Box::new(self.and()?)) };
+        }
+    }
+
+    fn and(&mut self) -> Result<Expr, CompileError> {
+        let mut left = self.relation()?;
+        loop {
+            let at = self.place();
+            if !self.eat("&&") {
+                return Ok(left);
+            }
+            left = Expr { at, node: Node::And(Box::new(left), Box::new(self.relation()?)) };
+        }
+    }
+
+    fn relation(&mut self) -> Result<Expr, CompileError> {
+        let mut left = self.sum()?;
+        loop {
+            let at = self.place();
+            let sign = match self.peek() {
+                Token::Sign(sign) if RELATIONS.contains(sign) => *sign,
+                Token::Name(name) if name == "in" => "in",
+                _ => return Ok(left),
+            };
+            self.at += 1;
+            left = Expr { at, node: Node::Binary(sign, Box::new(left), Box::new(self.sum()?)) };
+        }
+    }
+
+    fn sum(&mut self) -> Result<Expr, CompileError> {
+        let mut left = self.product()?;
+        loop {
+            let at = self.place();
+            let sign = match self.peek() {
+                Token::Sign(sign @ ("+" | "-")) => *sign,
+                _ => return Ok(left),
+            };
+            self.at += 1;
+            left = Expr { at, node: Node::Binary(sign, Box::new(left), Box::new(self.product()?)) };
+        }
+    }
+
+    fn product(&mut self) -> Result<Expr, CompileError> {
+        let mut left = self.unary()?;
+        loop {
+            let at = self.place();
+            let sign = match self.peek() {
+                Token::Sign(sign @ ("*" | "/" | "%")) => *sign,
+                _ => return Ok(left),
+            };
+            self.at += 1;
+            left = Expr { at, node: Node::Binary(sign, Box::new(left), Box::new(self.unary()?)) };
+        }
+    }
+
+    fn unary(&mut self) -> Result<Expr, CompileError> {
+        let at = self.place();
+        let mut signs = Vec::new();
+        while let Token::Sign(sign @ ("!" | "-")) = self.peek() {
+            signs.push(*sign);
+            self.at += 1;
+            if signs.len() > DEPTH_MAX {
+                return Err(self.fail("expression recursion limit exceeded".into()));
+            }
+        }
+        let mut expr = self.member()?;
+        for sign in signs.into_iter().rev() {
+            let node = match (sign, expr.node) {
+                ("-", Node::Int(number)) => Node::Int(number.wrapping_neg()),
+                ("-", Node::Double(number)) => Node::Double(-number),
+                ("-", node) => Node::Negate(Box::new(Expr { at: expr.at, node })),
+                (_, node) => Node::Not(Box::new(Expr { at: expr.at, node })),
+            };
+            expr = Expr { at, node };
+        }
+        Ok(expr)
+    }
+
+    fn member(&mut self) -> Result<Expr, CompileError> {
+        let mut expr = self.primary()?;
+        loop {
+            let at = self.place();
+            if self.eat(".") || self.eat(".?") {
+                let optional = matches!(self.tokens.get(self.at - 1), Some((Token::Sign(".?"), _)));
+                let field = self.name()?;
+                expr = if !optional && self.eat("(") {
+                    let args = self.arguments(")")?;
+                    self.method(expr, field, args, at)?
+                } else {
+                    Expr { at, node: Node::Select { operand: Box::new(expr), field, optional } }
+                };
+            } else if self.eat("[") || self.eat("[?") {
+                let optional = matches!(self.tokens.get(self.at - 1), Some((Token::Sign("[?"), _)));
+                let index = self.condition()?;
+                self.want("]")?;
+                let node = Node::Index { operand: Box::new(expr), index: Box::new(index), optional };
+                expr = Expr { at, node };
+            } else {
+                return Ok(expr);
+            }
+        }
+    }
+
+    fn name(&mut self) -> Result<String, CompileError> {
+        match self.peek().clone() {
+            Token::Name(name) => {
+                self.at += 1;
+                Ok(name)
+            }
+            _ => Err(self.unexpected("IDENTIFIER")),
+        }
+    }
+
+    fn arguments(&mut self, end: &'static str) -> Result<Vec<Expr>, CompileError> {
+        let mut args = Vec::new();
+        while !self.eat(end) {
+            if !args.is_empty() {
+                self.want(",")?;
+            }
+            args.push(self.condition()?);
+        }
+        Ok(args)
+    }
+
+    fn primary(&mut self) -> Result<Expr, CompileError> {
+        let at = self.place();
+        let node = match self.take() {
+            Token::Int(number) => Node::Int(number),
+            Token::Uint(number) => Node::Uint(number),
+            Token::Double(number) => Node::Double(number),
+            Token::Text(text) => Node::Text(text),
+            Token::Bytes(bytes) => Node::Bytes(bytes),
+            Token::Name(name) => match name.as_str() {
+                "true" => Node::Bool(true),
+                "false" => Node::Bool(false),
+                "null" => Node::Null,
+                _ if RESERVED.contains(&name.as_str()) => {
+                    self.at -= 1;
+                    return Err(self.fail(format!("reserved identifier: {name}")));
+                }
+                _ if self.eat("(") => {
+                    let args = self.arguments(")")?;
+                    self.call(name, args, at)?
+                }
+                _ => Node::Ident(name),
+            },
+            Token::Sign("(") => {
+                let inner = self.condition()?;
+                self.want(")")?;
+                return Ok(inner);
+            }
+            // A leading dot says "from the root", where everything is.
+            Token::Sign(".") => Node::Ident(self.name()?),
+            Token::Sign(sign @ ("[" | "[?")) => {
+                let mut items = Vec::new();
+                let mut optional = sign == "[?";
+                while !self.eat("]") {
+                    if !items.is_empty() {
+                        self.want(",")?;
+                        if self.eat("]") {
+                            break;
+                        }
+                    }
+                    optional |= self.eat("?");
+                    items.push((self.condition()?, std::mem::take(&mut optional)));
+                }
+                Node::List(items)
+            }
+            Token::Sign("{") => self.map()?,
+            _ => {
+                self.at -= 1;
+                return Err(self.unexpected("{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}"));
+            }
+        };
+        Ok(Expr { at, node })
+    }
+
+    fn map(&mut self) -> Result<Node, CompileError> {
+        let mut entries = Vec::new();
+        while !self.eat("}") {
+            if !entries.is_empty() {
+                self.want(",")?;
+                if self.eat("}") {
+                    break;
+                }
+            }
+            let optional = self.eat("?");
+            let key = self.condition()?;
+            self.want(":")?;
+            entries.push((key, self.condition()?, optional));
+        }
+        Ok(Node::Map(entries))
+    }
+
+    fn call(&mut self, name: String, mut args: Vec<Expr>, at: usize) -> Result<Node, CompileError> {
+        if name == "has" && args.len() == 1 {
+            return match args.remove(0).node {
+                Node::Select { operand, field, optional: false } => Ok(Node::Has { operand, field }),
+                _ => Err(CompileError::at(self.source, at, "invalid argument to has() macro".into())),
+            };
+        }
+        Ok(Node::Call { function: name, target: None, args })
+    }
+
+    fn method(
+        &mut self,
+        target: Expr,
+        name: String,
+        args: Vec<Expr>,
+        at: usize,
+    ) -> Result<Expr, CompileError> {
+        let kind = match (name.as_str(), args.len()) {
+            ("all", 2 | 3) => Some(Loop::All),
+            ("exists", 2 | 3) => Some(Loop::Exists),
+            ("exists_one" | "existsOne", 2 | 3) => Some(Loop::ExistsOne),
+            ("map", 2 | 3) => Some(Loop::Map),
+            ("filter", 2) => Some(Loop::Filter),
+            ("transformList", 3 | 4) => Some(Loop::TransformList),
+            ("transformMap", 3 | 4) => Some(Loop::TransformMap),
+            _ => None,
+        };
+        let node = match (kind, name.as_str()) {
+            (Some(kind), _) => self.range(kind, target, args, at)?,
+            (None, "optMap" | "optFlatMap") if args.len() == 2 => {
+                let [variable, body] =
+                    <[Expr; 2]>::try_from(args).unwrap_or_else(|_| unreachable!("two were counted"));
+                Node::OptionalMap {
+                    flat: name == "optFlatMap",
+                    operand: Box::new(target),
+                    variable: self.variable(variable)?,
+                    body: Box::new(body),
+                }
+            }
+            _ => Node::Call { function: name, target: Some(Box::new(target)), args },
+        };
+        Ok(Expr { at, node })
+    }
+
+    fn variable(&self, expr: Expr) -> Result<String, CompileError> {
+        match expr.node {
+            Node::Ident(name) => Ok(name),
+            _ => Err(CompileError::at(self.source, expr.at, "argument must be a simple name".into())),
+        }
+    }
+
+    fn range(&self, kind: Loop, range: Expr, args: Vec<Expr>, _at: usize) -> Result<Node, CompileError> {
+        // `map(x, filter, body)` has one variable; everything else with one more argument has two.
+        let two = match kind {
+            Loop::Map | Loop::Filter => false,
+            Loop::TransformList | Loop::TransformMap => true,
+            _ => args.len() == 3,
+        };
+        let plain = if two { 3 } else { 2 };
+        let has_filter = args.len() > plain;
+        let mut args = args.into_iter();
+        let mut next = || args.next().unwrap_or_else(|| unreachable!("arguments were counted"));
+        let first = self.variable(next())?;
+        let second = if two { Some(self.variable(next())?) } else { None };
+        let filter = has_filter.then(|| Box::new(next()));
+        let body = Box::new(next());
+        Ok(Node::Loop { kind, range: Box::new(range), first, second, filter, body })
+    }
+}

@@ -1,0 +1,166 @@
+//! Expressions and their values, as the specification and Kubernetes' libraries have them.
+
+use serde_json::{Value as Json, json};
+
+use super::*;
+use crate::structural;
+
+fn run(source: &str, object: &Json) -> Result<Json, String> {
+    let program =
+        Program::compile(source, &[("self", Type::Dyn)], &Type::Dyn).map_err(|error| error.to_string())?;
+    let mut budget = Budget::new(CALL_LIMIT);
+    let value =
+        program.run(&[("self", Value::of(object, None))], &mut budget).map_err(|error| error.to_string())?;
+    Ok(value.to_json().unwrap_or_else(|| json!(value.type_name())))
+}
+
+#[track_caller]
+fn check(source: &str, expect: Json) {
+    let object = json!({"n": 3, "s": "héllo", "l": [3, 1, 2], "m": {"a": 1, "b": 2}, "objects": [{"name": "x", "on": true}, {"name": "y"}]});
+    assert_eq!(run(source, &object), Ok(expect), "{source}");
+}
+
+#[track_caller]
+fn fails(source: &str, why: &str) {
+    let object = json!({"n": 3, "s": "x", "l": [1]});
+    let error = run(source, &object).expect_err(source);
+    assert!(error.contains(why), "{source}: {error}");
+}
+
+#[test]
+fn operators_and_macros() {
+    check("1 + 2 * 3 - 4 / 2", json!(5));
+    check("-7 % 3", json!(-1));
+    check("'a' + \"b\" + r'\\n'", json!("ab\\n"));
+    check("self.n > 2 && self.s.size() == 5", json!(true));
+    check("self.missing || true", json!(true));
+    check("false && self.missing", json!(false));
+    check("self.n == 3.0 ? 'yes' : 'no'", json!("yes"));
+    check("2 in self.l && 'a' in self.m && !('z' in self.m)", json!(true));
+    check("self.l.all(x, x > 0) && self.l.exists(x, x == 2) && self.l.exists_one(x, x == 3)", json!(true));
+    check("self.l.map(x, x * 2)", json!([6, 2, 4]));
+    check("self.l.map(x, x > 1, x * 2)", json!([6, 4]));
+    check("self.l.filter(x, x > 1)", json!([3, 2]));
+    check("self.m.all(k, self.m[k] > 0)", json!(true));
+    check("self.l.all(i, x, x > 0 && i < 3)", json!(true));
+    check("self.m.transformMap(k, v, v + 1)", json!({"a": 2, "b": 3}));
+    check("has(self.n) && !has(self.z)", json!(true));
+    check("self.objects.filter(o, has(o.on) && o.on).map(o, o.name)", json!(["x"]));
+    check("self.?z.orValue('d') + self.?s.orValue('e')", json!("dhéllo"));
+    check("self.?n.optMap(x, x + 1).orValue(0)", json!(4));
+    check("[1, ?self.?z, 2]", json!([1, 2]));
+    check("{'a': 1}.a + {'b': 2}['b']", json!(3));
+    check("type(1) == int && type('') == string", json!(true));
+    check("1u + 2u == 3u && 0x10 == 16 && 1e2 == 100.0", json!(true));
+    fails("1 / 0", "division by zero");
+    fails("9223372036854775807 + 1", "integer overflow");
+    fails("self.l[4]", "index out of bounds: 4");
+    fails("self.z", "no such key: z");
+}
+
+#[test]
+fn libraries() {
+    check("'a,b'.split(',')", json!(["a", "b"]));
+    check("self.s.charAt(1) + self.s.substring(2, 4)", json!("éll"));
+    check("'abcabc'.lastIndexOf('b')", json!(4));
+    check("'%s=%d %.2f'.format(['x', 5, 1.5])", json!("x=5 1.50"));
+    check("['a', 'b'].join('-').upperAscii()", json!("A-B"));
+    check("'a1b22'.findAll('[0-9]+')", json!(["1", "22"]));
+    check("self.l.sum() + self.l.min() + self.l.max()", json!(10));
+    check("[1, 2, 2].distinct().size() == 2 && [1, 2].isSorted()", json!(true));
+    check("sets.contains([1, 2], [1]) && sets.equivalent([1, 1], [1])", json!(true));
+    check("url('https://u@h.example:8080/p?a=b').getHostname()", json!("h.example"));
+    check("isURL('https://x/y') && !isURL('nope')", json!(true));
+    check("ip('10.0.0.1').family() == 4 && isIP('::1') && !isIP('1.2.3')", json!(true));
+    check(
+        "cidr('10.0.0.0/8').containsIP('10.1.2.3') && !cidr('10.0.0.0/8').containsIP('11.0.0.1')",
+        json!(true),
+    );
+    check("cidr('10.0.0.0/8').containsCIDR('10.1.0.0/16')", json!(true));
+    check(
+        "quantity('1Gi').isGreaterThan(quantity('1000M')) && isQuantity('5k') && !isQuantity('x')",
+        json!(true),
+    );
+    check("quantity('50k').add(20).asInteger()", json!(50020));
+    check(
+        "semver('1.2.3').isLessThan(semver('1.10.0')) && semver('1.0.0-rc.1').compareTo(semver('1.0.0')) == -1",
+        json!(true),
+    );
+    check("format.dns1123Label().validate('a-b') == optional.none()", json!(true));
+    check("!format.dns1123Label().validate('A').hasValue()", json!(false));
+    check(
+        "timestamp('2026-01-02T03:04:05Z').getFullYear() == 2026 && duration('90m').getHours() == 1",
+        json!(true),
+    );
+    check(
+        "timestamp('2026-01-01T00:00:00Z') + duration('1h') == timestamp('2026-01-01T01:00:00Z')",
+        json!(true),
+    );
+    check("string(duration('90s')) + string(1.5) + string(true)", json!("90s1.5true"));
+}
+
+#[test]
+fn errors_show_where() {
+    fails("self.n +", "ERROR: <input>:1:9: Syntax error: mismatched input '<EOF>' expecting");
+    fails(
+        "nope > 1",
+        "ERROR: <input>:1:1: undeclared reference to 'nope' (in container '')\n | nope > 1\n | ^",
+    );
+    fails("'a' + 1", "found no matching overload for '_+_' applied to '(string, int)'");
+    fails("'a'.nope()", "undeclared reference to 'nope'");
+    fails("'a'.startsWith(1)", "found no matching overload for 'startsWith' applied to 'string.(int)'");
+}
+
+#[test]
+fn schemas_give_types_and_bounds() {
+    let schema = structural::read(&json!({"type": "object", "properties": {
+        "name": {"type": "string", "maxLength": 10},
+        "when": {"type": "string", "format": "date-time"},
+        "x-y": {"type": "integer"},
+        "namespace": {"type": "string"},
+        "items": {"type": "array", "maxItems": 10, "items": {"type": "string", "maxLength": 10}},
+        "free": {"type": "array", "items": {"type": "array", "items": {"type": "string"}}}}}));
+    let compile = |source: &str| Program::compile(source, &[("self", Type::of(&schema, true))], &Type::Bool);
+    assert!(compile("self.when < timestamp('2026-01-01T00:00:00Z')").is_ok());
+    assert!(compile("self.x__dash__y > 1 && self.__namespace__ == 'a'").is_ok());
+    assert!(
+        compile("self.nope == 1").is_err_and(|error| error.to_string().contains("undefined field 'nope'"))
+    );
+    assert!(compile("self.name == 1").is_err_and(|error| error.to_string().contains("'(string, int)'")));
+    assert_eq!(compile("self.name").map(drop), Err(CompileError("must evaluate to a bool".into())));
+    let cheap = compile("self.items.all(x, x.startsWith('a'))").expect("a rule").estimate;
+    assert!(cheap < 200, "{cheap}");
+    let dear = compile("self.free.all(x, x.all(y, y.matches('a.*b')))").expect("a rule").estimate;
+    assert!(dear > ESTIMATE_LIMIT, "{dear}");
+    let object = json!({"when": "2025-01-01T00:00:00Z", "x-y": 2, "namespace": "a"});
+    let names = [("self", Value::of(&object, Some(&schema)))];
+    let early = compile(
+        "self.when < timestamp('2026-01-01T00:00:00Z') && self.x__dash__y > 1 && self.__namespace__ == 'a'",
+    );
+    assert_eq!(early.expect("a rule").holds(&names, &mut Budget::new(1000)), Ok(true));
+}
+
+#[test]
+fn nothing_costs_more_than_its_budget() {
+    let object = json!((0..2000).collect::<Vec<i64>>());
+    let program = Program::compile(
+        "self.all(a, self.all(b, self.all(c, a + b + c >= 0)))",
+        &[("self", Type::Dyn)],
+        &Type::Dyn,
+    );
+    let mut budget = Budget::new(100_000);
+    let error = program
+        .expect("a program")
+        .run(&[("self", Value::of(&object, None))], &mut budget)
+        .expect_err("too dear");
+    assert!(error.is_out_of_budget() && budget.left() == 0);
+    // Where the budget is gone, no alternative saves it.
+    let program =
+        Program::compile("self.all(a, self.all(b, true)) || true", &[("self", Type::Dyn)], &Type::Dyn);
+    assert!(
+        program
+            .expect("a program")
+            .run(&[("self", Value::of(&object, None))], &mut Budget::new(1000))
+            .is_err()
+    );
+}
