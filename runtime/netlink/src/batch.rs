@@ -6,7 +6,7 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 
 use crate::message::acknowledged;
-use crate::{Address, LinkChange, Neighbour, NewLink, Route};
+use crate::{Address, Forward, LinkChange, Neighbour, NewLink, Route};
 
 /// So many requests go in one send; their acknowledgements fit a socket's receive buffer.
 pub const BATCH_REQUESTS_MAX: usize = 64;
@@ -94,6 +94,16 @@ impl Batch {
 
     pub fn delete_neighbour(&mut self, neighbour: &Neighbour) -> &mut Batch {
         self.push(format!("deleting neighbour {neighbour}"), Message::DelNeighbour(neighbour.message()), 0)
+    }
+
+    /// Adds or replaces where a tunnel sends packets for an Ethernet address.
+    pub fn set_forward(&mut self, forward: &Forward) -> &mut Batch {
+        let wanted = format!("setting forward {forward}");
+        self.push(wanted, Message::NewNeighbour(forward.message()), NLM_F_CREATE | NLM_F_REPLACE)
+    }
+
+    pub fn delete_forward(&mut self, forward: &Forward) -> &mut Batch {
+        self.push(format!("deleting forward {forward}"), Message::DelNeighbour(forward.message()), 0)
     }
 
     /// What is sent at once: the position of its first request, and the requests.

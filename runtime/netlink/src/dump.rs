@@ -10,7 +10,7 @@ use netlink_packet_route::route::RouteMessage;
 use crate::attribute::{Raw, u32_at};
 use crate::message::encode;
 use crate::socket::{RequestError, acknowledgement};
-use crate::{Address, Link, Neighbour, NetlinkError, Route, Socket};
+use crate::{Address, Forward, Link, Neighbour, NetlinkError, Route, Socket};
 
 /// How often a dump is repeated that changed while it was read.
 const TRIES: usize = 10;
@@ -46,6 +46,12 @@ impl Socket {
     pub fn neighbours(&mut self) -> Result<Vec<Neighbour>, NetlinkError> {
         let request = Message::GetNeighbour(NeighbourMessage::default());
         self.dump("listing neighbours", &request, libc::RTM_NEWNEIGH, Neighbour::read)
+    }
+
+    /// Where tunnels send packets for Ethernet addresses.
+    pub fn forwards(&mut self) -> Result<Vec<Forward>, NetlinkError> {
+        let request = Message::GetNeighbour(Forward::question());
+        self.dump("listing forwards", &request, libc::RTM_NEWNEIGH, Forward::read)
     }
 
     fn one_link(&mut self, wanted: String, request: LinkMessage) -> Result<Option<Link>, NetlinkError> {

@@ -1,10 +1,11 @@
 //! Links: what they are, what makes one, what changes one.
 
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags,
-    LinkInfo, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, InfoVxlan, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage,
 };
 
 use crate::Mac;
@@ -48,7 +49,20 @@ pub struct NewLink<'a> {
 #[derive(Clone, Debug)]
 pub enum Kind<'a> {
     Veth(Peer<'a>),
+    Vxlan(Vxlan),
     Dummy,
+}
+
+/// A tunnel that learns nothing: where each Ethernet address is says a [`crate::Forward`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vxlan {
+    pub id: u32,
+    /// UDP port on both sides.
+    pub port: u16,
+    /// Whose address its packets carry.
+    pub local: IpAddr,
+    /// Index of the link that carries them.
+    pub underlay: u32,
 }
 
 /// The other end of a veth. It cannot be made up: while the kernel makes it, it has no brother yet.
@@ -109,9 +123,27 @@ impl NewLink<'_> {
                 let data = InfoData::Veth(InfoVeth::Peer(peer.message()));
                 vec![LinkInfo::Kind(InfoKind::Veth), LinkInfo::Data(data)]
             }
+            Kind::Vxlan(tunnel) => {
+                vec![LinkInfo::Kind(InfoKind::Vxlan), LinkInfo::Data(InfoData::Vxlan(tunnel.describe()))]
+            }
             Kind::Dummy => vec![LinkInfo::Kind(InfoKind::Dummy)],
         }));
         message
+    }
+}
+
+impl Vxlan {
+    fn describe(&self) -> Vec<InfoVxlan> {
+        vec![
+            InfoVxlan::Id(self.id),
+            InfoVxlan::Link(self.underlay),
+            match self.local {
+                IpAddr::V4(local) => InfoVxlan::Local(local),
+                IpAddr::V6(local) => InfoVxlan::Local6(local),
+            },
+            InfoVxlan::Port(self.port),
+            InfoVxlan::Learning(false),
+        ]
     }
 }
 

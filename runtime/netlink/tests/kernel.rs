@@ -6,8 +6,8 @@ use std::os::fd::AsFd as _;
 
 use harness::netns::TestHost;
 use keelson_netlink::{
-    Address, Batch, Event, Events, Group, Kind, LinkChange, Mac, Neighbour, NetlinkError, NewLink, Peer,
-    Route, Socket,
+    Address, Batch, Event, Events, Forward, Group, Kind, LinkChange, Mac, Neighbour, NetlinkError, NewLink,
+    Peer, Route, Socket, Vxlan,
 };
 
 const HOST_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
@@ -177,5 +177,39 @@ fn changes_are_told() {
     }
     assert!(renamed && address && !link_local, "{renamed} {address} {link_local}");
     drop((events, socket, host));
+    guard.finish();
+}
+
+#[test]
+fn a_tunnel_knows_its_machines() {
+    let test = "netlink: a_tunnel_knows_its_machines";
+    if !harness::root_or_skip(test) {
+        return;
+    }
+    let guard = harness::host::exclusive(test);
+    let host = TestHost::create(guard.tag(), "host");
+    let mut socket = socket_in(&host);
+    let tunnel = Vxlan { id: 7, port: 8472, local: ip("127.0.0.1"), underlay: 1 };
+    let mut make = Batch::new();
+    let kind = Kind::Vxlan(tunnel);
+    make.add_link(&NewLink { name: "vx0", mac: Some(HOST_MAC), mtu: Some(1450), up: true, kind });
+    socket.run(&make).unwrap();
+    let link = socket.link_named("vx0").unwrap().unwrap();
+    assert_eq!((link.kind.as_deref(), link.mac, link.mtu), (Some("vxlan"), Some(HOST_MAC), 1450));
+    let shown = host.ip(&["-d", "link", "show", "vx0"]);
+    for part in ["vxlan id 7 ", "local 127.0.0.1", "dev lo", "dstport 8472", "nolearning"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let entry = |to: &str| Forward { link: link.index, mac: POD_MAC, to: ip(to) };
+    let mut batch = Batch::new();
+    batch.set_forward(&entry("192.0.2.1")).set_forward(&entry("192.0.2.2"));
+    socket.run(&batch).unwrap();
+    assert_eq!(socket.forwards().unwrap(), [entry("192.0.2.2")], "the second took the place of the first");
+    assert!(host.must("bridge", &["fdb", "show", "dev", "vx0"]).contains("dst 192.0.2.2"));
+    let mut batch = Batch::new();
+    batch.delete_forward(&entry("192.0.2.2"));
+    socket.run(&batch).unwrap();
+    assert_eq!(socket.forwards().unwrap(), []);
+    drop(host);
     guard.finish();
 }
