@@ -12,7 +12,8 @@ use netlink::{Address, Link, Scope};
 
 use crate::endpoint::{Observed, Step};
 use crate::names::Names;
-use crate::network::Desired;
+use crate::network::{Desired, gateway_address};
+use crate::node::Node;
 use crate::uplink::Uplink;
 
 /// What does not change while the agent runs.
@@ -53,6 +54,7 @@ impl Settings {
         links: &[Link],
         addresses: &[Address],
         uplink: Option<&Uplink>,
+        node: Option<&Node>,
     ) -> Config {
         let foreign = |index: u32| {
             links.iter().any(|link| link.index == index && crate::names::is_pod_link(&link.name))
@@ -74,7 +76,9 @@ impl Settings {
         let v4 = hide_behind(false).and_then(|ip| if let IpAddr::V4(ip) = ip { Some(ip) } else { None });
         let v6 = hide_behind(true).and_then(|ip| if let IpAddr::V6(ip) = ip { Some(ip) } else { None });
         tracing::trace!(gateway = %names.gateway, ?own, "addresses of the node");
-        Config { node_addresses: own, masquerade: Masquerade { v4, v6 }, ..self.bare_config() }
+        let masquerade = Masquerade { v4, v6 };
+        let gateway = node.map(|node| gateways(&node.ranges)).unwrap_or_default();
+        Config { node_addresses: own, masquerade, gateway, ..self.bare_config() }
     }
 }
 
@@ -82,7 +86,9 @@ impl Carrier {
     /// Loads, or changes what differs. Nothing to do is cheap.
     pub fn ensure(&mut self, wanted: Config) -> Result<(), DatapathError> {
         let same = |config: &Config| {
-            config.node_addresses == wanted.node_addresses && config.masquerade == wanted.masquerade
+            config.node_addresses == wanted.node_addresses
+                && config.masquerade == wanted.masquerade
+                && (config.gateway == wanted.gateway || wanted.gateway == Masquerade::default())
         };
         if self.loaded.as_ref().is_some_and(|(_, config)| same(config)) {
             return Ok(());
@@ -158,6 +164,17 @@ impl Carrier {
         Ok(())
     }
 
+    /// Programs on the tunnel: to them it is an uplink.
+    pub fn attach_tunnel(&self, name: &str, index: u32) -> Result<(), DatapathError> {
+        let Some((datapath, _)) = &self.loaded else { return Ok(()) };
+        let attached = datapath.attached()?;
+        let has = |program: &str| attached.iter().any(|pin| place(pin) == Some((index, program)));
+        if !["from_uplink", "to_uplink"].iter().all(|program| has(program)) {
+            datapath.attach_uplink(name)?;
+        }
+        Ok(())
+    }
+
     /// Pods and addresses of other nodes. Those that are not known any more go only where `complete`.
     pub fn enter_nodes(&self, wanted: &[(IpNet, Elsewhere)], complete: bool) -> Result<(), DatapathError> {
         let Some((datapath, _)) = &self.loaded else { return Ok(()) };
@@ -181,6 +198,18 @@ fn place(pin: &str) -> Option<(u32, &str)> {
     Some((index.parse().ok()?, program))
 }
 
+/// The node's own addresses among its pods, by family.
+fn gateways(ranges: &[IpNet]) -> Masquerade {
+    let mut found = Masquerade::default();
+    for range in ranges {
+        match gateway_address(*range) {
+            IpAddr::V4(address) => found.v4 = Some(address),
+            IpAddr::V6(address) => found.v6 = Some(address),
+        }
+    }
+    found
+}
+
 /// What the datapath is told about other nodes: pods keep their addresses towards pods everywhere, and towards
 /// machines that know the way back.
 pub fn elsewhere(others: &[crate::node::Node], desired: &Desired) -> Vec<(IpNet, Elsewhere)> {
@@ -189,8 +218,10 @@ pub fn elsewhere(others: &[crate::node::Node], desired: &Desired) -> Vec<(IpNet,
     let mut all = Vec::new();
     for other in others {
         all.extend(other.ranges.iter().map(|range| (range.trunc(), pods)));
+        // The other node's own address among its pods.
+        all.extend(other.ranges.iter().map(|range| (IpNet::from(gateway_address(*range)), machine)));
         let near =
-            other.addresses.iter().filter(|address| desired.nodes.iter().any(|(_, via, _)| via == *address));
+            other.addresses.iter().filter(|address| desired.nodes.iter().any(|way| way.via == **address));
         all.extend(near.map(|address| (IpNet::from(*address), machine)));
     }
     all

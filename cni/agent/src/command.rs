@@ -21,6 +21,7 @@ use crate::condition;
 use crate::endpoint::Registry;
 use crate::names::Names;
 use crate::network::Host;
+use crate::overlay::Mode;
 use crate::owner::{Nodes, Owner, Plan};
 use crate::server::{QUEUE, Server};
 
@@ -65,6 +66,9 @@ pub struct Options {
     /// The link to other machines; that of the node's address or of the default route unless given.
     #[arg(long)]
     pub uplink: Option<String>,
+    /// When nodes are reached through a VXLAN tunnel: where no network of the uplink reaches them, always or never.
+    #[arg(long, default_value = "auto", env = "KEELSON_TUNNEL")]
+    pub tunnel: Mode,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -198,6 +202,7 @@ impl Options {
             names: Names::of(&self.instance)?,
             settings: self.settings(),
             uplink: self.uplink.clone(),
+            tunnel: self.tunnel,
             socket: self.state_dir.join(cni_api::agent::SOCKET),
             ipam: self.state_dir.join("ipam"),
             conf_dir: self.cni_conf_dir.clone(),

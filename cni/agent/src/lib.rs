@@ -4,13 +4,13 @@
 //! ```text
 //! plugin ── net.sock ──▶ server ─▶ owner ─┬─▶ endpoint   pods in the datapath: PENDING, then READY
 //! rtnetlink ─────────▶ events ───▶       ├─▶ network    keelson0, ways to other nodes
-//! Nodes (API) ───────────────────▶       ├─▶ carrier    programs and maps
+//! Nodes (API) ───────────────────▶       ├─▶ overlay    the tunnel to nodes elsewhere
+//!                                         ├─▶ carrier    programs and maps
 //!                                         ├─▶ conflist   10-keelson.conflist, last
 //!                                         └─▶ condition  NetworkUnavailable=False
 //! ```
 //!
-//! Not here: addresses of pods (the plugin's alone), Services (the proxy's), NetworkPolicy and tunnels (later): nodes
-//! must be on one network, and one that is not is named in the log. No netfilter rule and no `ip rule` of any kind.
+//! Not here: addresses of pods (the plugin's alone), Services (the proxy's). No netfilter rule and no `ip rule` of any kind.
 //!
 //! **Sysctls** it writes: `rp_filter=2` and `accept_ra=0` on `keelson0`, `accept_ra=0` on `keelson1`. Forwarding is set
 //! per link where the datapath needs it (see there); `net.ipv4.ip_forward` stays as it is.
@@ -30,7 +30,9 @@ mod failure;
 mod names;
 mod network;
 mod node;
+mod overlay;
 mod owner;
+mod picture;
 mod pods;
 mod server;
 mod status;
@@ -38,5 +40,7 @@ mod teardown;
 mod uplink;
 
 pub use command::{Options, main, run};
+pub use overlay::Mode as TunnelMode;
+pub use picture::picture;
 pub use status::{PodEntry, pods};
 pub use teardown::{footprint, teardown};

@@ -18,6 +18,8 @@ pub struct Names {
     pub gateway: String,
     /// The end on which the program is.
     pub peer: String,
+    /// The tunnel to other nodes.
+    pub tunnel: String,
     /// The CNI network.
     pub network: String,
 }
@@ -45,6 +47,7 @@ impl Names {
             return Ok(Names {
                 gateway: "keelson0".to_owned(),
                 peer: "keelson1".to_owned(),
+                tunnel: "keelsonvx".to_owned(),
                 network: "keelson".to_owned(),
             });
         }
@@ -55,13 +58,14 @@ impl Names {
         Ok(Names {
             gateway: format!("kls0-{instance}"),
             peer: format!("kls1-{instance}"),
+            tunnel: format!("klsx-{instance}"),
             network: format!("keelson-{instance}"),
         })
     }
 
     /// Whether a link is one that we make: never an uplink.
     pub fn is_ours(&self, link: &str) -> bool {
-        link == self.gateway || link == self.peer || is_pod_link(link)
+        [&self.gateway, &self.peer, &self.tunnel].iter().any(|own| *own == link) || is_pod_link(link)
     }
 }
 
@@ -95,6 +99,7 @@ mod tests {
         for (link, ours) in [
             ("keelson0", true),
             ("keelson1", true),
+            ("keelsonvx", true),
             ("kn4d12418f9cc9", true),
             ("knight", false),
             ("eth0", false),

@@ -10,7 +10,8 @@
 //! So ClusterIPs and pods are reached from the host also without any uplink: whatever is not a pod of this node (each
 //! has a route of its own over its link) goes to the program behind the pair.
 //!
-//! Direct routes only: a node behind a router is named as unreachable, not tunnelled to.
+//! A node that no network of the uplink reaches has its route through the tunnel (`overlay`), from an address of this node's
+//! own range: the answer comes back through the tunnel, too. Without a tunnel it is named as unreachable.
 //!
 //! **Invariants.** `plan` is total and pure: nothing missing, no step. Routes of ours carry [`PROTOCOL`]; nobody
 //! else's is ever removed or replaced.
@@ -46,10 +47,29 @@ pub struct Desired {
     pub addresses: Vec<IpAddr>,
     /// Through the gateway: pods and services.
     pub ranges: Vec<IpNet>,
-    /// Pods of other nodes and the machine that has them, over the uplink of this index.
-    pub nodes: Vec<(IpNet, IpAddr, u32)>,
+    /// Pods of other nodes, and how they are reached.
+    pub nodes: Vec<Way>,
     /// Nodes that cannot be reached directly, for people.
     pub unreachable: Vec<String>,
+}
+
+/// The route to the pods of another node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    pub to: IpNet,
+    pub via: IpAddr,
+    pub link: u32,
+    /// Through the tunnel, from this address.
+    pub tunnelled: bool,
+    pub source: Option<IpAddr>,
+}
+
+/// The tunnel, where there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    pub index: u32,
+    /// Also to nodes that are near.
+    pub always: bool,
 }
 
 /// What the kernel has of it.
@@ -84,9 +104,7 @@ pub enum Step {
         objects: Vec<Object>,
     },
     RouteToNode {
-        to: IpNet,
-        via: IpAddr,
-        link: u32,
+        way: Way,
         replace: bool,
     },
     RemoveAddress(Address),
@@ -124,6 +142,7 @@ impl Desired {
         ranges: &[IpNet],
         others: &[Node],
         uplink: Option<&Uplink>,
+        tunnel: Option<Tunnel>,
     ) -> Desired {
         let mut desired = Desired {
             gateway: names.gateway.clone(),
@@ -137,17 +156,32 @@ impl Desired {
         desired.ranges = ranges;
         for other in others {
             for range in &other.ranges {
-                let via = other.address(range.addr().is_ipv6());
-                match (via, uplink) {
-                    (Some(via), Some(uplink)) if uplink.is_direct(via) => {
-                        desired.nodes.push((range.trunc(), via, uplink.index));
-                    }
-                    _ => desired.unreachable.push(other.name.clone()),
+                match desired.way(other, *range, uplink, tunnel) {
+                    Some(way) => desired.nodes.push(way),
+                    None => desired.unreachable.push(other.name.clone()),
                 }
             }
         }
         desired.unreachable.dedup();
         desired
+    }
+
+    /// Over the uplink where a network of it reaches the node, else through the tunnel.
+    fn way(&self, other: &Node, to: IpNet, uplink: Option<&Uplink>, tunnel: Option<Tunnel>) -> Option<Way> {
+        let to = to.trunc();
+        let uplink = uplink?;
+        let near = other.address(to.addr().is_ipv6()).filter(|via| uplink.is_direct(*via));
+        match (near, tunnel) {
+            (Some(via), tunnel) if !tunnel.is_some_and(|tunnel| tunnel.always) => {
+                Some(Way { to, via, link: uplink.index, tunnelled: false, source: None })
+            }
+            (_, Some(tunnel)) if !other.addresses.is_empty() => {
+                let via = gateway_address(to);
+                let source = self.addresses.iter().copied().find(|own| same_family(*own, via));
+                Some(Way { to, via, link: tunnel.index, tunnelled: true, source })
+            }
+            _ => None,
+        }
     }
 
     fn sysctls(&self, ipv6: bool) -> Vec<Sysctl> {
@@ -200,12 +234,14 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Step> {
             steps.push(Step::Change { peer, objects });
         }
     }
-    for (to, via, link) in &desired.nodes {
-        let same = |there: &&Route| there.destination == *to;
-        let right = |there: &Route| there.gateway == Some(*via) && there.link == Some(*link);
+    for way in &desired.nodes {
+        let same = |there: &&Route| there.destination == way.to;
+        let right = |there: &Route| {
+            there.gateway == Some(way.via) && there.link == Some(way.link) && there.source == way.source
+        };
         let there = observed.routes.iter().find(same);
         if !there.is_some_and(right) {
-            steps.push(Step::RouteToNode { to: *to, via: *via, link: *link, replace: there.is_some() });
+            steps.push(Step::RouteToNode { way: way.clone(), replace: there.is_some() });
         }
     }
     let gateway = observed.gateway.as_ref().map(|link| link.index);
@@ -214,7 +250,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Step> {
     });
     steps.extend(stale.cloned().map(Step::RemoveAddress));
     let is_wanted = |there: &Route| {
-        desired.nodes.iter().any(|(to, ..)| there.destination == *to)
+        desired.nodes.iter().any(|way| there.destination == way.to)
             || (there.link == gateway && desired.ranges.iter().any(|to| there.destination == to.trunc()))
     };
     let unwanted = observed.routes.iter().filter(|there| !is_wanted(there));
@@ -264,7 +300,10 @@ impl fmt::Display for Step {
                 let list: Vec<String> = objects.iter().map(ToString::to_string).collect();
                 write!(f, "on the gateway{}: {}", if *peer { "'s peer" } else { "" }, list.join(", "))
             }
-            Step::RouteToNode { to, via, .. } => write!(f, "route to {to} via {via}"),
+            Step::RouteToNode { way: Way { to, via, tunnelled: false, .. }, .. } => {
+                write!(f, "route to {to} via {via}")
+            }
+            Step::RouteToNode { way: Way { to, .. }, .. } => write!(f, "route to {to} through the tunnel"),
             Step::RemoveAddress(address) => write!(f, "no address {}", address.address),
             Step::RemoveRoute(route) => write!(f, "no route {route}"),
         }

@@ -33,8 +33,9 @@ use crate::endpoint::Registry;
 use crate::events::Changes;
 use crate::failure::{LookError, chain};
 use crate::names::Names;
-use crate::network::{self, Desired, Host};
+use crate::network::{self, Desired, Host, Tunnel};
 use crate::node::Node;
+use crate::overlay::{self, Mode};
 use crate::pods::{Pods, Seen};
 use crate::server::Asked;
 use crate::uplink::{self, Uplink};
@@ -52,6 +53,7 @@ pub struct Plan {
     pub names: Names,
     pub settings: Settings,
     pub uplink: Option<String>,
+    pub tunnel: Mode,
     pub socket: PathBuf,
     pub ipam: PathBuf,
     pub conf_dir: PathBuf,
@@ -173,13 +175,19 @@ impl Owner {
             &seen.routes,
             &self.plan.names,
         );
+        let own = self.nodes.own.get(&self.plan.node).map(|node| Node::read(node.value()));
+        let own = own.filter(|own| !own.ranges.is_empty());
         // Pods of an earlier run first: they wait for nobody.
-        let config =
-            self.plan.settings.config(&self.plan.names, &seen.links, &seen.addresses, uplink.as_ref());
+        let config = self.plan.settings.config(
+            &self.plan.names,
+            &seen.links,
+            &seen.addresses,
+            uplink.as_ref(),
+            own.as_ref(),
+        );
         self.pods.carrier.ensure(config)?;
         self.pods.look(&self.plan.names.network, &seen)?;
-        let own = self.nodes.own.get(&self.plan.node).map(|node| Node::read(node.value()));
-        match own.filter(|own| !own.ranges.is_empty()) {
+        match own {
             Some(own) => self.look_at_node(&own, uplink.as_ref()),
             None => {
                 self.make_do(&seen);
@@ -197,7 +205,15 @@ impl Owner {
             all.iter().map(|node| Node::read(node.value())).filter(|node| node.name != own.name).collect();
         let ranges: Vec<IpNet> =
             [&self.plan.settings.cluster_cidrs[..], &self.plan.settings.service_cidrs].concat();
-        let desired = Desired::new(&self.plan.names, own, &ranges, &others, uplink);
+        let overlay = self.look_at_tunnel(own, &others, uplink, complete)?;
+        let tunnel = match &overlay {
+            Some(overlay) => {
+                let always = self.plan.tunnel == Mode::Always;
+                self.pods.link_named(&overlay.name)?.map(|link| Tunnel { index: link.index, always })
+            }
+            None => None,
+        };
+        let desired = Desired::new(&self.plan.names, own, &ranges, &others, uplink, tunnel);
         let observed = self.pods.host.observe(&desired)?;
         for step in network::plan(&desired, &observed) {
             if !complete && matches!(step, network::Step::RemoveRoute(_)) {
@@ -208,12 +224,15 @@ impl Owner {
         }
         let peer = self.pods.link_named(&desired.peer)?.map(|link| link.index);
         self.pods.carrier.attach_node(&desired, peer, uplink)?;
+        if let (Some(overlay), Some(tunnel)) = (&overlay, tunnel) {
+            self.pods.carrier.attach_tunnel(&overlay.name, tunnel.index)?;
+        }
         self.pods.carrier.enter_nodes(&elsewhere(&others, &desired), complete)?;
         self.say_unreachable(&desired);
         let file = conflist::Desired {
             network: self.plan.names.network.clone(),
             ranges: own.ranges.clone(),
-            mtu: uplink.map(|uplink| uplink.mtu),
+            mtu: overlay.as_ref().map(|overlay| overlay.mtu).or(uplink.map(|uplink| uplink.mtu)),
             socket: self.plan.socket.clone(),
             ipam: self.plan.ipam.clone(),
         };
@@ -227,6 +246,25 @@ impl Owner {
         self.reason.clear();
         self.ready.send_replace(true);
         Ok(())
+    }
+
+    /// The tunnel, as far as nodes need it.
+    fn look_at_tunnel(
+        &mut self,
+        own: &Node,
+        others: &[Node],
+        uplink: Option<&Uplink>,
+        complete: bool,
+    ) -> Result<Option<overlay::Desired>, LookError> {
+        let (names, mode) = (&self.plan.names, self.plan.tunnel);
+        let local = self.plan.settings.node_ips.first().copied();
+        let desired = overlay::Desired::new(names, mode, own, others, uplink, local);
+        let observed = self.pods.host.observe_tunnel(&names.tunnel)?;
+        for step in overlay::plan(desired.as_ref(), &observed, complete) {
+            tracing::info!(%step, "network of the node");
+            self.pods.host.execute_tunnel(desired.as_ref(), &step)?;
+        }
+        Ok(desired)
     }
 
     /// Without an answer of the API: what an earlier run has made serves on.
@@ -246,7 +284,7 @@ impl Owner {
 
     fn say_unreachable(&mut self, desired: &Desired) {
         if desired.unreachable != self.unreachable && !desired.unreachable.is_empty() {
-            tracing::warn!(nodes = ?desired.unreachable, "pods of these nodes cannot be reached: they are on no network of the uplink, and tunnels are not supported yet");
+            tracing::warn!(nodes = ?desired.unreachable, "pods of these nodes cannot be reached: they are on no network of the uplink, and there is no tunnel (--tunnel)");
         }
         self.unreachable.clone_from(&desired.unreachable);
     }

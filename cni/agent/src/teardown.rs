@@ -16,7 +16,7 @@ pub fn footprint(options: &Options) -> Footprint {
     let names = Names::of(&options.instance).ok();
     let own = Footprint {
         files: files.into_iter().chain([options.cni_conf_dir.join(conflist::FILE)]).collect(),
-        links: names.into_iter().flat_map(|names| [names.gateway, names.peer]).collect(),
+        links: names.into_iter().flat_map(|names| [names.gateway, names.peer, names.tunnel]).collect(),
         sockets: vec![state.join(cni_api::agent::SOCKET)],
         ..Footprint::default()
     };
@@ -29,8 +29,7 @@ pub fn footprint(options: &Options) -> Footprint {
 pub fn teardown(options: &Options) -> anyhow::Result<()> {
     let mut outcome = conflist::remove(&options.cni_conf_dir).context("removing the CNI configuration");
     let names = Names::of(&options.instance).context("--instance")?;
-    let links =
-        Host::open().and_then(|mut host| host.remove(&names.gateway)).context("removing links and routes");
+    let links = Host::open().and_then(|mut host| host.remove(&names)).context("removing links and routes");
     outcome = outcome.and(links);
     let unloaded = datapath::unload(&options.settings().bare_config()).context("unloading the datapath");
     outcome = outcome.and(unloaded);

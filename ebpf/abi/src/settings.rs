@@ -19,12 +19,15 @@ record! {
     pub struct Settings {
         /// The address pods are hidden behind.
         pub masquerade4: Ip4,
+        /// The node's own address among its pods; unspecified: none.
+        pub gateway4: Ip4,
         /// Pods of the cluster.
         pub pods4: Ip4,
         pub pods4_mask: Ip4,
         pub services4: Ip4,
         pub services4_mask: Ip4,
         pub masquerade6: Ip6,
+        pub gateway6: Ip6,
         pub pods6: Ip6,
         pub pods6_mask: Ip6,
         pub services6: Ip6,

@@ -25,6 +25,9 @@ pub struct Config {
     pub service_cidrs: Vec<IpNet>,
     pub node_ports: RangeInclusive<u16>,
     pub masquerade: Masquerade,
+    /// The node's own addresses among its pods: what it sends to pods elsewhere under its own name comes from these, so
+    /// that answers take the way of pods. None: what was told before.
+    pub gateway: Masquerade,
     /// Source ports of masqueraded flows. Outside of net.ipv4.ip_local_port_range, so that the node's own
     /// sockets and the pods' flows never meet.
     pub masquerade_ports: RangeInclusive<u16>,
@@ -50,6 +53,7 @@ impl Default for Config {
             service_cidrs: Vec::new(),
             node_ports: 30_000..=32_767,
             masquerade: Masquerade::default(),
+            gateway: Masquerade::default(),
             masquerade_ports: 61_000..=65_535,
             filters: false,
         }
@@ -71,6 +75,8 @@ impl Config {
             gateway_peer: before.gateway_peer,
             gateway_mac: before.gateway_mac,
             uplink: before.uplink,
+            gateway4: self.gateway.v4.map_or(before.gateway4, Into::into),
+            gateway6: self.gateway.v6.map_or(before.gateway6, Into::into),
             node_port_first: *self.node_ports.start(),
             node_port_last: *self.node_ports.end(),
             snat_port_first: *self.masquerade_ports.start(),

@@ -95,18 +95,6 @@ impl Datapath {
         Ok(index)
     }
 
-    /// Where programs are attached: `<ifindex>-<program>` and `cgroup-<inode>-<program>`, by whatever means.
-    pub fn attached(&self) -> Result<Vec<String>, DatapathError> {
-        let names = pins::names(&self.tables.pins.links())?;
-        let place = |name: String| match attach::clsact::parse(&name) {
-            Some((index, program)) => format!("{index}-{program}"),
-            None => name,
-        };
-        let mut names: Vec<String> = names.into_iter().map(place).collect();
-        names.sort();
-        Ok(names)
-    }
-
     /// Forgets links that no longer exist: the kernel detached their programs when they went. Call it after
     /// pods were removed, in the node's own network namespace. Returns the number of pins that went.
     pub fn forget_vanished(&self) -> Result<usize, DatapathError> {

@@ -7,6 +7,7 @@ use abi::SettingsFlag;
 use aya::Pod;
 use aya::maps::{HashMap, Map, MapData, MapError};
 
+use crate::attach;
 use crate::config::Config;
 use crate::conntrack::Conntrack;
 use crate::counters::Counters;
@@ -15,7 +16,7 @@ use crate::error::DatapathError;
 use crate::load::change_settings;
 use crate::namespaces::Namespaces;
 use crate::nodes::Nodes;
-use crate::pins::Pins;
+use crate::pins::{self, Pins};
 use crate::policies::Policies;
 use crate::reports::Reports;
 use crate::services::{Backends, Services};
@@ -91,6 +92,18 @@ impl Tables {
                 settings.flags |= SettingsFlag::REPORT;
             }
         })
+    }
+
+    /// Where programs are attached: `<ifindex>-<program>` and `cgroup-<inode>-<program>`, by whatever means.
+    pub fn attached(&self) -> Result<Vec<String>, DatapathError> {
+        let names = pins::names(&self.pins.links())?;
+        let place = |name: String| match attach::clsact::parse(&name) {
+            Some((index, program)) => format!("{index}-{program}"),
+            None => name,
+        };
+        let mut names: Vec<String> = names.into_iter().map(place).collect();
+        names.sort();
+        Ok(names)
     }
 
     /// What was dropped and why.

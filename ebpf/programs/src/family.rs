@@ -12,6 +12,8 @@ pub trait Family: Address + 'static {
     fn nowhere() -> Self;
     /// What pods are hidden behind.
     fn masquerade(settings: &Settings) -> Option<Self>;
+    /// The node's own address among its pods.
+    fn gateway(settings: &Settings) -> Option<Self>;
     fn is_of_pods(self, settings: &Settings) -> bool;
     fn is_of_services(self, settings: &Settings) -> bool;
     fn is_link_local(self) -> bool;
@@ -46,6 +48,11 @@ impl Family for Ip4 {
     #[inline(always)]
     fn masquerade(settings: &Settings) -> Option<Ip4> {
         if settings.flags & SettingsFlag::MASQUERADE4 != 0 { Some(settings.masquerade4) } else { None }
+    }
+
+    #[inline(always)]
+    fn gateway(settings: &Settings) -> Option<Ip4> {
+        if settings.gateway4.bits != 0 { Some(settings.gateway4) } else { None }
     }
 
     #[inline(always)]
@@ -88,6 +95,12 @@ impl Family for Ip6 {
     #[inline(always)]
     fn masquerade(settings: &Settings) -> Option<Ip6> {
         if settings.flags & SettingsFlag::MASQUERADE6 != 0 { Some(settings.masquerade6) } else { None }
+    }
+
+    #[inline(always)]
+    fn gateway(settings: &Settings) -> Option<Ip6> {
+        // The first half names a network, and no pods' network is all zeros.
+        if settings.gateway6.a != 0 { Some(settings.gateway6) } else { None }
     }
 
     #[inline(always)]

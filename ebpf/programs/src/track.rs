@@ -233,7 +233,7 @@ fn begin<W: World>(
             // Its checksum covers what would change, and no helper computes it.
             return Verdict::drop(Counter::Untranslatable);
         }
-        match W::A::masquerade(settings) {
+        match hidden_behind(settings, &state.destination) {
             Some(address) => {
                 state.source = address;
                 state.flags |= FlowFlag::MASQUERADED | FlowFlag::TRANSLATED;
@@ -327,7 +327,7 @@ fn hides_source<W: World>(
             state.service != 0
                 && world.endpoint(&state.destination).is_none()
                 && !world.is_local(&state.destination)
-                && W::A::masquerade(settings) != Some(key.source)
+                && hidden_behind(settings, &state.destination) != Some(key.source)
         }
         // The answer of a backend elsewhere must come back to us.
         Origin::Uplink => {
@@ -336,6 +336,18 @@ fn hides_source<W: World>(
                 && !world.is_local(&state.destination)
         }
     }
+}
+
+/// Whose name a hidden sender gets. Towards pods the node's own among them, so that the answer takes the way of pods, which
+/// may be a tunnel.
+#[inline(always)]
+fn hidden_behind<A: Family>(settings: &Settings, destination: &A) -> Option<A> {
+    if destination.is_of_pods(settings)
+        && let Some(gateway) = A::gateway(settings)
+    {
+        return Some(gateway);
+    }
+    A::masquerade(settings)
 }
 
 /// Whether an address is neither a pod, nor the node itself, nor said to route pods.

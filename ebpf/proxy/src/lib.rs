@@ -20,6 +20,7 @@ mod claims;
 mod command;
 mod desired;
 mod execute;
+mod frontends;
 mod health;
 mod inbox;
 mod node;
@@ -32,6 +33,7 @@ mod service;
 mod slice;
 
 pub use command::{Options, main, run};
+pub use frontends::{Row, frontends};
 
 /// What this leaves on a host: entries in the data path's maps, which go with them.
 pub fn footprint() -> sys::footprint::Footprint {

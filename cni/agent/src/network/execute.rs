@@ -8,7 +8,9 @@ use netlink::{
     Address, Batch, Kind, Link, LinkChange, MAIN_TABLE, Neighbour, NetlinkError, NewLink, Peer, Route, Socket,
 };
 
-use super::{Desired, GATEWAY_MAC, Object, Observed, PEER_MAC, PROTOCOL, Step, Sysctl, next_hop};
+use crate::names::Names;
+
+use super::{Desired, GATEWAY_MAC, Object, Observed, PEER_MAC, PROTOCOL, Step, Sysctl, Way, next_hop};
 
 /// Why a step could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -78,8 +80,9 @@ impl Host {
                 let index = self.index(name).map_err(failed)?;
                 objects.iter().for_each(|object| enter(&mut batch, index, object));
             }
-            Step::RouteToNode { to, via, link, replace } => {
-                let route = Route { protocol: PROTOCOL, ..Route::new(*to, Some(*via), *link) };
+            Step::RouteToNode { way: Way { to, via, link, tunnelled, source }, replace } => {
+                let plain = Route::new(*to, Some(*via), *link);
+                let route = Route { protocol: PROTOCOL, onlink: *tunnelled, source: *source, ..plain };
                 if *replace {
                     batch.replace_route(&route)
                 } else {
@@ -100,13 +103,15 @@ impl Host {
         }
     }
 
-    /// Takes the pair and all routes of ours away. Nothing there is success.
-    pub fn remove(&mut self, gateway: &str) -> Result<(), NetworkError> {
+    /// Takes the pair, the tunnel and all routes of ours away. Nothing there is success.
+    pub fn remove(&mut self, names: &Names) -> Result<(), NetworkError> {
         let failed = |what: String| move |source| NetworkError::Kernel { what, source };
-        if let Some(link) = self.0.link_named(gateway).map_err(failed(format!("looking for {gateway}")))? {
-            let mut batch = Batch::new();
-            batch.delete_link(link.index);
-            self.0.run(&batch).map_err(failed(format!("deleting {gateway}")))?;
+        for name in [&names.gateway, &names.tunnel] {
+            if let Some(link) = self.0.link_named(name).map_err(failed(format!("looking for {name}")))? {
+                let mut batch = Batch::new();
+                batch.delete_link(link.index);
+                self.0.run(&batch).map_err(failed(format!("deleting {name}")))?;
+            }
         }
         let routes = self.0.routes().map_err(failed("listing routes".to_owned()))?;
         let ours = routes.iter().filter(|route| route.protocol == PROTOCOL && route.table == MAIN_TABLE);
@@ -139,7 +144,7 @@ impl Host {
         self.0.run(&batch)
     }
 
-    fn index(&mut self, name: &str) -> Result<u32, NetlinkError> {
+    pub(crate) fn index(&mut self, name: &str) -> Result<u32, NetlinkError> {
         match self.0.link_named(name)? {
             Some(Link { index, .. }) => Ok(index),
             None => Err(NetlinkError::Talk {

@@ -20,10 +20,14 @@ fn uplink() -> Uplink {
 }
 
 fn desired(others: &[Node]) -> Desired {
+    through(others, None)
+}
+
+fn through(others: &[Node], tunnel: Option<Tunnel>) -> Desired {
     let own = node("a", &["10.244.0.0/22"], &["192.0.2.1"]);
     let ranges: Vec<IpNet> =
         ["10.244.0.0/16", "10.96.0.0/16", "fd00:10:96::/112"].map(|range| range.parse().unwrap()).into();
-    Desired::new(&Names::of("").unwrap(), &own, &ranges, others, Some(&uplink()))
+    Desired::new(&Names::of("").unwrap(), &own, &ranges, others, Some(&uplink()), tunnel)
 }
 
 fn shown(desired: &Desired, observed: &Observed) -> Vec<String> {
@@ -38,9 +42,10 @@ fn complete(desired: &Desired) -> Observed {
         source: Some(desired.addresses[0]),
         ..Route::new(*to, Some(NEXT_HOP_IPV4.into()), 8)
     };
-    let node = |(to, via, link): &(IpNet, IpAddr, u32)| Route {
+    let node = |way: &Way| Route {
         protocol: PROTOCOL,
-        ..Route::new(*to, Some(*via), *link)
+        source: way.source,
+        ..Route::new(way.to, Some(way.via), way.link)
     };
     Observed {
         gateway: link(8, "keelson0"),
@@ -109,8 +114,40 @@ fn nodes_behind_a_router_are_named() {
         &[],
         &[node("b", &["10.0.0.0/24"], &["192.0.2.2"])],
         None,
+        None,
     );
     assert_eq!(alone.unreachable, ["b"]);
+}
+
+#[test]
+fn the_tunnel_is_for_those_whom_nothing_else_reaches() {
+    let others = [
+        node("near", &["10.244.4.0/22"], &["192.0.2.2"]),
+        node("far", &["10.244.8.0/22", "fd00::/64"], &["203.0.113.1"]),
+    ];
+    let shown = |tunnel| -> Vec<String> {
+        let desired = through(&others, tunnel);
+        let observed = Observed { routes: vec![], ..complete(&through(&[], None)) };
+        let steps = plan(&desired, &observed);
+        steps
+            .iter()
+            .filter(|step| matches!(step, Step::RouteToNode { .. }))
+            .map(ToString::to_string)
+            .collect()
+    };
+    let far = ["route to 10.244.8.0/22 through the tunnel", "route to fd00::/64 through the tunnel"];
+    assert_eq!(shown(None), ["route to 10.244.4.0/22 via 192.0.2.2"]);
+    assert_eq!(
+        shown(Some(Tunnel { index: 9, always: false })),
+        ["route to 10.244.4.0/22 via 192.0.2.2", far[0], far[1]]
+    );
+    assert_eq!(
+        shown(Some(Tunnel { index: 9, always: true })),
+        ["route to 10.244.4.0/22 through the tunnel", far[0], far[1]]
+    );
+    let wanted = through(&others, Some(Tunnel { index: 9, always: false }));
+    assert_eq!(plan(&wanted, &complete(&wanted)), []);
+    assert_eq!(wanted.nodes[1].source, Some("10.244.0.1".parse().unwrap()), "answers come back through it");
 }
 
 #[test]
