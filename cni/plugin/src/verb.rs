@@ -77,14 +77,20 @@ fn tell_agent(config: &Config, call: &AgentCall) {
     }
 }
 
-/// The pod's namespace, which must be one and not the host's.
+/// Whether the runtime insists on a namespace that is the plugin's own (libcni's CNI_NETNS_OVERRIDE).
+fn is_overridden() -> bool {
+    let said = std::env::var("CNI_NETNS_OVERRIDE").unwrap_or_default();
+    matches!(said.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True")
+}
+
+/// The pod's namespace, which must be one and not the host's, unless the runtime insists.
 fn namespace(path: &str) -> Result<OwnedFd, Failure> {
     let opened = sys::netns::open(Path::new(path)).map_err(Failure::Namespace)?;
     let file = std::fs::File::from(opened);
     let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
     let pod = file.metadata().map(identity).ok();
     let mine = std::fs::metadata("/proc/thread-self/ns/net").map(identity).ok();
-    if pod.is_some() && pod == mine {
+    if pod.is_some() && pod == mine && !is_overridden() {
         return Err(Failure::HostNamespace(path.to_owned()));
     }
     Ok(file.into())
