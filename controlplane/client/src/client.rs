@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use crate::connection::Connection;
 use crate::credentials::Credentials;
 use crate::error::status_of;
+use crate::kubeconfig::Identity;
 use crate::resource::escape;
 use crate::{ClientError, Config, Resource, Surroundings};
 
@@ -105,7 +106,29 @@ impl Client {
         surroundings: Surroundings,
     ) -> Result<Client, ClientError> {
         let connection = Connection::new(&config, surroundings)?;
-        Ok(Client {
+        Ok(Client::on(connection, config, credentials, program, surroundings))
+    }
+
+    /// Asks a server without a credential and without knowing whether it is the right one: only for what is
+    /// checked by other means.
+    pub fn of_stranger(
+        config: &Config,
+        program: &str,
+        surroundings: Surroundings,
+    ) -> Result<Client, ClientError> {
+        let config = config.anonymous();
+        let connection = Connection::to_stranger(&config, surroundings)?;
+        Ok(Client::on(connection, config, Credentials::None, program, surroundings))
+    }
+
+    fn on(
+        connection: Connection,
+        config: Config,
+        credentials: Credentials,
+        program: &str,
+        surroundings: Surroundings,
+    ) -> Client {
+        Client {
             shared: Arc::new(Shared {
                 config,
                 connection,
@@ -113,7 +136,7 @@ impl Client {
                 surroundings,
                 program: program.into(),
             }),
-        })
+        }
     }
 
     pub fn surroundings(&self) -> Surroundings {
@@ -285,7 +308,19 @@ impl Client {
             return Ok(response);
         }
         let code = response.status().as_u16();
-        Err(ClientError::Refused(Box::new(status_of(code, &self.collect(response).await?))))
+        let refusal = status_of(code, &self.collect(response).await?);
+        if code == StatusCode::UNAUTHORIZED.as_u16() {
+            self.refused().await;
+        }
+        Err(ClientError::Refused(Box::new(refusal)))
+    }
+
+    /// Our credential is not believed (any more): the next request shows what is newer.
+    async fn refused(&self) {
+        self.shared.credentials.refused().await;
+        if matches!(self.shared.config.identity, Identity::Files { .. }) {
+            self.shared.connection.forget().await;
+        }
     }
 
     async fn value(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, ClientError> {
@@ -309,7 +344,7 @@ impl Client {
             return Ok(body);
         }
         if code == StatusCode::UNAUTHORIZED {
-            self.shared.credentials.refused().await;
+            self.refused().await;
         }
         Err(ClientError::Refused(Box::new(status_of(code.as_u16(), &body))))
     }

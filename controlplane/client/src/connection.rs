@@ -18,6 +18,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsConnector;
 
+use crate::anybody::Anybody;
+use crate::in_files::InFiles;
 use crate::kubeconfig::Identity;
 use crate::{Backoff, ClientError, Config, Surroundings};
 
@@ -57,6 +59,13 @@ impl Drop for Open {
     }
 }
 
+fn versions() -> Result<rustls::ConfigBuilder<rustls::ClientConfig, rustls::WantsVerifier>, ClientError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| ClientError::Credentials(error.to_string()))
+}
+
 impl Connection {
     pub(crate) fn new(config: &Config, surroundings: Surroundings) -> Result<Connection, ClientError> {
         let wrong = |why: String| ClientError::Credentials(why);
@@ -64,17 +73,39 @@ impl Connection {
         for authority in &config.authorities {
             roots.add(authority.clone()).map_err(|error| wrong(format!("certificate-authority: {error}")))?;
         }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| wrong(error.to_string()))?
-            .with_root_certificates(roots);
+        let builder = versions()?.with_root_certificates(roots);
+        Connection::with_tls(config, surroundings, builder)
+    }
+
+    /// To a server that need not prove who it is. Never with a credential.
+    pub(crate) fn to_stranger(
+        config: &Config,
+        surroundings: Surroundings,
+    ) -> Result<Connection, ClientError> {
+        let verifier = Arc::new(Anybody::default());
+        let builder = versions()?.dangerous().with_custom_certificate_verifier(verifier);
+        Connection::with_tls(config, surroundings, builder)
+    }
+
+    fn with_tls(
+        config: &Config,
+        surroundings: Surroundings,
+        builder: rustls::ConfigBuilder<rustls::ClientConfig, rustls::client::WantsClientCert>,
+    ) -> Result<Connection, ClientError> {
+        let wrong = |why: String| ClientError::Credentials(why);
         let mut tls = match &config.identity {
             Identity::Certificate { chain, key } => builder
                 .with_client_auth_cert(chain.clone(), key.clone_key())
                 .map_err(|error| wrong(format!("client-certificate: {error}")))?,
+            Identity::Files { chain, key } => {
+                builder.with_client_cert_resolver(Arc::new(InFiles::new(chain.clone(), key.clone())))
+            }
             _ => builder.with_no_client_auth(),
         };
+        if matches!(config.identity, Identity::Files { .. }) {
+            // A session that goes on is that of the certificate it began with.
+            tls.resumption = rustls::client::Resumption::disabled();
+        }
         tls.alpn_protocols = vec![b"h2".to_vec()];
         // No resolver here: a part is given its server's address.
         let ip = match config.host.as_str() {
@@ -108,6 +139,11 @@ impl Connection {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> ClientError {
         ClientError::Unreachable { server: self.host.clone(), source: source.into() }
+    }
+
+    /// The server does not believe us: what replaces our certificate is shown on another connection.
+    pub(crate) async fn forget(&self) {
+        self.state.lock().await.open = None;
     }
 
     /// A sender on a live connection; dials where there is none.

@@ -40,7 +40,7 @@ pub(crate) enum Credentials {
 impl Credentials {
     pub(crate) fn of(identity: &Identity) -> Credentials {
         match identity {
-            Identity::Anonymous | Identity::Certificate { .. } => Credentials::None,
+            Identity::Anonymous | Identity::Certificate { .. } | Identity::Files { .. } => Credentials::None,
             Identity::Token(token) => Credentials::Fixed(token.clone()),
             Identity::TokenFile(path) => Credentials::File { path: path.clone(), seen: Mutex::new(None) },
         }

@@ -29,7 +29,15 @@ pub struct Config {
 #[derive(Clone)]
 pub(crate) enum Identity {
     Anonymous,
-    Certificate { chain: Vec<CertificateDer<'static>>, key: std::sync::Arc<PrivateKeyDer<'static>> },
+    Certificate {
+        chain: Vec<CertificateDer<'static>>,
+        key: std::sync::Arc<PrivateKeyDer<'static>>,
+    },
+    /// Files that are replaced before the certificate ends; read at every dial.
+    Files {
+        chain: PathBuf,
+        key: PathBuf,
+    },
     Token(String),
     TokenFile(PathBuf),
 }
@@ -128,6 +136,21 @@ impl Config {
         pem
     }
 
+    /// A server that is known by its address and by who may vouch for it.
+    pub fn of_server(server: &str, authorities: Vec<CertificateDer<'static>>) -> Result<Config, ConfigError> {
+        let path = PathBuf::from("--server");
+        let (host, port) = address(server).ok_or_else(|| ConfigError::Content {
+            path,
+            why: format!("{server:?}: a URL such as https://10.0.0.1:6443 is wanted"),
+        })?;
+        Ok(Config { host, port, authorities, identity: Identity::Anonymous, namespace: String::new() })
+    }
+
+    /// The same server, for which others vouch.
+    pub fn trusting(&self, authorities: Vec<CertificateDer<'static>>) -> Config {
+        Config { authorities, ..self.clone() }
+    }
+
     /// The same server, asked with a token.
     pub fn with_token(&self, token: String) -> Config {
         Config { identity: Identity::Token(token), ..self.clone() }
@@ -176,6 +199,13 @@ fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
 
 fn identity(path: &Path, user: &User) -> Result<Identity, ConfigError> {
     let wrong = |why: String| ConfigError::Content { path: path.into(), why };
+    let in_files = |file: &str, data: &str| !file.is_empty() && data.is_empty();
+    if in_files(&user.certificate, &user.certificate_data) && in_files(&user.key, &user.key_data) {
+        let files = (beside(path, &user.certificate), beside(path, &user.key));
+        // Now, so that a wrong file is told at the start.
+        read_pair(&files.0, &files.1)?;
+        return Ok(Identity::Files { chain: files.0, key: files.1 });
+    }
     if let Some(chain) = material(path, &user.certificate, &user.certificate_data)? {
         let key = material(path, &user.key, &user.key_data)?
             .ok_or_else(|| wrong("a client-certificate without its client-key".into()))?;
@@ -192,6 +222,25 @@ fn identity(path: &Path, user: &User) -> Result<Identity, ConfigError> {
         (token, "") => Identity::Token(token.to_owned()),
         (_, file) => Identity::TokenFile(beside(path, file)),
     })
+}
+
+/// The certificates and the key in two files, or in one.
+pub(crate) fn read_pair(
+    chain: &Path,
+    key: &Path,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), ConfigError> {
+    let read =
+        |path: &Path| std::fs::read(path).map_err(|source| ConfigError::Read { path: path.into(), source });
+    let wrong = |path: &Path, what: &str, error: rustls_pki_types::pem::Error| ConfigError::Content {
+        path: path.into(),
+        why: format!("{what}: {error}"),
+    };
+    let certificates = CertificateDer::pem_slice_iter(&read(chain)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| wrong(chain, "client-certificate", error))?;
+    let private =
+        PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| wrong(key, "client-key", error))?;
+    Ok((certificates, private))
 }
 
 /// PEM from the data field, else from the file.

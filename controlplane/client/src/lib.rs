@@ -12,12 +12,14 @@
 //! - An event is never the truth, only a reason to read the cache again.
 //! - Every retry waits for a bounded, growing time. Clock and random numbers come from [`Surroundings`].
 
+mod anybody;
 mod backoff;
 mod cache;
 mod client;
 mod connection;
 mod credentials;
 mod error;
+mod in_files;
 mod kubeconfig;
 mod object;
 mod queue;

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// Writes `content` so that `path` holds either what it held before or all of it, on disk.
-pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+pub fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = folder.join(format!(".{name}.new"));

@@ -8,6 +8,7 @@ use rcgen::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use time::OffsetDateTime;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::PkiError;
 
@@ -129,6 +130,36 @@ impl Certificate {
         &self.key_pem
     }
 
+    /// Begin and end of its life in seconds since 1970.
+    pub fn validity(&self, what: &str) -> Result<(i64, i64), PkiError> {
+        let chain = self.chain(what)?;
+        let unreadable = || PkiError::Missing { what: what.to_owned(), wanted: "CERTIFICATE" };
+        let (_, parsed) = X509Certificate::from_der(&chain[0]).map_err(|_| unreadable())?;
+        let validity = parsed.validity();
+        Ok((validity.not_before.timestamp(), validity.not_after.timestamp()))
+    }
+
+    /// CN.
+    pub fn common_name(&self, what: &str) -> Result<String, PkiError> {
+        let chain = self.chain(what)?;
+        let unreadable = || PkiError::Missing { what: what.to_owned(), wanted: "CERTIFICATE" };
+        let (_, parsed) = X509Certificate::from_der(&chain[0]).map_err(|_| unreadable())?;
+        let name = parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+        Ok(name.unwrap_or_default().to_owned())
+    }
+
+    /// Whether a server may answer to all of `names` with it.
+    pub fn names_all(&self, what: &str, names: &[String]) -> bool {
+        let Ok(chain) = self.chain(what) else { return false };
+        crate::folder::alternative_names(&chain[0])
+            .is_some_and(|found| names.iter().all(|name| found.contains(name)))
+    }
+
+    /// Certificate and key in one text, for a file that is replaced as a whole.
+    pub fn pair_pem(&self) -> String {
+        format!("{}{}", self.certificate_pem, self.key_pem)
+    }
+
     /// The certificates, for TLS.
     pub fn chain(&self, what: &str) -> Result<Vec<CertificateDer<'static>>, PkiError> {
         let missing = || PkiError::Missing { what: what.to_owned(), wanted: "CERTIFICATE" };
@@ -163,13 +194,29 @@ fn fill(params: &mut CertificateParams, profile: &Profile, now: i64) -> Result<(
         Usage::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
         Usage::Both => vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
     };
-    for name in &profile.names {
+    add_names(params, &profile.names)
+}
+
+fn add_names(params: &mut CertificateParams, names: &[String]) -> Result<(), rcgen::Error> {
+    for name in names {
         params.subject_alt_names.push(match name.parse::<IpAddr>() {
             Ok(address) => SanType::IpAddress(address),
             Err(_) => SanType::DnsName(name.as_str().try_into()?),
         });
     }
     Ok(())
+}
+
+/// What a request says: a subject and the names of a server.
+pub(crate) fn request_params(
+    common_name: &str,
+    organization: Option<&str>,
+    names: &[String],
+) -> Result<CertificateParams, rcgen::Error> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = name(common_name, organization);
+    add_names(&mut params, names)?;
+    Ok(params)
 }
 
 fn name(common_name: &str, organization: Option<&str>) -> DistinguishedName {

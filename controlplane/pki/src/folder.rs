@@ -173,11 +173,17 @@ fn still_good(certificate: &Certificate, names: &[String], now: i64) -> bool {
     let Ok(chain) = certificate.chain("certificate") else { return false };
     let Ok((_, parsed)) = X509Certificate::from_der(&chain[0]) else { return false };
     let (begin, end) = (parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp());
-    let found: Vec<String> = match parsed.subject_alternative_name() {
+    let found = alternative_names(&chain[0]).unwrap_or_default();
+    now < end - (end - begin) / 3 && names.iter().all(|name| found.contains(name))
+}
+
+/// The names of a server's certificate; nothing where it cannot be read.
+pub(crate) fn alternative_names(certificate: &[u8]) -> Option<Vec<String>> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some(match parsed.subject_alternative_name() {
         Ok(Some(extension)) => extension.value.general_names.iter().filter_map(shown).collect(),
         _ => Vec::new(),
-    };
-    now < end - (end - begin) / 3 && names.iter().all(|name| found.contains(name))
+    })
 }
 
 fn shown(name: &GeneralName<'_>) -> Option<String> {

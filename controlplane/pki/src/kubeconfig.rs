@@ -40,3 +40,39 @@ impl Kubeconfig<'_> {
         )
     }
 }
+
+/// A kubeconfig whose certificate and key are in a file that is replaced now and then.
+#[derive(Debug)]
+pub struct FileKubeconfig<'a> {
+    /// `https://host:port`
+    pub server: &'a str,
+    /// The authorities that the server's certificate may come from, PEM.
+    pub authority_pem: &'a str,
+    /// Name of the user entry.
+    pub user: &'a str,
+    /// Holds the certificate and its key.
+    pub pair: &'a std::path::Path,
+}
+
+impl FileKubeconfig<'_> {
+    /// The file's content. It holds no key.
+    pub fn to_yaml(&self) -> String {
+        let authority = STANDARD.encode(self.authority_pem);
+        // JSON is YAML; a path may hold anything.
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let pair = quoted(&self.pair.display().to_string());
+        format!(
+            "apiVersion: v1\n\
+             kind: Config\n\
+             clusters:\n\
+             - name: keelson\n  cluster:\n    server: {server}\n    certificate-authority-data: {authority}\n\
+             contexts:\n\
+             - name: keelson\n  context:\n    cluster: keelson\n    user: {user}\n\
+             current-context: keelson\n\
+             users:\n\
+             - name: {user}\n  user:\n    client-certificate: {pair}\n    client-key: {pair}\n",
+            server = self.server,
+            user = self.user,
+        )
+    }
+}

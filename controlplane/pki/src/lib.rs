@@ -13,17 +13,22 @@ mod atomic_file;
 mod authority;
 mod folder;
 mod identity;
+mod join_token;
 mod kubeconfig;
 mod node;
 mod part;
+mod request;
 mod token;
 
+pub use atomic_file::write as write_whole;
 pub use authority::{Authority, Certificate, Profile, Usage};
 pub use folder::{Folder, FolderError, FolderRequest, PEER_NAME, SHARED_FILES};
 pub use identity::{ClientTrust, Identity, RefusedCertificate};
-pub use kubeconfig::Kubeconfig;
+pub use join_token::{JoinToken, NoJoinToken, bootstrap_parts, digest_of, with_digest};
+pub use kubeconfig::{FileKubeconfig, Kubeconfig};
 pub use node::{NodeIdentity, NodeRequest};
 pub use part::PartRequest;
+pub use request::{Asked, SigningRequest};
 pub use token::{BoundTo, Claims, Kubernetes, RefusedToken, TokenKey, TokenKeys};
 
 /// What keeps keys and certificates from being made or read.
