@@ -13,10 +13,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use apiserver::{ApiServer, KubeletAccess, Parts};
 use clap::Parser;
+use ipnet::IpNet;
 use pki::{Folder, FolderRequest, Kubeconfig, Profile, Usage};
 use serve::{Limits, Listener, ServerIdentity};
 use tokio_util::sync::CancellationToken;
 
+use crate::node::{one_per_family, service_address};
 use crate::stopping::stop_on_signals;
 
 /// Seconds that the administrator's certificate is good for: a year.
@@ -42,9 +44,12 @@ pub struct Options {
     /// Further names and addresses for the serving certificate.
     #[arg(long = "tls-san")]
     tls_san: Vec<String>,
-    /// Range of cluster IPs.
-    #[arg(long, default_value = "10.96.0.0/16")]
-    service_cluster_ip_range: String,
+    /// Ranges of cluster IPs: one, or one of each family.
+    #[arg(long, value_delimiter = ',', default_value = "10.96.0.0/16")]
+    service_cluster_ip_range: Vec<IpNet>,
+    /// What nodes that join are told: cluster-cidr, service-cidr, cluster-domain, cluster-dns.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = fact)]
+    tell_nodes: Vec<(String, String)>,
     /// Who makes ServiceAccount tokens.
     #[arg(long, default_value = "https://kubernetes.default.svc.cluster.local")]
     service_account_issuer: String,
@@ -106,7 +111,6 @@ async fn until_stopped(options: Options) -> anyhow::Result<()> {
 
 /// Serves until `stopping`; requests under way are finished.
 pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Result<()> {
-    let service_network = network(&options.service_cluster_ip_range)?;
     let listener = Listener::bind(SocketAddr::new(options.bind_address, options.secure_port)).await?;
     let address = advertised(&options);
     let port = listener.address.port();
@@ -127,8 +131,9 @@ pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Resul
         client_authorities: keys.cluster.certificate_pem().to_owned(),
         token_keys: keys.token_keys,
         issuer: options.service_account_issuer.clone(),
-        service_network,
+        service_ranges: options.service_cluster_ip_range.clone(),
         advertised: (address, port),
+        facts: options.tell_nodes.iter().cloned().collect(),
         clock: Arc::new(jiff::Timestamp::now),
         random: Arc::new(random),
         compaction_interval: Duration::from_secs(options.compaction_interval_seconds),
@@ -142,8 +147,10 @@ pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Resul
 
 /// What the folder of keys must hold for these flags.
 pub fn folder_request(options: &Options, now: i64) -> anyhow::Result<FolderRequest> {
-    let services = network(&options.service_cluster_ip_range)?.0;
-    Ok(FolderRequest { serving_names: serving_names(options, advertised(options), services), now })
+    let services = &options.service_cluster_ip_range;
+    one_per_family("--service-cluster-ip-range", services, |range| range.addr().is_ipv6())?;
+    services.iter().try_for_each(|range| check_range("--service-cluster-ip-range", range))?;
+    Ok(FolderRequest { serving_names: serving_names(options, advertised(options)), now })
 }
 
 /// Writes the administrator's kubeconfig, with a new certificate.
@@ -187,6 +194,11 @@ fn kubelets(options: &Options, keys: &Folder) -> anyhow::Result<KubeletAccess> {
     Ok(KubeletAccess::new(identity, &authorities, options.kubelet_preferred_address_types.clone())?)
 }
 
+fn fact(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not name=value"))?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 fn advertised(options: &Options) -> IpAddr {
     options.advertise_address.unwrap_or(options.bind_address)
 }
@@ -196,8 +208,7 @@ fn reachable(address: IpAddr) -> IpAddr {
     if address.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address }
 }
 
-fn serving_names(options: &Options, address: IpAddr, services: Ipv4Addr) -> Vec<String> {
-    let first = Ipv4Addr::from(u32::from(services) + 1);
+fn serving_names(options: &Options, address: IpAddr) -> Vec<String> {
     let mut names: Vec<String> = [
         "localhost",
         "127.0.0.1",
@@ -208,7 +219,7 @@ fn serving_names(options: &Options, address: IpAddr, services: Ipv4Addr) -> Vec<
     ]
     .map(String::from)
     .into();
-    names.push(first.to_string());
+    names.extend(options.service_cluster_ip_range.iter().map(|range| service_address(range, 1).to_string()));
     if !address.is_unspecified() {
         names.push(address.to_string());
     }
@@ -216,15 +227,14 @@ fn serving_names(options: &Options, address: IpAddr, services: Ipv4Addr) -> Vec<
     names
 }
 
-fn network(range: &str) -> anyhow::Result<(Ipv4Addr, u8)> {
-    let network: ipnet::Ipv4Net = range.parse().with_context(|| {
-        format!("--service-cluster-ip-range {range:?}: an IPv4 range such as 10.96.0.0/16 is wanted")
-    })?;
+/// Whether a range is one of a size that is served.
+pub fn check_range(flag: &str, range: &IpNet) -> anyhow::Result<()> {
+    let (shortest, longest) = if range.addr().is_ipv4() { (12, 28) } else { (108, 124) };
     anyhow::ensure!(
-        (12..=28).contains(&network.prefix_len()),
-        "--service-cluster-ip-range {range}: the prefix must be between /12 and /28"
+        (shortest..=longest).contains(&range.prefix_len()),
+        "{flag} {range}: a range between /{shortest} and /{longest} is wanted"
     );
-    Ok((network.network(), network.prefix_len()))
+    Ok(())
 }
 
 /// A number below `below`, from the kernel.

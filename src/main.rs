@@ -4,17 +4,22 @@
 //! argument picks the part, before any thread starts: the keeper and the OCI runtime clone processes
 //! and must be single-threaded when they do.
 
+mod agent;
 mod apiserver;
 mod check;
+mod children;
 mod demo;
 mod image;
 mod log;
+mod net;
+mod node;
 mod part;
 mod parts;
 mod server;
 mod status;
 mod stopping;
 mod store;
+mod token;
 mod version;
 
 use std::ffi::OsString;
@@ -43,6 +48,16 @@ fn main() -> ExitCode {
             log::install();
             keeper::main(rest)
         }
+        Part::Agent => {
+            log::install();
+            self::agent::main(rest)
+        }
+        Part::AgentNode => {
+            log::install();
+            self::agent::node_main(rest)
+        }
+        Part::Net => net::main(rest),
+        Part::Token => token::main(rest),
         Part::Apiserver => {
             log::install();
             self::apiserver::main(rest)
@@ -77,7 +92,7 @@ fn main() -> ExitCode {
         }
         Part::NetAgent => {
             log::install();
-            agent::main(rest)
+            ::agent::main(rest)
         }
         Part::Dns => {
             log::install();

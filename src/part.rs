@@ -10,6 +10,9 @@ use std::path::Path;
 /// A part that the executable can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
+    /// A node of a cluster that runs elsewhere, and its process.
+    Agent,
+    AgentNode,
     /// The Kubernetes API with its store.
     Apiserver,
     /// The CRI server.
@@ -37,6 +40,8 @@ pub enum Part {
     Kubelet,
     /// Services to maps.
     Proxy,
+    /// The network of this node, shown.
+    Net,
     /// The node's network agent.
     NetAgent,
     /// A whole node.
@@ -51,6 +56,8 @@ pub enum Part {
     Status,
     /// The store's members and snapshots.
     Store,
+    /// What machines join with.
+    Token,
     /// `keelson version`
     Version,
     /// `keelson help`, `-h`, `--help`
@@ -59,6 +66,7 @@ pub enum Part {
 
 /// Commands as users type them: name, part, one line for the help (none: not shown).
 const COMMANDS: &[(&str, Part, &str)] = &[
+    ("agent", Part::Agent, "join this machine to a cluster and run its pods"),
     ("apiserver", Part::Apiserver, "serve the Kubernetes API"),
     ("check", Part::Check, "tell whether this host can run Keelson, and what to do where it cannot"),
     ("controllers", Part::Controllers, "make what objects ask for: pods of deployments, slices of services"),
@@ -67,6 +75,7 @@ const COMMANDS: &[(&str, Part, &str)] = &[
     ("dns", Part::Dns, "answer cluster names"),
     ("image", Part::Image, "list, pull, push, import, export, prune and inspect the images of this node"),
     ("kubelet", Part::Kubelet, "run the pods of a node through any CRI server"),
+    ("net", Part::Net, "show the network of this node: endpoints, routes, tunnel, services"),
     ("net-agent", Part::NetAgent, "connect the pods of a node: programs, routes, the plugin's other end"),
     ("oci", Part::Oci, "run OCI bundles, with runc's commands and flags"),
     ("proxy", Part::Proxy, "carry Services on the eBPF data path"),
@@ -74,8 +83,10 @@ const COMMANDS: &[(&str, Part, &str)] = &[
     ("server", Part::Server, "run a whole node: all of the parts, supervised"),
     ("status", Part::Status, "tell whether the cluster is as it should be"),
     ("store", Part::Store, "list the store's members, save it, restore it"),
+    ("token", Part::Token, "make, list and revoke what machines join with"),
     ("version", Part::Version, "print the version of Keelson and what it speaks"),
     ("keeper", Part::Keeper, ""),
+    ("agent-node", Part::AgentNode, ""),
     ("control", Part::Control, ""),
     ("demo-cage", Part::DemoCage, ""),
     ("demo-init", Part::DemoInit, ""),

@@ -8,32 +8,26 @@
 //! The parts meet over their real joints in here too: the API's port, the CRI socket, pinned maps. `keelson control`
 //! and `keelson node` take the same flags; they are the server's own children and not for users.
 
-mod children;
 mod control;
 mod identities;
 mod layout;
-mod node;
 mod options;
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Parser as _;
 use tokio_util::sync::CancellationToken;
 
+use crate::children::{self, Spec, alone};
+use crate::node;
 use crate::parts::{self, Part};
 use crate::stopping::stop_on_signals;
-use children::Spec;
-use layout::Layout;
+use layout::ServerLayout;
 use options::Options;
 
 /// Exit code of wrong usage or configuration.
 const USAGE: u8 = 2;
-/// How long a predecessor that is stopping may hold its folder.
-const PREDECESSOR_LIMIT: Duration = Duration::from_secs(20);
 
 /// `keelson server`.
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
@@ -48,10 +42,10 @@ pub fn control_main(arguments: Vec<OsString>) -> ExitCode {
 
 /// `keelson node`.
 pub fn node_main(arguments: Vec<OsString>) -> ExitCode {
-    start(arguments, "node", |layout| process(layout, "node", node::parts))
+    start(arguments, "node", |layout| process(layout, "node", |layout| node::parts(&layout.node)))
 }
 
-fn start<F>(arguments: Vec<OsString>, name: &str, run: impl FnOnce(Layout) -> F) -> ExitCode
+fn start<F>(arguments: Vec<OsString>, name: &str, run: impl FnOnce(ServerLayout) -> F) -> ExitCode
 where
     F: Future<Output = anyhow::Result<()>>,
 {
@@ -63,7 +57,7 @@ where
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    let layout = match Layout::settle(options) {
+    let layout = match ServerLayout::settle(options) {
         Ok(layout) => layout,
         Err(error) => {
             eprintln!("keelson {name}: {error:#}");
@@ -87,24 +81,24 @@ where
 }
 
 /// Makes keys and identities, then keeps both processes running.
-async fn supervise(layout: Layout, arguments: Vec<OsString>) -> anyhow::Result<()> {
+async fn supervise(layout: ServerLayout, arguments: Vec<OsString>) -> anyhow::Result<()> {
     anyhow::ensure!(
         rustix::process::geteuid().is_root(),
         "a node makes namespaces and cgroups: run it as root"
     );
-    let _alone = alone(&layout, "server").await?;
+    let _alone = alone(&layout.node.options.state_dir, "server").await?;
     identities::ensure(&layout)?;
     let stopping = CancellationToken::new();
-    let signals = stop_on_signals(stopping.clone(), layout.options.supervised)?;
+    let signals = stop_on_signals(stopping.clone(), layout.node.options.supervised)?;
     tracing::info!(
-        node = layout.node_name,
-        address = %layout.node_ip,
-        kubeconfig = %layout.options.write_kubeconfig.display(),
+        node = layout.node.node_name,
+        addresses = ?layout.node.node_ips,
+        kubeconfig = %layout.control.write_kubeconfig.display(),
         "a node starts"
     );
-    let ended = if layout.options.processes == 1 {
+    let ended = if layout.control.processes == 1 {
         let mut parts = control::parts(&layout);
-        parts.extend(node::parts(&layout));
+        parts.extend(node::parts(&layout.node));
         parts::run(parts, stopping).await
     } else {
         children::keep(specs(&layout, &arguments), stopping).await
@@ -113,42 +107,26 @@ async fn supervise(layout: Layout, arguments: Vec<OsString>) -> anyhow::Result<(
     ended
 }
 
-fn specs(layout: &Layout, arguments: &[OsString]) -> Vec<Spec> {
+fn specs(layout: &ServerLayout, arguments: &[OsString]) -> Vec<Spec> {
     let mut arguments: Vec<OsString> = arguments.get(1..).unwrap_or_default().to_vec();
     arguments.push("--supervised".into());
     vec![
-        Spec { name: "control", arguments: arguments.clone(), user: Some(layout.options.control_uid) },
+        Spec { name: "control", arguments: arguments.clone(), user: Some(layout.control.control_uid) },
         Spec { name: "node", arguments, user: None },
     ]
 }
 
 /// One of the two processes.
-async fn process(layout: Layout, name: &'static str, parts: fn(&Layout) -> Vec<Part>) -> anyhow::Result<()> {
+async fn process(
+    layout: ServerLayout,
+    name: &'static str,
+    parts: fn(&ServerLayout) -> Vec<Part>,
+) -> anyhow::Result<()> {
     // The control plane's store has a lock of its own.
-    let _alone = if name == "node" { Some(alone(&layout, name).await?) } else { None };
+    let _alone = if name == "node" { Some(alone(&layout.node.options.state_dir, name).await?) } else { None };
     let stopping = CancellationToken::new();
-    let signals = stop_on_signals(stopping.clone(), layout.options.supervised)?;
+    let signals = stop_on_signals(stopping.clone(), layout.node.options.supervised)?;
     let ended = parts::run(parts(&layout), stopping).await;
     signals.abort();
     ended
-}
-
-/// Waits for a predecessor to go, then keeps successors waiting.
-async fn alone(layout: &Layout, name: &str) -> anyhow::Result<File> {
-    let state = &layout.options.state_dir;
-    std::fs::create_dir_all(state).with_context(|| format!("making {}", state.display()))?;
-    let path = state.join(format!("{name}.lock"));
-    let file = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
-    let waiting = tokio::task::spawn_blocking(move || file.lock().map(|()| file));
-    match tokio::time::timeout(PREDECESSOR_LIMIT, waiting).await {
-        Ok(locked) => locked?.with_context(|| format!("locking {}", path.display())),
-        Err(_) => {
-            // The thread that waits cannot be called back; it must not keep the process.
-            eprintln!(
-                "keelson {name}: another one holds {}: stop it, or give this one its own --state-dir and --data-dir",
-                path.display()
-            );
-            std::process::exit(1)
-        }
-    }
 }

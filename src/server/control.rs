@@ -1,12 +1,12 @@
 //! The control plane's process: API with its store, scheduler, controllers. Its own user, no capabilities.
 
-use super::layout::{Layout, shown};
-use super::options::Disabled;
+use super::layout::ServerLayout;
 use crate::apiserver;
+use crate::node::{Disabled, flag, joined, shown};
 use crate::parts::Part;
 
 /// What runs in the control plane's process, each with its flags.
-pub fn parts(layout: &Layout) -> Vec<Part> {
+pub fn parts(layout: &ServerLayout) -> Vec<Part> {
     let mut parts = vec![Part::with_flags(
         "apiserver",
         apiserver_flags(layout),
@@ -16,44 +16,45 @@ pub fn parts(layout: &Layout) -> Vec<Part> {
             apiserver::run(options, stopping).await
         },
     )];
-    if layout.options.runs(Disabled::Controllers) {
+    if layout.node.options.runs(Disabled::Controllers) {
         parts.push(Part::with_flags("controllers", controllers_flags(layout), controllers::run));
     }
-    if layout.options.runs(Disabled::Scheduler) {
+    if layout.node.options.runs(Disabled::Scheduler) {
         parts.push(Part::with_flags("scheduler", scheduler_flags(layout), scheduler::run));
     }
     parts
 }
 
 /// The API's flags, as somebody would type them.
-pub fn apiserver_flags(layout: &Layout) -> Vec<String> {
-    let options = &layout.options;
-    let issuer = format!("https://kubernetes.default.svc.{}", options.cluster_domain);
+pub fn apiserver_flags(layout: &ServerLayout) -> Vec<String> {
+    let (node, control) = (&layout.node, &layout.control);
+    let issuer = format!("https://kubernetes.default.svc.{}", control.cluster_domain);
     let mut flags = vec![
-        flag("data-dir", shown(&options.data_dir)),
-        flag("bind-address", options.bind_address),
-        flag("secure-port", options.secure_port),
-        flag("advertise-address", layout.node_ip),
-        flag("service-cluster-ip-range", options.service_cidr),
+        flag("data-dir", shown(&node.options.data_dir)),
+        flag("bind-address", control.bind_address),
+        flag("secure-port", control.secure_port),
+        flag("service-cluster-ip-range", joined(&control.service_cidr)),
         flag("service-account-issuer", issuer),
-        flag("tls-san", &layout.node_name),
+        flag("tls-san", &node.node_name),
     ];
-    flags.extend(options.tls_san.iter().map(|name| flag("tls-san", name)));
+    flags.extend(node.node_ips.first().map(|address| flag("advertise-address", address)));
+    flags.extend(node.node_ips.iter().skip(1).map(|address| flag("tls-san", address)));
+    flags.extend(
+        node.cluster.facts().iter().map(|(name, value)| flag("tell-nodes", format!("{name}={value}"))),
+    );
+    flags.extend(control.tls_san.iter().map(|name| flag("tls-san", name)));
     flags
 }
 
-fn controllers_flags(layout: &Layout) -> Vec<String> {
+fn controllers_flags(layout: &ServerLayout) -> Vec<String> {
     vec![
         flag("kubeconfig", shown(&layout.control("controllers.conf"))),
-        flag("cluster-cidr", layout.options.cluster_cidr),
+        flag("cluster-cidr", joined(&layout.control.cluster_cidr)),
+        flag("cluster-signing-cert-file", shown(&layout.pki("ca.crt"))),
+        flag("cluster-signing-key-file", shown(&layout.pki("ca.key"))),
     ]
 }
 
-fn scheduler_flags(layout: &Layout) -> Vec<String> {
+fn scheduler_flags(layout: &ServerLayout) -> Vec<String> {
     vec![flag("kubeconfig", shown(&layout.control("scheduler.conf")))]
-}
-
-/// `--name=value`: one word, so that a value may begin with a dash.
-pub fn flag(name: &str, value: impl std::fmt::Display) -> String {
-    format!("--{name}={value}")
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use pki::{Folder, NodeRequest, PartRequest};
 
-use super::layout::Layout;
+use super::layout::ServerLayout;
 use crate::apiserver;
 
 /// Parts with a kubeconfig: where it belongs, its name, its user.
@@ -25,31 +25,33 @@ enum Home {
 }
 
 /// Makes what is missing below the data folder, and the administrator's kubeconfig.
-pub fn ensure(layout: &Layout) -> anyhow::Result<()> {
-    let options = &layout.options;
+pub fn ensure(layout: &ServerLayout) -> anyhow::Result<()> {
+    let (options, control) = (&layout.node.options, &layout.control);
     std::fs::create_dir_all(&options.data_dir)
         .with_context(|| format!("making {}", options.data_dir.display()))?;
     let now = jiff::Timestamp::now().as_second();
     let server = layout.api_url();
-    let keys = Folder::ensure(&layout.pki(), &apiserver::folder_request(&layout.apiserver_options()?, now)?)?;
+    let keys =
+        Folder::ensure(&layout.pki(""), &apiserver::folder_request(&layout.apiserver_options()?, now)?)?;
     let name = |home, name, user| {
         let folder = match home {
             Home::Control => layout.control(""),
-            Home::Node => layout.node(""),
+            Home::Node => layout.node.node(""),
         };
         keys.ensure_part(&folder, &PartRequest { name, server: &server, user, group: None, now })
     };
     for (home, part, user) in PARTS {
         name(*home, part, user)?;
     }
-    let addresses = [layout.node_ip.to_string(), "127.0.0.1".to_owned(), "localhost".to_owned()];
-    let node = NodeRequest { server: &server, name: &layout.node_name, addresses: &addresses, now };
-    keys.ensure_node(&layout.node(""), &node)?;
-    apiserver::write_admin(&keys, &server, &options.write_kubeconfig, now)?;
-    if options.processes == 2 {
-        for folder in [layout.pki(), layout.control(""), layout.store()] {
+    let mut addresses = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+    addresses.extend(layout.node.node_ips.iter().map(ToString::to_string));
+    let node = NodeRequest { server: &server, name: &layout.node.node_name, addresses: &addresses, now };
+    keys.ensure_node(&layout.node.node(""), &node)?;
+    apiserver::write_admin(&keys, &server, &control.write_kubeconfig, now)?;
+    if control.processes == 2 {
+        for folder in [layout.pki(""), layout.control(""), layout.store()] {
             std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-            give(&folder, options.control_uid)?;
+            give(&folder, control.control_uid)?;
         }
     }
     Ok(())

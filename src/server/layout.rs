@@ -1,80 +1,60 @@
-//! What the flags leave open, settled: names, addresses, and where the files of each part are.
+//! What a server has beside a node: where the control plane's files are and where its API is.
 //!
 //! ```text
 //! <data-dir>/pki            the cluster's keys        the control plane's alone
 //! <data-dir>/store          the API's store           the control plane's alone
 //! <data-dir>/control/*.conf kubeconfigs of scheduler and controllers
-//! <data-dir>/node/*         kubeconfigs of kubelet, agent, proxy and DNS; the kubelet's certificate
-//! <data-dir>/{images,containers}   the runtime's
 //! ```
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
 use clap::Parser as _;
-use ipnet::IpNet;
+use join::Cluster;
 
 use super::control;
-use super::options::Options;
+use super::options::{ControlOptions, Options};
 use crate::apiserver;
+use crate::node::{Layout, Machine, dns_service, one_per_family};
 
-/// Where the route to it decides what this node's address is; nothing is sent (RFC 5737).
-const SOMEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
-/// The DNS Service is the tenth address of the Services' range, by custom.
-const DNS_OFFSET: u32 = 10;
-/// Where this node's DNS listens.
-const DNS_PORT: u16 = 10_053;
+/// The taint of `--no-schedule`, as kubeadm's.
+const NO_SCHEDULE: &str = "node-role.kubernetes.io/control-plane=:NoSchedule";
 
 /// Everything that the two processes agree on.
 #[derive(Clone, Debug)]
-pub struct Layout {
-    pub options: Options,
-    pub node_name: String,
-    pub node_ip: IpAddr,
-    /// Address of the DNS Service.
-    pub dns_service: Ipv4Addr,
+pub struct ServerLayout {
+    pub node: Layout,
+    pub control: ControlOptions,
 }
 
-impl Layout {
+impl ServerLayout {
     /// Settles what is open. Fails with a sentence that names the flag to give.
-    pub fn settle(mut options: Options) -> anyhow::Result<Layout> {
-        for path in [
-            &mut options.data_dir,
-            &mut options.state_dir,
-            &mut options.write_kubeconfig,
-            &mut options.root_dir,
-            &mut options.pod_logs_dir,
-            &mut options.cni_conf_dir,
-            &mut options.cni_bin_dir,
-            &mut options.registries,
-            &mut options.bpffs,
-        ] {
-            *path = std::path::absolute(&*path)?;
-        }
-        let node_name = match &options.node_name {
-            Some(name) => name.clone(),
-            None => rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase(),
+    pub fn settle(options: Options) -> anyhow::Result<ServerLayout> {
+        let Options { node, mut control } = options;
+        control.write_kubeconfig = std::path::absolute(&control.write_kubeconfig)?;
+        let machine = Machine::settle(node)?;
+        one_per_family("--cluster-cidr", &control.cluster_cidr, |range| range.addr().is_ipv6())?;
+        one_per_family("--service-cidr", &control.service_cidr, |range| range.addr().is_ipv6())?;
+        control.service_cidr.iter().try_for_each(|range| apiserver::check_range("--service-cidr", range))?;
+        let cluster = Cluster {
+            pods: control.cluster_cidr.clone(),
+            services: control.service_cidr.clone(),
+            domain: control.cluster_domain.clone(),
+            dns: control.service_cidr.iter().take(1).map(dns_service).collect(),
         };
-        check_name(&node_name)?;
-        let node_ip = match options.node_ip {
-            Some(address) => address,
-            None => own_address().context("this host has no default route: give --node-ip")?,
-        };
-        let dns_service = Ipv4Addr::from(u32::from(services(options.service_cidr)?.network()) + DNS_OFFSET);
-        Ok(Layout { options, node_name, node_ip, dns_service })
+        let folder = machine.node_folder();
+        let taints = control.no_schedule.then(|| NO_SCHEDULE.to_owned()).into_iter().collect();
+        let serving = (folder.join("kubelet.crt"), folder.join("kubelet.key"));
+        let Machine { options, node_name, node_ips } = machine;
+        let node = Layout { options, node_name, node_ips, cluster, serving, taints };
+        Ok(ServerLayout { node, control })
     }
 
     /// The API for parts of this node.
     pub fn api_url(&self) -> String {
-        let bound = self.options.bind_address;
+        let bound = self.control.bind_address;
         let host = if bound.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { bound };
-        format!("https://{}", SocketAddr::new(host, self.options.secure_port))
-    }
-
-    /// Where this node's DNS listens.
-    pub fn dns_listen(&self) -> SocketAddr {
-        SocketAddr::new(self.node_ip, DNS_PORT)
+        format!("https://{}", SocketAddr::new(host, self.control.secure_port))
     }
 
     /// The API's own flags.
@@ -83,82 +63,36 @@ impl Layout {
         Ok(apiserver::Options::try_parse_from(command.chain(control::apiserver_flags(self)))?)
     }
 
-    pub fn pki(&self) -> PathBuf {
-        self.options.data_dir.join("pki")
+    pub fn pki(&self, file: &str) -> PathBuf {
+        self.node.options.data_dir.join("pki").join(file)
     }
 
     pub fn store(&self) -> PathBuf {
-        self.options.data_dir.join("store")
+        self.node.options.data_dir.join("store")
     }
 
     pub fn control(&self, file: &str) -> PathBuf {
-        self.options.data_dir.join("control").join(file)
+        self.node.options.data_dir.join("control").join(file)
     }
-
-    pub fn node(&self, file: &str) -> PathBuf {
-        self.options.data_dir.join("node").join(file)
-    }
-
-    pub fn cri_socket(&self) -> PathBuf {
-        self.options.state_dir.join("cri.sock")
-    }
-}
-
-fn services(range: IpNet) -> anyhow::Result<ipnet::Ipv4Net> {
-    match range {
-        IpNet::V4(network) if (12..=28).contains(&network.prefix_len()) => Ok(network),
-        other => bail!("--service-cidr {other}: an IPv4 range between /12 and /28 is wanted"),
-    }
-}
-
-/// A path as a flag's value.
-pub fn shown(path: &Path) -> String {
-    path.display().to_string()
-}
-
-/// A Node's name is a DNS subdomain.
-fn check_name(name: &str) -> anyhow::Result<()> {
-    let label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-    };
-    if name.len() > 253 || !name.split('.').all(label) {
-        bail!(
-            "{name:?} cannot name a node: lower case letters, digits, '-' and '.' are wanted; give --node-name"
-        );
-    }
-    Ok(())
-}
-
-/// The source address of the default route. No packet is sent.
-fn own_address() -> std::io::Result<IpAddr> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    socket.connect(SOMEWHERE)?;
-    Ok(socket.local_addr()?.ip())
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
-
     use super::*;
 
-    fn settled(more: &[&str]) -> anyhow::Result<Layout> {
+    fn settled(more: &[&str]) -> anyhow::Result<ServerLayout> {
         let mut arguments = vec!["keelson server", "--node-ip", "192.0.2.7", "--node-name", "n1"];
         arguments.extend(more);
-        Layout::settle(Options::try_parse_from(arguments)?)
+        ServerLayout::settle(Options::try_parse_from(arguments)?)
     }
 
     #[test]
     fn what_is_open_is_settled() {
         let layout = settled(&[]).unwrap();
         assert_eq!(layout.api_url(), "https://127.0.0.1:6443");
-        assert_eq!(layout.dns_service, Ipv4Addr::new(10, 96, 0, 10));
-        assert_eq!(layout.dns_listen().to_string(), "192.0.2.7:10053");
-        assert_eq!(layout.node("kubelet.conf"), PathBuf::from("/var/lib/keelson/node/kubelet.conf"));
+        assert_eq!(layout.node.cluster.dns, [Ipv4Addr::new(10, 96, 0, 10)]);
+        assert_eq!(layout.node.dns_listen(), ["192.0.2.7:10053".parse().unwrap()]);
+        assert_eq!(layout.node.node("kubelet.conf"), PathBuf::from("/var/lib/keelson/node/kubelet.conf"));
         let bound = settled(&["--bind-address", "192.0.2.7", "--secure-port", "7443"]).unwrap();
         assert_eq!(bound.api_url(), "https://192.0.2.7:7443");
     }
@@ -167,15 +101,13 @@ mod tests {
     fn wrong_values_name_their_flag() {
         for (flags, said) in [
             (&["--service-cidr", "10.96.0.0/30"][..], "--service-cidr 10.96.0.0/30"),
-            (&["--service-cidr", "fd00::/112"], "--service-cidr fd00::/112"),
+            (&["--service-cidr", "fd00::/64"], "--service-cidr fd00::/64"),
+            (&["--cluster-cidr", "10.1.0.0/16,10.2.0.0/16"], "--cluster-cidr"),
             (&["--secure-port", "0"], "--secure-port"),
             (&["--disable", "kubelet"], "--disable"),
         ] {
             let error = settled(flags).unwrap_err();
             assert!(format!("{error:#}").contains(said), "{error:#}");
-        }
-        for name in ["", "Node", "a_b", "-a", "a-", "a..b"] {
-            assert!(check_name(name).unwrap_err().to_string().contains("--node-name"), "{name}");
         }
     }
 }

@@ -25,6 +25,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("datapath", 2),
     ("apiserver", 3),
     ("controllers", 3),
+    ("join", 3),
     ("scheduler", 3),
     ("keeper", 3),
     ("cri", 3),

@@ -6,6 +6,7 @@
 //! Reference: `pkg/printers/internalversion` of Kubernetes 1.36, by behaviour; Table of meta.k8s.io/v1.
 
 mod batch;
+mod certificates;
 mod core;
 mod custom;
 mod duration;
@@ -145,6 +146,9 @@ fn of_cluster(group: &str, kind: &str) -> (&'static [Column], Cells) {
     match (group, kind) {
         ("events.k8s.io", "Event") => (core::EVENT, core::event),
         ("coordination.k8s.io", "Lease") => (core::LEASE, core::lease),
+        ("certificates.k8s.io", "CertificateSigningRequest") => {
+            (certificates::REQUEST, certificates::request)
+        }
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => (rbac::ROLE, rbac::role),
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => (rbac::BINDING, rbac::binding),
         ("scheduling.k8s.io", "PriorityClass") => (policy::PRIORITY_CLASS, policy::priority_class),

@@ -11,6 +11,7 @@
 mod address;
 mod admission;
 mod batch;
+mod certificates;
 mod cluster;
 mod endpoints;
 mod event;
@@ -80,7 +81,8 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
 
 /// What is wrong with `new` as the successor of `old`.
 ///
-/// `subresource` is `""` for the object itself, else `status`, `finalize`, `scale`, `binding`, `ephemeralcontainers`, `resize`.
+/// `subresource` is `""` for the object itself, else `status`, `finalize`, `scale`, `binding`, `ephemeralcontainers`, `resize`,
+/// `approval`.
 pub fn update(kind: &Kind, subresource: &str, new: &Value, old: &Value) -> Vec<FieldError> {
     let mut report = Report::default();
     match (subresource, posted(kind, new)) {
@@ -89,6 +91,10 @@ pub fn update(kind: &Kind, subresource: &str, new: &Value, old: &Value) -> Vec<F
         // The pod with the node that a binding has given it.
         ("binding", _) => successor(&mut report, new, old),
         ("status", _) => status(&mut report, kind, new, old),
+        ("approval", "CertificateSigningRequest") => {
+            successor(&mut report, new, old);
+            certificates::decision(&mut report, new, old);
+        }
         ("finalize", _) => {
             successor(&mut report, new, old);
             cluster::namespace_finalize(&mut report, new);
@@ -160,6 +166,7 @@ fn own(report: &mut Report, kind: &Kind, object: &Value) {
         ("discovery.k8s.io", "EndpointSlice") => endpoints::slice(report, object),
         ("coordination.k8s.io", "Lease") => cluster::lease(report, object),
         ("networking.k8s.io", "NetworkPolicy") => network_policy::check(report, object),
+        ("certificates.k8s.io", "CertificateSigningRequest") => certificates::request(report, object),
         (RBAC, "Role" | "ClusterRole") => rbac::role(report, object, kind.namespaced),
         (RBAC, "RoleBinding" | "ClusterRoleBinding") => rbac::binding(report, object, kind.namespaced),
         ("", "ReplicationController") => stateful::replication_controller(report, object),
@@ -260,6 +267,7 @@ fn status(report: &mut Report, kind: &Kind, new: &Value, old: &Value) {
         ("", "Node") => cluster::node_update(report, new, old),
         ("", "Namespace") => cluster::namespace_status(report, new),
         ("", "Service") => service::status(report, new),
+        ("certificates.k8s.io", "CertificateSigningRequest") => certificates::decision(report, new, old),
         ("apps", "Deployment") => workload::deployment_status(report, new, old),
         ("apps", "ReplicaSet") | ("", "ReplicationController") => workload::replica_set_status(report, new),
         ("apps", "StatefulSet") => stateful::stateful_set_status(report, new),

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!   namespace lifecycle, limit ranger, service account, node restriction, node taints, pod security, priority,
-//!   toleration seconds, default storage class, storage object in use, runtime class, default ingress class,
+//!   toleration seconds, certificate requests, default storage class, storage object in use, runtime class, default ingress class,
 //!   RBAC escalation, cluster IPs, (policies and webhooks), resource quota
 //! ```
 //!
 //! One file per plugin, each a function over the object; what it reads comes from the caches.
 
+mod certificates;
 mod default_toleration_seconds;
 mod limit_ranger;
 mod namespace_lifecycle;
@@ -18,6 +19,7 @@ mod rbac_escalation;
 mod resource_quota;
 mod runtime_class;
 mod service_account;
+mod service_families;
 mod service_ips;
 mod storage;
 mod taint_nodes;
@@ -89,6 +91,9 @@ impl Server {
         }
         if attributes.creates("", "pods") {
             service_account::admit(self, &attributes, &mut object)?;
+        }
+        if kind.group == certificates::GROUP && kind.resource == "certificatesigningrequests" {
+            certificates::admit(self, &attributes, &mut object)?;
         }
         node_restriction::check(self, &attributes, &object)?;
         if attributes.creates("", "nodes") {

@@ -1,14 +1,17 @@
 //! The API server: one entry for every request, `serve::Handler::handle`.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use pki::{ClientTrust, PkiError, TokenKeys};
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::authentication::Authenticator;
+use crate::bootstrap::Announced;
 use crate::cache::CacheError;
 use crate::connect::Sessions;
 use crate::definitions::Definitions;
@@ -26,10 +29,12 @@ pub struct Parts {
     pub token_keys: Vec<pki::TokenKey>,
     /// Who makes the tokens, and whom they are for unless they say otherwise.
     pub issuer: String,
-    /// Cluster IPs: network and prefix length.
-    pub service_network: (Ipv4Addr, u8),
+    /// Ranges of cluster IPs: at most one of each family, the cluster's own family first.
+    pub service_ranges: Vec<IpNet>,
     /// Where other servers and pods reach this one.
     pub advertised: (std::net::IpAddr, u16),
+    /// What nodes that join are told of the cluster: ranges, names.
+    pub facts: BTreeMap<String, String>,
     /// How kubelets are reached.
     pub kubelets: KubeletAccess,
     /// The wall clock.
@@ -87,7 +92,7 @@ impl ApiServer {
         let tokens = TokenKeys::new(&parts.issuer, &parts.token_keys)?;
         let server = Server::new(
             parts.store,
-            parts.service_network,
+            &parts.service_ranges,
             parts.clock,
             parts.random,
             parts.compaction_interval,
@@ -106,7 +111,12 @@ impl ApiServer {
             definitions,
             specifications: Published::default(),
         });
-        crate::bootstrap::ensure(&api_server, parts.advertised).await.map_err(StartError::Bootstrap)?;
+        let announced = Announced {
+            address: parts.advertised,
+            authorities_pem: &parts.client_authorities,
+            facts: &parts.facts,
+        };
+        crate::bootstrap::ensure(&api_server, &announced).await.map_err(StartError::Bootstrap)?;
         Ok(api_server)
     }
 }

@@ -1,9 +1,11 @@
-//! Who asks: a client certificate, a ServiceAccount token, or nobody.
+//! Who asks: a client certificate, a ServiceAccount token, a bootstrap token, or nobody.
 //!
 //! One authenticator for every connection, those within the process included: nothing is marked as trusted.
 //! A credential that is shown and not good is 401, never a fall back to anonymous.
 //!
 //! Reference: Kubernetes "Authenticating"; KEP-1205 and KEP-4193 for what tokens are bound to.
+
+mod bootstrap;
 
 use std::collections::BTreeMap;
 
@@ -42,7 +44,15 @@ impl Authenticator {
                 Err(why) => refused = Some(why.to_string()),
             }
         }
-        if let Some(token) = bearer(headers) {
+        if let Some((id, secret)) = bearer(headers).and_then(pki::bootstrap_parts) {
+            match bootstrap::user(server, id, secret, server.now()) {
+                Ok(user) => return Ok(user),
+                Err(bootstrap::Refused::Token(why)) => refused = Some(why),
+                Err(bootstrap::Refused::Expired) => {
+                    return Err(Status { message: EXPIRED.into(), ..Status::unauthorized() });
+                }
+            }
+        } else if let Some(token) = bearer(headers) {
             match self.token_user(server, token, &self.audiences, now) {
                 Ok((user, _)) => return Ok(user),
                 Err(why) => refused = Some(why),
@@ -84,6 +94,9 @@ impl Authenticator {
         Ok((account_user(&claims), claims))
     }
 }
+
+/// Said to who knows the secret of a bootstrap token that is over.
+const EXPIRED: &str = "the bootstrap token has expired";
 
 /// Key in a user's extra for the id of the credential (KEP-4193).
 const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";

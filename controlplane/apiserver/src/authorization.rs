@@ -20,7 +20,7 @@ use api::status::{Denied, Status};
 use store::Revision;
 
 pub use escalation::missing;
-pub use node::node_of;
+pub use node::{confined_to, node_of};
 pub use policy::Policy;
 pub use rules::{Attributes, Rule};
 

@@ -1,12 +1,15 @@
-//! What every cluster has: its first namespaces, the roles that its parts need, and the API's own Service.
+//! What every cluster has: its first namespaces, the roles that its parts need, what
+//! machines that join are told, and the API's own Service.
 //!
 //! Ensured at every start: what is missing is made, a bootstrap role that lost a rule gets it back, and what
 //! people added stays. A role annotated `rbac.authorization.kubernetes.io/autoupdate: "false"` is left alone.
 
+mod cluster_info;
 mod kubernetes_service;
 mod policy;
 mod roles;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use api::kind::Kind;
@@ -23,15 +26,26 @@ use crate::server::Server;
 /// Namespaces that are always there.
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 
+/// What the cluster is told of.
+pub struct Announced<'a> {
+    /// Where others reach this server.
+    pub address: (IpAddr, u16),
+    /// Whom they shall trust, PEM.
+    pub authorities_pem: &'a str,
+    /// What nodes that join are told of the cluster.
+    pub facts: &'a BTreeMap<String, String>,
+}
+
 /// Makes what is missing.
-pub async fn ensure(api: &ApiServer, advertised: (IpAddr, u16)) -> Result<(), Status> {
+pub async fn ensure(api: &ApiServer, announced: &Announced<'_>) -> Result<(), Status> {
     let server = &api.server;
     for name in NAMESPACES {
         let namespace = json!({"metadata": {"name": name}});
         create(server, "", "namespaces", namespace).await?;
     }
     policy::ensure(server).await?;
-    kubernetes_service::ensure(server, advertised).await
+    cluster_info::ensure(server, announced.authorities_pem, announced.address, announced.facts).await?;
+    kubernetes_service::ensure(server, announced.address).await
 }
 
 /// The row of a kind that is always served.

@@ -135,7 +135,7 @@ impl ApiServer {
         }
         let server = &self.server;
         match (row.name, info.verb) {
-            ("status" | "ephemeralcontainers" | "resize", Verb::Get) => {
+            ("status" | "approval" | "ephemeralcontainers" | "resize", Verb::Get) => {
                 registry::get(server, request, kind).await
             }
             ("scale", Verb::Get) => subresource::scale::get(server, request, kind),
@@ -146,10 +146,10 @@ impl ApiServer {
             ("token", Verb::Create) => {
                 subresource::token::create(server, &self.authenticator, request, kind, &body)
             }
-            ("status" | "finalize" | "ephemeralcontainers" | "resize", Verb::Update) => {
+            ("status" | "approval" | "finalize" | "ephemeralcontainers" | "resize", Verb::Update) => {
                 registry::update(server, request, kind, body).await
             }
-            ("status" | "ephemeralcontainers" | "resize", Verb::Patch) => {
+            ("status" | "approval" | "ephemeralcontainers" | "resize", Verb::Patch) => {
                 registry::patch(server, request, kind, body).await
             }
             _ => Err(Status::method_not_supported(kind.qualified_resource(), info.verb.as_str())),

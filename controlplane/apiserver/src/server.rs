@@ -1,12 +1,12 @@
 //! The API server: what its verbs share.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use api::kind::Kind;
 use api::status::Status;
+use ipnet::IpNet;
 use store::{Command, Revision, Store};
 use tokio_util::sync::CancellationToken;
 
@@ -55,7 +55,7 @@ impl Server {
     /// Fills the caches and follows the store.
     pub async fn new(
         store: Store,
-        (network, prefix): (Ipv4Addr, u8),
+        service_ranges: &[IpNet],
         clock: Clock,
         random: Random,
         compaction_interval: Duration,
@@ -64,7 +64,7 @@ impl Server {
         let registry = Kinds::builtin();
         let (caches, follower) = Caches::start(&store, &registry.current()).await?;
         let event_lease = (AtomicU64::new(0), AtomicU64::new(0));
-        let allocator = Allocator::new(network, prefix);
+        let allocator = Allocator::new(service_ranges);
         let housekeeper = Housekeeper::start(store.clone(), clock.clone(), compaction_interval);
         Ok(Arc::new(Server {
             store,

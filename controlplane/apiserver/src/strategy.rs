@@ -98,6 +98,9 @@ pub fn prepare_update(kind: &Kind, subresource: &str, new: &mut Value, old: &Val
             }
             fields
                 .retain(|name, _| matches!(name.as_str(), "status" | "metadata") || old.get(name).is_some());
+            if kind.resource == "certificatesigningrequests" {
+                keep_decision(fields, old);
+            }
             // Labels are what other objects select by: not the status writer's to change, except for nodes.
             if kind.resource != "nodes"
                 && let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut)
@@ -125,9 +128,26 @@ pub fn prepare_update(kind: &Kind, subresource: &str, new: &mut Value, old: &Val
             }
         }
         "resize" => keep(fields, old, &["metadata", "status"]),
+        // Only what is decided.
+        "approval" => {
+            let conditions = fields.get("status").map(|status| status["conditions"].clone());
+            *new = old.clone();
+            match conditions.filter(|conditions| !conditions.is_null()) {
+                Some(conditions) => new["status"]["conditions"] = conditions,
+                None => drop(
+                    new.get_mut("status")
+                        .and_then(Value::as_object_mut)
+                        .map(|s| s.shift_remove("conditions")),
+                ),
+            }
+        }
         _ => {
             if has_status(kind) {
                 keep(fields, old, &["status"]);
+            }
+            // What was asked for stays what was asked for.
+            if kind.resource == "certificatesigningrequests" {
+                keep(fields, old, &["spec"]);
             }
             if is_definition(kind) {
                 return api::definition::note_storage_version(new);
@@ -141,6 +161,20 @@ pub fn prepare_update(kind: &Kind, subresource: &str, new: &mut Value, old: &Val
                 initial::daemon_set(new, Some(old));
             }
         }
+    }
+}
+
+/// Who signs does not decide: conditions of a decision are those that were there.
+fn keep_decision(fields: &mut Map<String, Value>, old: &Value) {
+    let is_decision = |condition: &Value| matches!(condition["type"].as_str(), Some("Approved" | "Denied"));
+    let of = |object: &Value, decisions: bool| -> Vec<Value> {
+        let all = object["conditions"].as_array().cloned().unwrap_or_default();
+        all.into_iter().filter(|condition| is_decision(condition) == decisions).collect()
+    };
+    let Some(status) = fields.get_mut("status").filter(|status| status.is_object()) else { return };
+    let conditions = [of(&old["status"], true), of(status, false)].concat();
+    if !conditions.is_empty() || status["conditions"].is_array() {
+        status["conditions"] = conditions.into();
     }
 }
 

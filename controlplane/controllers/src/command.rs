@@ -47,6 +47,12 @@ pub struct Options {
     /// The same for the IPv6 range of two.
     #[arg(long)]
     node_cidr_mask_size_ipv6: Option<u8>,
+    /// The authority that signs certificates of nodes and users that are asked for; nobody does unless given.
+    #[arg(long, requires = "cluster_signing_key_file")]
+    cluster_signing_cert_file: Option<PathBuf>,
+    /// Key of that authority.
+    #[arg(long, requires = "cluster_signing_cert_file")]
+    cluster_signing_key_file: Option<PathBuf>,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -89,7 +95,22 @@ fn setup(flags: &Options) -> anyhow::Result<Setup> {
         None => config.authorities_pem(),
     };
     let node_ranges = if flags.allocate_node_cidrs { node_ranges(flags)? } else { Vec::new() };
-    Ok(Setup { config, root_ca, own_accounts: flags.use_service_account_credentials, node_ranges })
+    let signer = signer(flags)?;
+    Ok(Setup { config, root_ca, own_accounts: flags.use_service_account_credentials, node_ranges, signer })
+}
+
+fn signer(flags: &Options) -> anyhow::Result<Option<pki::Authority>> {
+    let (Some(certificate), Some(key)) = (&flags.cluster_signing_cert_file, &flags.cluster_signing_key_file)
+    else {
+        return Ok(None);
+    };
+    let read = |flag: &str, path: &PathBuf| {
+        std::fs::read_to_string(path).with_context(|| format!("{flag} {}", path.display()))
+    };
+    let shown = certificate.display().to_string();
+    let (certificate, key) =
+        (read("--cluster-signing-cert-file", certificate)?, read("--cluster-signing-key-file", key)?);
+    Ok(Some(pki::Authority::from_pem(&shown, &certificate, &key)?))
 }
 
 /// At most one range of each family.

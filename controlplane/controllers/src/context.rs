@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use client::{Caches, Client, ClientError, Config, Surroundings};
+use pki::Authority;
 use tokio::task::JoinSet;
 
 use crate::{
-    ClusterRange, deployment, endpointslice, garbage, job, namespace, node_ipam, node_lifecycle, pod_garbage,
-    replicaset, root_ca, service_account,
+    ClusterRange, certificates, deployment, endpointslice, garbage, job, namespace, node_ipam, node_lifecycle,
+    pod_garbage, replicaset, root_ca, service_account, token_cleaner,
 };
 
 /// Where the controllers' accounts are.
@@ -22,6 +23,8 @@ pub struct Setup {
     pub own_accounts: bool,
     /// Ranges of which every Node gets a part for its pods, at most one per family; none: nobody gets any.
     pub node_ranges: Vec<ClusterRange>,
+    /// Signs certificates that are asked for; none: nobody does.
+    pub signer: Option<Authority>,
 }
 
 /// Caches, and the way to an identity.
@@ -63,6 +66,10 @@ pub async fn run_all(options: Setup) -> Result<(), ClientError> {
     if !options.node_ranges.is_empty() {
         running.spawn(node_ipam::run(context.clone(), options.node_ranges));
     }
+    if let Some(authority) = options.signer {
+        running.spawn(certificates::run(context.clone(), Arc::new(authority)));
+    }
+    running.spawn(token_cleaner::run(context.clone()));
     running.spawn(pod_garbage::run(context));
     while let Some(ended) = running.join_next().await {
         match ended {

@@ -10,6 +10,7 @@
 //!
 //! Reference: Kubernetes' kube-controller-manager, whose names, messages and annotations these are.
 
+mod certificates;
 mod command;
 mod context;
 mod deployment;
@@ -29,6 +30,7 @@ mod pod_template;
 mod replicaset;
 mod root_ca;
 mod service_account;
+mod token_cleaner;
 
 pub use command::{Options, main, run};
 pub use node_ipam::{ClusterRange, RangeError};

@@ -113,6 +113,8 @@ pub const EVENT_V1: &[Selectable] = &[
     at("type", "type"),
 ];
 
+pub const CERTIFICATE_SIGNING_REQUEST: &[Selectable] = &[NAME, at("spec.signerName", "spec.signerName")];
+
 const METADATA: &[Selectable] = &[NAME, SPACE];
 
 impl Kind {

@@ -32,6 +32,7 @@ static GROUPS: &[&[Kind]] = &[
     access::AUTHORIZATION,
     workloads::AUTOSCALING,
     workloads::BATCH,
+    access::CERTIFICATES,
     network::NETWORKING,
     workloads::POLICY,
     access::RBAC,

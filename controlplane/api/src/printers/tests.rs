@@ -113,6 +113,19 @@ fn the_small_kinds() {
         json!({"roleRef": {"kind": "Role", "name": "r"}}),
         "it Role/r 2m",
     );
+    let asked = |status: Value| {
+        let spec = json!({"signerName": "kubernetes.io/kubelet-serving", "username": "system:node:n", "expirationSeconds": 3600});
+        json!({"spec": spec, "status": status})
+    };
+    let decided = |of: &str| json!([{"type": of, "status": "True"}]);
+    for (status, condition) in [
+        (json!({}), "Pending"),
+        (json!({"conditions": decided("Denied")}), "Denied"),
+        (json!({"conditions": decided("Approved"), "certificate": "eA=="}), "Approved,Issued"),
+    ] {
+        let expect = format!("it 2m kubernetes.io/kubelet-serving system:node:n 60m {condition}");
+        check("certificates.k8s.io", "certificatesigningrequests", asked(status), &expect);
+    }
     check(
         "",
         "events",

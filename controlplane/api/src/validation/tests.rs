@@ -1,5 +1,6 @@
 //! Objects and the exact complaints about them, one table per area.
 
+mod certificates;
 mod configuration;
 mod metadata;
 mod network;

@@ -13,12 +13,15 @@ use api::status::Status;
 use serde_json::{Map, Value};
 
 use super::{Attributes, Operation};
-use crate::authorization::{node_of, references};
+use crate::authorization::{confined_to, node_of, references};
 use crate::registry;
 use crate::server::Server;
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
 const LEASES: &str = "kube-node-lease";
+/// The one Service whose endpoints a node writes: DNS runs on every node.
+const DNS_SERVICE: &str = "kube-dns";
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Labels of Kubernetes' own that a kubelet sets.
 const OWN_LABELS: [&str; 11] = [
     "kubernetes.io/hostname",
@@ -41,7 +44,7 @@ const RESTRICTED: &str = "node-restriction.kubernetes.io";
 /// Refuses what a node may not do; others are not its business.
 pub(super) fn check(server: &Server, attributes: &Attributes<'_>, object: &Value) -> Result<(), Status> {
     let user = &attributes.request.user;
-    let Some(node) = node_of(user) else { return Ok(()) };
+    let Some(node) = confined_to(user) else { return Ok(()) };
     let info = &attributes.request.info;
     let name = match text(&object["metadata"]["name"]) {
         "" => info.name.as_str(),
@@ -57,6 +60,7 @@ pub(super) fn check(server: &Server, attributes: &Attributes<'_>, object: &Value
         ("", "pods") => pod(node, operation, subresource, old, object).map_err(refused)?,
         ("", "nodes") => node_object(node, operation, name, old, object).map_err(refused)?,
         ("coordination.k8s.io", "leases") => lease(node, &info.namespace, name).map_err(refused)?,
+        ("discovery.k8s.io", "endpointslices") => slice(node, old, object).map_err(refused)?,
         _ => {}
     }
     if attributes.creates("", "pods") {
@@ -234,6 +238,21 @@ fn lease(node: &str, namespace: &str, name: &str) -> Result<(), String> {
     }
     if name != node {
         return Err("can only access node lease with the same name as the requesting node".into());
+    }
+    Ok(())
+}
+
+/// A slice of DNS: what it names is on the node, before and after.
+fn slice(node: &str, old: &Value, new: &Value) -> Result<(), String> {
+    let foreign = |endpoint: &Value| endpoint["nodeName"] != node;
+    let endpoints = |slice: &Value| list(&slice["endpoints"]).to_vec();
+    if text(&new["metadata"]["labels"][SERVICE_NAME]) != DNS_SERVICE {
+        return Err(format!("node {} can only write slices of the Service {DNS_SERVICE}", quote(node)));
+    }
+    if endpoints(old).iter().chain(&endpoints(new)).any(foreign)
+        || (!old.is_null() && endpoints(old).is_empty())
+    {
+        return Err(format!("node {} can only write slices with endpoints on itself", quote(node)));
     }
     Ok(())
 }

@@ -4,30 +4,39 @@
 //! an address between choosing it and the cache showing the Service that has it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use api::field::FieldError;
 use api::status::Status;
+use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::{Attributes, Operation, name_of};
+use super::{Attributes, Operation, name_of, service_families};
 use crate::server::Server;
 
 /// Ports that may be given or asked for.
 const NODE_PORTS: std::ops::RangeInclusive<u64> = 30_000..=32_767;
 /// How long a reservation outlives the request that made it.
 const RESERVED: Duration = Duration::from_secs(10);
+/// Addresses beyond so many bits of a range are never given.
+const LARGEST_RANGE_BITS: u32 = 20;
 /// Random draws before the range is searched in order.
 const DRAWS: usize = 16;
 
-/// The range of cluster IPs, and what was given a moment ago.
+/// The ranges of cluster IPs, and what was given a moment ago.
 #[derive(Debug)]
 pub struct Allocator {
-    network: Ipv4Addr,
-    size: u32,
+    ranges: Vec<Range>,
     reserved: Mutex<BTreeMap<String, Reservation>>,
+}
+
+/// One range, of one family.
+#[derive(Debug)]
+struct Range {
+    network: IpAddr,
+    size: u32,
 }
 
 /// Who was given an address or port, and when.
@@ -38,25 +47,54 @@ struct Reservation {
 }
 
 impl Allocator {
-    /// A range of `prefix` bits.
-    pub fn new(network: Ipv4Addr, prefix: u8) -> Allocator {
-        let size = 1u32.checked_shl(32 - u32::from(prefix.clamp(8, 30))).unwrap_or(1 << 16);
-        Allocator { network, size, reserved: Mutex::default() }
+    /// At most one range of each family, the cluster's own family first.
+    pub fn new(ranges: &[IpNet]) -> Allocator {
+        let range = |range: &IpNet| {
+            let host_bits = u32::from(range.max_prefix_len() - range.prefix_len());
+            Range { network: range.network(), size: 1 << host_bits.clamp(2, LARGEST_RANGE_BITS) }
+        };
+        Allocator { ranges: ranges.iter().map(range).collect(), reserved: Mutex::default() }
     }
 
     /// The first address: the API's own Service.
-    pub fn first(&self) -> Ipv4Addr {
-        self.at(1)
+    pub fn first(&self) -> IpAddr {
+        self.ranges.first().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |range| range.at(1))
     }
 
-    fn at(&self, offset: u32) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.network) + offset)
+    /// `IPv4`, `IPv6`, in the cluster's order.
+    fn families(&self) -> Vec<&'static str> {
+        self.ranges.iter().map(|range| family(range.network)).collect()
     }
 
-    fn holds(&self, address: Ipv4Addr) -> bool {
-        let offset = u32::from(address).wrapping_sub(u32::from(self.network));
-        (1..self.size - 1).contains(&offset)
+    fn range(&self, wanted: &str) -> Option<&Range> {
+        self.ranges.iter().find(|range| family(range.network) == wanted)
     }
+}
+
+impl Range {
+    fn at(&self, offset: u32) -> IpAddr {
+        match self.network {
+            IpAddr::V4(network) => Ipv4Addr::from(u32::from(network) + offset).into(),
+            IpAddr::V6(network) => Ipv6Addr::from(u128::from(network) + u128::from(offset)).into(),
+        }
+    }
+
+    fn holds(&self, address: IpAddr) -> bool {
+        let offset = match (address, self.network) {
+            (IpAddr::V4(address), IpAddr::V4(network)) => {
+                u128::from(u32::from(address).wrapping_sub(u32::from(network)))
+            }
+            (IpAddr::V6(address), IpAddr::V6(network)) => {
+                u128::from(address).wrapping_sub(u128::from(network))
+            }
+            _ => return false,
+        };
+        (1..u128::from(self.size - 1)).contains(&offset)
+    }
+}
+
+fn family(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "IPv4" } else { "IPv6" }
 }
 
 pub(super) fn admit(server: &Server, attributes: &Attributes<'_>, service: &mut Value) -> Result<(), Status> {
@@ -79,11 +117,12 @@ pub(super) fn admit(server: &Server, attributes: &Attributes<'_>, service: &mut 
     let mut given = Vec::new();
     if kind == "ExternalName" {
         if let Some(spec) = service["spec"].as_object_mut() {
-            spec.shift_remove("clusterIP");
-            spec.shift_remove("clusterIPs");
+            for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+                spec.shift_remove(field);
+            }
         }
     } else {
-        given.extend(cluster_ip(server, &taken, service, attributes.old, &mut errors));
+        given.extend(cluster_ips(server, &taken, service, attributes.old, &mut errors));
     }
     if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
         given.extend(node_ports(server, &mut taken, service, &mut errors));
@@ -136,71 +175,79 @@ fn port_key(port: &Value, number: u64) -> String {
     format!("{}/{number}", port["protocol"].as_str().unwrap_or("TCP"))
 }
 
-fn cluster_ip(
+/// One address of each family that the Service has; what it was given new.
+fn cluster_ips(
     server: &Server,
     taken: &BTreeSet<String>,
     service: &mut Value,
     old: Option<&Value>,
     errors: &mut Vec<FieldError>,
-) -> Option<String> {
+) -> Vec<String> {
     let allocator = &server.allocator;
     let spec = &mut service["spec"];
-    let before = old.and_then(|old| old["spec"]["clusterIP"].as_str()).unwrap_or_default();
-    let asked = match spec["clusterIP"].as_str().unwrap_or_default() {
-        "" => spec["clusterIPs"][0].as_str().unwrap_or(before).to_owned(),
-        asked => asked.to_owned(),
-    };
-    let address = match asked.as_str() {
-        "" => match free_address(server, taken) {
-            Some(address) => address.to_string(),
-            None => {
-                errors.push(FieldError::internal(
-                    "spec.clusterIPs",
-                    "failed to allocate a serviceIP: range is full",
-                ));
-                return None;
-            }
-        },
-        "None" => asked,
-        _ if asked == before => asked,
-        _ => {
-            let shown = json!([asked]);
-            let inside = asked.parse::<Ipv4Addr>().is_ok_and(|address| allocator.holds(address));
-            if !inside {
-                let why = format!(
-                    "failed to allocate IP {asked}: the provided network does not match the current range"
-                );
-                errors.push(FieldError::invalid("spec.clusterIPs", shown, why));
-                return None;
-            }
-            if taken.contains(&asked) {
-                let why = format!("failed to allocate IP {asked}: provided IP is already allocated");
-                errors.push(FieldError::invalid("spec.clusterIPs", shown, why));
-                return None;
-            }
-            asked
-        }
-    };
-    spec["clusterIP"] = address.clone().into();
-    spec["clusterIPs"] = json!([address]);
-    spec["ipFamilies"] = json!(["IPv4"]);
-    if !spec["ipFamilyPolicy"].is_string() {
-        spec["ipFamilyPolicy"] = "SingleStack".into();
+    if let Err(error) = service_families::settle(spec, old, &allocator.families()) {
+        errors.push(*error);
+        return Vec::new();
     }
-    (address != "None").then_some(address)
+    if spec["clusterIPs"][0] == "None" {
+        spec["clusterIP"] = "None".into();
+        return Vec::new();
+    }
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect()
+    };
+    let before = old.map(|old| texts(&old["spec"]["clusterIPs"])).unwrap_or_default();
+    let asked = texts(&spec["clusterIPs"]);
+    let mut addresses = Vec::new();
+    let mut given = Vec::new();
+    for (index, wanted) in texts(&spec["ipFamilies"]).iter().enumerate() {
+        let Some(range) = allocator.range(wanted) else { continue };
+        match asked.get(index) {
+            Some(asked) if before.contains(asked) => addresses.push(asked.clone()),
+            Some(asked) => match refuse(range, taken, asked) {
+                None => {
+                    given.push(asked.clone());
+                    addresses.push(asked.clone());
+                }
+                Some(why) => {
+                    let why = format!("failed to allocate IP {asked}: {why}");
+                    errors.push(FieldError::invalid("spec.clusterIPs", spec["clusterIPs"].clone(), why));
+                    return Vec::new();
+                }
+            },
+            None => match free_address(server, range, taken) {
+                Some(address) => {
+                    given.push(address.to_string());
+                    addresses.push(address.to_string());
+                }
+                None => {
+                    let why = "failed to allocate a serviceIP: range is full";
+                    errors.push(FieldError::internal("spec.clusterIPs", why));
+                    return Vec::new();
+                }
+            },
+        }
+    }
+    spec["clusterIP"] = addresses.first().cloned().unwrap_or_default().into();
+    spec["clusterIPs"] = json!(addresses);
+    given
+}
+
+/// Why an address that was asked for is not given.
+fn refuse(range: &Range, taken: &BTreeSet<String>, asked: &str) -> Option<&'static str> {
+    if !asked.parse::<IpAddr>().is_ok_and(|address| range.holds(address)) {
+        return Some("the provided network does not match the current range");
+    }
+    taken.contains(asked).then_some("provided IP is already allocated")
 }
 
 /// A free address: drawn, then searched. The lower part of the range is left to those who ask (KEP-3070).
-fn free_address(server: &Server, taken: &BTreeSet<String>) -> Option<Ipv4Addr> {
-    let allocator = &server.allocator;
-    let asked_for = (allocator.size / 16).clamp(16, 256).min(allocator.size / 2);
-    let upper = allocator.size - 1 - asked_for;
+fn free_address(server: &Server, range: &Range, taken: &BTreeSet<String>) -> Option<IpAddr> {
+    let asked_for = (range.size / 16).clamp(16, 256).min(range.size / 2);
+    let upper = range.size - 1 - asked_for;
     let drawn = (0..DRAWS).map(|_| asked_for + server.random(u64::from(upper)) as u32);
-    let searched = (asked_for..allocator.size - 1).chain(1..asked_for);
-    drawn
-        .chain(searched)
-        .map(|offset| allocator.at(offset))
-        .find(|address| !taken.contains(&address.to_string()))
+    let searched = (asked_for..range.size - 1).chain(1..asked_for);
+    drawn.chain(searched).map(|offset| range.at(offset)).find(|address| !taken.contains(&address.to_string()))
 }
 
 fn node_ports(

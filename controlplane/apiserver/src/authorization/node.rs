@@ -19,6 +19,8 @@ use crate::user::User;
 
 const GROUP: &str = "system:nodes";
 const PREFIX: &str = "system:node:";
+/// The agent, proxy and DNS of joined nodes.
+const PARTS: &str = "system:keelson:node-parts";
 /// Where the leases of nodes are.
 const LEASES: &str = "kube-node-lease";
 
@@ -49,6 +51,12 @@ pub enum Relation {
 /// The name of the node that a user is; empty where the user is in the group without being one.
 pub fn node_of(user: &User) -> Option<&str> {
     user.is_in(GROUP).then(|| user.name.strip_prefix(PREFIX).unwrap_or_default())
+}
+
+/// The node that a user is, or whose agent, proxy and DNS it is: what it writes is confined to that node.
+pub fn confined_to(user: &User) -> Option<&str> {
+    let of_parts = || user.is_in(PARTS).then(|| user.name.strip_prefix(PREFIX).unwrap_or_default());
+    node_of(user).or_else(of_parts)
 }
 
 /// Decides by `rules` and by what is related to the node.

@@ -13,12 +13,14 @@ const PORT: u16 = 443;
 
 /// Makes the Service with the first cluster IP, and its endpoints.
 pub(super) async fn ensure(server: &Server, (address, port): (IpAddr, u16)) -> Result<(), Status> {
-    let ip = server.allocator.first().to_string();
+    let ip = server.allocator.first();
+    let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+    let ip = ip.to_string();
     let labels = json!({"component": "apiserver", "provider": "kubernetes"});
     let service = json!({
         "metadata": {"name": NAME, "namespace": "default", "labels": labels},
         "spec": {
-            "type": "ClusterIP", "clusterIP": ip, "clusterIPs": [ip], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+            "type": "ClusterIP", "clusterIP": ip, "clusterIPs": [ip], "ipFamilies": [family], "ipFamilyPolicy": "SingleStack",
             "ports": [{"name": "https", "port": PORT, "protocol": "TCP", "targetPort": port}], "sessionAffinity": "None"
         }
     });

@@ -3,6 +3,7 @@
 //! Reference: Kubernetes 1.36, "Using RBAC Authorization", default roles and role bindings.
 
 mod controllers;
+mod join;
 mod keelson;
 mod system;
 mod users;
@@ -60,6 +61,7 @@ pub(super) fn cluster_roles() -> Vec<RoleRow> {
     roles.extend(system::roles());
     roles.extend(controllers::roles());
     roles.extend(keelson::roles());
+    roles.extend(join::roles());
     roles
 }
 
@@ -72,6 +74,7 @@ pub fn node_rules() -> Vec<Rule> {
 pub(super) fn namespaced_roles() -> Vec<(&'static str, RoleRow)> {
     let mut roles = system::namespaced_roles();
     roles.extend(keelson::namespaced_roles());
+    roles.extend(join::namespaced_roles());
     roles
 }
 
@@ -81,6 +84,7 @@ pub(super) fn bindings() -> Vec<BindingRow> {
     bindings.extend(system::bindings());
     bindings.extend(controllers::bindings());
     bindings.extend(keelson::bindings());
+    bindings.extend(join::bindings());
     bindings
 }
 

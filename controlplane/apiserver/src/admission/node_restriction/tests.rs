@@ -199,3 +199,23 @@ fn its_own_lease() {
     assert!(lease("n", "kube-node-lease", "m").is_err());
     assert!(lease("n", "kube-system", "n").is_err());
 }
+
+#[test]
+fn slices_of_dns_on_itself() {
+    let of = |service: &str, nodes: &[&str]| {
+        let endpoints: Vec<Value> =
+            nodes.iter().map(|node| json!({"addresses": ["192.0.2.1"], "nodeName": node})).collect();
+        json!({"metadata": {"name": "s", "labels": {"kubernetes.io/service-name": service}}, "endpoints": endpoints})
+    };
+    let foreign = "node \"n\" can only write slices with endpoints on itself";
+    for (old, new, expect) in [
+        (Value::Null, of("kube-dns", &["n"]), Ok(())),
+        (of("kube-dns", &["n"]), of("kube-dns", &["n"]), Ok(())),
+        (Value::Null, of("kube-dns", &["m"]), Err(foreign)),
+        (of("kube-dns", &["m"]), of("kube-dns", &["n"]), Err(foreign)),
+        (of("kube-dns", &[]), of("kube-dns", &["n"]), Err(foreign)),
+        (Value::Null, of("web", &["n"]), Err("node \"n\" can only write slices of the Service kube-dns")),
+    ] {
+        assert_eq!(slice("n", &old, &new), expect.map_err(str::to_owned), "{old} {new}");
+    }
+}

@@ -1,4 +1,4 @@
-//! The two processes of a server, kept running.
+//! The processes of a server or an agent, kept running.
 //!
 //! ```text
 //! spawn ─► running ─► ended ─► wait (grows) ─► spawn
@@ -9,6 +9,8 @@
 //! A child's standard input is a pipe that this process holds: a child whose supervisor is killed reads its end
 //! and stops, and its successor takes over. Containers are the keeper's and do not notice.
 
+use std::fs::File;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -22,6 +24,9 @@ use crate::parts::{ENDS, Ends};
 
 /// From SIGTERM to SIGKILL; longer than a process gives its own parts.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+/// How long a predecessor that is stopping may hold its folder.
+const PREDECESSOR_LIMIT: Duration = Duration::from_secs(20);
 
 /// How one process is started.
 #[derive(Clone, Debug)]
@@ -92,5 +97,24 @@ async fn stop(spec: &Spec, mut child: Child) {
     if tokio::time::timeout(STOP_LIMIT, child.wait()).await.is_err() {
         tracing::warn!(process = spec.name, "it does not stop; killed");
         let _gone = child.kill().await;
+    }
+}
+
+/// Waits for a predecessor to go, then keeps successors waiting.
+pub async fn alone(state: &Path, name: &str) -> anyhow::Result<File> {
+    std::fs::create_dir_all(state).with_context(|| format!("making {}", state.display()))?;
+    let path = state.join(format!("{name}.lock"));
+    let file = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
+    let waiting = tokio::task::spawn_blocking(move || file.lock().map(|()| file));
+    match tokio::time::timeout(PREDECESSOR_LIMIT, waiting).await {
+        Ok(locked) => locked?.with_context(|| format!("locking {}", path.display())),
+        Err(_) => {
+            // The thread that waits cannot be called back; it must not keep the process.
+            eprintln!(
+                "keelson {name}: another one holds {}: stop it, or give this one its own --state-dir and --data-dir",
+                path.display()
+            );
+            std::process::exit(1)
+        }
     }
 }

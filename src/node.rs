@@ -1,12 +1,14 @@
 //! The node's process: what runs pods and connects them. Root.
 
-use super::control::flag;
-use super::layout::{Layout, shown};
-use super::options::{Cni, Disabled};
+mod layout;
+mod options;
+
+use clap::ValueEnum as _;
+
 use crate::parts::Part;
 
-/// The taint of `--no-schedule`, as kubeadm's.
-const NO_SCHEDULE: &str = "node-role.kubernetes.io/control-plane=:NoSchedule";
+pub use layout::{Layout, Machine, dns_service, flag, joined, one_per_family, service_address, shown};
+pub use options::{Cni, Disabled, NodeOptions};
 
 /// What runs in the node's process, each with its flags. None waits for another to be started first.
 pub fn parts(layout: &Layout) -> Vec<Part> {
@@ -15,7 +17,7 @@ pub fn parts(layout: &Layout) -> Vec<Part> {
             Ok(cri::serve(options.absolute()?, stopping).await?)
         })];
     if layout.options.cni == Cni::Keelson {
-        parts.push(Part::with_flags("net-agent", agent_flags(layout), agent::run));
+        parts.push(Part::with_flags("net-agent", agent_flags(layout), ::agent::run));
     }
     if layout.options.runs(Disabled::Proxy) {
         parts.push(Part::with_flags("proxy", proxy_flags(layout), proxy::run));
@@ -44,11 +46,11 @@ fn cri_flags(layout: &Layout) -> Vec<String> {
 fn dns_flags(layout: &Layout) -> Vec<String> {
     vec![
         flag("kubeconfig", shown(&layout.node("dns.conf"))),
-        flag("cluster-domain", &layout.options.cluster_domain),
-        flag("listen", layout.dns_listen()),
+        flag("cluster-domain", &layout.cluster.domain),
+        flag("listen", joined(&layout.dns_listen())),
         "--publish-service".into(),
-        flag("cluster-dns", layout.dns_service),
-        flag("node-ip", layout.node_ip),
+        flag("cluster-dns", joined(&layout.cluster.dns)),
+        flag("node-ip", joined(&layout.node_ips)),
         flag("hostname-override", &layout.node_name),
     ]
 }
@@ -58,11 +60,15 @@ fn agent_flags(layout: &Layout) -> Vec<String> {
     let mut flags = vec![
         flag("kubeconfig", shown(&layout.node("agent.conf"))),
         flag("node-name", &layout.node_name),
-        flag("node-ip", layout.node_ip),
-        flag("cluster-cidr", options.cluster_cidr),
-        flag("service-cidr", options.service_cidr),
+        flag("node-ip", joined(&layout.node_ips)),
+        flag("cluster-cidr", joined(&layout.cluster.pods)),
+        flag("service-cidr", joined(&layout.cluster.services)),
         flag("state-dir", shown(&options.state_dir)),
         flag("cni-conf-dir", shown(&options.cni_conf_dir)),
+        flag(
+            "tunnel",
+            options.tunnel.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned()),
+        ),
     ];
     flags.extend(data_path_flags(layout));
     flags
@@ -81,24 +87,23 @@ fn kubelet_flags(layout: &Layout) -> Vec<String> {
     let mut flags = vec![
         flag("kubeconfig", shown(&layout.node("kubelet.conf"))),
         flag("hostname-override", &layout.node_name),
-        flag("node-ip", layout.node_ip),
+        flag("node-ip", joined(&layout.node_ips)),
         flag("container-runtime-endpoint", format!("unix://{}", shown(&layout.cri_socket()))),
         flag("root-dir", shown(&options.root_dir)),
         flag("pod-logs-dir", shown(&options.pod_logs_dir)),
-        flag("tls-cert-file", shown(&layout.node("kubelet.crt"))),
-        flag("tls-private-key-file", shown(&layout.node("kubelet.key"))),
+        flag("tls-cert-file", shown(&layout.serving.0)),
+        flag("tls-private-key-file", shown(&layout.serving.1)),
         flag("client-ca-file", shown(&layout.node("ca.crt"))),
-        flag("cluster-domain", &options.cluster_domain),
+        flag("cluster-domain", &layout.cluster.domain),
         flag("cgroup-root", &options.cgroup_root),
         flag("max-pods", options.max_pods),
     ];
     if options.runs(Disabled::Dns) {
-        flags.push(flag("cluster-dns", layout.dns_service));
+        flags.push(flag("cluster-dns", joined(&layout.cluster.dns)));
     }
     flags.extend(options.eviction_hard.iter().map(|thresholds| flag("eviction-hard", thresholds)));
     flags.extend(options.node_label.iter().map(|label| flag("node-labels", label)));
-    let taints = options.node_taint.iter().map(String::as_str);
-    let taints = taints.chain(options.no_schedule.then_some(NO_SCHEDULE));
+    let taints = options.node_taint.iter().chain(&layout.taints);
     flags.extend(taints.map(|taint| flag("register-with-taints", taint)));
     flags
 }
@@ -107,7 +112,7 @@ fn proxy_flags(layout: &Layout) -> Vec<String> {
     let mut flags = vec![
         flag("kubeconfig", shown(&layout.node("proxy.conf"))),
         flag("hostname-override", &layout.node_name),
-        flag("cluster-cidr", layout.options.cluster_cidr),
+        flag("cluster-cidr", joined(&layout.cluster.pods)),
     ];
     flags.extend(data_path_flags(layout));
     flags
