@@ -1,0 +1,210 @@
+//! Two machines, one cluster: pods reach pods, Services and names on both, over one network or through a tunnel; a node
+//! leaves and comes back.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::machines::{IMAGE, Machine, Segment, Switch, can_run};
+
+/// A web server that says its name, on a node.
+fn web(name: &str, node: &str) -> String {
+    pod(
+        name,
+        node,
+        "mkdir -p /tmp/www && hostname > /tmp/www/index.html && exec httpd -f -p 8080 -h /tmp/www",
+    )
+}
+
+fn pod(name: &str, node: &str, script: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: {name}}}}}\nspec:\n  \
+         nodeSelector: {{kubernetes.io/hostname: {node}}}\n  terminationGracePeriodSeconds: 0\n  \
+         tolerations: [{{operator: Exists}}]\n  \
+         containers:\n  - name: c\n    image: {IMAGE}\n    imagePullPolicy: Never\n    command: [sh, -c, '{script}']\n---\n"
+    )
+}
+
+fn service(name: &str, app: &str, kind: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{type: {kind}, selector: {{app: {app}}}, ports: [{{port: 80, targetPort: 8080}}]}}\n---\n"
+    )
+}
+
+/// A server, and an agent that has joined it.
+struct Pair {
+    switch: Switch,
+    a: Machine,
+    b: Machine,
+}
+
+impl Pair {
+    fn start(guard: &harness::host::Guard, segment: Segment) -> Pair {
+        let switch = Switch::new(guard);
+        let mut a = Machine::new(guard, &switch, 'a', Segment::Near, 1);
+        let mut b = Machine::new(guard, &switch, 'b', segment, 2);
+        a.start_server(&[]);
+        a.until_ready("node-a");
+        let token = a.token();
+        b.start_agent(&a, &token, &[]);
+        a.until("node-b registers", || a.kubectl(&["get", "node", "node-b"]).status.success());
+        a.until_ready("node-b");
+        a.until("pods have an account", || a.kubectl(&["get", "serviceaccount", "default"]).status.success());
+        Pair { switch, a, b }
+    }
+
+    /// A web server and a client on each node, a Service for each server.
+    fn populate(&self) {
+        let mut yaml = String::new();
+        for node in ["a", "b"] {
+            yaml.push_str(&web(&format!("web-{node}"), &format!("node-{node}")));
+            yaml.push_str(&pod(&format!("client-{node}"), &format!("node-{node}"), "exec sleep 100000"));
+            yaml.push_str(&service(&format!("web-{node}"), &format!("web-{node}"), "NodePort"));
+        }
+        self.a.apply(&yaml);
+        self.a.until_pods(&["web-a", "web-b", "client-a", "client-b"]);
+    }
+
+    fn pod_ip(&self, pod: &str) -> String {
+        self.a.must(&["get", "pod", pod, "-o", "jsonpath={.status.podIP}"])
+    }
+
+    /// What a pod gets from a URL; tried for a while, because Services take a moment.
+    fn fetch(&self, from: &str, url: &str) -> String {
+        let began = Instant::now();
+        loop {
+            let output = self.a.kubectl_within("5", &["exec", from, "--", "wget", "-q", "-O", "-", url]);
+            if output.status.success() {
+                return String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            }
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "{from} to {url}: {told}\n{}\n{}",
+                self.a.last_lines(),
+                self.b.last_lines()
+            );
+        }
+    }
+
+    fn everything_reaches_everything(&self) {
+        for (from, to) in
+            [("client-a", "web-b"), ("client-b", "web-a"), ("client-a", "web-a"), ("client-b", "web-b")]
+        {
+            assert_eq!(
+                self.fetch(from, &format!("http://{}:8080/", self.pod_ip(to))),
+                to,
+                "{from} to the pod"
+            );
+            assert_eq!(self.fetch(from, &format!("http://{to}/")), to, "{from} by name");
+        }
+        for (to, through) in [("web-b", &self.a), ("web-a", &self.b), ("web-a", &self.a), ("web-b", &self.b)]
+        {
+            let port = self.a.must(&["get", "service", to, "-o", "jsonpath={.spec.ports[0].nodePort}"]);
+            let url = format!("http://{}:{port}/", through.address());
+            let said = self.switch.host.must("timeout", &["5", "busybox", "wget", "-q", "-O", "-", &url]);
+            assert_eq!(said.trim(), to, "{url}");
+        }
+        // The node itself is a client, too.
+        for machine in [&self.a, &self.b] {
+            for to in ["web-a", "web-b"] {
+                let url = format!("http://{}:8080/", self.pod_ip(to));
+                let said = machine.host.must("timeout", &["5", "busybox", "wget", "-q", "-O", "-", &url]);
+                assert_eq!(said.trim(), to, "{} to {url}", machine.name);
+            }
+        }
+        assert_eq!(self.a.must(&["exec", "client-b", "--", "hostname"]).trim(), "client-b");
+        self.a.must(&["logs", "web-b"]);
+    }
+}
+
+#[test]
+fn two_nodes_on_one_network() {
+    const TEST: &str = "two_nodes_on_one_network";
+    if !can_run(TEST) {
+        return;
+    }
+    let guard = harness::host::exclusive(TEST);
+    let pair = Pair::start(&guard, Segment::Near);
+    pair.populate();
+    pair.everything_reaches_everything();
+    let links = pair.a.host.ip(&["-d", "-o", "link"]);
+    assert!(!links.contains("vxlan"), "no tunnel where none is needed:\n{links}");
+    kills_are_not_noticed(&pair);
+    drop(pair);
+    guard.finish();
+}
+
+#[test]
+fn two_nodes_through_a_tunnel() {
+    const TEST: &str = "two_nodes_through_a_tunnel";
+    if !can_run(TEST) {
+        return;
+    }
+    let guard = harness::host::exclusive(TEST);
+    let pair = Pair::start(&guard, Segment::Far);
+    pair.populate();
+    let links = pair.a.host.ip(&["-d", "-o", "link"]);
+    assert!(links.contains("vxlan id 75 ") && links.contains("dstport 8472"), "{links}");
+    pair.everything_reaches_everything();
+    // Pods know how much fits, and what is larger than a packet arrives whole.
+    for pod in ["client-b", "web-b"] {
+        assert_eq!(
+            pair.a.must(&["exec", pod, "--", "cat", "/sys/class/net/eth0/mtu"]).trim(),
+            "1450",
+            "{pod}"
+        );
+    }
+    pair.a.must(&["exec", "web-b", "--", "dd", "if=/dev/zero", "of=/tmp/www/large", "bs=64k", "count=160"]);
+    let url = format!("http://{}:8080/large", pair.pod_ip("web-b"));
+    let script = format!("wget -q -O - {url} | busybox wc -c");
+    assert_eq!(pair.a.must(&["exec", "client-a", "--", "sh", "-c", &script]).trim(), "10485760");
+    drop(pair);
+    guard.finish();
+}
+
+/// Connections from outside to a server on the other node, through kills of everything that is ours on both.
+fn kills_are_not_noticed(pair: &Pair) {
+    let port = pair.a.must(&["get", "service", "web-b", "-o", "jsonpath={.spec.ports[0].nodePort}"]);
+    let port: u16 = port.trim().parse().expect("a port");
+    let public = SocketAddr::new(pair.a.address(), port);
+    let stop = AtomicBool::new(false);
+    let (count, gap) = std::thread::scope(|scope| {
+        let talk = scope.spawn(|| pair.switch.host.inside(|| connect_until(public, &stop)));
+        for (machine, part) in
+            [(&pair.b, "agent-node"), (&pair.a, "node"), (&pair.a, "control"), (&pair.b, "agent-node")]
+        {
+            machine.until("the part runs", || machine.process(part).is_some());
+            std::thread::sleep(Duration::from_secs(1));
+            machine.kill(part);
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        stop.store(true, Ordering::SeqCst);
+        talk.join().expect("it ends")
+    });
+    println!(
+        "outside to NodePort on the other node: {count} connections through 4 kills, longest gap {} ms",
+        gap.as_millis()
+    );
+    assert!(count > 40, "{count} connections");
+    assert!(gap < Duration::from_millis(500), "a gap of {} ms", gap.as_millis());
+}
+
+/// One connection after the other; how many, and the longest time between two answers.
+fn connect_until(address: SocketAddr, stop: &AtomicBool) -> (u32, Duration) {
+    let (mut count, mut longest, mut last) = (0, Duration::ZERO, Instant::now());
+    while !stop.load(Ordering::SeqCst) {
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(3)).expect("a connection");
+        stream.set_read_timeout(Some(Duration::from_secs(3))).expect("a limit");
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.trim_end().ends_with("web-b"), "{answer}");
+        count += 1;
+        longest = longest.max(last.elapsed());
+        last = Instant::now();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    (count, longest)
+}
