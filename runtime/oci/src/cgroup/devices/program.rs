@@ -45,7 +45,8 @@ pub(super) fn instructions(rules: &[Rule]) -> Vec<Instruction> {
         load(MAJOR_REGISTER, MAJOR),
         load(MINOR_REGISTER, MINOR),
     ];
-    for rule in rules.iter().rev() {
+    let mut rest = rules;
+    while let Some((rule, before)) = rest.split_last() {
         let total = rule.kind.is_none()
             && rule.major.is_none()
             && rule.minor.is_none()
@@ -55,10 +56,44 @@ pub(super) fn instructions(rules: &[Rule]) -> Vec<Instruction> {
             // Nothing before this rule can matter, and the verifier refuses what cannot be reached.
             return program;
         }
-        program.extend(one(rule));
+        let family = family(rest);
+        if family.len() > 1 {
+            program.extend(several(family));
+            rest = &rest[..rest.len() - family.len()];
+        } else {
+            program.extend(one(rule));
+            rest = before;
+        }
     }
     program.extend(answer(false));
     program
+}
+
+/// The last rules that differ in nothing but their minor number and decide every access: any order of them means the same.
+fn family(rules: &[Rule]) -> &[Rule] {
+    let Some(last) = rules.last() else { return rules };
+    let alike = |rule: &&Rule| {
+        let whole = rule.access == EVERY_ACCESS && rule.minor.is_some() && rule.major.is_some();
+        whole && (rule.allow, rule.kind, rule.major) == (last.allow, last.kind, last.major)
+    };
+    let count = rules.iter().rev().take_while(alike).count();
+    &rules[rules.len() - count..]
+}
+
+/// One look at kind and major number, then one comparison for each minor.
+fn several(family: &[Rule]) -> Vec<Instruction> {
+    let minors: Vec<i32> = family.iter().filter_map(|rule| rule.minor).map(|minor| minor as i32).collect();
+    let mut body: Vec<Instruction> = Vec::new();
+    for (index, minor) in minors.iter().enumerate() {
+        // To the answer, which follows the last comparison; that one skips it.
+        let left = (minors.len() - 1 - index) as i16;
+        body.push(match left {
+            0 => jump(JUMP_NOT_EQUAL, MINOR_REGISTER, *minor, 2),
+            left => jump(JUMP_EQUAL, MINOR_REGISTER, *minor, left),
+        });
+    }
+    body.extend(answer(family[0].allow));
+    skipping(family[0].kind, family[0].major, None, body)
 }
 
 /// A rule's checks, each skipping the rest of the rule when it does not match.
@@ -84,14 +119,24 @@ fn one(rule: &Rule) -> Vec<Instruction> {
         body.extend(answer(false));
         body
     };
-    let kind = rule.kind.map(|kind| match kind {
+    skipping(rule.kind, rule.major, rule.minor, decide)
+}
+
+/// The tests that go before a rule's decision; each skips the rest of it.
+fn skipping(
+    kind: Option<Kind>,
+    major: Option<u32>,
+    minor: Option<u32>,
+    decide: Vec<Instruction>,
+) -> Vec<Instruction> {
+    let kind = kind.map(|kind| match kind {
         Kind::Block => KIND_BLOCK,
         Kind::Character => KIND_CHARACTER,
     });
     let tests = [
         (KIND, kind),
-        (MAJOR_REGISTER, rule.major.map(|major| major as i32)),
-        (MINOR_REGISTER, rule.minor.map(|minor| minor as i32)),
+        (MAJOR_REGISTER, major.map(|major| major as i32)),
+        (MINOR_REGISTER, minor.map(|minor| minor as i32)),
     ];
     let mut reversed: Vec<Instruction> = decide.into_iter().rev().collect();
     for (from, wanted) in tests.into_iter().rev().filter_map(|(from, wanted)| Some((from, wanted?))) {
@@ -181,7 +226,8 @@ mod tests {
 
     fn any_rule() -> impl Strategy<Value = Rule> {
         let number = || prop::option::of(0..4_u32);
-        (any::<bool>(), prop::option::of(any_kind()), number(), number(), 1..8_u8)
+        let access = prop_oneof![1..8_u8, Just(EVERY_ACCESS)];
+        (any::<bool>(), prop::option::of(any_kind()), number(), number(), access)
             .prop_map(|(allow, kind, major, minor, access)| Rule { allow, kind, major, minor, access })
     }
 
