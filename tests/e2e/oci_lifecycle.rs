@@ -244,12 +244,13 @@ fn hooks_run_at_their_points_with_the_state() {
     let out = bundle.path().join("hooks");
     std::fs::write(bundle.rootfs().join("started"), "").expect("a file");
     let hook = |name: &str| {
-        let line = format!("echo {name} $(cat) >> {}", out.display());
-        json!([{ "path": "/bin/busybox", "args": ["sh", "-c", line], "timeout": 5 }])
+        let line = format!("echo {name} $OWN $(readlink /proc/self/ns/mnt) $(cat) >> {}", out.display());
+        json!([{ "path": "/bin/busybox", "args": ["sh", "-c", line], "env": ["OWN=environment"], "timeout": 5 }])
     };
     bundle.edit(|spec| {
         spec["root"]["readonly"] = json!(false);
         spec["hooks"] = json!({
+            "prestart": hook("prestart"),
             "createRuntime": hook("createRuntime"),
             "createContainer": hook("createContainer"),
             "startContainer": [{ "path": "/bin/sh", "args": ["sh", "-c", "cat > /started"] }],
@@ -259,11 +260,30 @@ fn hooks_run_at_their_points_with_the_state() {
     });
     let (code, said) = bundle.run("cat /started");
     assert_eq!(code, 0, "{said}");
-    assert!(said.contains("\"pid\":1"), "{said}");
+    assert!(said.contains("\"pid\":1") && said.contains("\"status\":\"created\""), "{said}");
     let lines = std::fs::read_to_string(&out).expect("hooks ran");
-    let points: Vec<&str> = lines.lines().filter_map(|line| line.split(' ').next()).collect();
-    assert_eq!(points, ["createRuntime", "createContainer", "poststart", "poststop"]);
-    assert!(lines.lines().all(|line| line.contains(&bundle.id)), "{lines}");
+    let here = std::fs::read_link("/proc/self/ns/mnt").expect("a namespace").display().to_string();
+    let told: Vec<(&str, bool, String)> = lines
+        .lines()
+        .map(|line| {
+            let words: Vec<&str> = line.splitn(4, ' ').collect();
+            assert_eq!(words[1], "environment", "{line}");
+            let state: serde_json::Value = serde_json::from_str(words[3]).expect("the state");
+            assert_eq!(state["id"], bundle.id.as_str(), "{line}");
+            (words[0], words[2] == here, state["status"].as_str().unwrap_or_default().to_owned())
+        })
+        .collect();
+    let told: Vec<(&str, bool, &str)> =
+        told.iter().map(|(name, here, status)| (*name, *here, status.as_str())).collect();
+    // The third says whether it ran in the runtime's own mount namespace.
+    let expected = [
+        ("prestart", true, "creating"),
+        ("createRuntime", true, "creating"),
+        ("createContainer", false, "creating"),
+        ("poststart", true, "running"),
+        ("poststop", true, "stopped"),
+    ];
+    assert_eq!(told, expected);
 
     // One that hangs fails the container within its timeout, and leaves nothing.
     bundle.edit(|spec| {
