@@ -214,7 +214,7 @@ mod tests {
         assert!(
             refusal
                 .to_string()
-                .contains("no command \"frobnicate\"; commands are: apiserver, check, controllers, cri, demo, dns, image, kubelet, net-agent, oci, proxy, scheduler, server, status, version"),
+                .contains("no command \"frobnicate\"; commands are: apiserver, check, controllers, cri, demo, dns, image, kubelet, net-agent, oci, proxy, scheduler, server, status, store, version"),
             "{refusal}"
         );
     }
