@@ -13,7 +13,7 @@ mod device;
 mod identity;
 mod mount;
 mod namespace;
-mod overlay;
+pub(crate) mod overlay;
 mod program;
 mod root;
 
@@ -33,8 +33,8 @@ const FAILED: i32 = 1;
 /// Why a step failed: an errno, and what the kernel or we can add to it.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    errno: Errno,
-    detail: String,
+    pub(crate) errno: Errno,
+    pub(crate) detail: String,
 }
 
 impl From<Errno> for Failure {
@@ -76,8 +76,10 @@ struct Child {
     root: Option<OwnedFd>,
     /// Found before the gate, run after it.
     program: Option<CString>,
-    /// Trees whose ids the parent has mapped, in the order of their mounts.
+    /// Trees that the parent has made, in the order of their steps.
     id_mapped: VecDeque<OwnedFd>,
+    /// The container is in a user namespace: the root and every bind mount are among the trees.
+    own_ids: bool,
     /// Set when the environment lacks it.
     home: Option<String>,
     announced: bool,
@@ -90,6 +92,7 @@ pub(crate) fn run(plan: &Plan, fds: LaunchFds, channel: Channel) -> i32 {
         // Without its descriptors in place the child cannot even say so.
         Err(_) => return FAILED,
     };
+    child.own_ids = plan.own_ids().is_some();
     for (index, step) in plan.steps.iter().enumerate() {
         let last = matches!(plan.steps.get(index + 1), Some(Step::Exec { .. }));
         if let Err(failure) = child.execute(step, last) {
@@ -131,6 +134,7 @@ impl Child {
             root: None,
             program: None,
             id_mapped: fds.id_mapped.iter().map(raise).collect::<Result<_, _>>()?,
+            own_ids: false,
             home: None,
             announced: false,
         };

@@ -44,7 +44,7 @@ pub struct LaunchFds {
     pub target: Option<OwnedFd>,
     /// Become descriptors 3, 4, ... of the program.
     pub preserve: Vec<OwnedFd>,
-    /// Trees with mapped ids, made by [`start`]; a caller leaves it empty.
+    /// Trees that the child may not make itself, made by [`start`]; a caller leaves it empty.
     pub id_mapped: Vec<OwnedFd>,
 }
 

@@ -181,6 +181,13 @@ impl Plan {
         exec::plan(process, target)
     }
 
+    /// The ids of the user namespace that the container is in, if it is not the host's.
+    pub(crate) fn own_ids(&self) -> Option<IdMapSource> {
+        let joined = self.join_first.iter().find(|(kind, _)| *kind == Namespaces::USER);
+        let joined = joined.map(|(_, path)| IdMapSource::Namespace(path.clone()));
+        joined.or_else(|| self.id_maps.clone().map(IdMapSource::Maps))
+    }
+
     /// The plan as bytes, version first.
     pub fn encode(&self) -> Result<Vec<u8>, PlanError> {
         postcard::to_extend(self, VERSION.to_le_bytes().to_vec()).map_err(PlanError::Encoding)

@@ -18,9 +18,10 @@ const NULL_DEVICE: u64 = 0x103;
 
 impl Child {
     pub(super) fn mount(&mut self, mount: &Mount) -> Result<(), Failure> {
-        let mapped = match &mount.id_map {
-            Some(_) => Some(self.id_mapped.pop_front().ok_or(Errno::BADF)?),
-            None => None,
+        let given = mount.id_map.is_some() || self.own_ids;
+        let mapped = match &mount.kind {
+            MountKind::Bind { .. } if given => Some(self.id_mapped.pop_front().ok_or(Errno::BADF)?),
+            _ => None,
         };
         let root = self.root()?;
         match &mount.kind {

@@ -16,7 +16,7 @@ use super::{Failure, root};
 /// fsconfig copies no more from a string, its end included.
 const FSCONFIG_VALUE_BYTES: usize = 256;
 
-pub(super) fn mount(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd, Failure> {
+pub(crate) fn mount(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd, Failure> {
     let joined = lower.iter().map(|path| escape(path)).collect::<Vec<_>>().join(":");
     let mut options: Vec<(String, Option<String>)> = Vec::new();
     if joined.len() < FSCONFIG_VALUE_BYTES {

@@ -17,9 +17,14 @@ impl Child {
     /// Mounts the root and keeps its descriptor. It is attached over a directory of the host, which only this
     /// mount namespace sees, because things can be attached below it only then.
     pub(super) fn bring_up_root(&mut self, rootfs: &Rootfs) -> Result<(), Failure> {
-        let (tree, place) = match rootfs {
-            Rootfs::Directory(path) => (mount::clone_tree(path, true)?, path.as_path()),
-            Rootfs::Overlay { lower, upper, work } => (overlay::mount(lower, upper, work)?, upper.as_path()),
+        let given = if self.own_ids { Some(self.id_mapped.pop_front().ok_or(Errno::BADF)?) } else { None };
+        let (tree, place) = match (rootfs, given) {
+            // Only the host's root is sure to be reached from here; it is left by the pivot.
+            (_, Some(tree)) => (tree, Path::new("/")),
+            (Rootfs::Directory(path), None) => (mount::clone_tree(path, true)?, path.as_path()),
+            (Rootfs::Overlay { lower, upper, work }, None) => {
+                (overlay::mount(lower, upper, work)?, upper.as_path())
+            }
         };
         mount::set_attributes(tree.as_fd(), 0, 0, PRIVATE, false)?;
         mount::attach(tree.as_fd(), path_descriptor(place)?.as_fd())?;

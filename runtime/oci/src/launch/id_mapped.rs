@@ -6,7 +6,9 @@
 //!
 //! Reference: mount_setattr(2) "ID-mapped mounts", Linux 5.12.
 
-use std::os::fd::{AsFd, OwnedFd};
+mod overlay;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -14,35 +16,68 @@ use sys::Errno;
 use sys::process::{self, CloneRequest};
 
 use super::{LaunchError, id_maps};
-use crate::plan::{IdMapSource, IdMaps, Mount, MountKind, Namespaces, Plan, Step};
+use crate::plan::{IdMapSource, IdMaps, Mount, MountKind, Namespaces, Plan, Rootfs, Step};
 
-/// The trees of all such mounts, in the plan's order.
+/// The trees of all such mounts, in the plan's order. A container in a user namespace may not even walk to what
+/// is bound into it, so there the parent makes the root and the trees of all bind mounts.
 pub(super) fn prepare(plan: &Plan) -> Result<Vec<OwnedFd>, LaunchError> {
-    let mut made: Vec<(&IdMapSource, OwnedFd)> = Vec::new();
+    let own_ids = plan.own_ids();
+    let mut namespaces = MadeNamespaces::default();
     let mut trees = Vec::new();
     for step in &plan.steps {
-        let Step::Mount(Mount { kind: MountKind::Bind { source, recursive }, id_map: Some(wanted), .. }) =
-            step
-        else {
-            continue;
-        };
-        let failed = |what| move |errno| LaunchError::IdMapped { path: source.clone(), what, errno };
-        let known = made.iter().position(|(source, _)| *source == &wanted.source);
-        let index = match known {
-            Some(index) => index,
-            None => {
-                let namespace =
-                    namespace(&wanted.source).map_err(failed("make the user namespace of the map"))?;
-                made.push((&wanted.source, namespace));
-                made.len() - 1
+        match step {
+            Step::Mount(Mount { kind: MountKind::Bind { source, recursive }, id_map, .. })
+                if id_map.is_some() || own_ids.is_some() =>
+            {
+                let failed = |what| move |errno| LaunchError::IdMapped { path: source.clone(), what, errno };
+                let tree = sys::mount::clone_tree(source, *recursive).map_err(failed("find the source"))?;
+                if let Some(wanted) = id_map {
+                    let ids = namespaces.of(&wanted.source, source)?;
+                    sys::mount::set_id_map(tree.as_fd(), ids, wanted.recursive)
+                        .map_err(failed("the kernel or the filesystem does not map ids"))?;
+                }
+                trees.push(tree);
             }
-        };
-        let tree = sys::mount::clone_tree(source, *recursive).map_err(failed("find the source"))?;
-        sys::mount::set_id_map(tree.as_fd(), made[index].1.as_fd(), wanted.recursive)
-            .map_err(failed("the kernel or the filesystem does not map ids"))?;
-        trees.push(tree);
+            Step::Root { rootfs } => {
+                let Some(ids) = &own_ids else { continue };
+                trees.push(match rootfs {
+                    Rootfs::Directory(path) => sys::mount::clone_tree(path, true).map_err(|errno| {
+                        LaunchError::IdMapped { path: path.clone(), what: "find the root", errno }
+                    })?,
+                    Rootfs::Overlay { lower, upper, work } => {
+                        overlay::stack(lower, upper, work, namespaces.of(ids, upper)?)?
+                    }
+                });
+            }
+            _ => {}
+        }
     }
     Ok(trees)
+}
+
+/// User namespaces that maps are made of, each once.
+#[derive(Default)]
+struct MadeNamespaces {
+    made: Vec<(IdMapSource, OwnedFd)>,
+}
+
+impl MadeNamespaces {
+    fn of(&mut self, source: &IdMapSource, path: &Path) -> Result<BorrowedFd<'_>, LaunchError> {
+        let index = match self.made.iter().position(|(known, _)| known == source) {
+            Some(index) => index,
+            None => {
+                let what = "make the user namespace of the map";
+                let made = namespace(source).map_err(|errno| LaunchError::IdMapped {
+                    path: path.to_owned(),
+                    what,
+                    errno,
+                })?;
+                self.made.push((source.clone(), made));
+                self.made.len() - 1
+            }
+        };
+        Ok(self.made[index].1.as_fd())
+    }
 }
 
 fn namespace(source: &IdMapSource) -> Result<OwnedFd, Errno> {
