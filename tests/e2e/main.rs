@@ -18,6 +18,7 @@ mod cri_lists;
 mod cri_node;
 mod cri_sandbox;
 mod cri_survival;
+mod cri_users;
 mod demo;
 mod demo_node;
 mod dns_names;

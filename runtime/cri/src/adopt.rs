@@ -66,7 +66,7 @@ async fn adopt_sandbox(node: &Arc<Node>, id: &str, held: &mut HashMap<ProcessId,
     if record.phase == sandbox::Phase::Making {
         return take_back_sandbox(node, &record).await;
     }
-    let pins = [&record.net, &record.ipc, &record.uts];
+    let pins = [&record.net, &record.ipc, &record.uts, &record.user];
     let pinned = pins.into_iter().flatten().all(|path| sys::netns::is_pinned(path));
     if record.phase == sandbox::Phase::Ready && !pinned {
         record.phase = sandbox::Phase::NotReady;
@@ -90,7 +90,7 @@ async fn remove_unreadable_sandbox(node: &Node, id: &str) -> Outcome<()> {
     let Some(id) = SandboxId::parse(id) else { return Ok(()) };
     let (pins, folder, records) = (node.paths.pins(&id), node.paths.files(&id), node.sandbox_records.clone());
     blocking(move || {
-        for name in ["net", "ipc", "uts"] {
+        for name in ["net", "ipc", "uts", "user"] {
             sys::netns::delete(&pins.join(name)).doing(|| "unpinning a namespace".into())?;
         }
         let _ = std::fs::remove_dir(&pins);

@@ -25,6 +25,7 @@ pub mod plan;
 pub mod run;
 pub mod stats;
 pub mod status;
+pub mod user;
 pub mod validate;
 
 use std::path::PathBuf;
@@ -40,6 +41,7 @@ use crate::fault::{Fault, Outcome};
 use crate::id::SandboxId;
 
 pub use owner::start as own;
+pub use user::UserNamespace;
 
 /// Commands that wait for the owner; more callers wait for room.
 pub const COMMANDS_MAX: usize = 32;
@@ -71,6 +73,9 @@ pub struct SandboxRecord {
     pub net: Option<PathBuf>,
     pub ipc: Option<PathBuf>,
     pub uts: Option<PathBuf>,
+    /// The one that owns those above, if the pod has ids of its own.
+    #[serde(default)]
+    pub user: Option<PathBuf>,
     /// Containers' cgroups lie below this one, and whether it was made for this sandbox.
     pub cgroup_parent: String,
     pub made_cgroup_parent: bool,
@@ -132,6 +137,13 @@ impl SandboxRecord {
     pub fn namespace_options(&self) -> v1::NamespaceOption {
         let linux = self.config.linux.clone().unwrap_or_default();
         linux.security_context.and_then(|context| context.namespace_options).unwrap_or_default()
+    }
+
+    /// The ids of a pod that has its own.
+    pub fn user_namespace(&self) -> Option<UserNamespace> {
+        let options = self.namespace_options().userns_options.unwrap_or_default();
+        let path = self.user.clone()?;
+        Some(UserNamespace { path, uids: user::ranges(&options.uids), gids: user::ranges(&options.gids) })
     }
 
     pub fn is_privileged(&self) -> bool {

@@ -134,7 +134,9 @@ impl Maker<'_> {
             Step::Snapshot => {
                 let id = record.id.as_str();
                 let made = self.node.images.snapshot(id, &self.image.id).await;
-                made.map(drop).doing(|| "making the container's root file system".into())
+                let made = made.doing(|| "making the container's root file system".into())?;
+                let Some(user) = self.pod.user_namespace() else { return Ok(()) };
+                blocking(move || own_root(&made.upper, &user)).await
             }
             Step::LogFolder { path } => {
                 let path = path.clone();
@@ -163,6 +165,9 @@ impl Maker<'_> {
             wanted.resolve(root.as_fd())
         })
         .await?;
+        if let Some(user) = self.pod.user_namespace() {
+            user.on_host(record.user.uid, record.user.gid)?;
+        }
         let pid = self.pid_namespace(record).await?;
         let (node, pod, image) = (self.node.clone(), self.pod.clone(), self.image.clone());
         let mut copy = record.clone();
@@ -237,8 +242,18 @@ fn sandbox_facts<'a>(node: &Node, pod: &'a SandboxRecord, pid: Option<PathBuf>) 
         ipc: pod.ipc.clone(),
         uts: pod.uts.clone(),
         pid,
+        user: pod.user_namespace(),
         files,
     }
+}
+
+/// In a user namespace the container's own ids are stored, so its root folder must have them from the start.
+pub fn own_root(upper: &std::path::Path, user: &sandbox::UserNamespace) -> Outcome<()> {
+    use std::os::unix::fs::MetadataExt as _;
+    let what = || format!("giving {} to the pod's ids", upper.display());
+    let found = std::fs::metadata(upper).doing(what)?;
+    let (uid, gid) = user.on_host(found.uid(), found.gid())?;
+    std::os::unix::fs::chown(upper, Some(uid), Some(gid)).doing(what)
 }
 
 /// Checkpoints.

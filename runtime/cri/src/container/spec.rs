@@ -28,12 +28,13 @@ use std::path::{Path, PathBuf};
 
 use cri_api::v1;
 use image::ImageConfig;
-use oci_spec::runtime::{Linux, Root, Spec};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxIdMappingBuilder, Root, Spec};
 use sys::cgroup::Mode;
 
 use super::user::ResolvedUser;
 use crate::fault::{Doing as _, Outcome};
 use crate::options::UnsetSeccomp;
+use crate::sandbox::UserNamespace;
 
 pub use mounts::{FOLDER_FOR_MISSING, prepare_sources};
 pub use resources::{merge_update, translate as translate_resources};
@@ -61,6 +62,7 @@ pub struct SandboxFacts<'a> {
     pub uts: Option<PathBuf>,
     /// The PID namespace to join: the pod's or the target container's. None: one of its own.
     pub pid: Option<PathBuf>,
+    pub user: Option<UserNamespace>,
     /// Files to mount at /etc/hostname, /etc/hosts and /etc/resolv.conf, and the folder of /dev/shm.
     pub files: BTreeMap<&'static str, PathBuf>,
 }
@@ -75,6 +77,8 @@ pub struct HostFacts {
     pub open_files: u64,
     /// Highest capability that the kernel knows.
     pub last_capability: u8,
+    /// Mounts of images and pod files can have their ids mapped.
+    pub user_namespaces: bool,
     /// What a request without a seccomp profile gets.
     pub unset_seccomp: UnsetSeccomp,
 }
@@ -95,6 +99,9 @@ pub fn build(inputs: &Inputs<'_>) -> Outcome<Spec> {
         .set_seccomp(security::seccomp(&context)?.into_profile(&context)?)
         .set_rootfs_propagation(mounts::rootfs_propagation(&inputs.config.mounts))
         .set_sysctl(None);
+    if let Some(user) = &inputs.sandbox.user {
+        linux.set_uid_mappings(Some(mappings(&user.uids)?)).set_gid_mappings(Some(mappings(&user.gids)?));
+    }
     let mut root = Root::default();
     root.set_path(Path::new("rootfs").to_owned()).set_readonly(Some(context.security.readonly_rootfs));
     let mut spec = Spec::default();
@@ -152,6 +159,15 @@ impl Context<'_> {
     }
 }
 
+fn mappings(rows: &[sys::netns::IdRange]) -> Outcome<Vec<LinuxIdMapping>> {
+    let one = |row: &sys::netns::IdRange| {
+        let built = LinuxIdMappingBuilder::default();
+        let built = built.container_id(row.inside).host_id(row.outside).size(row.count).build();
+        built.doing(|| "mapping ids".into())
+    };
+    rows.iter().map(one).collect()
+}
+
 /// The annotations by which tools find a container's place; containerd's names.
 fn annotations(inputs: &Inputs<'_>) -> HashMap<String, String> {
     let pod = inputs.sandbox.config.metadata.clone().unwrap_or_default();
@@ -185,6 +201,8 @@ pub fn host_facts(cgroups: Mode, unset_seccomp: UnsetSeccomp) -> Outcome<HostFac
         oom_score_floor: if may_lower { -1000 } else { own.trim().parse().unwrap_or(0) },
         open_files: hard,
         last_capability: sys::capability::last().doing(|| "reading the last capability".into())?,
+        // Known once the folders are there.
+        user_namespaces: false,
         unset_seccomp,
     })
 }

@@ -132,12 +132,28 @@ async fn launch(
     let plan = Plan::from_spec(specification, &options).doing(|| "planning the container".into())?;
     let directory = cgroup.v2_dir().doing(|| "opening the container's cgroup".into())?;
     let stdio = io.launch_stdio().doing(|| "opening the container's streams".into())?;
+    own_streams(node, record, &stdio)?;
     let launched = node.processes.launch(&process_id(record)?, &plan, stdio, directory).await;
     let mut running = launched.doing(|| "failed to start the container".into())?;
     let pty = running.pty.take();
     let io = io.clone();
     made.running = Some(running);
     io.started(pty).doing(|| "following the container's terminal".into())
+}
+
+/// In a user namespace a program could not open its streams by name, were they the host's root's.
+fn own_streams(node: &Node, record: &ContainerRecord, io: &crate::process::Io) -> Outcome<()> {
+    let sandbox = node.sandbox(record.sandbox.as_str())?.record();
+    let Some(user) = sandbox.user_namespace() else { return Ok(()) };
+    let (uid, gid) = user.on_host(record.user.uid, record.user.gid)?;
+    for stream in &io.stdio {
+        let what = || "giving the container's streams to its user".to_owned();
+        let found = rustix::fs::fstat(stream).doing(what)?;
+        if rustix::fs::FileType::from_raw_mode(found.st_mode) == rustix::fs::FileType::Fifo {
+            std::os::unix::fs::fchown(stream, Some(uid), Some(gid)).doing(what)?;
+        }
+    }
+    Ok(())
 }
 
 /// Last made, first taken back.

@@ -87,7 +87,7 @@ mod tests {
                 c.linux =
                     Some(v1::LinuxContainerConfig { security_context: Some(security), ..Default::default() });
             },
-            "user namespaces",
+            "userns_options",
         );
     }
 }

@@ -27,7 +27,10 @@ pub async fn call(node: &Arc<Node>, request: v1::StatusRequest) -> Outcome<v1::S
             format!("Network plugin returns error: cni plugin not initialized: {why}"),
         ),
     };
-    let features = v1::RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: false };
+    let features = v1::RuntimeHandlerFeatures {
+        recursive_read_only_mounts: true,
+        user_namespaces: node.host.user_namespaces,
+    };
     let handler = |name: &&str| v1::RuntimeHandler { name: (*name).to_owned(), features: Some(features) };
     let mut info = BTreeMap::new();
     if request.verbose {

@@ -140,7 +140,8 @@ fn undo_step(layout: &Layout, step: &Step) -> Outcome<()> {
             absent(fs::remove_dir(path)).doing(|| format!("removing {}", path.display()))
         }
         Step::Namespaces { pins, desired } => {
-            for path in [&desired.net, &desired.ipc, &desired.uts].into_iter().flatten() {
+            let user = desired.user.iter().map(|user| &user.path);
+            for path in [&desired.net, &desired.ipc, &desired.uts].into_iter().flatten().chain(user) {
                 netns::delete(path).doing(|| format!("unpinning {}", path.display()))?;
             }
             absent(fs::remove_dir(pins)).doing(|| format!("removing {}", pins.display()))

@@ -107,6 +107,7 @@ fn namespaces(record: &SandboxRecord) -> Vec<LinuxNamespace> {
         (LinuxNamespaceType::Network, &record.net),
         (LinuxNamespaceType::Ipc, &record.ipc),
         (LinuxNamespaceType::Uts, &record.uts),
+        (LinuxNamespaceType::User, &record.user),
     ];
     list.extend(join.into_iter().filter(|(_, path)| path.is_some()).map(|(kind, path)| (kind, path.clone())));
     list.into_iter()

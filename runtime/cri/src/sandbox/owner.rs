@@ -171,8 +171,12 @@ impl Owner {
         let root = self.node.paths.files(&record.id).join("init");
         let path = self.init_cgroup(&record);
         let (layout, folder, cgroup_path) = (self.node.layout.clone(), root.clone(), path.clone());
+        let user = record.user_namespace();
         let cgroup = blocking(move || {
             crate::record::make_folder(&folder).doing(|| "creating the root of the pod's init".into())?;
+            if let Some(user) = &user {
+                container::create::own_root(&folder, user)?;
+            }
             Cgroup::create(&layout, &cgroup_path).doing(|| "creating the cgroup of the pod's init".into())
         })
         .await?;

@@ -81,7 +81,7 @@ pub fn plan(record: &SandboxRecord, paths: &Paths, host: &files::HostFiles) -> V
         net: record.net.clone(),
         ipc: record.ipc.clone(),
         uts: record.uts.clone(),
-        user: None,
+        user: record.user_namespace().map(|user| user.desired()),
         hostname: record.uts.as_ref().map(|_| record.hostname.clone()),
         sysctls: linux.sysctls.into_iter().collect(),
     };

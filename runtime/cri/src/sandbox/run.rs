@@ -9,7 +9,7 @@ use cri_api::v1::NamespaceMode;
 use super::execute::{Before, blocking};
 use super::plan::plan;
 use super::{Phase, SandboxRecord, files, validate};
-use crate::fault::{Doing as _, Outcome};
+use crate::fault::{Doing as _, Fault, Outcome};
 use crate::id::SandboxId;
 use crate::node::Node;
 use crate::record::Durability;
@@ -57,6 +57,12 @@ async fn desired(node: &Node, config: v1::PodSandboxConfig, handler: String) -> 
     } else {
         format!("/{}", parent.trim_start_matches('/'))
     };
+    let user = super::user::wanted(&options)?.then(|| pins.join("user"));
+    if user.is_some() && !node.host.user_namespaces {
+        return Err(Fault::invalid(
+            "user namespaces (hostUsers: false) need mounts with mapped ids of the image store's and the state's file systems, Linux 6.3 for tmpfs: this host has none",
+        ));
+    }
     let (layout, path) = (node.layout.clone(), parent.clone());
     let missing = blocking(move || Ok(sys::cgroup::Cgroup::open(&layout, &path).is_err())).await?;
     Ok(SandboxRecord {
@@ -68,6 +74,7 @@ async fn desired(node: &Node, config: v1::PodSandboxConfig, handler: String) -> 
         uts: net.as_ref().map(|_| pins.join("uts")),
         ipc: own(options.ipc(), "ipc"),
         net,
+        user,
         cgroup_parent: parent,
         made_cgroup_parent: missing,
         attached: None,

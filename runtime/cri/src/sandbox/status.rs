@@ -59,7 +59,7 @@ pub fn info(record: &SandboxRecord, init: Option<i32>) -> BTreeMap<String, Strin
         "hostname": record.hostname,
         "runtimeHandler": record.handler,
         "cgroupParent": record.cgroup_parent,
-        "namespaces": {"net": path(&record.net), "ipc": path(&record.ipc), "uts": path(&record.uts)},
+        "namespaces": {"net": path(&record.net), "ipc": path(&record.ipc), "uts": path(&record.uts), "user": path(&record.user)},
         "cniResult": record.attached.as_ref().map(|attached| &attached.result),
         "config": {
             "metadata": {"name": metadata.name, "uid": metadata.uid, "namespace": metadata.namespace, "attempt": metadata.attempt},

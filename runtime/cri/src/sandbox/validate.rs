@@ -56,13 +56,7 @@ fn linux(linux: &v1::LinuxPodSandboxConfig) -> Outcome<()> {
 
 /// Modes that exist for a sandbox and for a container.
 pub fn namespaces(options: &v1::NamespaceOption) -> Outcome<()> {
-    if let Some(user) = &options.userns_options
-        && user.mode() == NamespaceMode::Pod
-    {
-        return Err(Fault::invalid(
-            "user namespaces (hostUsers: false) are not supported by this runtime yet; Status says so in its runtime handlers",
-        ));
-    }
+    super::user::wanted(options)?;
     for (kind, mode) in [("network", options.network()), ("ipc", options.ipc())] {
         if !matches!(mode, NamespaceMode::Pod | NamespaceMode::Node) {
             return Err(Fault::invalid(format!(

@@ -7,9 +7,12 @@ use std::path::{Component, Path, PathBuf};
 use cri_api::v1;
 use cri_api::v1::{MountPropagation, NamespaceMode};
 use oci_spec::runtime::Mount;
+use sys::netns::IdRange;
 
 use super::{Context, Inputs};
 use crate::fault::{Doing as _, Fault, Outcome};
+use crate::sandbox::UserNamespace;
+use crate::sandbox::user::ranges;
 
 /// Mode of a folder that is made because a mount's source does not exist, as containerd makes it.
 pub const FOLDER_FOR_MISSING: u32 = 0o755;
@@ -21,6 +24,7 @@ pub fn build(inputs: &Inputs<'_>, context: &Context<'_>) -> Outcome<Vec<Mount>> 
     let mut asked = Vec::new();
     for mount in &inputs.config.mounts {
         check(mount)?;
+        refuse_foreign_ids(mount, inputs)?;
         asked.push(bind(mount)?);
     }
     let taken = |path: &str| asked.iter().any(|mount: &Mount| mount.destination() == Path::new(path));
@@ -32,6 +36,9 @@ pub fn build(inputs: &Inputs<'_>, context: &Context<'_>) -> Outcome<Vec<Mount>> 
             let readonly = context.security.readonly_rootfs && *target != "/dev/shm";
             let access = if readonly { "ro" } else { "rw" };
             let mut options = vec!["rbind", "rprivate", access];
+            if inputs.sandbox.user.is_some() {
+                options.push("idmap");
+            }
             if *target == "/dev/shm" {
                 options.extend(["nosuid", "noexec", "nodev"]);
             }
@@ -84,6 +91,9 @@ fn bind(asked: &v1::Mount) -> Outcome<Mount> {
         (true, false) => "ro",
         (false, _) => "rw",
     });
+    if !asked.uid_mappings.is_empty() {
+        options.push("idmap");
+    }
     let source = fs::canonicalize(&asked.host_path)
         .doing(|| format!("failed to resolve symlink {:?}", asked.host_path))?;
     Ok(mount(&asked.container_path, "bind", source, &options))
@@ -99,9 +109,6 @@ fn check(asked: &v1::Mount) -> Outcome<()> {
     if asked.image.as_ref().is_some_and(|image| !image.image.is_empty()) {
         return refuse("image volumes are not supported by this runtime");
     }
-    if !asked.uid_mappings.is_empty() || !asked.gid_mappings.is_empty() {
-        return refuse("id-mapped mounts are not supported by this runtime");
-    }
     if !clean(&asked.container_path) || asked.container_path == "/" {
         return refuse("container_path must be absolute, without `..`, and not the root");
     }
@@ -115,6 +122,22 @@ fn check(asked: &v1::Mount) -> Outcome<()> {
         return refuse("recursive_read_only requires private propagation");
     }
     Ok(())
+}
+
+/// A mount shows the pod's own ids or those on disk: other ids would be somebody else's.
+fn refuse_foreign_ids(asked: &v1::Mount, inputs: &Inputs<'_>) -> Outcome<()> {
+    let user = inputs.sandbox.user.as_ref();
+    let fits = |rows: &[v1::IdMapping], own: fn(&UserNamespace) -> &Vec<IdRange>| {
+        rows.is_empty() || user.is_some_and(|user| ranges(rows) == *own(user))
+    };
+    let both = asked.uid_mappings.is_empty() == asked.gid_mappings.is_empty();
+    if both && fits(&asked.uid_mappings, |user| &user.uids) && fits(&asked.gid_mappings, |user| &user.gids) {
+        return Ok(());
+    }
+    Err(Fault::invalid(format!(
+        "mount {:?} -> {:?}: uid_mappings and gid_mappings must be those of the pod's user namespace, or none",
+        asked.host_path, asked.container_path
+    )))
 }
 
 /// Makes the folders of sources that do not exist. Part of creating a container, before its specification.

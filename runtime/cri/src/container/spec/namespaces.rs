@@ -21,6 +21,7 @@ pub fn of(inputs: &Inputs<'_>, context: &Context<'_>) -> Vec<LinuxNamespace> {
     join(LinuxNamespaceType::Ipc, &sandbox.ipc);
     join(LinuxNamespaceType::Uts, &sandbox.uts);
     join(LinuxNamespaceType::Pid, &sandbox.pid);
+    join(LinuxNamespaceType::User, &sandbox.user.as_ref().map(|user| user.path.clone()));
     if context.namespaces.pid() == NamespaceMode::Container {
         list.push(entry(LinuxNamespaceType::Pid, None));
     }

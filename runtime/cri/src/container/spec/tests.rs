@@ -9,6 +9,7 @@ fn host() -> HostFacts {
         oom_score_floor: -1000,
         open_files: 1 << 20,
         last_capability: 40,
+        user_namespaces: true,
         unset_seccomp: UnsetSeccomp::RuntimeDefault,
     }
 }
@@ -27,6 +28,7 @@ fn spec(config: &v1::ContainerConfig) -> Outcome<Spec> {
             ipc: Some("/run/ns/ipc".into()),
             uts: Some("/run/ns/uts".into()),
             pid: None,
+            user: None,
             files: [("/etc/hostname", "/run/s/hostname".into()), ("/dev/shm", "/run/s/shm".into())].into(),
         },
         image: &image,
