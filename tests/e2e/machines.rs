@@ -75,7 +75,8 @@ impl Switch {
         Switch { host }
     }
 
-    fn connect(&self, machine: &TestHost, segment: Segment, last: u8) {
+    /// A cable from a machine to one of the networks, with its addresses and default routes.
+    pub fn connect(&self, machine: &TestHost, segment: Segment, last: u8) {
         let port = format!("{}{last}", segment.bridge());
         self.host.connect(&port, machine, "uplink");
         self.host.ip(&["link", "set", &port, "master", segment.bridge()]);
@@ -146,6 +147,10 @@ impl Machine {
 
     pub fn address(&self) -> IpAddr {
         self.segment.address(self.last).into()
+    }
+
+    pub fn address6(&self) -> String {
+        self.segment.address6(self.last)
     }
 
     fn cgroup(&self) -> String {
@@ -223,6 +228,21 @@ impl Machine {
         self.init = Some(command.spawn().expect("unshare runs"));
     }
 
+    /// As if somebody pulled the plug: all processes, mounts, programs and links are gone; the disk stays.
+    pub fn power_off(&mut self) {
+        self.end_processes();
+        for name in ["run", "net.d"] {
+            let _ = std::fs::remove_dir_all(self.path(name));
+        }
+        let links = self.host.ip(&["-o", "link"]);
+        for link in links.lines().filter_map(|line| line.split(": ").nth(1)) {
+            let name = link.split('@').next().unwrap_or(link);
+            if name != "lo" && name != "uplink" {
+                let _ = self.host.run("ip", &["link", "delete", name]);
+            }
+        }
+    }
+
     fn end_processes(&mut self) {
         if let Some(mut init) = self.init.take() {
             // The child of `unshare` is process 1 in there, and is killed with it.
@@ -274,6 +294,19 @@ impl Machine {
     /// `keelson` on this machine.
     pub fn keelson(&self, arguments: &[&str]) -> Output {
         self.host.command(KEELSON).args(arguments).output().expect("keelson runs")
+    }
+
+    /// `keelson net WHAT` as JSON, among the mounts of this machine.
+    pub fn net(&self, part: &str, what: &str) -> serde_json::Value {
+        let pid = self.process(part).expect("the part runs").to_string();
+        let output = std::process::Command::new("nsenter")
+            .args(["--target", &pid, "--net", "--mount", KEELSON, "net", what, "-o", "json"])
+            .arg(format!("--bpffs={}", self.path("bpf").display()))
+            .arg(format!("--instance={}", self.instance))
+            .output()
+            .expect("nsenter runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON")
     }
 
     /// What `keelson token create` prints here.

@@ -126,12 +126,13 @@ fn two_nodes_on_one_network() {
         return;
     }
     let guard = harness::host::exclusive(TEST);
-    let pair = Pair::start(&guard, Segment::Near);
+    let mut pair = Pair::start(&guard, Segment::Near);
     pair.populate();
     pair.everything_reaches_everything();
     let links = pair.a.host.ip(&["-d", "-o", "link"]);
     assert!(!links.contains("vxlan"), "no tunnel where none is needed:\n{links}");
     kills_are_not_noticed(&pair);
+    a_node_leaves_and_comes_back(&mut pair);
     drop(pair);
     guard.finish();
 }
@@ -148,6 +149,12 @@ fn two_nodes_through_a_tunnel() {
     let links = pair.a.host.ip(&["-d", "-o", "link"]);
     assert!(links.contains("vxlan id 75 ") && links.contains("dstport 8472"), "{links}");
     pair.everything_reaches_everything();
+    let shown = pair.b.net("agent-node", "status");
+    assert_eq!(shown["tunnel"]["peers"][0]["node"], pair.a.address().to_string(), "{shown}");
+    assert_eq!(shown["endpoints"].as_array().map(Vec::len), Some(2), "{shown}");
+    assert_eq!(shown["endpoints"][0]["state"], "READY", "{shown}");
+    let services = pair.a.net("node", "services").to_string();
+    assert!(services.contains(&format!("{}:8080", pair.pod_ip("web-b"))), "{services}");
     // Pods know how much fits, and what is larger than a packet arrives whole.
     for pod in ["client-b", "web-b"] {
         assert_eq!(
@@ -161,6 +168,93 @@ fn two_nodes_through_a_tunnel() {
     let script = format!("wget -q -O - {url} | busybox wc -c");
     assert_eq!(pair.a.must(&["exec", "client-a", "--", "sh", "-c", &script]).trim(), "10485760");
     drop(pair);
+    guard.finish();
+}
+
+#[test]
+fn both_families_on_one_node() {
+    const TEST: &str = "both_families_on_one_node";
+    if !can_run(TEST) {
+        return;
+    }
+    let guard = harness::host::exclusive(TEST);
+    let switch = Switch::new(&guard);
+    let mut node = Machine::new(&guard, &switch, 'a', Segment::Near, 1);
+    let addresses = format!("--node-ip={},{}", node.address(), node.address6());
+    node.start_server(&[
+        "--cluster-cidr=10.244.0.0/16,fd00:10:244::/56",
+        "--service-cidr=10.96.0.0/16,fd00:10:96::/112",
+        &addresses,
+    ]);
+    node.until_ready("node-a");
+    node.until("pods have an account", || {
+        node.kubectl(&["get", "serviceaccount", "default"]).status.success()
+    });
+    let mut yaml = web("web-a", "node-a");
+    yaml.push_str(&pod("client-a", "node-a", "exec sleep 100000"));
+    yaml.push_str(
+        &service("web-a", "web-a", "NodePort").replace("spec: {", "spec: {ipFamilyPolicy: PreferDualStack, "),
+    );
+    node.apply(&yaml);
+    node.until_pods(&["web-a", "client-a"]);
+    let list =
+        |what: &[&str]| -> Vec<String> { node.must(what).split_whitespace().map(str::to_owned).collect() };
+    let ranges = list(&["get", "node", "node-a", "-o", "jsonpath={.spec.podCIDRs[*]}"]);
+    assert_eq!(ranges, ["10.244.0.0/22", "fd00:10:244::/64"]);
+    let pods = list(&["get", "pod", "web-a", "-o", "jsonpath={.status.podIPs[*].ip}"]);
+    let services = list(&["get", "service", "web-a", "-o", "jsonpath={.spec.clusterIPs[*]}"]);
+    assert!(pods.len() == 2 && pods[1].starts_with("fd00:10:244:"), "{pods:?}");
+    assert!(services.len() == 2 && services[1].starts_with("fd00:10:96:"), "{services:?}");
+    node.until("a slice for each family", || {
+        let slices = [
+            "get",
+            "endpointslices",
+            "-l",
+            "kubernetes.io/service-name=web-a",
+            "-o",
+            "jsonpath={.items[*].addressType}",
+        ];
+        let mut found = list(&slices);
+        found.sort();
+        found == ["IPv4", "IPv6"]
+    });
+    let fetch = |url: &str| {
+        let began = Instant::now();
+        loop {
+            let output = node.kubectl_within("5", &["exec", "client-a", "--", "wget", "-q", "-O", "-", url]);
+            if output.status.success() {
+                return String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            }
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(began.elapsed() < Duration::from_secs(20), "{url}: {told}\n{}", node.last_lines());
+        }
+    };
+    for url in [
+        format!("http://{}:8080/", pods[0]),
+        format!("http://[{}]:8080/", pods[1]),
+        format!("http://{}/", services[0]),
+        format!("http://[{}]/", services[1]),
+        "http://web-a/".to_owned(),
+    ] {
+        assert_eq!(fetch(&url), "web-a", "{url}");
+    }
+    let name = "web-a.default.svc.cluster.local";
+    let told = node.must(&["exec", "client-a", "--", "busybox", "nslookup", "-type=aaaa", name]);
+    assert!(told.contains(&services[1]), "{told}");
+    let port = node.must(&["get", "service", "web-a", "-o", "jsonpath={.spec.ports[0].nodePort}"]);
+    for url in [format!("http://{}:{port}/", node.address()), format!("http://[{}]:{port}/", node.address6())]
+    {
+        let said = switch.host.must("timeout", &["5", "busybox", "wget", "-q", "-O", "-", &url]);
+        assert_eq!(said.trim(), "web-a", "{url}");
+    }
+    for pod in &pods {
+        let url =
+            if pod.contains(':') { format!("http://[{pod}]:8080/") } else { format!("http://{pod}:8080/") };
+        let said = node.host.must("timeout", &["5", "busybox", "wget", "-q", "-O", "-", &url]);
+        assert_eq!(said.trim(), "web-a", "from the node to {url}");
+    }
+    drop(node);
+    drop(switch);
     guard.finish();
 }
 
@@ -207,4 +301,26 @@ fn connect_until(address: SocketAddr, stop: &AtomicBool) -> (u32, Duration) {
         std::thread::sleep(Duration::from_millis(50));
     }
     (count, longest)
+}
+
+/// Without power and without its Node, then with both.
+fn a_node_leaves_and_comes_back(pair: &mut Pair) {
+    pair.b.power_off();
+    pair.a.must(&["delete", "node", "node-b"]);
+    let range = |machine: &Machine, node: &str| {
+        machine.must(&["get", "node", node, "-o", "jsonpath={.spec.podCIDR}"])
+    };
+    pair.a.until("the route to it is gone", || {
+        !pair.a.host.ip(&["route"]).contains(&format!("via {} ", pair.b.address()))
+    });
+    pair.a.until("its pods are gone", || !pair.a.must(&["get", "pods"]).contains("-b "));
+    pair.b.power_on();
+    pair.a.until("node-b registers", || pair.a.kubectl(&["get", "node", "node-b"]).status.success());
+    pair.a.until_ready("node-b");
+    pair.a.until("it has a range", || !range(&pair.a, "node-b").is_empty());
+    let mut yaml = web("web-b", "node-b");
+    yaml.push_str(&pod("client-b", "node-b", "exec sleep 100000"));
+    pair.a.apply(&yaml);
+    pair.a.until_pods(&["web-b", "client-b"]);
+    pair.everything_reaches_everything();
 }
