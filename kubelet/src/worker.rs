@@ -504,6 +504,7 @@ impl Worker {
         }
         let (waits, mut steps): (Vec<Step>, Vec<Step>) =
             steps.into_iter().partition(|step| matches!(step, Step::Wait { .. }));
+        self.forget_waiting(&waits, &steps);
         self.leave_held(&mut steps);
         for wait in waits {
             self.wait(wait);
@@ -514,6 +515,18 @@ impl Worker {
         } else if let Some(collection) = self.collect() {
             self.operation = Some(collection);
         }
+    }
+
+    /// A container that nothing is to be done for waits no more: its start was answered with an error and yet happened.
+    fn forget_waiting(&mut self, waits: &[Step], steps: &[Step]) {
+        let is_due = |name: &String| {
+            waits.iter().chain(steps).any(|step| match step {
+                Step::Start { container, .. } | Step::Wait { container, .. } => container == name,
+                Step::CreateSandbox { .. } | Step::StopSandbox { .. } => true,
+                Step::Kill { .. } | Step::End => false,
+            })
+        };
+        self.waiting.retain(|name, _| is_due(name) || self.held.contains_key(name));
     }
 
     /// Takes out what failed a moment ago.

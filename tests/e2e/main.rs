@@ -25,6 +25,7 @@ mod dns_names;
 mod identity;
 mod image_command;
 mod join;
+mod kubelet_faults;
 mod kubelet_lifecycle;
 mod kubelet_pods;
 mod kubelet_probes;

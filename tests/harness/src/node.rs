@@ -73,6 +73,8 @@ pub struct Node {
     children: [Option<Child>; 4],
     /// Further arguments of the kubelet, for its next start.
     pub kubelet_arguments: Vec<OsString>,
+    /// The socket that the kubelet calls, where it is not the CRI server's own.
+    pub runtime_endpoint: Option<PathBuf>,
     guard: Option<Guard>,
 }
 
@@ -128,6 +130,7 @@ impl Node {
             subnet,
             children: Default::default(),
             kubelet_arguments: Vec::new(),
+            runtime_endpoint: None,
             guard: Some(guard),
         };
         node.write_files();
@@ -214,7 +217,8 @@ impl Node {
                 flag("--address", "127.0.0.1".into());
                 flag("--port", self.port.to_string().into());
                 flag("--healthz-port", "0".into());
-                flag("--container-runtime-endpoint", path("cri.sock"));
+                let endpoint = self.runtime_endpoint.clone().map(PathBuf::into_os_string);
+                flag("--container-runtime-endpoint", endpoint.unwrap_or_else(|| path("cri.sock")));
                 flag("--root-dir", path("kubelet"));
                 flag("--pod-logs-dir", path("log/pods"));
                 flag("--tls-cert-file", self.identity.serving_certificate.clone().into());
