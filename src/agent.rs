@@ -19,6 +19,7 @@ use join::Paths;
 use pki::JoinToken;
 use tokio_util::sync::CancellationToken;
 
+use crate::check;
 use crate::children::{self, Spec, alone};
 use crate::node::{self, Layout, Machine, NodeOptions};
 use crate::parts::{self, Part};
@@ -80,6 +81,10 @@ where
             return ExitCode::from(USAGE);
         }
     };
+    if let Err(why) = check::refusal() {
+        eprintln!("keelson {name}: {why}");
+        return ExitCode::from(check::PREFLIGHT);
+    }
     let done = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -120,10 +125,6 @@ impl Options {
 
 /// Makes this machine a node, then keeps its process running.
 async fn supervise(options: Options, machine: Machine, arguments: Vec<OsString>) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        rustix::process::geteuid().is_root(),
-        "a node makes namespaces and cgroups: run it as root"
-    );
     let _alone = alone(&machine.options.state_dir, "agent").await?;
     let stopping = CancellationToken::new();
     let signals = stop_on_signals(stopping.clone(), machine.options.supervised)?;

@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 use judge::{Finding, Verdict};
 
 const USAGE: u8 = 2;
-const PREFLIGHT: u8 = 4;
+/// Exit code of a host that cannot run a node.
+pub const PREFLIGHT: u8 = 4;
 
 /// Tell whether this host can run Keelson
 #[derive(Debug, Parser)]
@@ -36,6 +37,18 @@ struct Options {
 enum Output {
     Text,
     Json,
+}
+
+/// Why no node can run here at all, looked at before anything is changed; the exit code is [`PREFLIGHT`].
+pub fn refusal() -> Result<(), String> {
+    if !rustix::process::geteuid().is_root() {
+        return Err("a node makes namespaces and cgroups: run it as root".to_owned());
+    }
+    let found = judge::kernel(&rustix::system::uname().release().to_string_lossy());
+    if found.verdict == Verdict::Fail {
+        return Err(format!("this kernel is {}, which is too old: {}", found.seen, found.mending));
+    }
+    Ok(())
 }
 
 /// Looks and tells.

@@ -23,6 +23,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::check;
 use cage::Cage;
 use leftovers::Folder;
 use story::{Stages, Story};
@@ -54,6 +55,10 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
+    if let Err(why) = check::refusal() {
+        eprintln!("keelson demo: {why}");
+        return ExitCode::from(check::PREFLIGHT);
+    }
     match run(&options) {
         Ok(code) => code,
         Err(error) => {
@@ -64,10 +69,6 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
 }
 
 fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    anyhow::ensure!(
-        rustix::process::geteuid().is_root(),
-        "a node makes namespaces and cgroups: run it as root"
-    );
     let swept = leftovers::sweep().context("removing what an earlier demonstration left")?;
     if swept > 0 {
         println!("removed what {swept} killed demonstration(s) had left");

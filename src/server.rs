@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use tokio_util::sync::CancellationToken;
 
+use crate::check;
 use crate::children::{self, Spec, alone};
 use crate::node;
 use crate::parts::{self, Part};
@@ -57,6 +58,13 @@ where
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
+    // Its children start where it has started.
+    if name == "server"
+        && let Err(why) = check::refusal()
+    {
+        eprintln!("keelson {name}: {why}");
+        return ExitCode::from(check::PREFLIGHT);
+    }
     let layout = match ServerLayout::settle(options) {
         Ok(layout) => layout,
         Err(error) => {
@@ -82,10 +90,6 @@ where
 
 /// Makes keys and identities, then keeps both processes running.
 async fn supervise(layout: ServerLayout, arguments: Vec<OsString>) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        rustix::process::geteuid().is_root(),
-        "a node makes namespaces and cgroups: run it as root"
-    );
     let _alone = alone(&layout.node.options.state_dir, "server").await?;
     identities::ensure(&layout)?;
     let stopping = CancellationToken::new();

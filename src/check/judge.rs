@@ -46,7 +46,7 @@ pub struct Finding {
 pub fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings = vec![
         user(facts),
-        kernel(facts),
+        kernel(&facts.release),
         architecture(facts),
         requirement(
             "kernel",
@@ -122,19 +122,14 @@ fn user(facts: &Facts) -> Finding {
     finding("host", "user", verdict, seen, "run it as root")
 }
 
-fn kernel(facts: &Facts) -> Finding {
-    let Some(found) = version(&facts.release) else {
-        return finding(
-            "kernel",
-            "version",
-            Verdict::Warn,
-            facts.release.clone(),
-            "compare it with 6.1 yourself",
-        );
+/// Judges the kernel by its release alone.
+pub fn kernel(release: &str) -> Finding {
+    let Some(found) = version(release) else {
+        return finding("kernel", "version", Verdict::Warn, release, "compare it with 6.1 yourself");
     };
     if found < KERNEL {
         let mending = "install Linux 6.1 or newer; Debian 12 has it";
-        return finding("kernel", "version", Verdict::Fail, facts.release.clone(), mending);
+        return finding("kernel", "version", Verdict::Fail, release, mending);
     }
     let mut less = Vec::new();
     if found < TCX {
@@ -143,11 +138,7 @@ fn kernel(facts: &Facts) -> Finding {
     if found < EXIT_CODES {
         less.push("exit codes are lost if the keeper is killed");
     }
-    let seen = if less.is_empty() {
-        facts.release.clone()
-    } else {
-        format!("{}: {}", facts.release, less.join(", "))
-    };
+    let seen = if less.is_empty() { release.to_owned() } else { format!("{release}: {}", less.join(", ")) };
     finding("kernel", "version", Verdict::Pass, seen, "")
 }
 
@@ -396,7 +387,7 @@ mod tests {
 
     #[test]
     fn older_kernels_are_told_what_they_lack() {
-        let told = |release: &str| kernel(&Facts { release: release.into(), ..good() }).seen;
+        let told = |release: &str| kernel(release).seen;
         assert_eq!(told("6.18.44"), "6.18.44");
         assert_eq!(told("6.12.1"), "6.12.1: exit codes are lost if the keeper is killed");
         assert!(told("6.1.0-28-amd64").contains("clsact instead of tcx"));

@@ -109,3 +109,32 @@ fn wrong_arguments_are_refused() {
         assert!(stderr.contains(said), "{arguments:?}: {stderr}");
     }
 }
+
+#[test]
+fn an_old_kernel_is_refused_before_anything_is_done() {
+    // The kernel tells this personality an old release.
+    let old = |arguments: &[&str]| {
+        let output = Command::new("setarch")
+            .args(["--uname-2.6", KEELSON])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .expect("setarch runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    const TEST: &str = "an_old_kernel_is_refused_before_anything_is_done";
+    if !harness::root_or_skip(TEST) {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a directory");
+    let data = format!("--data-dir={}", folder.path().join("data").display());
+    let agent = ["agent", "--server=https://192.0.2.1:6443", "--node-name=a", "--node-ip=192.0.2.1", &data];
+    for arguments in [&["demo"][..], &["server", "--node-name=a", "--node-ip=192.0.2.1", &data], &agent] {
+        let (exit, stderr) = old(arguments);
+        assert_eq!(exit, Some(4), "{arguments:?}: {stderr}");
+        for said in ["this kernel is 2.6.", "install Linux 6.1 or newer"] {
+            assert!(stderr.contains(said), "{arguments:?}: {stderr}");
+        }
+    }
+    assert!(!folder.path().join("data").exists());
+}
