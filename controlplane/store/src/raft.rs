@@ -80,7 +80,7 @@ const ELECTION_MILLIS: (u64, u64) = (250, 400);
 /// Entries after which the state is put on disk and the log before it may go.
 const FLUSH_ENTRIES: u64 = 20_000;
 /// Entries kept for members that are a little behind.
-const KEPT_ENTRIES: u64 = 10_000;
+const KEPT_ENTRIES: u64 = 2000;
 /// Entries in one message to a follower.
 const MESSAGE_ENTRIES: u64 = 4096;
 /// KiB of proposals under way.
@@ -269,7 +269,8 @@ async fn start(
     };
     let links = network::Links { transport: transport.clone(), transfers: Arc::new(AtomicU64::new(1)) };
     let store = log_store::LogStore::new(shared.clone(), orders);
-    let machine = machine::Machine::new(state.clone()).map_err(failed)?;
+    let bulky = Arc::new(Notify::new());
+    let machine = machine::Machine::new(state.clone(), bulky.clone()).map_err(failed)?;
     let config = Arc::new(config(&options).map_err(failed)?);
     let raft = Raft::new(promise.member, config, links, store, machine).await;
     let inner = Arc::new(Inner {
@@ -291,6 +292,15 @@ async fn start(
     });
     // Ends when Raft does, as the listener ends with the runtime.
     tokio::spawn(rest_while_alone(inner.clone()));
+    let raft = inner.raft.clone();
+    tokio::spawn(async move {
+        loop {
+            bulky.notified().await;
+            if raft.trigger().snapshot().await.is_err() {
+                return;
+            }
+        }
+    });
     if let Some((listener, tls)) = listening {
         tokio::spawn(listener::listen(listener, tls, Handler(inner.clone())));
     }

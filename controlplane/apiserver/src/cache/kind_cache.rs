@@ -61,6 +61,15 @@ impl KindCache {
         Ok(())
     }
 
+    /// Reads all objects as of a revision; watches from before it have to list anew.
+    pub(super) fn begin_anew(&self, store: &Store, at: Revision) -> Result<(), CacheError> {
+        let objects = self.read(store, at)?;
+        let mut kept = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        *kept = Kept { objects, changes: Changes::after(at), latest: at };
+        self.latest.send_replace(at);
+        Ok(())
+    }
+
     fn read(&self, store: &Store, at: Revision) -> Result<BTreeMap<Arc<str>, Arc<Object>>, CacheError> {
         let range = KeyRange::prefix(self.prefix.as_str());
         let page = store.state().range(&RangeRequest { range, revision: Some(at), limit: 0 })?;

@@ -10,6 +10,7 @@ use super::machine::log_id;
 use super::member_file::Promise;
 use super::message::{Piece, Refusal, Request, Response};
 use super::snapshot::{Encoder, SnapshotData, open_file};
+use crate::consensus::ProposeError;
 
 /// Answers other members.
 #[derive(Clone)]
@@ -75,7 +76,13 @@ impl Handler {
             Request::Propose { command, relaxed } => {
                 inner.company(relaxed).await;
                 let proposed = inner.propose_here(Payload(command.into())).await?;
-                Ok(Response::Proposed(proposed))
+                // That this member fails or closes is not the asking one's trouble; what became of the command is.
+                Ok(Response::Proposed(proposed.map_err(|error| match error {
+                    ProposeError::LogFailed(_) | ProposeError::Closed => {
+                        ProposeError::Unknown(error.to_string())
+                    }
+                    other => other,
+                })))
             }
             Request::ReadIndex => inner.read_index().await.map(Response::ReadIndex),
             Request::Change(change) => inner.change(change).await.map(Response::Changed),

@@ -9,6 +9,7 @@ use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::vote::RaftLeaderId as _;
 use openraft::{EntryPayload, RaftSnapshotBuilder};
+use tokio::sync::Notify;
 
 use super::declared::{Answer, LeaderId, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
 use super::snapshot::{SnapshotData, open_file};
@@ -17,6 +18,9 @@ use crate::state::{Place, Progress, State, StateError};
 
 /// Entries applied in one commit.
 const BATCH_ENTRIES: usize = 1024;
+/// Bytes of commands after which the state is put on disk although they are few: what the log keeps, and what a start
+/// reads, stays bounded.
+const FLUSH_BYTES: usize = 256 << 20;
 
 /// The state and who may build snapshots of it.
 pub(crate) struct Machine {
@@ -24,16 +28,20 @@ pub(crate) struct Machine {
     membership: StoredMembership,
     /// A flush is under way.
     flushing: Arc<AtomicBool>,
+    /// Bytes of commands since the state was last asked to be put on disk.
+    unflushed: usize,
+    /// Asks for it.
+    bulky: Arc<Notify>,
 }
 
 impl Machine {
-    pub(super) fn new(state: Arc<State>) -> Result<Machine, String> {
+    pub(super) fn new(state: Arc<State>, bulky: Arc<Notify>) -> Result<Machine, String> {
         let (_, membership) = state.place().map_err(|error| error.to_string())?;
         let membership = match membership {
             Some(bytes) => postcard::from_bytes(&bytes).map_err(|error| error.to_string())?,
             None => StoredMembership::default(),
         };
-        Ok(Machine { state, membership, flushing: Arc::default() })
+        Ok(Machine { state, membership, flushing: Arc::default(), unflushed: 0, bulky })
     }
 
     fn applied(&self) -> io::Result<Option<LogId>> {
@@ -50,6 +58,7 @@ impl Machine {
             match &entry.payload {
                 EntryPayload::Blank => {}
                 EntryPayload::Normal(payload) => {
+                    self.unflushed += payload.0.len();
                     let command: Command = postcard::from_bytes(&payload.0).map_err(|error| {
                         io::Error::other(StateError::UnknownCommand { index, reason: error.to_string() })
                     })?;
@@ -63,6 +72,10 @@ impl Machine {
             }
         }
         let replies = self.state.apply_at(&commands, &progress).map_err(io::Error::other)?;
+        if self.unflushed >= FLUSH_BYTES {
+            self.unflushed = 0;
+            self.bulky.notify_one();
+        }
         let mut replies = replies.into_iter();
         for (entry, responder) in batch {
             let reply = match entry.payload {

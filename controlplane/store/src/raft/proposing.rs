@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{ClientWriteError, RaftError};
+use openraft::errors::{ClientWriteError, Fatal, RaftError};
 use tokio::time::Instant;
 
 use super::Inner;
@@ -124,6 +124,7 @@ impl Inner {
                 Err(Refusal::NotLeader { leader: forward.leader_id })
             }
             Err(RaftError::APIError(error)) => Ok(Err(ProposeError::Unknown(error.to_string()))),
+            Err(RaftError::Fatal(Fatal::Stopped)) => Ok(Err(ProposeError::Closed)),
             Err(RaftError::Fatal(error)) => Ok(Err(ProposeError::LogFailed(error.to_string()))),
         }
     }
