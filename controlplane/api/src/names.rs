@@ -134,7 +134,7 @@ pub fn path_segment(value: &str) -> Complaints {
 /// `generateName` as validation sees it: a trailing dash stands for the suffix to come.
 pub fn mask_trailing_dash(name: &str) -> String {
     match name.strip_suffix('-') {
-        Some(stem) if stem.len() > 1 && stem.is_char_boundary(stem.len() - 1) => {
+        Some(stem) if !stem.is_empty() && stem.is_char_boundary(stem.len() - 1) => {
             format!("{}a", &stem[..stem.len() - 1])
         }
         _ => name.to_owned(),

@@ -107,6 +107,14 @@ impl ApiServer {
         }
         let server = &self.server;
         match verb {
+            // What is only answered has no columns.
+            Verb::Create if kind.storage.is_none() && request.form.is_table() => {
+                Err(Status::not_acceptable(&[
+                    "application/json",
+                    "application/yaml",
+                    "application/vnd.kubernetes.protobuf",
+                ]))
+            }
             Verb::Create if kind.storage.is_none() => reviews::create(self, request, kind, &body),
             Verb::Create => registry::create(server, request, kind, body).await,
             Verb::Get if kind.storage.is_none() => component_status::get(server, request, kind),

@@ -73,6 +73,11 @@ impl Form {
         Ok(Form { encoding: accepted.encoding, shape, pretty })
     }
 
+    /// Whether rows and columns are asked for.
+    pub fn is_table(self) -> bool {
+        matches!(self.shape, Shape::Table(_))
+    }
+
     pub(super) fn content_type(self) -> &'static str {
         self.encoding.content_type()
     }

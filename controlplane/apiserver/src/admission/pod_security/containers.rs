@@ -11,7 +11,7 @@ pub(super) fn all(spec: &Value) -> impl Iterator<Item = &Value> {
 }
 
 /// Names of the containers that a rule is against.
-pub(super) fn against<'a>(spec: &'a Value, is: impl Fn(&Value) -> bool) -> Vec<&'a str> {
+pub(super) fn against(spec: &Value, is: impl Fn(&Value) -> bool) -> Vec<&str> {
     all(spec).filter(|container| is(container)).map(|c| c["name"].as_str().unwrap_or_default()).collect()
 }
 
