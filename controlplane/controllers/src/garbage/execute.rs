@@ -3,12 +3,12 @@
 use std::sync::{MutexGuard, PoisonError};
 
 use api::meta::{FOREGROUND, Meta, ORPHAN};
-use client::{ClientError, Outcome, Patch, Resource};
+use client::{ClientError, Outcome, Patch, Propagation, Resource};
 use serde_json::{Value, json};
 
 use super::Collector;
 use super::graph::{Graph, Node, Owner};
-use super::plan::{OwnerState, Step, Wish, plan};
+use super::plan::{Dependents, OwnerState, Step, Wish, plan};
 
 impl Collector {
     pub(super) async fn reconcile(&self, uid: &str) -> Result<Outcome, ClientError> {
@@ -40,19 +40,30 @@ impl Collector {
             owners.push(self.state_of(owner, node).await?);
         }
         let wish = Wish { orphan: node.orphan, foreground: node.foreground };
-        let has_dependents = !self.graph().dependents(uid).is_empty();
-        match plan(&owners, wish, has_dependents) {
+        let known = self.graph().dependents(uid);
+        let dependents =
+            Dependents { some: !known.is_empty(), waiting: known.iter().any(|(_, its)| its.waits()) };
+        match plan(&owners, wish, dependents) {
             Step::Nothing => Ok(()),
             Step::Unlink(gone) => self.unlink(uid, node, &gone).await,
-            Step::Delete(propagation) => {
-                let (namespace, name) = (&node.key.namespace, &node.key.name);
-                tracing::debug!(resource = %node.resource, key = %node.key, ?propagation, "nobody's any more");
-                self.client
-                    .delete(&node.resource, namespace, name, Some(uid), Some(propagation))
-                    .await
-                    .map(drop)
+            Step::Delete(propagation) => self.delete(uid, node, propagation).await,
+            Step::BreakCircle => {
+                let freed: Vec<Value> = node
+                    .owners
+                    .iter()
+                    .map(|owner| json!({"uid": owner.uid, "blockOwnerDeletion": false}))
+                    .collect();
+                let patch = json!({"metadata": {"uid": uid, "ownerReferences": freed}});
+                self.patch(node, Patch::Strategic, &patch).await?;
+                self.delete(uid, node, Propagation::Foreground).await
             }
         }
+    }
+
+    async fn delete(&self, uid: &str, node: &Node, propagation: Propagation) -> Result<(), ClientError> {
+        let (namespace, name) = (&node.key.namespace, &node.key.name);
+        tracing::debug!(resource = %node.resource, key = %node.key, ?propagation, "nobody's any more");
+        self.client.delete(&node.resource, namespace, name, Some(uid), Some(propagation)).await.map(drop)
     }
 
     /// By the graph where it knows the owner, else live.

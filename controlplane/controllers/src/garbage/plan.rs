@@ -19,6 +19,8 @@ pub(super) enum Step {
     /// Drop the references to these owners.
     Unlink(Vec<String>),
     Delete(Propagation),
+    /// Delete in the foreground, and hold no owner back meanwhile: owners wait for each other in a circle.
+    BreakCircle,
 }
 
 /// An object's own wish for what becomes of its dependents, from its finalizers.
@@ -28,7 +30,15 @@ pub(super) struct Wish {
     pub foreground: bool,
 }
 
-pub(super) fn plan(owners: &[OwnerState], wish: Wish, has_dependents: bool) -> Step {
+/// What is known of the dependents.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Dependents {
+    pub some: bool,
+    /// One of them waits for its own dependents already.
+    pub waiting: bool,
+}
+
+pub(super) fn plan(owners: &[OwnerState], wish: Wish, dependents: Dependents) -> Step {
     if owners.is_empty() {
         return Step::Nothing;
     }
@@ -43,11 +53,14 @@ pub(super) fn plan(owners: &[OwnerState], wish: Wish, has_dependents: bool) -> S
             .collect();
         return if others.is_empty() { Step::Nothing } else { Step::Unlink(others) };
     }
+    if waiting && dependents.waiting && !wish.orphan {
+        return Step::BreakCircle;
+    }
     Step::Delete(match wish {
         Wish { orphan: true, .. } => Propagation::Orphan,
         // The owner waits also for the dependents of its dependents.
         Wish { foreground: true, .. } => Propagation::Foreground,
-        _ if waiting && has_dependents => Propagation::Foreground,
+        _ if waiting && dependents.some => Propagation::Foreground,
         _ => Propagation::Background,
     })
 }
@@ -72,7 +85,11 @@ mod tests {
             (vec![waiting()], Wish::default(), true, Step::Delete(Propagation::Foreground)),
             (vec![waiting()], Wish::default(), false, Step::Delete(Propagation::Background)),
         ] {
+            let dependents = Dependents { some: dependents, waiting: false };
             assert_eq!(plan(&owners, wish, dependents), expect, "{owners:?}");
         }
+        let circle = Dependents { some: true, waiting: true };
+        assert_eq!(plan(&[waiting()], Wish::default(), circle), Step::BreakCircle);
+        assert_eq!(plan(&[Solid], Wish::default(), circle), Step::Nothing);
     }
 }
