@@ -7,8 +7,10 @@ use pki::Authority;
 use tokio::task::JoinSet;
 
 use crate::{
-    ClusterRange, certificates, deployment, endpointslice, garbage, job, namespace, node_ipam, node_lifecycle,
-    pod_garbage, replicaset, root_ca, service_account, token_cleaner,
+    ClusterRange, certificates, cronjob, daemon_set, deployment, disruption, endpoint_mirroring, endpoints,
+    endpointslice, garbage, job, namespace, node_ipam, node_lifecycle, pod_garbage, replicaset,
+    resource_quota, role_aggregation, root_ca, service_account, stateful_set, taint_eviction, token_cleaner,
+    ttl, volume_binder, volume_protection,
 };
 
 /// Where the controllers' accounts are.
@@ -57,6 +59,19 @@ pub async fn run_all(options: Setup) -> Result<(), ClientError> {
     running.spawn(replicaset::run(context.clone(), &replicaset::REPLICA_SETS));
     running.spawn(replicaset::run(context.clone(), &replicaset::REPLICATION_CONTROLLERS));
     running.spawn(job::run(context.clone()));
+    running.spawn(cronjob::run(context.clone()));
+    running.spawn(ttl::run(context.clone()));
+    running.spawn(stateful_set::run(context.clone()));
+    running.spawn(daemon_set::run(context.clone()));
+    running.spawn(disruption::run(context.clone()));
+    running.spawn(resource_quota::run(context.clone()));
+    running.spawn(endpoints::run(context.clone()));
+    running.spawn(endpoint_mirroring::run(context.clone()));
+    running.spawn(role_aggregation::run(context.clone()));
+    running.spawn(volume_protection::claims(context.clone()));
+    running.spawn(volume_protection::volumes(context.clone()));
+    running.spawn(taint_eviction::run(context.clone()));
+    running.spawn(volume_binder::run(context.clone()));
     running.spawn(endpointslice::run(context.clone()));
     running.spawn(namespace::run(context.clone()));
     running.spawn(service_account::run(context.clone()));

@@ -15,6 +15,8 @@ mod scaling;
 mod status;
 mod template;
 
+pub(crate) use template::hash as template_hash;
+
 use std::sync::Arc;
 
 use api::selector::LabelSelector;

@@ -5,7 +5,7 @@
 //!
 //! Reference: upstream's pkg/controller/endpointslice, KEP-752, KEP-1672 (terminating endpoints).
 
-mod endpoints;
+pub(crate) mod endpoints;
 mod plan;
 
 use std::sync::Arc;

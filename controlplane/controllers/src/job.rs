@@ -15,6 +15,8 @@ mod indexes;
 mod plan;
 mod status;
 
+pub(crate) use plan::is_finished;
+
 use std::sync::Arc;
 
 use client::{

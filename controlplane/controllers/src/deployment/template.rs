@@ -33,7 +33,7 @@ fn without_null_time(template: &Value) -> Value {
 }
 
 /// The hash of a template; another one for each collision seen so far.
-pub(super) fn hash(template: &Value, collisions: i64) -> String {
+pub(crate) fn hash(template: &Value, collisions: i64) -> String {
     let mut state = Fnv(0x811c_9dc5);
     write(&mut state, template);
     if collisions > 0 {

@@ -7,7 +7,7 @@ use crate::pod;
 
 /// Endpoints that share family and ports.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Group {
+pub(crate) struct Group {
     /// `IPv4` or `IPv6`
     pub family: String,
     pub ports: Value,
@@ -15,7 +15,7 @@ pub(super) struct Group {
 }
 
 /// The groups of a Service; for every family there is one, if only an empty one.
-pub(super) fn desired(service: &Value, pods: &[&Value], zone: &dyn Fn(&str) -> Option<String>) -> Vec<Group> {
+pub(crate) fn desired(service: &Value, pods: &[&Value], zone: &dyn Fn(&str) -> Option<String>) -> Vec<Group> {
     let mut families: Vec<String> = list(service, "/spec/ipFamilies")
         .iter()
         .filter_map(|family| family.as_str().map(str::to_owned))

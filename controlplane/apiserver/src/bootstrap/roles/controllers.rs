@@ -10,6 +10,15 @@ fn events() -> Rule {
 }
 
 pub(super) fn roles() -> Vec<RoleRow> {
+    let mut all = workloads();
+    all.extend(others());
+    all
+}
+
+const EVERYTHING: &str = "create delete get list patch update watch";
+
+/// Those that make pods.
+fn workloads() -> Vec<RoleRow> {
     vec![
         role(
             "system:controller:deployment-controller",
@@ -49,6 +58,118 @@ pub(super) fn roles() -> Vec<RoleRow> {
                 on("update", "batch", "jobs/status"),
                 on("update", "batch", "jobs/finalizers"),
                 on("create delete list patch watch", "core", "pods"),
+                events(),
+            ],
+        ),
+        role(
+            "system:controller:cronjob-controller",
+            vec![
+                on("get list update watch", "batch", "cronjobs"),
+                on(EVERYTHING, "batch", "jobs"),
+                on("update", "batch", "cronjobs/status"),
+                on("update", "batch", "cronjobs/finalizers"),
+                on("delete list", "core", "pods"),
+                events(),
+            ],
+        ),
+        role(
+            "system:controller:ttl-after-finished-controller",
+            vec![on("delete get list watch", "batch", "jobs"), events()],
+        ),
+        role(
+            "system:controller:statefulset-controller",
+            vec![
+                on("list watch", "core", "pods"),
+                on(READ, "apps", "statefulsets"),
+                on("update", "apps", "statefulsets/status"),
+                on("update", "apps", "statefulsets/finalizers"),
+                on("create delete get patch update", "core", "pods"),
+                on(EVERYTHING, "apps", "controllerrevisions"),
+                on("create delete get list patch update watch", "core", "persistentvolumeclaims"),
+                events(),
+            ],
+        ),
+        role(
+            "system:controller:daemon-set-controller",
+            vec![
+                on(READ, "apps", "daemonsets"),
+                on("update", "apps", "daemonsets/status"),
+                on("update", "apps", "daemonsets/finalizers"),
+                on("list watch", "core", "nodes"),
+                on("create delete list patch watch", "core", "pods"),
+                on("create", "core", "pods/binding"),
+                on(EVERYTHING, "apps", "controllerrevisions"),
+                events(),
+            ],
+        ),
+    ]
+}
+
+/// The others.
+fn others() -> Vec<RoleRow> {
+    vec![
+        role(
+            "system:controller:disruption-controller",
+            vec![
+                on(READ, "apps extensions", "deployments replicasets"),
+                on(READ, "core", "replicationcontrollers"),
+                on(READ, "policy", "poddisruptionbudgets"),
+                on(READ, "apps", "statefulsets"),
+                on("update", "policy", "poddisruptionbudgets/status"),
+                on("patch", "core", "pods/status"),
+                on("get", "*", "*/scale"),
+                events(),
+            ],
+        ),
+        role(
+            "system:controller:resourcequota-controller",
+            vec![on("list watch", "*", "*"), on("update", "core", "resourcequotas/status"), events()],
+        ),
+        role(
+            "system:controller:endpoint-controller",
+            vec![
+                on(READ, "core", "pods services"),
+                on("create delete get list update watch", "core", "endpoints"),
+                on("create", "core", "endpoints/restricted"),
+                events(),
+            ],
+        ),
+        role(
+            "system:controller:endpointslicemirroring-controller",
+            vec![
+                on(READ, "core", "endpoints services"),
+                on("update", "core", "services/finalizers"),
+                on("update", "core", "endpoints/finalizers"),
+                on("create delete get list update watch", "discovery.k8s.io", "endpointslices"),
+                on("create", "discovery.k8s.io", "endpointslices/restricted"),
+                events(),
+            ],
+        ),
+        role(
+            "system:controller:clusterrole-aggregation-controller",
+            vec![on("escalate get list patch update watch", "rbac.authorization.k8s.io", "clusterroles")],
+        ),
+        role(
+            "system:controller:pvc-protection-controller",
+            vec![
+                on("get list update watch", "core", "persistentvolumeclaims"),
+                on(READ, "core", "pods"),
+                events(),
+            ],
+        ),
+        role(
+            "system:controller:pv-protection-controller",
+            vec![on("get list update watch", "core", "persistentvolumes"), events()],
+        ),
+        role(
+            "system:controller:persistent-volume-binder",
+            vec![
+                on("create delete get list update watch", "core", "persistentvolumes"),
+                on("update", "core", "persistentvolumes/status"),
+                on("get list update watch", "core", "persistentvolumeclaims"),
+                on("update", "core", "persistentvolumeclaims/status"),
+                on("create delete get list watch", "core", "pods"),
+                on(READ, "storage.k8s.io", "storageclasses"),
                 events(),
             ],
         ),
@@ -122,6 +243,18 @@ pub(super) fn bindings() -> Vec<BindingRow> {
         ("system:controller:replicaset-controller", "replicaset-controller"),
         ("system:controller:replication-controller", "replication-controller"),
         ("system:controller:job-controller", "job-controller"),
+        ("system:controller:cronjob-controller", "cronjob-controller"),
+        ("system:controller:ttl-after-finished-controller", "ttl-after-finished-controller"),
+        ("system:controller:statefulset-controller", "statefulset-controller"),
+        ("system:controller:daemon-set-controller", "daemon-set-controller"),
+        ("system:controller:disruption-controller", "disruption-controller"),
+        ("system:controller:resourcequota-controller", "resourcequota-controller"),
+        ("system:controller:endpoint-controller", "endpoint-controller"),
+        ("system:controller:endpointslicemirroring-controller", "endpointslicemirroring-controller"),
+        ("system:controller:clusterrole-aggregation-controller", "clusterrole-aggregation-controller"),
+        ("system:controller:pvc-protection-controller", "pvc-protection-controller"),
+        ("system:controller:pv-protection-controller", "pv-protection-controller"),
+        ("system:controller:persistent-volume-binder", "persistent-volume-binder"),
         ("system:controller:endpointslice-controller", "endpointslice-controller"),
         ("system:controller:namespace-controller", "namespace-controller"),
         ("system:controller:service-account-controller", "service-account-controller"),

@@ -1,0 +1,198 @@
+//! ResourceQuotas: what a namespace uses of each, counted from its objects.
+//!
+//! Admission takes from a quota when an object comes; this counts again when objects go or change, and when a quota
+//! does. Only kinds that some quota names are watched.
+//!
+//! Reference: upstream's pkg/controller/resourcequota.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use api::kind::{Kind, Registry};
+use api::quantity::{Format, Quantity};
+use api::quota::{self, Usage};
+use client::{Cache, Client, ClientError, Key, Object, Outcome, Resource, WorkQueue, work};
+use serde_json::{Map, Value};
+
+use crate::context::Context;
+use crate::fields::map;
+use crate::pod;
+
+const NAME: &str = "resourcequota-controller";
+const WORKERS: usize = 5;
+/// Many objects often go together: they are counted once.
+const SETTLE: Duration = Duration::from_millis(100);
+
+struct Controller {
+    context: Arc<Context>,
+    client: Client,
+    quotas: Cache,
+    queue: WorkQueue<Key>,
+    /// Kinds whose changes are followed, as `resource.group`.
+    followed: Mutex<BTreeSet<String>>,
+}
+
+pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
+    let queue = WorkQueue::new();
+    let controller = Arc::new(Controller {
+        client: context.client_of(NAME)?,
+        quotas: context.caches.of(&Resource::RESOURCE_QUOTAS),
+        context,
+        queue: queue.clone(),
+        followed: Mutex::default(),
+    });
+    controller.quotas.synced().await;
+    let adding = queue.clone();
+    controller.quotas.subscribe(move |change| {
+        let spec = |quota: Option<&Arc<Object>>| quota.map(|quota| quota.value()["spec"].clone());
+        let used = |quota: Option<&Arc<Object>>| quota.map(|quota| quota.value()["status"]["hard"].clone());
+        if spec(change.before) != spec(change.after) || used(change.before) != used(change.after) {
+            adding.add(change.key.clone());
+        }
+    });
+    work(NAME, queue, WORKERS, move |key| {
+        let controller = controller.clone();
+        async move { controller.reconcile(&key).await }
+    })
+    .await;
+    Ok(())
+}
+
+/// The kinds that a name of a quota is about.
+fn kinds_of(name: &str) -> Vec<&'static Kind> {
+    let core = |resource: &str| Registry::builtin().by_resource("", "v1", resource);
+    if let Some(counted) = name.strip_prefix("count/") {
+        let (resource, group) = counted.split_once('.').unwrap_or((counted, ""));
+        let found = Registry::builtin()
+            .kinds()
+            .find(|kind| kind.resource == resource && kind.group == group && kind.is_storage_version());
+        return found.into_iter().collect();
+    }
+    let resource = match name {
+        "services" | "services.nodeports" | "services.loadbalancers" => "services",
+        "secrets" | "configmaps" | "replicationcontrollers" | "resourcequotas" | "persistentvolumeclaims" => {
+            name
+        }
+        "requests.storage" => "persistentvolumeclaims",
+        name if name.contains(".storageclass.storage.k8s.io/") => "persistentvolumeclaims",
+        _ => "pods",
+    };
+    core(resource).into_iter().collect()
+}
+
+fn resource_of(kind: &Kind) -> Resource {
+    Resource::fixed(kind.group, kind.version, kind.resource, kind.kind, kind.namespaced)
+}
+
+impl Controller {
+    async fn reconcile(&self, key: &Key) -> Result<Outcome, ClientError> {
+        let Some(quota) = self.quotas.get(key) else { return Ok(Outcome::Done) };
+        let mut kinds: Vec<&'static Kind> = Vec::new();
+        for name in map(quota.value(), "/spec/hard").into_iter().flatten().map(|(name, _)| name) {
+            for kind in kinds_of(name) {
+                if !kinds.iter().any(|known| (known.group, known.resource) == (kind.group, kind.resource)) {
+                    kinds.push(kind);
+                }
+            }
+        }
+        let mut used = Usage::new();
+        for kind in kinds {
+            let cache = self.context.caches.of(&resource_of(kind));
+            cache.synced().await;
+            self.follow(kind, &cache);
+            for object in cache.list(&key.namespace) {
+                if quota::matches(quota.value(), kind, object.value()) {
+                    quota::sum(&mut used, &quota::usage(kind, object.value()));
+                }
+            }
+        }
+        let Some(status) = status(quota.value(), &used) else { return Ok(Outcome::Done) };
+        let mut fresh = quota.value().clone();
+        fresh["status"] = status;
+        match self.client.update_subresource(&Resource::RESOURCE_QUOTAS, "status", &fresh).await {
+            Err(error) if error.is_conflict() => Ok(Outcome::Again),
+            Err(error) if error.is_not_found() => Ok(Outcome::Done),
+            answer => answer.map(|_| Outcome::Done),
+        }
+    }
+
+    /// Counts again when objects of a kind go or change what they use.
+    fn follow(&self, kind: &'static Kind, cache: &Cache) {
+        let name = quota::counted(kind);
+        if !self.followed.lock().unwrap_or_else(PoisonError::into_inner).insert(name) {
+            return;
+        }
+        let (adding, quotas) = (self.queue.clone(), self.quotas.clone());
+        cache.subscribe(move |change| {
+            let frees = match (change.before, change.after) {
+                (Some(_), None) => true,
+                (Some(before), Some(after)) if kind.resource == "pods" => {
+                    pod::is_over(before.value()) != pod::is_over(after.value())
+                        || before.value()["spec"] != after.value()["spec"]
+                }
+                (Some(before), Some(after)) => {
+                    kind.resource != "resourcequotas" && before.value()["spec"] != after.value()["spec"]
+                }
+                // Admission has counted it; one that came before its quota is counted by the quota's own round.
+                (None, _) => false,
+            };
+            if frees {
+                for quota in quotas.list(&change.key.namespace) {
+                    adding.add_after(quota.key.clone(), SETTLE);
+                }
+            }
+        });
+    }
+}
+
+/// The status as it should be, if it is not.
+fn status(quota: &Value, used: &Usage) -> Option<Value> {
+    let hard = map(quota, "/spec/hard").cloned().unwrap_or_default();
+    let zero = Quantity::from_units(0, Format::DecimalSi);
+    let amounts: Map<String, Value> = hard
+        .keys()
+        .map(|name| (name.clone(), used.get(name).copied().unwrap_or(zero).to_string().into()))
+        .collect();
+    let mut fresh = Map::new();
+    if !hard.is_empty() {
+        fresh.insert("hard".into(), hard.into());
+        fresh.insert("used".into(), amounts.into());
+    }
+    let fresh = Value::Object(fresh);
+    (quota.get("status") != Some(&fresh)).then_some(fresh)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_a_name_is_about() {
+        for (name, expect) in [
+            ("pods", "pods"),
+            ("limits.cpu", "pods"),
+            ("services.nodeports", "services"),
+            ("count/deployments.apps", "deployments"),
+            ("count/configmaps", "configmaps"),
+            ("gold.storageclass.storage.k8s.io/requests.storage", "persistentvolumeclaims"),
+        ] {
+            assert_eq!(
+                kinds_of(name).iter().map(|kind| kind.resource).collect::<Vec<_>>(),
+                [expect],
+                "{name}"
+            );
+        }
+        assert!(kinds_of("count/widgets.example.com").is_empty());
+    }
+
+    #[test]
+    fn counts_are_written_once() {
+        let used = Usage::from([("pods".to_owned(), Quantity::parse("2").unwrap())]);
+        let quota = json!({"spec": {"hard": {"pods": "5", "cpu": "1"}}});
+        let expect = json!({"hard": {"pods": "5", "cpu": "1"}, "used": {"pods": "2", "cpu": "0"}});
+        assert_eq!(status(&quota, &used), Some(expect.clone()));
+        assert_eq!(status(&json!({"spec": quota["spec"], "status": expect}), &used), None);
+    }
+}

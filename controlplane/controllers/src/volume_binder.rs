@@ -1,0 +1,139 @@
+//! Persistent volumes that an administrator made are bound to claims that they fit.
+//!
+//! ```text
+//!   claim Pending ─► the volume names the claim ─► the claim names the volume ─► both are Bound
+//! ```
+//!
+//! Each arrow is one write of one object, so the way can be gone on from wherever somebody died. Not provisioning: a
+//! claim of a class with a provisioner waits for its driver. Not deletion of what a volume holds: a released volume
+//! whose policy is `Delete` is its driver's.
+//!
+//! Reference: upstream's pkg/controller/volume/persistentvolume.
+
+mod plan;
+
+use std::sync::Arc;
+
+use client::{
+    Cache, Client, ClientError, EventKind, EventRecorder, Key, Object, Outcome, Reference, Resource,
+    WorkQueue, work,
+};
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::fields::{list, text};
+use plan::Step;
+
+const NAME: &str = "persistent-volume-binder";
+const CLASSES: Resource = Resource::fixed("storage.k8s.io", "v1", "storageclasses", "StorageClass", false);
+
+struct Controller {
+    client: Client,
+    events: EventRecorder,
+    volumes: Cache,
+    claims: Cache,
+    classes: Cache,
+    pods: Cache,
+}
+
+/// Claims are keys with a namespace, volumes such without one; one worker, because volumes are shared.
+pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
+    let client = context.client_of(NAME)?;
+    let controller = Arc::new(Controller {
+        events: EventRecorder::start(client.clone(), "persistentvolume-controller", ""),
+        client,
+        volumes: context.caches.of(&Resource::VOLUMES),
+        claims: context.caches.of(&Resource::VOLUME_CLAIMS),
+        classes: context.caches.of(&CLASSES),
+        pods: context.caches.of(&Resource::PODS),
+    });
+    for cache in [&controller.volumes, &controller.claims, &controller.classes, &controller.pods] {
+        cache.synced().await;
+    }
+    let queue = WorkQueue::new();
+    let (adding, volumes) = (queue.clone(), controller.volumes.clone());
+    controller.claims.subscribe(move |change| {
+        adding.add(change.key.clone());
+        for volume in volumes.list("") {
+            if plan::claim_of(volume.value()).as_ref() == Some(change.key) {
+                adding.add(volume.key.clone());
+            }
+        }
+    });
+    let (adding, claims) = (queue.clone(), controller.claims.clone());
+    controller.volumes.subscribe(move |change| {
+        adding.add(change.key.clone());
+        let waiting = |claim: &Arc<Object>| text(claim.value(), "/status/phase") != "Bound";
+        claims.list("").iter().filter(|claim| waiting(claim)).for_each(|claim| adding.add(claim.key.clone()));
+    });
+    let adding = queue.clone();
+    controller.pods.subscribe(move |change| {
+        // A claim whose class waits for its first consumer.
+        if change.before.is_none()
+            && let Some(pod) = change.after
+        {
+            for volume in list(pod.value(), "/spec/volumes") {
+                if let Some(claim) = volume["persistentVolumeClaim"]["claimName"].as_str() {
+                    adding.add(Key::new(pod.key.namespace.clone(), claim));
+                }
+            }
+        }
+    });
+    work(NAME, queue, 1, move |key| {
+        let controller = controller.clone();
+        async move { controller.reconcile(&key).await }
+    })
+    .await;
+    Ok(())
+}
+
+impl Controller {
+    async fn reconcile(&self, key: &Key) -> Result<Outcome, ClientError> {
+        let steps = if key.namespace.is_empty() {
+            let Some(volume) = self.volumes.get(key) else { return Ok(Outcome::Done) };
+            let claim = plan::claim_of(volume.value()).and_then(|key| self.claims.get(&key));
+            plan::volume(volume.value(), claim.as_ref().map(|claim| claim.value()))
+        } else {
+            let Some(claim) = self.claims.get(key) else { return Ok(Outcome::Done) };
+            let class = self.classes.get(&Key::new("", text(claim.value(), "/spec/storageClassName")));
+            let volumes = self.volumes.list("");
+            let used = self.pods.list(&key.namespace).iter().any(|pod| {
+                let volumes = list(pod.value(), "/spec/volumes").iter();
+                volumes
+                    .filter_map(|v| v["persistentVolumeClaim"]["claimName"].as_str())
+                    .any(|c| c == key.name)
+            });
+            plan::claim(claim.value(), &volumes, class.as_ref().map(|class| class.value()), used)
+        };
+        for step in steps {
+            match self.execute(step).await {
+                Err(error) if error.is_conflict() || error.is_not_found() => return Ok(Outcome::Again),
+                done => done?,
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
+    async fn execute(&self, step: Step) -> Result<(), ClientError> {
+        let (client, volumes, claims) = (&self.client, &Resource::VOLUMES, &Resource::VOLUME_CLAIMS);
+        match step {
+            Step::Volume(volume) => client.update(volumes, &volume).await.map(drop),
+            Step::VolumeStatus(volume) => {
+                client.update_subresource(volumes, "status", &volume).await.map(drop)
+            }
+            Step::Claim(claim) => client.update(claims, &claim).await.map(drop),
+            Step::ClaimStatus(claim) => client.update_subresource(claims, "status", &claim).await.map(drop),
+            Step::Tell { claim, warning, reason, message } => {
+                let kind = if warning { EventKind::Warning } else { EventKind::Normal };
+                self.events.record(Reference::of(claims, &claim), kind, reason, message);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// For the plan: the name of a class, empty where there is none.
+fn class_of(object: &Value) -> &str {
+    let old = object["metadata"]["annotations"]["volume.beta.kubernetes.io/storage-class"].as_str();
+    old.unwrap_or_else(|| text(object, "/spec/storageClassName"))
+}
