@@ -4,11 +4,13 @@
 
 mod affinity;
 mod name;
+mod neighbours;
 mod ports;
 mod resources;
 mod taints;
 mod unschedulable;
 
+use crate::neighbours::Places;
 use crate::node::Node;
 use crate::pod::Pod;
 use crate::snapshot::Room;
@@ -28,6 +30,10 @@ pub enum Plugin {
     NodePorts,
     /// CPU, memory, ephemeral storage, extended resources, number of pods.
     NodeResourcesFit,
+    /// How evenly the pod is to be spread.
+    PodTopologySpread,
+    /// Pods that are to be near, or far.
+    InterPodAffinity,
 }
 
 /// Why a node is out of the question.
@@ -50,8 +56,9 @@ const ORDER: [Plugin; 6] = [
 ];
 
 /// Asks every plugin; the first refusal counts.
-pub fn check(pod: &Pod, node: &Node, room: &Room) -> Result<(), Rejection> {
-    ORDER.iter().try_for_each(|plugin| plugin.check(pod, node, room))
+pub fn check(pod: &Pod, node: &Node, room: &Room, places: &Places<'_>) -> Result<(), Rejection> {
+    ORDER.iter().try_for_each(|plugin| plugin.check(pod, node, room))?;
+    self::neighbours::check(places, node)
 }
 
 impl Plugin {
@@ -63,6 +70,8 @@ impl Plugin {
             Plugin::NodeAffinity => self::affinity::check(pod, node),
             Plugin::NodePorts => self::ports::check(pod, room),
             Plugin::NodeResourcesFit => self::resources::check(pod, node, room),
+            // Asked after all others, about the whole neighbourhood.
+            Plugin::PodTopologySpread | Plugin::InterPodAffinity => Ok(()),
         }
     }
 }

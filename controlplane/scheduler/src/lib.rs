@@ -5,8 +5,7 @@
 //!                                       ^        assumed at once <-------+--> report  (PodScheduled=False)
 //! ```
 //!
-//! Not here yet: preemption, affinity between pods, spread constraints that a pod states itself, volumes, claims,
-//! leader election.
+//! Not here yet: preemption, preferences between pods, volumes, claims, leader election.
 //!
 //! **Invariants**
 //! - One task owns snapshot and queue. A pod takes its room in the snapshot in the same step that decides for it,
@@ -21,6 +20,7 @@ mod bind;
 mod changes;
 mod command;
 mod filter;
+mod neighbours;
 mod node;
 mod plan;
 mod pod;

@@ -2,6 +2,7 @@
 
 use crate::affinity::Names;
 use crate::filter;
+use crate::neighbours::Places;
 use crate::node::{Node, NodeName};
 use crate::pod::Pod;
 use crate::refusal::{Refusal, Verdict};
@@ -23,6 +24,7 @@ pub fn plan(snapshot: &Snapshot, pod: &Pod, random: &mut dyn FnMut(u64) -> u64) 
     if names == Names::Conflict && snapshot.nodes().next().is_some() {
         return Decision::Refuse(Refusal::conflict(snapshot.nodes().count(), pod));
     }
+    let places = Places::of(pod, snapshot);
     let mut candidates: Vec<(&Node, &Room)> = Vec::new();
     let mut verdicts = Vec::new();
     for (node, room) in snapshot.nodes() {
@@ -32,7 +34,7 @@ pub fn plan(snapshot: &Snapshot, pod: &Pod, random: &mut dyn FnMut(u64) -> u64) 
             verdicts.push(Verdict::NotNamed);
             continue;
         }
-        match filter::check(pod, node, room) {
+        match filter::check(pod, node, room, &places) {
             Ok(()) => candidates.push((node, room)),
             Err(rejection) => verdicts.push(Verdict::Rejected(rejection)),
         }

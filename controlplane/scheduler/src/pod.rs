@@ -1,5 +1,6 @@
 //! A pod as far as scheduling looks at it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use api::meta::Meta;
@@ -7,6 +8,7 @@ use client::{Key, Reference, Resource};
 use serde_json::Value;
 
 use crate::affinity::NodeAffinity;
+use crate::neighbours::Neighbours;
 use crate::node::NodeName;
 use crate::resources::Requests;
 use crate::taint::Toleration;
@@ -32,6 +34,8 @@ pub struct Pod {
     pub controller: Option<String>,
     /// The condition `PodScheduled` that it has.
     pub condition: Option<Condition>,
+    pub labels: BTreeMap<String, String>,
+    pub neighbours: Neighbours,
     pub wish: Wish,
 }
 
@@ -86,6 +90,12 @@ impl Pod {
         let meta = Meta::of(pod);
         let (spec, status) = (&pod["spec"], &pod["status"]);
         let node = spec["nodeName"].as_str().filter(|node| !node.is_empty());
+        let labels: BTreeMap<String, String> = meta
+            .labels()
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
+            .collect();
         Pod {
             key: Key::new(meta.namespace(), meta.name()),
             uid: PodUid::new(meta.uid()),
@@ -98,6 +108,8 @@ impl Pod {
             finished: matches!(status["phase"].as_str(), Some("Succeeded" | "Failed")),
             controller: meta.controller().map(|owner| owner.uid.to_owned()),
             condition: Condition::read(&status["conditions"]),
+            neighbours: Neighbours::read(meta.namespace(), &labels, spec),
+            labels,
             wish: Wish::read(spec),
         }
     }

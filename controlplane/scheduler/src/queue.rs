@@ -72,6 +72,8 @@ pub enum Event {
     NodeChanged(Differences),
     /// A pod gave its room back.
     RoomFreed,
+    /// A pod came to a node: somebody may want to be near it.
+    PodPlaced,
 }
 
 impl Event {
@@ -82,12 +84,21 @@ impl Event {
                 Plugin::NodeUnschedulable => what.unschedulable,
                 Plugin::NodeName | Plugin::NodePorts => false,
                 Plugin::TaintToleration => what.taints,
-                Plugin::NodeAffinity => what.labels,
+                Plugin::NodeAffinity | Plugin::PodTopologySpread | Plugin::InterPodAffinity => what.labels,
                 Plugin::NodeResourcesFit => what.allocatable,
             }),
-            Event::RoomFreed => {
-                plugins.iter().any(|plugin| matches!(plugin, Plugin::NodePorts | Plugin::NodeResourcesFit))
-            }
+            Event::RoomFreed => plugins.iter().any(|plugin| {
+                matches!(
+                    plugin,
+                    Plugin::NodePorts
+                        | Plugin::NodeResourcesFit
+                        | Plugin::PodTopologySpread
+                        | Plugin::InterPodAffinity
+                )
+            }),
+            Event::PodPlaced => plugins
+                .iter()
+                .any(|plugin| matches!(plugin, Plugin::PodTopologySpread | Plugin::InterPodAffinity)),
         }
     }
 }

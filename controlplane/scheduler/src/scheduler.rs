@@ -140,6 +140,7 @@ impl Scheduler {
             self.assumed.remove(&pod.uid);
             self.queue.remove(&pod.uid);
             self.snapshot.place(pod);
+            self.queue.wake(Event::PodPlaced, Instant::now());
         } else if pod.scheduler != NAME || pod.wish.gated || pod.terminating {
             self.queue.remove(&pod.uid);
         } else {

@@ -1,6 +1,7 @@
 //! Decisions as tables: every filter's message, every score's choice.
 
 mod messages;
+mod neighbours;
 mod scores;
 
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //!
 //! Upstream finds replicas by the selectors of their ReplicaSet and Services; the UID of their controller says the
 //! same without reading those. No opinion on pods without a controller. Constraints that a pod states itself are
-//! not looked at yet.
+//! filters (`neighbours`), not scores.
 
 use std::collections::BTreeMap;
 
