@@ -27,8 +27,8 @@ fn creation() {
         ),
         (
             "bad generateName",
-            vec![("/metadata/generateName", json!("A-"))],
-            &["metadata.generateName: Invalid value: \"A-\": a lowercase RFC 1123 subdomain..."],
+            vec![("/metadata/generateName", json!("AB-"))],
+            &["metadata.generateName: Invalid value: \"AB-\": a lowercase RFC 1123 subdomain..."],
         ),
         ("trailing dash", vec![("/metadata/generateName", json!("web-"))], &[]),
         ("no namespace", vec![("/metadata/namespace", Value::Null)], &["metadata.namespace: Required value"]),
