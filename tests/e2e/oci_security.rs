@@ -1,6 +1,5 @@
-//! Ways out of a container, one guard each. The tests were seen to fail with their guards taken out, but for the race
-//! against mounts, which has two guards (lookups that stay below the root, and the walk that follows no link), and the
-//! bombs, which nobody lets loose without limits.
+//! Ways out of a container, one guard each. The tests were seen to fail with their guards taken out (mount targets have
+//! two: lookups that stay below the root, and a walk that follows no link), but for the bombs, which nobody lets loose.
 //!
 //! Not here: links in images and leaked descriptors as working directory (`oci_filesystem`), what the API lets a pod ask
 //! for (`kubelet_security`).

@@ -16,10 +16,10 @@ const NAMESPACES: u64 = 0x2_0000 | 0x200_0000 | 0x400_0000 | 0x800_0000 | 0x2000
 const PRIVATE: u32 = 1 << 18;
 const SLAVE_RECURSIVE: u32 = 1 << 19 | 1 << 14;
 
-type Option2 = (String, Option<String>);
-
 /// Target below the root, file system, options.
-const MOUNTS: [(&str, &str, &[(&str, &str)]); 7] = [
+type FileSystem = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+const MOUNTS: [FileSystem; 7] = [
     ("proc", "proc", &[]),
     ("dev", "tmpfs", &[("mode", "755"), ("size", "65536k")]),
     ("dev/pts", "devpts", &[("ptmxmode", "0666"), ("mode", "0620")]),
@@ -56,7 +56,7 @@ fn inside(root: &Path) -> Result<std::convert::Infallible, sys::Errno> {
     mount::set_attributes(tree.as_fd(), 0, 0, PRIVATE, false)?;
     mount::attach(tree.as_fd(), at(None, root)?.as_fd())?;
     for (target, kind, options) in MOUNTS {
-        let options: Vec<Option2> =
+        let options: Vec<(String, Option<String>)> =
             options.iter().map(|(k, v)| ((*k).to_owned(), Some((*v).to_owned()))).collect();
         let made = mount::new_filesystem(kind, kind, &options, 0).map_err(|error| error.errno)?;
         let _exists = rustix::fs::mkdirat(&tree, target, Mode::from_raw_mode(0o755));
