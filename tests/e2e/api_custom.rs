@@ -176,6 +176,11 @@ fn definitions_survive_a_restart_and_take_their_objects_with_them() {
         admin.watch(&format!("{DEFINITIONS}?watch=1&fieldSelector=metadata.name=bars.x.example.com"));
     let refused = bars.next_event().expect("the definition as it is");
     assert_eq!(refused["object"]["status"]["conditions"][0]["reason"], "KindConflict", "{refused}");
+    admin.post(TABS, &tab("late", json!({}))).refused(
+        405,
+        "MethodNotAllowed",
+        "create not allowed while custom resource definition is terminating",
+    );
     admin.patch(&format!("{TABS}/held"), "merge", &json!({"metadata": {"finalizers": null}})).expect(200);
     assert!(last["object"]["metadata"]["deletionTimestamp"].is_string());
     // With the last object the definition goes, and its names are free.

@@ -8,6 +8,7 @@ mod api_durability;
 mod api_kubectl;
 mod api_lists;
 mod api_nodes;
+mod api_webhooks;
 mod api_writes;
 mod cni_auto;
 mod cni_plain;

@@ -60,6 +60,7 @@ struct Parsed {
     deprecation: Option<String>,
     /// Objects lie in the store in this version alone.
     only_version: bool,
+    terminating: bool,
 }
 
 /// An additional printer column.
@@ -155,6 +156,11 @@ impl Custom {
         Ok(object)
     }
 
+    /// Whether its definition is being deleted: nothing new is made then.
+    pub fn is_terminating(&self) -> bool {
+        self.parsed().terminating
+    }
+
     /// Whether stored objects are shown unchanged: nothing to convert, and no defaults that they might lack.
     pub fn is_plain(&self) -> bool {
         self.parsed().only_version && !self.schema().has_defaults
@@ -214,6 +220,7 @@ impl Parsed {
                     selector: path("labelSelectorPath"),
                 }
             }),
+            terminating: definition["metadata"]["deletionTimestamp"].is_string(),
             only_version: definition["status"]["storedVersions"]
                 .as_array()
                 .is_some_and(|stored| stored.len() == 1 && stored[0] == version["name"]),

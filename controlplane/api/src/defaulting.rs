@@ -30,6 +30,13 @@ pub fn apply(kind: &Kind, object: &mut Value) {
         ("", "Pod") => pod::spec(&mut object["spec"]),
         ("", "Service") => service::apply(object),
         ("", "Secret") => secret(object),
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy" | "MutatingAdmissionPolicy") => {
+            admission::policy(object);
+        }
+        (
+            "admissionregistration.k8s.io",
+            "ValidatingAdmissionPolicyBinding" | "MutatingAdmissionPolicyBinding",
+        ) => admission::binding(object),
         ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => admission::webhooks(object, true),
         ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => {
             admission::webhooks(object, false);

@@ -148,6 +148,10 @@ fn own(report: &mut Report, kind: &Kind, object: &Value) {
     match (kind.group, kind.kind) {
         ("", "ConfigMap") => keyed_data::config_map(report, object),
         ("", "Secret") => keyed_data::secret(report, object),
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => admission::policy(report, object),
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => {
+            admission::binding(report, object);
+        }
         (
             "admissionregistration.k8s.io",
             "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration",

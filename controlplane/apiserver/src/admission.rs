@@ -3,7 +3,7 @@
 //! ```text
 //!   namespace lifecycle, limit ranger, service account, node restriction, node taints, pod security, priority,
 //!   toleration seconds, certificate requests, default storage class, storage object in use, runtime class, default ingress class,
-//!   RBAC escalation, cluster IPs, (policies and webhooks), resource quota
+//!   RBAC escalation, cluster IPs, mutating webhooks, validating policies and webhooks, resource quota
 //! ```
 //!
 //! One file per plugin, each a function over the object; what it reads comes from the caches.
@@ -14,6 +14,7 @@ mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_security;
+mod policies;
 mod priority;
 mod rbac_escalation;
 mod resource_quota;
@@ -23,13 +24,16 @@ mod service_families;
 mod service_ips;
 mod storage;
 mod taint_nodes;
+mod webhooks;
 
 use api::kind::Kind;
 use api::status::Status;
 use serde_json::Value;
 
 pub use node_restriction::check_token;
+pub use policies::Policies;
 pub use service_ips::Allocator;
+pub use webhooks::Hooks;
 
 use crate::request::Request;
 use crate::server::Server;
@@ -43,6 +47,17 @@ pub enum Operation {
     Update,
     /// The end of one.
     Delete,
+}
+
+impl Operation {
+    /// As rules and reviews name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Operation::Create => "CREATE",
+            Operation::Update => "UPDATE",
+            Operation::Delete => "DELETE",
+        }
+    }
 }
 
 /// What plugins look at.
@@ -103,6 +118,9 @@ impl Server {
         if kind.group.is_empty() && kind.resource == "services" && request.info.subresource.is_empty() {
             service_ips::admit(self, &attributes, &mut object)?;
         }
+        webhooks::mutate(self, &attributes, &mut object).await?;
+        policies::validate(self, &attributes, &object)?;
+        webhooks::validate(self, &attributes, &object).await?;
         // Nothing may refuse after the quota has given.
         let whole = request.info.subresource.is_empty() || request.info.subresource == "resize";
         if operation != Operation::Delete && kind.namespaced && kind.storage.is_some() && whole {

@@ -74,7 +74,7 @@ impl Caches {
         let mut kinds = HashMap::new();
         for (place, faces) in faces {
             let cache = KindCache::new(prefix(place.0, place.1), faces);
-            cache.fill(store, at)?;
+            cache.fill(store, at, store.state().compacted())?;
             kinds.insert(place, Arc::new(cache));
         }
         let caches =
@@ -110,7 +110,9 @@ impl Caches {
             return known.show_as(faces, store, self.revision());
         }
         let cache = KindCache::new(prefix(storage.group, storage.resource), faces);
-        cache.fill(store, self.revision())?;
+        // The follower is past everything up to here: a watch from before has to list again.
+        let at = self.revision();
+        cache.fill(store, at, at)?;
         kinds.insert((storage.group, storage.resource), Arc::new(cache));
         Ok(())
     }

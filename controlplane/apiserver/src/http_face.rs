@@ -72,6 +72,15 @@ impl ApiServer {
         if !is_path_of(info, kind) {
             return Err(Status::no_such_path());
         }
+        if let Some(custom) = kind.custom() {
+            custom.deprecation().into_iter().for_each(|sentence| request.warn(sentence.to_owned()));
+            if info.verb == Verb::Create && info.subresource.is_empty() && custom.is_terminating() {
+                let mut status = Status::method_not_supported(kind.qualified_resource(), "create");
+                status.message =
+                    "create not allowed while custom resource definition is terminating".to_owned();
+                return Err(status);
+            }
+        }
         if let Some(row) = kind.subresource(&info.subresource).filter(|row| row.connects) {
             if !row.verbs.contains(&info.verb) {
                 return Err(Status::method_not_supported(kind.qualified_resource(), info.verb.as_str()));

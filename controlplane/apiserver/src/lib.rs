@@ -40,6 +40,7 @@ mod server;
 mod strategy;
 mod subresource;
 mod user;
+mod webhook;
 
 pub use api_server::{ApiServer, COMPACTION_INTERVAL, Parts, StartError};
 pub use node_access::{AccessError, KubeletAccess};

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use store::{Command, Revision, Store};
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::Allocator;
+use crate::admission::{Allocator, Hooks, Policies};
 use crate::authorization::Authorizer;
 use crate::cache::{CacheError, Caches, KindCache};
 use crate::housekeeping::Housekeeper;
@@ -38,6 +38,10 @@ pub struct Server {
     pub authorizer: Authorizer,
     /// Cluster IPs and node ports.
     pub allocator: Allocator,
+    /// Admission webhooks.
+    pub hooks: Hooks,
+    /// Validating admission policies.
+    pub policies: Policies,
     /// Cancelled when the server stops: streams without an end end then.
     pub stopping: CancellationToken,
     /// Reads the wall clock.
@@ -72,6 +76,8 @@ impl Server {
             registry,
             authorizer: Authorizer::default(),
             allocator,
+            hooks: Hooks::default(),
+            policies: Policies::default(),
             stopping,
             clock,
             random,

@@ -6,6 +6,7 @@
 //! - [`image`]: images made for the occasion, honest and hostile.
 //! - [`node`]: a whole node, from the API server to the kubelet.
 //! - [`registry`]: registries on loopback, Debian's and one that fails as it is told.
+//! - [`webhook`]: a webhook on loopback that answers as it is told.
 //! - [`skip`]: a test that cannot run here says so and is counted.
 
 pub mod api;
@@ -15,6 +16,7 @@ pub mod netns;
 pub mod node;
 pub mod registry;
 mod skip;
+pub mod webhook;
 
 pub use skip::{root_or_skip, skip};
 

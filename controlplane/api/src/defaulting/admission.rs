@@ -1,4 +1,4 @@
-//! Defaults of admission webhooks.
+//! Defaults of admission webhooks and policies.
 
 use serde_json::{Value, json};
 
@@ -23,6 +23,30 @@ pub(super) fn webhooks(configuration: &mut Value, mutating: bool) {
         if let Some(service) = hook.pointer_mut("/clientConfig/service").filter(|service| service.is_object())
         {
             set(service, "port", 443);
+        }
+    }
+}
+
+pub(super) fn policy(policy: &mut Value) {
+    set(&mut policy["spec"], "failurePolicy", "Fail");
+    if policy["spec"]["matchConstraints"].is_object() {
+        resources(&mut policy["spec"]["matchConstraints"]);
+    }
+}
+
+pub(super) fn binding(binding: &mut Value) {
+    if binding["spec"]["matchResources"].is_object() {
+        resources(&mut binding["spec"]["matchResources"]);
+    }
+}
+
+fn resources(resources: &mut Value) {
+    set(resources, "matchPolicy", "Equivalent");
+    set(resources, "namespaceSelector", json!({}));
+    set(resources, "objectSelector", json!({}));
+    for list in ["resourceRules", "excludeResourceRules"] {
+        for rule in items(resources, list) {
+            set(rule, "scope", "*");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is wrong with the configuration of admission webhooks.
+//! What is wrong with the configuration of admission webhooks, and with policies.
 //!
 //! Reference: `pkg/apis/admissionregistration/validation` of Kubernetes 1.36, by behaviour.
 
@@ -107,5 +107,78 @@ fn conditions(report: &mut Report, hook: &Value, path: &Path) {
             let why = format!("compilation failed: {error}");
             report.invalid(&path.child("expression"), expression, why);
         }
+    }
+}
+
+/// Names that the expressions of a policy may use.
+const POLICY_NAMES: [&str; 7] =
+    ["object", "oldObject", "request", "params", "namespaceObject", "variables", "authorizer"];
+
+/// A validating policy.
+pub(super) fn policy(report: &mut Report, policy: &Value) {
+    let (spec, path) = (&policy["spec"], Path::new("spec"));
+    if spec.list("validations").is_empty() && spec.list("auditAnnotations").is_empty() {
+        let why = "validations or auditAnnotations must contain at least one item";
+        report.required(&path.child("validations"), why);
+    }
+    if spec["matchConstraints"].list("resourceRules").is_empty() {
+        let at = path.child("matchConstraints");
+        if spec["matchConstraints"].is_object() {
+            report.required(&at.child("resourceRules"), "");
+        } else {
+            report.required(&at, "");
+        }
+    }
+    report.one_of(&path.child("failurePolicy"), spec.text("failurePolicy"), &["Fail", "Ignore"]);
+    for (path, one) in items(spec, "validations", &path) {
+        expression(report, one, "expression", &Type::Bool, &path);
+        if !one.text("messageExpression").is_empty() {
+            expression(report, one, "messageExpression", &Type::Text, &path);
+        }
+        let known = ["Unauthorized", "Forbidden", "Invalid", "RequestEntityTooLarge"];
+        let reason = one.text("reason");
+        if !reason.is_empty() && !known.contains(&reason) {
+            report.not_supported(&path.child("reason"), reason, &known);
+        }
+    }
+    for (path, one) in items(spec, "variables", &path) {
+        if one.text("name").is_empty() {
+            report.required(&path.child("name"), "name is not specified");
+        }
+        expression(report, one, "expression", &Type::Dyn, &path);
+    }
+    for (path, one) in items(spec, "matchConditions", &path) {
+        expression(report, one, "expression", &Type::Bool, &path);
+    }
+}
+
+/// What binds a validating policy.
+pub(super) fn binding(report: &mut Report, binding: &Value) {
+    let (spec, path) = (&binding["spec"], Path::new("spec"));
+    if spec.text("policyName").is_empty() {
+        report.required(&path.child("policyName"), "");
+    }
+    let actions: Vec<&str> = spec.texts("validationActions").collect();
+    let at = path.child("validationActions");
+    if actions.is_empty() {
+        report.required(&at, "at least one validation action is required");
+    }
+    for (index, action) in actions.iter().enumerate() {
+        report.one_of(&at.index(index), action, &["Audit", "Deny", "Warn"]);
+    }
+    if actions.contains(&"Deny") && actions.contains(&"Warn") {
+        let why = "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)";
+        report.invalid(&at, spec["validationActions"].clone(), why);
+    }
+}
+
+fn expression(report: &mut Report, one: &Value, name: &str, of: &Type<'_>, path: &Path) {
+    let text = one.text(name);
+    if text.trim().is_empty() {
+        return report.required(&path.child(name), &format!("{name} is not specified"));
+    }
+    let names = POLICY_NAMES.map(|name| (name, Type::Dyn));
+    if let Err(error) = Program::compile(text, &names, of) {
+        report.invalid(&path.child(name), text, format!("compilation failed: {error}"));
     }
 }

@@ -51,12 +51,12 @@ impl KindCache {
         }
     }
 
-    /// Reads all objects as of a revision, and the history that the store still has before it, so that a
-    /// watch can go on where it was before a restart.
-    pub(super) fn fill(&self, store: &Store, at: Revision) -> Result<(), CacheError> {
+    /// Reads all objects as of a revision. Changes up to `gone` will never be in the ring; those behind it are what the
+    /// follower still brings, so that a watch can go on where it was before a restart.
+    pub(super) fn fill(&self, store: &Store, at: Revision, gone: Revision) -> Result<(), CacheError> {
         let objects = self.read(store, at)?;
         let mut kept = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        *kept = Kept { objects, changes: Changes::after(store.state().compacted()), latest: at };
+        *kept = Kept { objects, changes: Changes::after(gone), latest: at };
         self.latest.send_replace(at);
         Ok(())
     }

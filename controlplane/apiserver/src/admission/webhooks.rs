@@ -1,0 +1,349 @@
+//! Admission webhooks: mutating ones in turn, then validating ones at once.
+//!
+//! ```text
+//!   configurations (by name) ─► which concern this request ─► mutating: ask, patch, ask again ─► validating: ask all
+//! ```
+//!
+//! Configurations are read when they change, not per request: without any, a write pays two looks at a number.
+//! Not here: how a webhook is reached (`webhook`), what a rule means (`rules`), what is asked (`review`).
+//!
+//! Reference: Kubernetes "Dynamic Admission Control"; `apiserver/pkg/admission/plugin/webhook` 1.36, by behaviour.
+
+mod review;
+mod rules;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use api::cel::{self, Budget, Program};
+use api::kind::Kind;
+use api::selector::LabelSelector;
+use api::status::Status;
+use futures::future::join_all;
+use serde_json::Value;
+use store::Revision;
+
+use super::{Attributes, Operation};
+use crate::cache::KindCache;
+use crate::server::Server;
+use crate::webhook;
+pub(super) use rules::Rules;
+
+pub(super) const GROUP: &str = "admissionregistration.k8s.io";
+/// Validating webhooks asked at once.
+const AT_ONCE: usize = 16;
+
+/// A webhook as its configuration has it.
+#[derive(Debug)]
+pub(super) struct Hook {
+    name: String,
+    config: Value,
+    rules: Rules,
+    namespaces: LabelSelector,
+    objects: LabelSelector,
+    conditions: Vec<Program>,
+    /// `failurePolicy` is Ignore.
+    ignores: bool,
+    equivalent: bool,
+    again: bool,
+    dry_runs: bool,
+    timeout: Duration,
+}
+
+/// All webhooks of one kind of configuration, as of a revision.
+#[derive(Debug, Default)]
+pub struct Hooks {
+    mutating: Kept,
+    validating: Kept,
+}
+
+#[derive(Debug, Default)]
+struct Kept(Mutex<(Revision, Arc<Vec<Hook>>)>);
+
+impl Kept {
+    fn get(&self, cache: Option<Arc<KindCache>>) -> Arc<Vec<Hook>> {
+        let Some(cache) = cache else { return Arc::default() };
+        let latest = *cache.latest().borrow();
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.0 != latest {
+            let configurations = cache.list("").0;
+            let hooks = configurations.iter().flat_map(|object| {
+                let configuration = object.value();
+                let hooks = configuration["webhooks"].as_array().cloned().unwrap_or_default();
+                hooks.into_iter().map(Hook::read).collect::<Vec<_>>()
+            });
+            *kept = (latest, Arc::new(hooks.collect()));
+        }
+        kept.1.clone()
+    }
+}
+
+impl Hook {
+    fn read(hook: Value) -> Hook {
+        let text = |name: &str| hook[name].as_str().unwrap_or_default();
+        // A selector that is wrong was refused; what is there anyway selects everything.
+        let selector = |name: &str| LabelSelector::from_object(hook.get(name)).ok();
+        let names = [
+            ("object", cel::Type::Dyn),
+            ("oldObject", cel::Type::Dyn),
+            ("request", cel::Type::Dyn),
+            ("authorizer", cel::Type::Dyn),
+        ];
+        let conditions = hook["matchConditions"].as_array().into_iter().flatten();
+        let conditions = conditions
+            .filter_map(|one| Program::compile(one["expression"].as_str()?, &names, &cel::Type::Bool).ok())
+            .collect();
+        Hook {
+            name: text("name").to_owned(),
+            rules: Rules::read(&hook["rules"]),
+            namespaces: selector("namespaceSelector").unwrap_or_else(LabelSelector::everything),
+            objects: selector("objectSelector").unwrap_or_else(LabelSelector::everything),
+            conditions,
+            ignores: text("failurePolicy") == "Ignore",
+            equivalent: text("matchPolicy") != "Exact",
+            again: text("reinvocationPolicy") == "IfNeeded",
+            dry_runs: matches!(text("sideEffects"), "None" | "NoneOnDryRun"),
+            timeout: Duration::from_secs(hook["timeoutSeconds"].as_u64().unwrap_or(10).clamp(1, 30)),
+            config: hook["clientConfig"].clone(),
+        }
+    }
+
+    /// The kind in whose form the webhook is asked; none where it is not concerned.
+    fn concerns(
+        &self,
+        server: &Server,
+        attributes: &Attributes<'_>,
+        object: &Value,
+    ) -> Result<Option<&'static Kind>, Status> {
+        let Some(kind) = self.asked_as(server, attributes) else { return Ok(None) };
+        if !selects(&self.namespaces, &self.objects, server, attributes, object) {
+            return Ok(None);
+        }
+        if self.conditions.is_empty() {
+            return Ok(Some(kind));
+        }
+        let request = review::request(attributes, kind, object, "", false);
+        let old = attributes.old.cloned().unwrap_or(Value::Null);
+        let names = [
+            ("object", cel::Value::of(object, None)),
+            ("oldObject", cel::Value::of(&old, None)),
+            ("request", cel::Value::of(&request, None)),
+        ];
+        let mut budget = Budget::new(cel::OBJECT_LIMIT);
+        let mut failed = None;
+        for condition in &self.conditions {
+            match condition.holds(&names, &mut budget) {
+                Ok(true) => {}
+                // One that is false decides, whatever became of the others.
+                Ok(false) => return Ok(None),
+                Err(error) => failed = Some(error),
+            }
+        }
+        match failed {
+            None => Ok(Some(kind)),
+            Some(_) if self.ignores => Ok(None),
+            Some(error) => Err(Status::forbidden(
+                attributes.kind.qualified_resource(),
+                name_of(attributes, object),
+                error,
+            )),
+        }
+    }
+
+    fn asked_as(&self, server: &Server, attributes: &Attributes<'_>) -> Option<&'static Kind> {
+        let subresource = attributes.request.info.subresource.as_str();
+        let fits = |kind: &Kind| {
+            self.rules.fit(attributes.operation, kind, subresource, &attributes.request.info.name)
+        };
+        if fits(attributes.kind) {
+            return Some(attributes.kind);
+        }
+        if !self.equivalent {
+            return None;
+        }
+        let registry = server.registry.current();
+        let storage = attributes.kind.storage;
+        registry.kinds().find(|kind| storage.is_some() && kind.storage == storage && fits(kind))
+    }
+
+    /// Asks; the patch, where there is one. A failure of the webhook itself counts as its policy says.
+    async fn ask(
+        &self,
+        server: &Server,
+        attributes: &Attributes<'_>,
+        kind: &'static Kind,
+        object: &Value,
+    ) -> Result<Option<Value>, Status> {
+        if attributes.dry_run && !self.dry_runs {
+            return Err(Status::bad_request(format!(
+                "admission webhook {:?} does not support dry run",
+                self.name
+            )));
+        }
+        let uid = server.uid();
+        let body = review::review(attributes, kind, object, &uid);
+        let failed = |why: String| match self.ignores {
+            true => {
+                tracing::warn!(
+                    webhook = self.name,
+                    error = why,
+                    "failed open: the webhook's failure is ignored"
+                );
+                Ok(None)
+            }
+            false => Err(Status::internal(format!("failed calling webhook {:?}: {why}", self.name))),
+        };
+        let answer = match webhook::call(server, &self.config, self.timeout, &body).await {
+            Ok(answer) => answer,
+            Err(error) => return failed(error.to_string()),
+        };
+        match review::answer(&answer, &uid) {
+            Ok(review::Answer::Allowed { patch, warnings }) => {
+                warnings.into_iter().for_each(|warning| attributes.request.warn(warning));
+                Ok(patch)
+            }
+            Ok(review::Answer::Denied { status, warnings }) => {
+                warnings.into_iter().for_each(|warning| attributes.request.warn(warning));
+                Err(review::denied(&self.name, &status))
+            }
+            Err(why) => failed(why),
+        }
+    }
+}
+
+fn name_of<'a>(attributes: &'a Attributes<'_>, object: &'a Value) -> &'a str {
+    match super::name_of(object) {
+        "" => &attributes.request.info.name,
+        name => name,
+    }
+}
+
+/// Whether selectors of namespaces and objects take a request.
+pub(super) fn selects(
+    namespaces: &LabelSelector,
+    objects: &LabelSelector,
+    server: &Server,
+    attributes: &Attributes<'_>,
+    object: &Value,
+) -> bool {
+    let labels = |object: &Value| -> BTreeMap<String, String> {
+        let labels = object["metadata"]["labels"].as_object().into_iter().flatten();
+        labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+    };
+    if !objects.is_everything() {
+        let new = !object.is_null() && objects.matches(&labels(object));
+        let old = attributes.old.is_some_and(|old| objects.matches(&labels(old)));
+        if !new && !old {
+            return false;
+        }
+    }
+    if namespaces.is_everything() {
+        return true;
+    }
+    if attributes.kind.group.is_empty() && attributes.kind.resource == "namespaces" {
+        let namespace = if object.is_null() { attributes.old.unwrap_or(object) } else { object };
+        return namespaces.matches(&labels(namespace));
+    }
+    if !attributes.kind.namespaced {
+        return true;
+    }
+    let cache = server.caches.named("", "namespaces");
+    let namespace = cache.and_then(|cache| cache.get(&attributes.request.info.namespace));
+    namespace.is_some_and(|namespace| namespaces.matches(&namespace.labels))
+}
+
+/// A request as expressions see it.
+pub(super) fn request_of(attributes: &Attributes<'_>, object: &Value) -> Value {
+    review::request(attributes, attributes.kind, object, "", false)
+}
+
+/// Whether webhooks are asked about a kind at all: not about their own configuration, or nobody could mend it.
+fn concerned(attributes: &Attributes<'_>) -> bool {
+    attributes.kind.group != GROUP
+}
+
+/// What the mutating webhooks make of an object.
+pub(super) async fn mutate(
+    server: &Server,
+    attributes: &Attributes<'_>,
+    object: &mut Value,
+) -> Result<(), Status> {
+    let cache = server.caches.named(GROUP, "mutatingwebhookconfigurations");
+    let hooks = server.hooks.mutating.get(cache);
+    if hooks.is_empty() || !concerned(attributes) {
+        return Ok(());
+    }
+    // Asked again once: those that want to see what others changed after them.
+    let mut changed_after: Vec<bool> = vec![false; hooks.len()];
+    for round in 0..2 {
+        for (at, hook) in hooks.iter().enumerate() {
+            if round == 1 && !(hook.again && changed_after[at]) {
+                continue;
+            }
+            let Some(kind) = hook.concerns(server, attributes, object)? else { continue };
+            let Some(patch) = hook.ask(server, attributes, kind, object).await? else { continue };
+            let patched = patched(attributes, kind, object, &patch)
+                .map_err(|why| Status::internal(format!("failed calling webhook {:?}: {why}", hook.name)))?;
+            if patched != *object {
+                changed_after[..at].iter_mut().for_each(|changed| *changed = true);
+                *object = patched;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The object with a JSON patch, which was made for the form of `kind`, in its canonical form.
+fn patched(
+    attributes: &Attributes<'_>,
+    kind: &'static Kind,
+    object: &Value,
+    patch: &Value,
+) -> Result<Value, String> {
+    if attributes.operation == Operation::Delete {
+        return Err("a delete has nothing to patch".into());
+    }
+    let form = review::in_form(attributes.kind, kind, object);
+    let wanted = api::wire::BodyOf::from(kind);
+    let patch = patch.to_string();
+    let ignore = api::path::FieldValidation::Ignore;
+    let whole =
+        attributes.request.info.subresource.is_empty() || attributes.request.info.subresource == "status";
+    let patched = if whole {
+        api::patch::apply(api::wire::PatchType::Json, &form, patch.as_bytes(), wanted, ignore)
+            .map_err(|status| status.message)?
+            .object
+    } else {
+        form
+    };
+    let mut object = review::in_form(kind, attributes.kind, &patched);
+    api::defaulting::apply(attributes.kind, &mut object);
+    Ok(object)
+}
+
+/// Asks the validating webhooks.
+pub(super) async fn validate(
+    server: &Server,
+    attributes: &Attributes<'_>,
+    object: &Value,
+) -> Result<(), Status> {
+    let cache = server.caches.named(GROUP, "validatingwebhookconfigurations");
+    let hooks = server.hooks.validating.get(cache);
+    if hooks.is_empty() || !concerned(attributes) {
+        return Ok(());
+    }
+    let mut asked = Vec::new();
+    for hook in hooks.iter() {
+        if let Some(kind) = hook.concerns(server, attributes, object)? {
+            asked.push((hook, kind));
+        }
+    }
+    for some in asked.chunks(AT_ONCE) {
+        let answers = some.iter().map(|(hook, kind)| hook.ask(server, attributes, kind, object));
+        for answer in join_all(answers).await {
+            answer?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! AdmissionReview: what a webhook is asked, and what its answer means. Pure.
+
+use api::kind::Kind;
+use api::status::{Reason, Status};
+use base64::Engine as _;
+use serde_json::{Map, Value, json};
+
+use crate::admission::{Attributes, Operation};
+use crate::strategy;
+
+const VERSION: &str = "admission.k8s.io/v1";
+
+/// What a webhook says.
+pub(super) enum Answer {
+    Allowed { patch: Option<Value>, warnings: Vec<String> },
+    Denied { status: Value, warnings: Vec<String> },
+}
+
+/// An object of one kind in the form of another face of it.
+pub(super) fn in_form(from: &Kind, to: &Kind, object: &Value) -> Value {
+    if std::ptr::eq(from, to) || object.is_null() {
+        return object.clone();
+    }
+    strategy::from_stored(to, strategy::to_stored(from, object.clone()))
+}
+
+/// The whole question.
+pub(super) fn review(attributes: &Attributes<'_>, kind: &'static Kind, object: &Value, uid: &str) -> Value {
+    json!({"kind": "AdmissionReview", "apiVersion": VERSION, "request": request(attributes, kind, object, uid, true)})
+}
+
+/// Its request, with or without the objects.
+pub(super) fn request(
+    attributes: &Attributes<'_>,
+    kind: &'static Kind,
+    object: &Value,
+    uid: &str,
+    objects: bool,
+) -> Value {
+    let Attributes { request, operation, old, dry_run, .. } = *attributes;
+    let info = &request.info;
+    let named = |kind: &Kind| json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
+    let placed =
+        |kind: &Kind| json!({"group": kind.group, "version": kind.version, "resource": kind.resource});
+    let mut out = Map::new();
+    out.insert("uid".into(), uid.into());
+    out.insert("kind".into(), named(kind));
+    out.insert("resource".into(), placed(kind));
+    out.insert("requestKind".into(), named(attributes.kind));
+    out.insert("requestResource".into(), placed(attributes.kind));
+    if !info.subresource.is_empty() {
+        out.insert("subResource".into(), info.subresource.as_str().into());
+        out.insert("requestSubResource".into(), info.subresource.as_str().into());
+    }
+    let name = match object["metadata"]["name"].as_str().or_else(|| old?["metadata"]["name"].as_str()) {
+        Some(name) => name.to_owned(),
+        None => info.name.clone(),
+    };
+    if !name.is_empty() {
+        out.insert("name".into(), name.into());
+    }
+    if attributes.kind.namespaced {
+        out.insert("namespace".into(), info.namespace.as_str().into());
+    }
+    out.insert("operation".into(), operation.name().into());
+    let user = &request.user;
+    let mut who = json!({"username": user.name, "groups": user.groups});
+    if !user.uid.is_empty() {
+        who["uid"] = user.uid.as_str().into();
+    }
+    if !user.extra.is_empty() {
+        who["extra"] = json!(user.extra);
+    }
+    out.insert("userInfo".into(), who);
+    if objects {
+        out.insert("object".into(), in_form(attributes.kind, kind, object));
+        out.insert("oldObject".into(), old.map_or(Value::Null, |old| in_form(attributes.kind, kind, old)));
+    }
+    out.insert("dryRun".into(), dry_run.into());
+    out.insert("options".into(), options(attributes));
+    Value::Object(out)
+}
+
+fn options(attributes: &Attributes<'_>) -> Value {
+    let query = &attributes.request.query;
+    let kind = match (attributes.operation, attributes.request.info.verb) {
+        (Operation::Create, _) => "CreateOptions",
+        (Operation::Delete, _) => "DeleteOptions",
+        (_, api::kind::Verb::Patch) => "PatchOptions",
+        _ => "UpdateOptions",
+    };
+    let mut options = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
+    for name in ["fieldManager", "fieldValidation"] {
+        if let Some(value) = query.get(name).filter(|_| attributes.operation != Operation::Delete) {
+            options[name] = value.into();
+        }
+    }
+    if attributes.dry_run {
+        options["dryRun"] = json!(["All"]);
+    }
+    options
+}
+
+/// What an answer says; the error is one of the webhook itself.
+pub(super) fn answer(answer: &Value, uid: &str) -> Result<Answer, String> {
+    if answer["apiVersion"] != VERSION || answer["kind"] != "AdmissionReview" {
+        return Err(format!(
+            "expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got {}, Kind={}",
+            answer["apiVersion"].as_str().unwrap_or_default(),
+            answer["kind"].as_str().unwrap_or_default()
+        ));
+    }
+    let response = &answer["response"];
+    if !response.is_object() {
+        return Err("webhook response was absent".into());
+    }
+    let got = response["uid"].as_str().unwrap_or_default();
+    if got != uid {
+        return Err(format!("expected response.uid={uid:?}, got {got:?}"));
+    }
+    let warnings = response["warnings"].as_array().into_iter().flatten();
+    let warnings = warnings.filter_map(Value::as_str).map(str::to_owned).collect();
+    if response["allowed"] != true {
+        return Ok(Answer::Denied { status: response["status"].clone(), warnings });
+    }
+    let patch = match (response["patch"].as_str(), response["patchType"].as_str()) {
+        (None | Some(""), None) => None,
+        (Some(patch), Some("JSONPatch")) => {
+            let bytes = base64::engine::general_purpose::STANDARD
+                .decode(patch)
+                .map_err(|error| format!("the patch is not base64: {error}"))?;
+            Some(serde_json::from_slice(&bytes).map_err(|error| format!("the patch is no JSON: {error}"))?)
+        }
+        (Some(_), None) => {
+            return Err("webhook returned response.patch but not response.patchType".into());
+        }
+        (None, Some(_)) => {
+            return Err("webhook returned response.patchType but not response.patch".into());
+        }
+        (_, Some(other)) => {
+            return Err(format!("webhook returned invalid response.patchType of {other:?}"));
+        }
+    };
+    Ok(Answer::Allowed { patch, warnings })
+}
+
+/// The refusal as the client sees it.
+pub(super) fn denied(webhook: &str, status: &Value) -> Status {
+    let by = format!("admission webhook {webhook:?} denied the request");
+    let text = |name: &str| status[name].as_str().unwrap_or_default();
+    let message = match (text("message"), text("reason")) {
+        ("", "") => format!("{by} without explanation"),
+        ("", why) | (why, _) => format!("{by}: {why}"),
+    };
+    let code = status["code"].as_u64().and_then(|code| u16::try_from(code).ok()).filter(|code| *code >= 400);
+    let code = code.unwrap_or(400);
+    let mut refused = Status::bad_request(message);
+    refused.code = code;
+    refused.reason = Reason::of_code(code);
+    refused
+}

@@ -1,0 +1,184 @@
+//! Admission webhooks over real TLS: what they change, refuse, are asked, and what their failure means.
+
+use harness::api::Server;
+use harness::webhook::Webhook;
+use serde_json::{Value, json};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_keelson");
+const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+fn configuration(kind: &str, name: &str, webhook: &Webhook, more: Value) -> Value {
+    let mut hook = json!({"name": format!("{name}.example.com"), "clientConfig": webhook.client_config(),
+        "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        "rules": [{"operations": ["CREATE", "UPDATE", "DELETE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}]});
+    for (key, value) in more.as_object().into_iter().flatten() {
+        hook[key] = value.clone();
+    }
+    json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": name}, "webhooks": [hook]})
+}
+
+fn answer(question: &Value, more: Value) -> Value {
+    let mut response = json!({"uid": question["request"]["uid"], "allowed": true});
+    for (key, value) in more.as_object().into_iter().flatten() {
+        response[key] = value.clone();
+    }
+    json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "response": response})
+}
+
+fn map(name: &str) -> Value {
+    json!({"metadata": {"name": name}, "data": {"a": "1"}})
+}
+
+#[test]
+fn objects_are_changed_and_refused_by_webhooks() {
+    let server = Server::start(PROGRAM);
+    let admin = server.admin();
+    let labels = Webhook::start(|question| {
+        // A delete has nothing to patch.
+        if question["request"]["operation"] == "DELETE" {
+            return answer(question, json!({}));
+        }
+        let patch = json!([{"op": "add", "path": "/data/hook", "value": "was here"}]);
+        let patch = harness::webhook::base64(&patch.to_string());
+        answer(question, json!({"patchType": "JSONPatch", "patch": patch, "warnings": ["mind the hook"]}))
+    });
+    let judge = Webhook::start(|question| {
+        let name = question["request"]["name"].as_str().unwrap_or_default().to_owned();
+        match name.as_str() {
+            "bad" => {
+                answer(question, json!({"allowed": false, "status": {"code": 403, "message": "it is bad"}}))
+            }
+            "mute" => answer(question, json!({"allowed": false})),
+            _ => answer(question, json!({})),
+        }
+    });
+    let mutating = configuration("MutatingWebhookConfiguration", "labels", &labels, json!({}));
+    let made = admin.post(&format!("{ADMISSION}/mutatingwebhookconfigurations"), &mutating).expect(201);
+    assert_eq!(
+        (&made["webhooks"][0]["failurePolicy"], &made["webhooks"][0]["timeoutSeconds"]),
+        (&json!("Fail"), &json!(10))
+    );
+    let conditions = json!({"matchConditions": [{"name": "named", "expression": "request.operation == 'DELETE' || object.metadata.name != 'free'"}],
+        "objectSelector": {"matchExpressions": [{"key": "skip", "operator": "DoesNotExist"}]}});
+    let validating = configuration("ValidatingWebhookConfiguration", "judge", &judge, conditions);
+    admin.post(&format!("{ADMISSION}/validatingwebhookconfigurations"), &validating).expect(201);
+    // A configuration becomes known with the next change that the caches see.
+    admin.get(&format!("{ADMISSION}/validatingwebhookconfigurations")).expect(200);
+    let answered = admin.send("POST", MAPS, "application/json", map("good").to_string().as_bytes());
+    assert!(answered.header("warning").contains("mind the hook"), "{}", answered.header("warning"));
+    assert_eq!(answered.expect(201)["data"], json!({"a": "1", "hook": "was here"}));
+    let seen = judge.asked();
+    let request = &seen[0]["request"];
+    assert_eq!(
+        request["object"]["data"]["hook"], "was here",
+        "validating webhooks see what mutating ones made"
+    );
+    assert_eq!(
+        (&request["operation"], &request["kind"]["kind"], &request["namespace"], &request["dryRun"]),
+        (&json!("CREATE"), &json!("ConfigMap"), &json!("default"), &json!(false))
+    );
+    assert_eq!(request["userInfo"]["groups"][0], "system:masters", "{request}");
+    admin.post(MAPS, &map("bad")).refused(
+        403,
+        "Forbidden",
+        "admission webhook \"judge.example.com\" denied the request: it is bad",
+    );
+    admin.post(MAPS, &map("mute")).refused(400, "BadRequest", "denied the request without explanation");
+    // Conditions and selectors say who is asked.
+    let before = judge.asked().len();
+    admin.post(MAPS, &map("free")).expect(201);
+    let mut skipped = map("skipped");
+    skipped["metadata"]["labels"] = json!({"skip": "yes"});
+    admin.post(MAPS, &skipped).expect(201);
+    assert_eq!(judge.asked().len(), before);
+    // A delete is asked about with what goes.
+    admin.delete(&format!("{MAPS}/good")).expect(200);
+    let last = judge.asked().pop().expect("a question");
+    assert_eq!((&last["request"]["operation"], &last["request"]["object"]), (&json!("DELETE"), &Value::Null));
+    assert_eq!(last["request"]["oldObject"]["metadata"]["name"], "good");
+}
+
+#[test]
+fn a_webhook_that_fails_counts_as_its_policy_says() {
+    let server = Server::start(PROGRAM);
+    let admin = server.admin();
+    let path = format!("{ADMISSION}/validatingwebhookconfigurations");
+    let gone = Webhook::start(|question| answer(question, json!({})));
+    let mut fails = configuration("ValidatingWebhookConfiguration", "gone", &gone, json!({}));
+    drop(gone);
+    admin.post(&path, &fails).expect(201);
+    admin.get(&path).expect(200);
+    admin.post(MAPS, &map("a")).refused(
+        500,
+        "InternalError",
+        "Internal error occurred: failed calling webhook \"gone.example.com\": failed to call webhook: Post \"https://127.0.0.1:",
+    );
+    // Its own configuration can always be mended.
+    fails["webhooks"][0]["failurePolicy"] = "Ignore".into();
+    admin.patch(&format!("{path}/gone"), "merge", &json!({"webhooks": fails["webhooks"]})).expect(200);
+    admin.get(&path).expect(200);
+    admin.post(MAPS, &map("a")).expect(201);
+    // A certificate of another authority is not believed.
+    let other = Webhook::start(|question| answer(question, json!({})));
+    let mut stranger = configuration("ValidatingWebhookConfiguration", "stranger", &other, json!({}));
+    let third = Webhook::start(|question| answer(question, json!({})));
+    stranger["webhooks"][0]["clientConfig"]["caBundle"] = third.client_config()["caBundle"].clone();
+    admin.post(&path, &stranger).expect(201);
+    admin.get(&path).expect(200);
+    admin.post(MAPS, &map("b")).refused(500, "InternalError", "tls: failed to verify certificate");
+    assert!(other.asked().is_empty());
+    let mut wrong = configuration("ValidatingWebhookConfiguration", "wrong", &other, json!({}));
+    wrong["webhooks"][0]["name"] = "short".into();
+    wrong["webhooks"][0]["sideEffects"] = "Some".into();
+    admin.post(&path, &wrong).refused(
+        422,
+        "Invalid",
+        "should be a domain with at least three segments separated by dots",
+    );
+}
+
+#[test]
+fn policies_are_expressions_that_requests_fulfil() {
+    let server = Server::start(PROGRAM);
+    let admin = server.admin();
+    let policy = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {"name": "few"},
+        "spec": {"paramKind": {"apiVersion": "v1", "kind": "ConfigMap"},
+            "matchConstraints": {"resourceRules": [{"operations": ["CREATE", "UPDATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}]},
+            "matchConditions": [{"name": "not-limits", "expression": "object.metadata.name != 'limits'"}],
+            "variables": [{"name": "keys", "expression": "has(object.data) ? object.data.size() : 0"}],
+            "validations": [{"expression": "variables.keys <= int(params.data.most)", "reason": "Forbidden",
+                "messageExpression": "'at most ' + params.data.most + ' keys, not ' + string(variables.keys)"}]}});
+    admin.post(MAPS, &json!({"metadata": {"name": "limits"}, "data": {"most": "1"}})).expect(201);
+    let mut broken = policy.clone();
+    broken["spec"]["validations"][0]["expression"] = "variables.keys <".into();
+    let policies = format!("{ADMISSION}/validatingadmissionpolicies");
+    admin.post(&policies, &broken).refused(
+        422,
+        "Invalid",
+        "compilation failed: ERROR: <input>:1:17: Syntax error",
+    );
+    admin.post(&policies, &policy).expect(201);
+    let binding = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": "here"},
+        "spec": {"policyName": "few", "validationActions": ["Deny"],
+            "paramRef": {"name": "limits", "namespace": "default", "parameterNotFoundAction": "Deny"},
+            "matchResources": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "default"}}}}});
+    let bindings = format!("{ADMISSION}/validatingadmissionpolicybindings");
+    admin.post(&bindings, &binding).expect(201);
+    admin.get(&bindings).expect(200);
+    let two = |name: &str| json!({"metadata": {"name": name}, "data": {"a": "1", "b": "2"}});
+    admin.post(MAPS, &two("two")).refused(
+        403,
+        "Forbidden",
+        "ValidatingAdmissionPolicy 'few' with binding 'here' denied request: at most 1 keys, not 2",
+    );
+    admin.post(MAPS, &map("one")).expect(201);
+    admin.post("/api/v1/namespaces/kube-public/configmaps", &two("two")).expect(201);
+    admin
+        .patch(&format!("{bindings}/here"), "merge", &json!({"spec": {"validationActions": ["Warn"]}}))
+        .expect(200);
+    admin.get(&bindings).expect(200);
+    let warned = admin.post(MAPS, &two("two"));
+    assert!(warned.header("warning").contains("at most 1 keys, not 2"), "{}", warned.header("warning"));
+    warned.expect(201);
+}
