@@ -1,5 +1,7 @@
 //! The control plane's process: API with its store, scheduler, controllers. Its own user, no capabilities.
 
+use std::net::{IpAddr, SocketAddr};
+
 use super::layout::ServerLayout;
 use crate::apiserver;
 use crate::node::{Disabled, flag, joined, shown};
@@ -38,6 +40,11 @@ pub fn apiserver_flags(layout: &ServerLayout) -> Vec<String> {
         flag("tls-san", &node.node_name),
     ];
     flags.extend(node.node_ips.first().map(|address| flag("advertise-address", address)));
+    // The store's other members reach this one there.
+    let peer = |address: &IpAddr| flag("peer-address", SocketAddr::new(*address, control.peer_port));
+    flags.extend(node.node_ips.first().map(peer));
+    flags.push(flag("peer-name", &node.node_name));
+    flags.extend(control.join_peer.iter().map(|peer| flag("join-peer", peer)));
     flags.extend(node.node_ips.iter().skip(1).map(|address| flag("tls-san", address)));
     flags.extend(
         node.cluster.facts().iter().map(|(name, value)| flag("tell-nodes", format!("{name}={value}"))),
@@ -52,9 +59,15 @@ fn controllers_flags(layout: &ServerLayout) -> Vec<String> {
         flag("cluster-cidr", joined(&layout.control.cluster_cidr)),
         flag("cluster-signing-cert-file", shown(&layout.pki("ca.crt"))),
         flag("cluster-signing-key-file", shown(&layout.pki("ca.key"))),
+        "--leader-elect".into(),
+        flag("leader-elect-identity", &layout.node.node_name),
     ]
 }
 
 fn scheduler_flags(layout: &ServerLayout) -> Vec<String> {
-    vec![flag("kubeconfig", shown(&layout.control("scheduler.conf")))]
+    vec![
+        flag("kubeconfig", shown(&layout.control("scheduler.conf"))),
+        "--leader-elect".into(),
+        flag("leader-elect-identity", &layout.node.node_name),
+    ]
 }

@@ -53,6 +53,12 @@ pub struct ControlOptions {
     /// Port that the API listens on.
     #[arg(long, default_value_t = 6443, env = "KEELSON_SECURE_PORT", value_parser = clap::value_parser!(u16).range(1..), value_name = "PORT")]
     pub secure_port: u16,
+    /// Port by which other servers' stores reach this one's.
+    #[arg(long, default_value_t = 2380, env = "KEELSON_PEER_PORT", value_parser = clap::value_parser!(u16).range(1..), value_name = "PORT")]
+    pub peer_port: u16,
+    /// A server of the cluster that this one is to be a further server of; its folder of keys must hold the cluster's.
+    #[arg(long, env = "KEELSON_JOIN_PEER", value_delimiter = ',', value_name = "ADDRESS:PORT")]
+    pub join_peer: Vec<String>,
     /// Where to write the administrator's kubeconfig.
     #[arg(
         long,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
-use client::Config;
+use client::{Client, Config, Election, Surroundings};
 use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -53,6 +53,12 @@ pub struct Options {
     /// Key of that authority.
     #[arg(long, requires = "cluster_signing_cert_file")]
     cluster_signing_key_file: Option<PathBuf>,
+    /// Work only while no other controllers of the cluster do.
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    leader_elect: bool,
+    /// Who these are among them.
+    #[arg(long, required_if_eq("leader_elect", "true"), value_name = "NAME")]
+    leader_elect_identity: Option<String>,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -140,10 +146,15 @@ fn node_ranges(flags: &Options) -> anyhow::Result<Vec<ClusterRange>> {
 /// Runs until `stopping`, or until a controller fails for good.
 pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Result<()> {
     let setup = setup(&options)?;
-    match stopping.run_until_cancelled(run_all(setup)).await {
-        Some(ended) => Ok(ended?),
-        None => Ok(()),
-    }
+    let Some(identity) = options.leader_elect_identity.filter(|_| options.leader_elect) else {
+        let ended = stopping.run_until_cancelled(run_all(setup)).await;
+        return Ok(ended.unwrap_or(Ok(()))?);
+    };
+    let client = Client::new(setup.config.clone(), "keelson-controllers", Surroundings::system())?;
+    let election = Election::new(client, "kube-controller-manager", identity);
+    let ended = stopping.run_until_cancelled(election.lead(run_all(setup))).await;
+    election.release().await;
+    Ok(ended.unwrap_or(Ok(Ok(())))??)
 }
 
 async fn until_stopped(setup: Setup) -> anyhow::Result<()> {

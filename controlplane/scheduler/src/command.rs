@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use client::{Caches, Client, Config, Surroundings};
+use client::{Caches, Client, Config, Election, Surroundings};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +22,12 @@ pub struct Options {
     /// File that says where the API is and who we are.
     #[arg(long)]
     kubeconfig: PathBuf,
+    /// Work only while no other scheduler of the cluster does.
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    leader_elect: bool,
+    /// Who this one is among them.
+    #[arg(long, required_if_eq("leader_elect", "true"), value_name = "NAME")]
+    leader_elect_identity: Option<String>,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -59,8 +65,18 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
 pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Result<()> {
     let config = Config::read(&options.kubeconfig)?;
     let client = Client::new(config, "keelson-scheduler", Surroundings::system())?;
-    Scheduler::new(client.clone(), &Caches::new(client)).run(stopping).await;
-    Ok(())
+    let work = async || {
+        Scheduler::new(client.clone(), &Caches::new(client.clone())).run(stopping.clone()).await;
+    };
+    if !options.leader_elect {
+        work().await;
+        return Ok(());
+    }
+    let identity = options.leader_elect_identity.unwrap_or_default();
+    let election = Election::new(client.clone(), "kube-scheduler", identity);
+    let ended = stopping.run_until_cancelled(election.lead(work())).await;
+    election.release().await;
+    Ok(ended.unwrap_or(Ok(()))?)
 }
 
 async fn until_stopped(options: Options) -> anyhow::Result<()> {
