@@ -1,6 +1,6 @@
 //! What of Services is in the maps, for people: read from the pins, a proxy need not run.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -34,7 +34,7 @@ pub fn frontends(bpffs: &Path, instance: &str) -> anyhow::Result<Vec<Row>> {
                 let family = if frontend.address.is_ipv4() { "IPv4" } else { "IPv6" };
                 format!("node port {} ({family})", frontend.port)
             } else {
-                SocketAddr::new(IpAddr::clone(&frontend.address), frontend.port).to_string()
+                SocketAddr::new(frontend.address, frontend.port).to_string()
             };
             Row {
                 frontend: format!("{transport} {place}"),
