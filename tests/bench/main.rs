@@ -1,13 +1,14 @@
 //! What a node costs and how fast it is: run it with `cargo bench --bench node`, on demand.
 //!
 //! ```text
-//! executable: size, start ─► node: start to Ready ─► idle: memory, CPU ─► 100 pods one by one ─► 20 pods: memory, CPU
+//! executable: size, start ─► CNI ADD ─► node: start to Ready ─► idle: memory, CPU ─► 100 pods one by one ─► 20 pods: memory, CPU
 //! ```
 //!
 //! The node is `keelson demo --keep`: everything real, in namespaces of its own. Figures are printed as the rows of a
 //! Markdown table, with N and the load; nothing is judged here. Needs root and kubectl's place is taken by the API
 //! itself.
 
+mod cni;
 mod node;
 mod processes;
 
@@ -29,6 +30,7 @@ fn main() {
     let rest = seconds.map_or(REST, Duration::from_secs);
     println!("| figure | value | N and load |\n|---|---|---|");
     executable();
+    cni::measure();
     let node = node::BenchNode::start();
     row(
         "start of all processes to node Ready",
