@@ -307,6 +307,8 @@ fn connect_until(address: SocketAddr, stop: &AtomicBool) -> (u32, Duration) {
 fn a_node_leaves_and_comes_back(pair: &mut Pair) {
     pair.b.power_off();
     pair.a.must(&["delete", "node", "node-b"]);
+    // Nobody is there to end them; without force they are collected after a while.
+    pair.a.must(&["delete", "pod", "web-b", "client-b", "--force", "--grace-period=0"]);
     let range = |machine: &Machine, node: &str| {
         machine.must(&["get", "node", node, "-o", "jsonpath={.spec.podCIDR}"])
     };
