@@ -116,6 +116,7 @@ impl Carrier {
         Ok(Observed {
             endpoints: datapath.endpoints()?.observed()?,
             namespaces: datapath.namespaces()?.observed()?,
+            host_ports: datapath.host_ports()?.observed()?,
             attached: places
                 .iter()
                 .filter(|(_, program)| *program == "from_pod")
@@ -131,6 +132,10 @@ impl Carrier {
         match step {
             Step::RemoveAddress(ip) => {
                 datapath.endpoints()?.remove(*ip)?;
+                let mut ports = datapath.host_ports()?;
+                for (port, _) in ports.observed()?.iter().filter(|(_, pod)| pod.ip() == *ip) {
+                    ports.remove(port)?;
+                }
                 // The next pod with this address begins without the flows of this one.
                 datapath.conntrack()?.forget_address(*ip).map(drop)
             }
@@ -138,6 +143,7 @@ impl Carrier {
             Step::Put(ip, endpoint) => datapath.endpoints()?.put(*ip, endpoint),
             Step::Attach { link } => datapath.attach_host_device(link).map(drop),
             Step::Namespace(cookie, addresses) => datapath.namespaces()?.put(*cookie, addresses),
+            Step::HostPort(port, pod) => datapath.host_ports()?.put(port, *pod),
             Step::ForgetVanished => datapath.forget_vanished().map(drop),
         }
     }
@@ -152,7 +158,8 @@ impl Carrier {
         let Some((datapath, _)) = &self.loaded else { return Ok(()) };
         let attached = datapath.attached()?;
         let has = |index: u32, program: &str| attached.iter().any(|pin| place(pin) == Some((index, program)));
-        if !peer.is_some_and(|peer| has(peer, "from_host")) {
+        // Attached by the version before this one, the programs are there and do not know of it.
+        if !peer.is_some_and(|peer| has(peer, "from_host")) || !datapath.knows_gateway()? {
             datapath.attach_gateway(&desired.gateway, &desired.peer)?;
         }
         if let Some(uplink) = uplink {

@@ -12,10 +12,11 @@
 mod plan;
 mod registry;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use cni_api::agent::{Endpoint, PodName};
 use cni_api::{CniError, Code, host_link};
+use datapath::{HostPort, Transport};
 use netlink::{Link, Mac, Neighbour, Route};
 
 pub use plan::{Observed, Step, plan};
@@ -31,11 +32,10 @@ pub fn check(endpoint: &Endpoint, link: Option<&Link>) -> Result<(), CniError> {
     if mac_of(endpoint).is_none() {
         return wrong(format!("{:?} is no Ethernet address", endpoint.pod_mac));
     }
-    if let Some(mapping) = endpoint.port_mappings.first() {
+    if let Some(mapping) = endpoint.port_mappings.iter().find(|m| transport_of(&m.protocol).is_none()) {
         let what = format!("{}:{}/{}", mapping.host_port, mapping.container_port, mapping.protocol);
-        let msg = format!("host ports are not supported by this network: {what}");
-        let remedy = "use a Service of type NodePort, or hostNetwork";
-        return Err(CniError::new(Code::UnsupportedField, msg).details(remedy));
+        let msg = format!("host ports of this protocol are not supported by this network: {what}");
+        return Err(CniError::new(Code::UnsupportedField, msg).details("TCP and UDP are; or use hostNetwork"));
     }
     let Some(link) = link else {
         return wrong(format!("there is no link {} in the agent's network namespace", endpoint.link));
@@ -50,6 +50,35 @@ pub fn check(endpoint: &Endpoint, link: Option<&Link>) -> Result<(), CniError> {
 /// The pod's own Ethernet address.
 pub fn mac_of(endpoint: &Endpoint) -> Option<[u8; 6]> {
     endpoint.pod_mac.parse::<Mac>().ok().map(|mac| mac.0)
+}
+
+/// The protocol of a host port; None for one that is not supported.
+fn transport_of(protocol: &str) -> Option<Transport> {
+    match protocol.to_ascii_lowercase().as_str() {
+        "tcp" => Some(Transport::Tcp),
+        "udp" => Some(Transport::Udp),
+        _ => None,
+    }
+}
+
+/// Where the datapath is to lead host ports of a pod: on every address of the node, or on the one that was asked for.
+fn host_ports(endpoint: &Endpoint) -> Vec<(HostPort, SocketAddr)> {
+    let mut ports = Vec::new();
+    for mapping in endpoint.port_mappings.iter().filter(|mapping| mapping.host_port != 0) {
+        let Some(transport) = transport_of(&mapping.protocol) else { continue };
+        for ip in &endpoint.addresses {
+            let any = match ip {
+                IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            };
+            let address = mapping.host_ip.unwrap_or(any);
+            if address.is_ipv4() == ip.is_ipv4() {
+                let port = HostPort { address, port: mapping.host_port, transport };
+                ports.push((port, SocketAddr::new(*ip, mapping.container_port)));
+            }
+        }
+    }
+    ports
 }
 
 /// What the kernel tells about the pod behind a link of ours.
@@ -131,10 +160,10 @@ mod tests {
         let port = cni_api::PortMapping {
             host_port: 80,
             container_port: 8080,
-            protocol: "tcp".to_owned(),
+            protocol: "sctp".to_owned(),
             host_ip: None,
         };
-        refused(&|e| e.port_mappings.push(port.clone()), Code::UnsupportedField, "80:8080/tcp");
+        refused(&|e| e.port_mappings.push(port.clone()), Code::UnsupportedField, "80:8080/sctp");
         assert!(check(&good, None).unwrap_err().msg.contains("no link"));
     }
 

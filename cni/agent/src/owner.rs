@@ -16,10 +16,11 @@ mod calls;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use client::{Backoff, Cache, Key, Object};
-use datapath::Tables;
+use datapath::{Pressure, Swept, Tables};
 use ipnet::IpNet;
 use netlink::Group;
 use tokio::sync::{mpsc, watch};
@@ -45,6 +46,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// The kernel's maps have no timers: flows that ended are looked for this often.
 const SWEEP: Duration = Duration::from_secs(10);
+/// The same where the map is nearly full.
+const SWEEP_IN_HASTE: Duration = Duration::from_secs(1);
 
 /// What the agent is told once.
 #[derive(Clone, Debug)]
@@ -302,23 +305,43 @@ async fn at(time: Option<Instant>) {
 struct Sweeper {
     due: Instant,
     running: Option<JoinHandle<()>>,
+    /// What the last sweep found.
+    full: Arc<AtomicBool>,
 }
 
 impl Sweeper {
     fn new() -> Sweeper {
-        Sweeper { due: Instant::now() + SWEEP, running: None }
+        Sweeper { due: Instant::now() + SWEEP, running: None, full: Arc::default() }
     }
 
     fn sweep(&mut self, tables: Option<Tables>) {
-        self.due = Instant::now() + SWEEP;
+        let wait = if self.full.load(Ordering::Relaxed) { SWEEP_IN_HASTE } else { SWEEP };
+        self.due = Instant::now() + wait;
         if self.running.as_ref().is_some_and(|running| !running.is_finished()) {
             return;
         }
         let Some(tables) = tables else { return };
+        let full = self.full.clone();
         self.running = Some(tokio::task::spawn_blocking(move || {
             match tables.conntrack().and_then(|mut conntrack| conntrack.sweep()) {
                 Ok(swept) => {
-                    tracing::debug!(entries = swept.entries, removed = swept.removed, "flows were looked at")
+                    let Swept { entries, removed, pressure } = swept;
+                    let was = full.swap(pressure > Pressure::None, Ordering::Relaxed);
+                    if pressure == Pressure::Full {
+                        tracing::warn!(
+                            entries,
+                            removed,
+                            "the table of flows is full: new ones are dropped, idle ones go"
+                        );
+                    } else if pressure > Pressure::None && !was {
+                        tracing::warn!(
+                            entries,
+                            removed,
+                            "the table of flows is filling: silent flows end early"
+                        );
+                    } else {
+                        tracing::debug!(entries, removed, "flows were looked at");
+                    }
                 }
                 Err(error) => tracing::warn!(error = %chain(&error), "flows that ended stay in the datapath"),
             }

@@ -41,6 +41,12 @@ counters! {
     PolicyEgress = "drop_policy_egress",
     /// A policy that selects the receiver does not allow it.
     PolicyIngress = "drop_policy_ingress",
+    /// The service has endpoints, but none of this node, and its policy is Local.
+    NoLocalBackend = "drop_service_without_local_backend",
+    /// The client is in none of the service's loadBalancerSourceRanges.
+    SourceRange = "drop_source_range",
+    /// The packet has been forwarded too often.
+    HopLimit = "drop_hop_limit",
     /// A flow entered conntrack.
     FlowsMade = "flows_made",
     /// A source port was changed because of a collision.
@@ -57,6 +63,8 @@ counters! {
     ToOutside = "packets_to_outside",
     /// Reports of packets that were not made: too many, or nobody reads them.
     ReportsLost = "reports_lost",
+    /// A sender was told that its packet was dropped: by a reset or an ICMP error.
+    Refusals = "refusals_sent",
 }
 
 impl Counter {

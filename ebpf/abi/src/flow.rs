@@ -74,12 +74,15 @@ record! {
         pub pad: u16,
         /// Seconds of CLOCK_MONOTONIC when a packet was last seen.
         pub seen: u32,
-        /// The service it went to, or 0.
+        /// The service it went to, [`HOST_PORT`], or 0.
         pub service: u32,
         /// Settings' epoch of the policies that have let it pass.
         pub epoch: u32,
     }
 }
+
+/// In the place of a service's number: it went to a host port.
+pub const HOST_PORT: u32 = u32::MAX;
 
 record! {
     pub struct FragmentKey {
@@ -88,6 +91,14 @@ record! {
         pub identification: u16,
         pub protocol: u8,
         pub pad: u8,
+    }
+}
+
+record! {
+    pub struct FragmentKey6 {
+        pub source: crate::Ip6,
+        pub destination: crate::Ip6,
+        pub identification: u32,
     }
 }
 

@@ -4,6 +4,9 @@
 //! SERVICES4/6   ServiceKey  -> Service     writer: proxy      frontends
 //! BACKENDS4/6   BackendKey  -> Backend     writer: proxy      immutable sets, by number and slot
 //! MEMBERS4/6    MemberKey   -> slot        writer: proxy      is this backend (still) in that set
+//! TABLES        set         -> ChoiceTable writer: proxy      Maglev's table of a set
+//! SOURCES4/6    prefix      -> 1           writer: proxy      clients of services that not everybody may use
+//! HOSTPORTS4/6  ServiceKey  -> Backend     writer: agent      hostPort of pods of this node
 //! ENDPOINTS4/6  address     -> Endpoint    writer: agent      pods of this node
 //! NODES4/6      prefix      -> Node        writer: agent      what lies behind other addresses of the cluster
 //! NAMESPACES    cookie      -> Namespace   writer: agent      network namespaces of this node
@@ -12,7 +15,7 @@
 //! FLOWS4/6      Flow        -> FlowState   writer: programs   conntrack and NAT, two entries a flow
 //! AFFINITY4/6   AffinityKey -> Affinity    writer: programs   ClientIP session affinity
 //! SOCKETS4/6    SocketKey   -> SocketName  writer: programs   what an unconnected or translated socket called its peer
-//! FRAGMENTS4    FragmentKey -> ports       writer: programs   later fragments carry none
+//! FRAGMENTS4/6  FragmentKey -> ports       writer: programs   later fragments carry none
 //! COUNTERS      Counter     -> u64         writer: programs   per CPU
 //! POLICY        PolicyKey   -> 1           writer: agent      what isolated pods may; prefixes, see policy.rs
 //! IDENTITIES4/6 prefix      -> u32         writer: agent      whose address it is, in POLICY's numbers
@@ -45,12 +48,13 @@ mod socket;
 pub use address::{Address, Ip4, Ip6, Mac, prefix_mask4};
 pub use counter::{COUNTERS, Counter};
 pub use endpoint::{Endpoint, EndpointState, Isolation, Namespace, Node, NodeFlag};
-pub use flow::{Flow, FlowFlag, FlowState, FragmentKey, FragmentPorts, Protocol};
+pub use flow::{Flow, FlowFlag, FlowState, FragmentKey, FragmentKey6, FragmentPorts, HOST_PORT, Protocol};
 pub use maps::{HASH, MAPS, MapShape, PROGRAMS, ProgramKind, ProgramShape, capacity};
 pub use policy::{ANYBODY, Direction, PolicyKey, policy_prefix};
 pub use report::{REPORTS_PER_SECOND, Rate, Report, ReportKind};
 pub use service::{
-    Affinity, AffinityKey, Backend, BackendKey, MemberKey, Scope, Service, ServiceFlag, ServiceKey,
+    Affinity, AffinityKey, Backend, BackendKey, ChoiceTable, MemberKey, Scope, Service, ServiceFlag,
+    ServiceKey, SourceKey, TABLE_LENGTH,
 };
 pub use settings::{Settings, SettingsFlag};
 pub use socket::{SocketKey, SocketName};

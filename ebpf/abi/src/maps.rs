@@ -2,15 +2,18 @@
 
 use crate::record::fnv;
 use crate::{
-    Affinity, AffinityKey, Backend, BackendKey, Endpoint, Flow, FlowState, FragmentKey, FragmentPorts, Ip4,
-    Ip6, Mac, MemberKey, Namespace, Node, PolicyKey, Rate, Report, Service, ServiceKey, Settings, SocketKey,
-    SocketName,
+    Affinity, AffinityKey, Backend, BackendKey, ChoiceTable, Endpoint, Flow, FlowState, FragmentKey,
+    FragmentKey6, FragmentPorts, Ip4, Ip6, Mac, MemberKey, Namespace, Node, PolicyKey, Rate, Report, Service,
+    ServiceKey, Settings, SocketKey, SocketName, SourceKey,
 };
 
 /// How many entries each map holds. All but FRAGMENTS and SOCKETS say when they are full.
 pub mod capacity {
     pub const SERVICES: u32 = 65_536;
     pub const BACKENDS: u32 = 131_072;
+    pub const TABLES: u32 = 4_096;
+    pub const SOURCES: u32 = 65_536;
+    pub const HOSTPORTS: u32 = 4_096;
     pub const ENDPOINTS: u32 = 1_024;
     pub const NODES: u32 = 16_384;
     pub const NAMESPACES: u32 = 1_024;
@@ -36,6 +39,15 @@ pub struct MapShape {
     pub key: &'static str,
     pub value: &'static str,
     pub entries: u32,
+}
+
+impl MapShape {
+    /// Of two versions alike where an entry of one can be read by the other.
+    #[must_use]
+    pub const fn hash(&self) -> u64 {
+        let hash = fnv(fnv(fnv(0xcbf2_9ce4_8422_2325, Ip4::SHAPE), Ip6::SHAPE), Mac::SHAPE);
+        fnv(fnv(fnv(hash, self.name), self.key), self.value)
+    }
 }
 
 /// Where a program is attached.
@@ -73,6 +85,11 @@ pub const MAPS: &[MapShape] = &[
     map("BACKENDS6", BackendKey::SHAPE, Backend::<Ip6>::SHAPE, capacity::BACKENDS),
     map("MEMBERS4", MemberKey::<Ip4>::SHAPE, "u32", capacity::BACKENDS),
     map("MEMBERS6", MemberKey::<Ip6>::SHAPE, "u32", capacity::BACKENDS),
+    map("TABLES", "u32", ChoiceTable::SHAPE, capacity::TABLES),
+    map("SOURCES4", SourceKey::<Ip4>::SHAPE, "u32", capacity::SOURCES),
+    map("SOURCES6", SourceKey::<Ip6>::SHAPE, "u32", capacity::SOURCES),
+    map("HOSTPORTS4", ServiceKey::<Ip4>::SHAPE, Backend::<Ip4>::SHAPE, capacity::HOSTPORTS),
+    map("HOSTPORTS6", ServiceKey::<Ip6>::SHAPE, Backend::<Ip6>::SHAPE, capacity::HOSTPORTS),
     map("ENDPOINTS4", Ip4::SHAPE, Endpoint::SHAPE, capacity::ENDPOINTS),
     map("ENDPOINTS6", Ip6::SHAPE, Endpoint::SHAPE, capacity::ENDPOINTS),
     map("NODES4", Ip4::SHAPE, Node::SHAPE, capacity::NODES),
@@ -88,6 +105,7 @@ pub const MAPS: &[MapShape] = &[
     map("SOCKETS4", SocketKey::<Ip4>::SHAPE, SocketName::<Ip4>::SHAPE, capacity::SOCKETS),
     map("SOCKETS6", SocketKey::<Ip6>::SHAPE, SocketName::<Ip6>::SHAPE, capacity::SOCKETS),
     map("FRAGMENTS4", FragmentKey::SHAPE, FragmentPorts::SHAPE, capacity::FRAGMENTS),
+    map("FRAGMENTS6", FragmentKey6::SHAPE, FragmentPorts::SHAPE, capacity::FRAGMENTS),
     map("COUNTERS", "u32", "u64", capacity::COUNTERS),
     map("POLICY", PolicyKey::SHAPE, "u32", capacity::POLICY),
     map("IDENTITIES4", Ip4::SHAPE, "u32", capacity::IDENTITIES),

@@ -25,6 +25,12 @@ impl ServiceFlag {
     pub const INTERNAL_LOCAL: u16 = 1 << 2;
     /// A node port: the key's address is unspecified and stands for every address of the node.
     pub const NODE_PORT: u16 = 1 << 3;
+    /// It has endpoints, but none that may be used here: silence, so that a balancer's client tries again elsewhere.
+    pub const SILENT: u16 = 1 << 4;
+    /// loadBalancerSourceRanges: only clients in SOURCES may.
+    pub const SOURCES: u16 = 1 << 5;
+    /// The backend is found in the set's TABLES, so that every node chooses the same one.
+    pub const CONSISTENT: u16 = 1 << 6;
 }
 
 record! {
@@ -79,6 +85,34 @@ record! {
         /// Network order.
         pub port: u16,
         pub pad: u16,
+    }
+}
+
+/// Length of a table of Maglev: a prime, more than ten times as long as there are backends of most services.
+pub const TABLE_LENGTH: usize = 1021;
+
+/// A table of Maglev: slots of a set, each about equally often.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ChoiceTable {
+    pub slots: [u16; TABLE_LENGTH],
+    pub pad: u16,
+}
+
+impl ChoiceTable {
+    pub const SHAPE: &str = "ChoiceTable:[u16;1021],u16";
+}
+const _: () = assert!(size_of::<ChoiceTable>() == 2 * (TABLE_LENGTH + 1), "a field for every byte");
+
+// SAFETY: numbers without padding (asserted above): every pattern of bits is a value.
+#[cfg(feature = "aya")]
+unsafe impl aya::Pod for ChoiceTable {}
+
+record! {
+    /// A client that may use a service; behind a prefix length that counts the bits of the number as well.
+    pub struct SourceKey<A> {
+        pub service: u32,
+        pub client: A,
     }
 }
 

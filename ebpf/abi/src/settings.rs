@@ -13,10 +13,15 @@ impl SettingsFlag {
     pub const GATEWAY: u32 = 1 << 2;
     /// Somebody looks at flows: what is not dropped is reported too.
     pub const REPORT: u32 = 1 << 3;
+    /// HOSTPORTS is not empty.
+    pub const HOST_PORTS: u32 = 1 << 4;
 }
 
 record! {
     pub struct Settings {
+        /// Who sends ICMP errors.
+        pub node4: Ip4,
+        pub node6: Ip6,
         /// The address pods are hidden behind.
         pub masquerade4: Ip4,
         /// The node's own address among its pods; unspecified: none.

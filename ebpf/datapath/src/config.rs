@@ -70,7 +70,7 @@ impl Config {
             }
         }
         let mut settings = Settings {
-            flags: before.flags & (SettingsFlag::GATEWAY | SettingsFlag::REPORT),
+            flags: before.flags & (SettingsFlag::GATEWAY | SettingsFlag::REPORT | SettingsFlag::HOST_PORTS),
             policy_epoch: before.policy_epoch,
             gateway_peer: before.gateway_peer,
             gateway_mac: before.gateway_mac,
@@ -83,6 +83,13 @@ impl Config {
             snat_port_last: *self.masquerade_ports.end(),
             ..Settings::default()
         };
+        for address in self.node_addresses.iter().rev() {
+            match address {
+                IpAddr::V4(address) if !address.is_loopback() => settings.node4 = (*address).into(),
+                IpAddr::V6(address) if !address.is_loopback() => settings.node6 = (*address).into(),
+                _ => {}
+            }
+        }
         if let Some(address) = self.masquerade.v4 {
             settings.flags |= SettingsFlag::MASQUERADE4;
             settings.masquerade4 = address.into();

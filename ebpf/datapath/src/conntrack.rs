@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use abi::{Affinity, AffinityKey, Flow, FlowFlag, FlowState, Ip4, Ip6, Protocol};
+use abi::{Affinity, AffinityKey, Flow, FlowFlag, FlowState, Ip4, Ip6, Protocol, capacity};
 use aya::Pod;
 
 use crate::error::DatapathError;
@@ -31,6 +31,11 @@ const UDP_ANSWERED_SECONDS: u32 = 120;
 const ICMP_SECONDS: u32 = 30;
 /// Several heartbeats of an association.
 const SCTP_SECONDS: u32 = 300;
+/// Under pressure: what is likely to be over, and the silence after which even an established connection is.
+const HASTE_SECONDS: u32 = 5;
+const SPARED_SECONDS: u32 = 600;
+const HIGH_PERCENT: usize = 75;
+const FULL_PERCENT: usize = 95;
 /// The longest affinity that Kubernetes allows.
 const AFFINITY_SECONDS_MAX: u32 = 86_400;
 
@@ -48,6 +53,21 @@ pub struct Swept {
     /// Entries before it; two a flow.
     pub entries: usize,
     pub removed: usize,
+    /// Of the fuller of the two maps.
+    pub pressure: Pressure,
+}
+
+/// How full a map of flows is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pressure {
+    /// Silence is borne as long as the protocols want.
+    #[default]
+    None,
+    /// More than [`HIGH_PERCENT`]: attempts that nobody answered, closed connections and silent datagrams go early.
+    High,
+    /// More than [`FULL_PERCENT`]: new flows are about to be dropped. Established connections that have been silent
+    /// for [`SPARED_SECONDS`] go as well; what talks stays.
+    Full,
 }
 
 /// A flow in one direction, for people.
@@ -62,6 +82,20 @@ pub struct Entry {
     /// abi's `FlowFlag`.
     pub flags: u16,
     pub idle_seconds: u32,
+}
+
+// === impl Pressure ===
+
+impl Pressure {
+    fn of(entries: usize, capacity: usize) -> Pressure {
+        if entries * 100 > capacity * FULL_PERCENT {
+            Pressure::Full
+        } else if entries * 100 > capacity * HIGH_PERCENT {
+            Pressure::High
+        } else {
+            Pressure::None
+        }
+    }
 }
 
 // === impl Conntrack ===
@@ -79,10 +113,11 @@ impl Conntrack {
     /// Removes what is over.
     pub fn sweep(&mut self) -> Result<Swept, DatapathError> {
         let now = clock_seconds();
-        let mut swept = sweep(&mut self.v4, now)?;
-        let v6 = sweep(&mut self.v6, now)?;
+        let mut swept = sweep(&mut self.v4, capacity::FLOWS4, now)?;
+        let v6 = sweep(&mut self.v6, capacity::FLOWS6, now)?;
         swept.entries += v6.entries;
         swept.removed += v6.removed;
+        swept.pressure = swept.pressure.max(v6.pressure);
         forget_old_affinity(&mut self.affinity4, now)?;
         forget_old_affinity(&mut self.affinity6, now)?;
         Ok(swept)
@@ -135,6 +170,7 @@ fn clock_seconds() -> u32 {
 
 fn sweep<A: Copy + Eq + std::hash::Hash>(
     table: &mut Table<Flow<A>, FlowState<A>>,
+    capacity: u32,
     now: u32,
 ) -> Result<Swept, DatapathError>
 where
@@ -142,9 +178,10 @@ where
     FlowState<A>: Pod,
 {
     let entries: HashMap<Flow<A>, FlowState<A>> = table.entries()?.into_iter().collect();
-    let mut swept = Swept { entries: entries.len(), removed: 0 };
+    let pressure = Pressure::of(entries.len(), capacity as usize);
+    let mut swept = Swept { entries: entries.len(), removed: 0, pressure };
     for (flow, state) in &entries {
-        if is_over(flow.protocol, state, entries.get(&state.partner(flow.protocol)), now) {
+        if is_over(flow.protocol, state, entries.get(&state.partner(flow.protocol)), now, pressure) {
             swept.removed += usize::from(table.remove(flow)?);
         }
     }
@@ -152,7 +189,13 @@ where
 }
 
 /// Whether a flow has been silent long enough, as seen from either of its entries.
-fn is_over<A: Copy>(protocol: u8, own: &FlowState<A>, partner: Option<&FlowState<A>>, now: u32) -> bool {
+fn is_over<A: Copy>(
+    protocol: u8,
+    own: &FlowState<A>,
+    partner: Option<&FlowState<A>>,
+    now: u32,
+    pressure: Pressure,
+) -> bool {
     let other = partner.unwrap_or(own);
     let has = |flag: u16| [own, other].map(|state| state.flags & flag != 0);
     let answered = has(FlowFlag::SEEN) == [true, true] && partner.is_some();
@@ -166,6 +209,12 @@ fn is_over<A: Copy>(protocol: u8, own: &FlowState<A>, partner: Option<&FlowState
         Protocol::UDP => UDP_SECONDS,
         Protocol::SCTP => SCTP_SECONDS,
         _ => ICMP_SECONDS,
+    };
+    let seconds = match (pressure, seconds) {
+        (Pressure::None, seconds) | (Pressure::High, seconds @ ESTABLISHED_SECONDS) => seconds,
+        (Pressure::Full, ESTABLISHED_SECONDS) => SPARED_SECONDS,
+        (_, UDP_ANSWERED_SECONDS) => UDP_SECONDS,
+        (_, seconds) => seconds.min(HASTE_SECONDS),
     };
     let seen = if now.wrapping_sub(own.seen) < now.wrapping_sub(other.seen) { own.seen } else { other.seen };
     // A program may have stamped it after `now` was read.
@@ -256,7 +305,8 @@ mod tests {
         let seen = FlowFlag::SEEN;
         let up = seen | FlowFlag::ESTABLISHED;
         let check = |protocol, own: FlowState<Ip4>, partner: Option<FlowState<Ip4>>, expect: bool| {
-            assert_eq!(is_over(protocol, &own, partner.as_ref(), NOW), expect, "{own:?} {partner:?}");
+            let over = is_over(protocol, &own, partner.as_ref(), NOW, Pressure::None);
+            assert_eq!(over, expect, "{own:?} {partner:?}");
         };
         check(Protocol::UDP, state(seen, 29), Some(state(0, 29)), false);
         check(Protocol::UDP, state(seen, 31), Some(state(0, 31)), true);
@@ -273,5 +323,27 @@ mod tests {
         check(Protocol::ICMP, state(seen, 31), Some(state(seen, 31)), true);
         // Stamped by a program after the clock was read.
         check(Protocol::UDP, state(seen, u32::MAX), Some(state(0, u32::MAX)), false);
+    }
+    #[test]
+    fn a_full_map_keeps_what_talks() {
+        let up = FlowFlag::SEEN | FlowFlag::ESTABLISHED;
+        let check = |protocol, flags: u16, idle: u32, expect: [bool; 3]| {
+            let (own, partner) = (state(flags, idle), state(flags, idle));
+            let over = [Pressure::None, Pressure::High, Pressure::Full]
+                .map(|pressure| is_over(protocol, &own, Some(&partner), NOW, pressure));
+            assert_eq!(over, expect, "{protocol} {flags:b} {idle}");
+        };
+        check(Protocol::TCP, up, 599, [false, false, false]);
+        check(Protocol::TCP, up, 601, [false, false, true]);
+        check(Protocol::TCP, up | FlowFlag::FIN, 6, [false, true, true]);
+        check(Protocol::TCP, 0, 6, [false, true, true]);
+        check(Protocol::TCP, 0, 4, [false, false, false]);
+        check(Protocol::UDP, FlowFlag::SEEN, 29, [false, false, false]);
+        check(Protocol::UDP, FlowFlag::SEEN, 31, [false, true, true]);
+        check(Protocol::UDP, 0, 6, [false, true, true]);
+        assert_eq!(
+            [70, 80, 96].map(|entries| Pressure::of(entries, 100)),
+            [Pressure::None, Pressure::High, Pressure::Full]
+        );
     }
 }

@@ -10,6 +10,7 @@
 //! datapath.endpoints()?.put(ip, &Endpoint { link, mac, identity, state: Pending })?;  ... Ready later
 //! datapath.namespaces()?.put(cookie, &[pod addresses])?;   // its sockets are translated from now on
 //! datapath.nodes()?.put(prefix, Node { .. })?;         // pods of other nodes: not masqueraded
+//! datapath.host_ports()?.put(&HostPort { .. }, pod)?;  // hostPort; a Service's node port goes before it
 //! datapath.conntrack()?.forget_address(ip)?;           // a pod is gone, after its endpoint was removed
 //! every 10 s: datapath.conntrack()?.sweep()?;          // the one timer; see conntrack.rs
 //! ```
@@ -20,6 +21,7 @@
 //! let tables = Tables::open(&config)?;                 // NotLoaded until somebody ensured; retry
 //! let set = tables.backends()?.install(&[backend, ..])?;
 //! tables.services()?.put(&Frontend { address, port, protocol, scope }, &Service { number, set, .. })?;
+//! tables.sources()?.put(number, range)?;               // loadBalancerSourceRanges, before the frontend says so
 //! tables.backends()?.remove(old_set)?;
 //! tables.conntrack()?.forget_backend(address, port, protocol)?;   // UDP of a backend that is gone
 //! tables.services()?.observed()?; tables.backends()?.observed()?; // after a restart: reuse what is right
@@ -34,12 +36,14 @@
 //!
 //! **Survival.** Maps, programs and links are pinned, so the death of the process cuts nothing. A new build
 //! with the same ABI takes the maps over and swaps the program under each link; with another ABI it loads
-//! beside, attaches first and removes the old directory afterwards, and flows begin anew.
+//! beside, copies every map whose entries have the same shape in both, attaches first and removes the old directory
+//! afterwards: see migrate.rs.
 //!
 //! ```text
 //! <bpffs>/[<instance>/]v<hash of the ABI>/maps/<MAP>
 //!                                         programs-<hash of the object>/<program>
 //!                                         links/<place>
+//!                                         shapes/<MAP>-<hash of its entries>
 //! ```
 //!
 //! **Sysctls.** `forwarding=1` on the gateway's peer and on the pods' host ends, written here when they are attached, because
@@ -59,7 +63,10 @@ mod counters;
 mod endpoints;
 mod error;
 mod fill;
+mod host_ports;
 mod load;
+mod maglev;
+mod migrate;
 mod namespaces;
 mod nodes;
 mod pins;
@@ -67,16 +74,18 @@ mod policies;
 mod remove;
 mod reports;
 mod services;
+mod sources;
 mod tables;
 
 pub use abi::{ANYBODY, COUNTERS, Counter, Direction, EndpointState, Scope};
 pub use attach::Place;
 pub use config::{Config, Masquerade};
-pub use conntrack::{Conntrack, Entry, SWEEP_SECONDS, Swept};
+pub use conntrack::{Conntrack, Entry, Pressure, SWEEP_SECONDS, Swept};
 pub use counters::Counters;
 pub use endpoints::{Endpoint, Endpoints, Isolation};
 pub use error::DatapathError;
 pub use fill::Fill;
+pub use host_ports::{HostPort, HostPorts};
 pub use load::Datapath;
 pub use namespaces::Namespaces;
 pub use nodes::{Node, Nodes};
@@ -84,4 +93,5 @@ pub use policies::{Allowed, Policies, Ports};
 pub use remove::{footprint, unload};
 pub use reports::{Ends, Packet, Reports, Verdict};
 pub use services::{Backend, Backends, Frontend, Service, Services, SetId, Traffic, Transport};
+pub use sources::Sources;
 pub use tables::Tables;

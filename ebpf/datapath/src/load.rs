@@ -12,6 +12,7 @@ use aya::{Ebpf, EbpfLoader};
 use crate::attach::{self, Means, Place};
 use crate::config::Config;
 use crate::error::DatapathError;
+use crate::migrate::{self, Migration};
 use crate::namespaces::Namespaces;
 use crate::pins::{self, Pins};
 use crate::remove;
@@ -45,6 +46,10 @@ impl Datapath {
         let _lock = pins.lock()?;
         let programs = pins.programs(object_hash());
         load(&pins, &programs)?;
+        migrate::tell(&pins)?;
+        for version in remove::other_versions(&pins)? {
+            Migration::new(&version, &pins).everything()?;
+        }
         enter(config, &pins)?;
         if let Some(cgroup) = &config.cgroup {
             attach::sockets(cgroup, &pins, &programs)?;
@@ -93,6 +98,13 @@ impl Datapath {
             settings.flags |= SettingsFlag::GATEWAY;
         })?;
         Ok(index)
+    }
+
+    /// Whether the programs have been told of the gateway.
+    pub fn knows_gateway(&self) -> Result<bool, DatapathError> {
+        let mut knows = false;
+        change_settings(&self.tables.pins, |settings| knows = settings.flags & SettingsFlag::GATEWAY != 0)?;
+        Ok(knows)
     }
 
     /// Forgets links that no longer exist: the kernel detached their programs when they went. Call it after

@@ -7,6 +7,7 @@ use sys::footprint::Footprint;
 use crate::attach::{self, Means};
 use crate::config::Config;
 use crate::error::DatapathError;
+use crate::migrate::Migration;
 use crate::pins::{self, Pins};
 
 /// What is on the host while the data path is loaded.
@@ -54,16 +55,22 @@ pub(crate) fn others(pins: &Pins, means: Means, programs: &Path) -> Result<(), D
             pins::remove(&path)?;
         }
     }
-    for version in versions(pins)? {
-        if version != pins.version {
-            tracing::info!(path = %version.display(), "removing the data path of another version: its flows begin anew");
-            let links = version.join("links");
-            attach::adopt(&links, means, pins, programs)?;
-            pins::remove(&links)?;
-            pins::remove(&version)?;
-        }
+    for version in other_versions(pins)? {
+        let migration = Migration::new(&version, pins);
+        let links = version.join("links");
+        attach::adopt(&links, means, pins, programs)?;
+        migration.flows()?;
+        pins::remove(&links)?;
+        migration.flows()?;
+        pins::remove(&version)?;
+        tracing::info!(path = %version.display(), "the data path of another version is replaced");
     }
     Ok(())
+}
+
+/// Directories of this instance that are of other versions.
+pub(crate) fn other_versions(pins: &Pins) -> Result<Vec<std::path::PathBuf>, DatapathError> {
+    Ok(versions(pins)?.into_iter().filter(|version| *version != pins.version).collect())
 }
 
 fn versions(pins: &Pins) -> Result<Vec<std::path::PathBuf>, DatapathError> {

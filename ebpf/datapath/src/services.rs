@@ -3,12 +3,13 @@
 //! **Invariants.** A set never changes. [`Backends::install`] writes all of it under a number that no
 //! set has, so a frontend that is pointed at it afterwards never leads to half a list.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use abi::{BackendKey, Ip4, Ip6, MemberKey, Protocol, Scope, ServiceFlag, ServiceKey};
+use abi::{BackendKey, ChoiceTable, Ip4, Ip6, MemberKey, Protocol, Scope, ServiceFlag, ServiceKey};
 
 use crate::error::DatapathError;
+use crate::maglev;
 use crate::pins::Pins;
 use crate::tables::Table;
 
@@ -36,6 +37,12 @@ pub struct Traffic {
     pub internal_local: bool,
     /// A node port.
     pub node_port: bool,
+    /// There are endpoints, but none that the policy admits: clients get no answer, not a refusal.
+    pub silent: bool,
+    /// Only clients in [`crate::Sources`] of the service's number.
+    pub sources: bool,
+    /// By the set's table, if it has one: see [`Backends::install_with_table`].
+    pub consistent: bool,
 }
 
 /// Where a frontend leads.
@@ -72,6 +79,7 @@ pub struct Backends {
     v6: Table<BackendKey, abi::Backend<Ip6>>,
     members4: Table<MemberKey<Ip4>, u32>,
     members6: Table<MemberKey<Ip6>, u32>,
+    tables: Table<u32, ChoiceTable>,
     next: u32,
 }
 
@@ -151,12 +159,15 @@ fn frontend(address: IpAddr, port: u16, protocol: u8, scope: u8) -> Option<Front
 
 fn record(service: &Service) -> abi::Service {
     let mut flags = 0;
-    let Traffic { external_local, internal_local, node_port } = service.traffic;
+    let Traffic { external_local, internal_local, node_port, silent, sources, consistent } = service.traffic;
     for (set, flag) in [
         (service.affinity_seconds.is_some(), ServiceFlag::AFFINITY),
         (external_local, ServiceFlag::EXTERNAL_LOCAL),
         (internal_local, ServiceFlag::INTERNAL_LOCAL),
         (node_port, ServiceFlag::NODE_PORT),
+        (silent, ServiceFlag::SILENT),
+        (sources, ServiceFlag::SOURCES),
+        (consistent, ServiceFlag::CONSISTENT),
     ] {
         if set {
             flags |= flag;
@@ -182,6 +193,9 @@ fn service(record: &abi::Service) -> Service {
             external_local: has(ServiceFlag::EXTERNAL_LOCAL),
             internal_local: has(ServiceFlag::INTERNAL_LOCAL),
             node_port: has(ServiceFlag::NODE_PORT),
+            silent: has(ServiceFlag::SILENT),
+            sources: has(ServiceFlag::SOURCES),
+            consistent: has(ServiceFlag::CONSISTENT),
         },
     }
 }
@@ -195,6 +209,7 @@ impl Backends {
             v6: Table::open(pins, "BACKENDS6")?,
             members4: Table::open(pins, "MEMBERS4")?,
             members6: Table::open(pins, "MEMBERS6")?,
+            tables: Table::open(pins, "TABLES")?,
             next: 1,
         };
         let highest = backends.observed()?.keys().map(|set| set.number).max();
@@ -222,8 +237,27 @@ impl Backends {
         Ok(SetId { number, count: backends.len() as u32 })
     }
 
+    /// As [`Backends::install`], with a table by which every node chooses the same backend for a flow. Too many
+    /// backends for a table get none, and are chosen by chance.
+    pub fn install_with_table(&mut self, backends: &[Backend]) -> Result<SetId, DatapathError> {
+        let set = self.install(backends)?;
+        if let Some(table) = maglev::table(backends)
+            && let Err(error) = self.tables.put(set.number, table)
+        {
+            let _ = self.remove(set);
+            return Err(error);
+        }
+        Ok(set)
+    }
+
+    /// Numbers of the sets that have a table.
+    pub fn with_tables(&self) -> Result<BTreeSet<u32>, DatapathError> {
+        Ok(self.tables.entries()?.into_iter().map(|(number, _)| number).collect())
+    }
+
     /// Removes a set that no frontend leads to any more.
     pub fn remove(&mut self, set: SetId) -> Result<(), DatapathError> {
+        self.tables.remove(&set.number)?;
         let mut found = Vec::new();
         for slot in 0..set.count {
             found.extend(self.read(set.number, slot)?);

@@ -13,6 +13,7 @@ use crate::conntrack::Conntrack;
 use crate::counters::Counters;
 use crate::endpoints::Endpoints;
 use crate::error::DatapathError;
+use crate::host_ports::HostPorts;
 use crate::load::change_settings;
 use crate::namespaces::Namespaces;
 use crate::nodes::Nodes;
@@ -20,6 +21,7 @@ use crate::pins::{self, Pins};
 use crate::policies::Policies;
 use crate::reports::Reports;
 use crate::services::{Backends, Services};
+use crate::sources::Sources;
 
 /// The maps of a data path that somebody has loaded. Each call opens its maps anew; keep what it gives.
 #[derive(Clone, Debug)]
@@ -45,6 +47,16 @@ impl Tables {
     /// Sets of backends. Writer: the proxy.
     pub fn backends(&self) -> Result<Backends, DatapathError> {
         Backends::open(&self.pins)
+    }
+
+    /// Clients of services that not everybody may use. Writer: the proxy.
+    pub fn sources(&self) -> Result<Sources, DatapathError> {
+        Sources::open(&self.pins)
+    }
+
+    /// Host ports of pods of this node. Writer: the agent.
+    pub fn host_ports(&self) -> Result<HostPorts, DatapathError> {
+        HostPorts::open(&self.pins)
     }
 
     /// Pods of this node. Writer: the agent.

@@ -3,8 +3,9 @@
 use core::ptr::NonNull;
 
 use abi::{
-    ANYBODY, Affinity, AffinityKey, Backend, BackendKey, Counter, Endpoint, Flow, FlowState, Ip4, Ip6,
-    MemberKey, PolicyKey, Protocol, ReportKind, Service, ServiceKey, Settings, policy_prefix,
+    ANYBODY, Affinity, AffinityKey, Backend, BackendKey, ChoiceTable, Counter, Endpoint, Flow, FlowState,
+    Ip4, Ip6, MemberKey, PolicyKey, Protocol, ReportKind, Service, ServiceKey, Settings, SourceKey,
+    TABLE_LENGTH, policy_prefix,
 };
 use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST, bpf_sock_tuple};
 use aya_ebpf::helpers::generated::{
@@ -65,6 +66,15 @@ fn inserted(result: Result<(), i32>) -> Inserted {
     }
 }
 
+#[inline(always)]
+fn choice(set: u32, hash: u32) -> Option<u32> {
+    let table: *const ChoiceTable = maps::TABLES.get_ptr(set)?;
+    // Not a remainder: that becomes a product from which the verifier learns no bound.
+    let at = (hash >> 16) as usize * TABLE_LENGTH >> 16;
+    // SAFETY: within the record, which the kernel frees only after the program ends.
+    Some(u32::from(unsafe { table.cast::<u16>().add(at).read() }))
+}
+
 /// Two programs may write at once; either one's time and flags are true.
 #[inline(always)]
 fn touch<A>(state: &'static FlowState<A>, flags: u16) {
@@ -83,8 +93,8 @@ fn touch<A>(state: &'static FlowState<A>, flags: u16) {
 
 macro_rules! world {
     ($kernel:ident, $address:ty, $bits:literal, $services:ident, $backends:ident, $members:ident, $endpoints:ident,
-     $nodes:ident, $local:ident, $flows:ident, $affinity:ident, $identities:ident, $judge:ident, $report:ident,
-     $tuple:ident) => {
+     $nodes:ident, $local:ident, $flows:ident, $affinity:ident, $sources:ident, $host_ports:ident,
+     $identities:ident, $judge:ident, $report:ident, $tuple:ident) => {
         impl World for $kernel {
             type A = $address;
 
@@ -167,6 +177,22 @@ macro_rules! world {
             #[inline(always)]
             fn is_member(&self, key: &MemberKey<$address>) -> bool {
                 maps::$members.get_ptr(key).is_some()
+            }
+
+            #[inline(always)]
+            fn host_port(&self, key: &ServiceKey<$address>) -> Option<&'static Backend<$address>> {
+                // SAFETY: as above.
+                unsafe { maps::$host_ports.get(key) }
+            }
+
+            #[inline(always)]
+            fn is_source(&self, key: &SourceKey<$address>) -> bool {
+                maps::$sources.get(Key::new(32 + $bits, *key)).is_some()
+            }
+
+            #[inline(always)]
+            fn choice(&self, set: u32, hash: u32) -> Option<u32> {
+                choice(set, hash)
             }
 
             #[inline(always)]
@@ -281,6 +307,8 @@ world!(
     LOCAL4,
     FLOWS4,
     AFFINITY4,
+    SOURCES4,
+    HOSTPORTS4,
     IDENTITIES4,
     judge4,
     report4,
@@ -298,6 +326,8 @@ world!(
     LOCAL6,
     FLOWS6,
     AFFINITY6,
+    SOURCES6,
+    HOSTPORTS6,
     IDENTITIES6,
     judge6,
     report6,

@@ -11,7 +11,8 @@
 //! name.rs      socket logic               which sockets are translated
 //!   ── above: pure, tested on the host; below: helpers of the kernel, tested by running ──
 //! kernel.rs    World by the maps          maps.rs
-//! rewrite.rs   addresses, ports, checksums
+//! rewrite.rs   addresses, ports, hop limits, checksums
+//! refuse.rs    resets and ICMP errors for what is dropped
 //! report.rs    tells what became of a packet
 //! deliver.rs   redirect_peer, redirect_neigh, redirect
 //! packet.rs    the packet programs        socket.rs    the socket programs
@@ -25,9 +26,8 @@
 //! verifier refuses. Everything is inlined into its entry point. No call to memset, memcpy or memmove (a test
 //! looks): padding is scalar, records are small. Nothing that aya-ebpf makes depend on target_arch = "bpf".
 //!
-//! **Missing.** IPv6: extension headers and fragments (dropped where they would need translation). ICMP errors for
-//! IPv6. TTL is not decremented. VLAN tags inside the packet. A refused ClusterIP is dropped on the
-//! packet path, refused on the socket path.
+//! **Missing.** More than two extension headers of IPv6, AH and ESP (dropped where they would need translation).
+//! VLAN tags inside the packet.
 //!
 //! The kernel gives `bpf_fib_lookup` to GPL-compatible programs only, so this folder is licensed
 //! "Apache-2.0 OR MIT OR GPL-2.0-only", and its licence section says "Dual MIT/GPL".
@@ -60,6 +60,8 @@ mod kernel;
 mod maps;
 #[cfg(not(test))]
 mod packet;
+#[cfg(not(test))]
+mod refuse;
 #[cfg(not(test))]
 mod report;
 #[cfg(not(test))]

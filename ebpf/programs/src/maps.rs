@@ -1,13 +1,13 @@
 //! The maps of `abi::MAPS`, by name. All are pinned by name, so a restart of their user keeps them.
 //!
 //! Flows and affinity are preallocated hash maps: they never allocate for a packet, and they say when they are
-//! full. What user space writes is allocated as it is written. Only FRAGMENTS4 and SOCKETS are
+//! full. What user space writes is allocated as it is written. Only FRAGMENTS and SOCKETS are
 //! least-recently-used: nothing tells when a datagram is complete, and a socket that ends does not tell us.
 
 use abi::{
-    Affinity, AffinityKey, Backend, BackendKey, Endpoint, Flow, FlowState, FragmentKey, FragmentPorts, Ip4,
-    Ip6, MemberKey, Namespace, Node, PolicyKey, Rate, Service, ServiceKey, Settings, SocketKey, SocketName,
-    capacity,
+    Affinity, AffinityKey, Backend, BackendKey, ChoiceTable, Endpoint, Flow, FlowState, FragmentKey,
+    FragmentKey6, FragmentPorts, Ip4, Ip6, MemberKey, Namespace, Node, PolicyKey, Rate, Service, ServiceKey,
+    Settings, SocketKey, SocketName, SourceKey, capacity,
 };
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
@@ -29,6 +29,18 @@ pub static BACKENDS6: HashMap<BackendKey, Backend<Ip6>> =
 pub static MEMBERS4: HashMap<MemberKey<Ip4>, u32> = HashMap::pinned(capacity::BACKENDS, BPF_F_NO_PREALLOC);
 #[map]
 pub static MEMBERS6: HashMap<MemberKey<Ip6>, u32> = HashMap::pinned(capacity::BACKENDS, BPF_F_NO_PREALLOC);
+#[map]
+pub static TABLES: HashMap<u32, ChoiceTable> = HashMap::pinned(capacity::TABLES, BPF_F_NO_PREALLOC);
+#[map]
+pub static SOURCES4: LpmTrie<SourceKey<Ip4>, u32> = LpmTrie::pinned(capacity::SOURCES, BPF_F_NO_PREALLOC);
+#[map]
+pub static SOURCES6: LpmTrie<SourceKey<Ip6>, u32> = LpmTrie::pinned(capacity::SOURCES, BPF_F_NO_PREALLOC);
+#[map]
+pub static HOSTPORTS4: HashMap<ServiceKey<Ip4>, Backend<Ip4>> =
+    HashMap::pinned(capacity::HOSTPORTS, BPF_F_NO_PREALLOC);
+#[map]
+pub static HOSTPORTS6: HashMap<ServiceKey<Ip6>, Backend<Ip6>> =
+    HashMap::pinned(capacity::HOSTPORTS, BPF_F_NO_PREALLOC);
 #[map]
 pub static ENDPOINTS4: HashMap<Ip4, Endpoint> = HashMap::pinned(capacity::ENDPOINTS, 0);
 #[map]
@@ -69,5 +81,7 @@ pub static IDENTITIES6: LpmTrie<Ip6, u32> = LpmTrie::pinned(capacity::IDENTITIES
 pub static REPORTS: RingBuf = RingBuf::pinned(capacity::REPORTS, 0);
 #[map]
 pub static RATES: PerCpuArray<Rate> = PerCpuArray::pinned(capacity::RATES, 0);
+#[map]
+pub static FRAGMENTS6: LruHashMap<FragmentKey6, FragmentPorts> = LruHashMap::pinned(capacity::FRAGMENTS, 0);
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::pinned(capacity::COUNTERS, 0);

@@ -11,7 +11,7 @@
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
-use abi::{Counter, EndpointState, FragmentKey, FragmentPorts, Ip4, Ip6, Settings};
+use abi::{Counter, EndpointState, FragmentKey, FragmentKey6, FragmentPorts, Ip4, Ip6, Settings};
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK};
 use aya_ebpf::helpers::generated::bpf_skb_pull_data;
 use aya_ebpf::macros::classifier;
@@ -22,10 +22,10 @@ use crate::family::Family;
 use crate::kernel::{Kernel4, Kernel6, settings};
 use crate::parse::{self, Part, Seen, Unread};
 use crate::policy::Judgement;
-use crate::route::{self, Way};
+use crate::route::{self, Delivery, Way};
 use crate::track::{self, Ends, Origin, Verdict};
 use crate::world::World;
-use crate::{maps, report, rewrite};
+use crate::{maps, refuse, report, rewrite};
 
 const ETHERTYPE_IPV4: u16 = 0x0800_u16.to_be();
 const ETHERTYPE_IPV6: u16 = 0x86dd_u16.to_be();
@@ -91,27 +91,26 @@ fn kind(context: &TcContext) -> Option<u16> {
 }
 
 /// Reads the headers; pulls them into the linear part once if they are not there.
-macro_rules! read {
-    ($name:ident, $address:ty, $parse:path) => {
-        #[inline(always)]
-        pub fn $name(packet: *mut __sk_buff) -> Result<Seen<$address>, Unread> {
-            // SAFETY: the kernel says that data..data_end is readable.
-            let first = unsafe { $parse((*packet).data as usize, (*packet).data_end as usize) };
-            if first != Err(Unread::Short) {
-                return first;
-            }
-            // SAFETY: the packet is the program's own.
-            unsafe {
-                let length = if (*packet).len < PULLED { (*packet).len } else { PULLED };
-                bpf_skb_pull_data(packet, length);
-                $parse((*packet).data as usize, (*packet).data_end as usize)
-            }
-        }
-    };
+#[inline(always)]
+pub fn read4(packet: *mut __sk_buff) -> Result<Seen<Ip4>, Unread> {
+    // SAFETY: the kernel says that data..data_end is readable.
+    let first = unsafe { parse::ipv4((*packet).data as usize, (*packet).data_end as usize) };
+    if first != Err(Unread::Short) {
+        return first;
+    }
+    pull(packet);
+    // SAFETY: as above.
+    unsafe { parse::ipv4((*packet).data as usize, (*packet).data_end as usize) }
 }
 
-read!(read4, Ip4, parse::ipv4);
-read!(read6, Ip6, parse::ipv6);
+#[inline(always)]
+fn pull(packet: *mut __sk_buff) {
+    // SAFETY: the packet is the program's own.
+    unsafe {
+        let length = if (*packet).len < PULLED { (*packet).len } else { PULLED };
+        bpf_skb_pull_data(packet, length);
+    }
+}
 
 /// What a pod sends: only under its own address.
 #[inline(never)]
@@ -175,14 +174,59 @@ fn through6(packet: *mut __sk_buff, origin: Origin, pending: bool) -> i32 {
 
 /// Reads the headers in a frame of its own. False: there are none, and nothing is written.
 #[inline(never)]
-fn read6_into(packet: *mut __sk_buff, seen: &mut MaybeUninit<Seen<Ip6>>) -> bool {
-    match read6(packet) {
-        Ok(read) => {
-            seen.write(read);
-            true
-        }
-        Err(_) => false,
+pub fn read6_into(packet: *mut __sk_buff, seen: &mut MaybeUninit<Seen<Ip6>>) -> bool {
+    let mut read = parse6(packet, seen);
+    if read == SHORT {
+        pull(packet);
+        read = parse6(packet, seen);
     }
+    if read != READ {
+        return false;
+    }
+    // SAFETY: it has been written.
+    let seen = unsafe { seen.assume_init_mut() };
+    seen.part != Part::Chain || beyond6(packet, seen)
+}
+
+const READ: u32 = 0;
+const SHORT: u32 = 1;
+const MALFORMED: u32 = 2;
+
+/// Where the packet lies, read at this very place: what the compiler reads elsewhere and hands over as a number is no
+/// pointer to the verifier any more.
+#[inline(always)]
+fn extent(packet: *mut __sk_buff) -> (usize, usize) {
+    // SAFETY: the record is the program's own.
+    unsafe {
+        let start = (&raw const (*packet).data).read_volatile();
+        (start as usize, (&raw const (*packet).data_end).read_volatile() as usize)
+    }
+}
+
+#[inline(never)]
+fn parse6(packet: *mut __sk_buff, seen: &mut MaybeUninit<Seen<Ip6>>) -> u32 {
+    let (start, end) = extent(packet);
+    // SAFETY: the kernel says that start..end is readable.
+    match unsafe { parse::ipv6(start, end, seen) } {
+        Ok(()) => READ,
+        Err(Unread::Short) => SHORT,
+        Err(Unread::Malformed) => MALFORMED,
+    }
+}
+
+/// Goes past extension headers, and gives later fragments their ports.
+#[inline(never)]
+fn beyond6(packet: *mut __sk_buff, seen: &mut Seen<Ip6>) -> bool {
+    let (start, end) = extent(packet);
+    // SAFETY: the kernel says that start..end is readable.
+    if !unsafe { parse::beyond6(start, end, seen) } {
+        return false;
+    }
+    // Of a datagram whose beginning was lost: nobody's.
+    if !gather6(seen) {
+        seen.part = Part::Portless;
+    }
+    true
 }
 
 /// Tracks, rewrites and delivers.
@@ -202,22 +246,30 @@ fn on4(packet: *mut __sk_buff, mut seen: Seen<Ip4>, origin: Origin, pending: boo
     }
     let mut becomes = as_it_is(&seen);
     let verdict = track::track(&world, settings, &seen, origin, &mut becomes);
-    if verdict == Verdict::BECOME {
-        if rewrite::ipv4(packet, &seen, &becomes).is_err() {
-            return deliver::drop(Counter::Rewrite);
-        }
-    } else if verdict != Verdict::UNTOUCHED {
+    if verdict.is_refusal() {
+        return refuse::service4(packet, &seen, verdict.counter());
+    }
+    if verdict != Verdict::BECOME && verdict != Verdict::UNTOUCHED {
         return deliver::drop_as(verdict.counter());
-    } else if origin == Origin::Uplink {
+    }
+    if verdict == Verdict::UNTOUCHED && origin == Origin::Uplink {
         return TC_ACT_OK;
     }
-    finish(
-        packet,
-        &world,
-        settings,
-        (seen.flow.source, (becomes.source, becomes.destination)),
-        (origin, pending),
-    )
+    let delivery = route::route(&world, settings, &seen.flow.source, &becomes.destination, origin, pending);
+    let hop = is_forwarded(origin, &delivery);
+    if hop && rewrite::hops(&seen) <= 1 {
+        return refuse::exceeded4(packet, &seen, settings.node4);
+    }
+    if delivery.way != Way::Drop && rewrite::ipv4(packet, &seen, &becomes, hop).is_err() {
+        return deliver::drop(Counter::Rewrite);
+    }
+    hand_on(packet, settings, &seen.flow.source, (becomes.source, becomes.destination), origin, delivery)
+}
+
+/// Whether we are a router to it, and not its sender or its receiver.
+#[inline(always)]
+fn is_forwarded(origin: Origin, delivery: &Delivery) -> bool {
+    origin != Origin::Node && (delivery.way == Way::Pod || delivery.way == Way::Outside)
 }
 
 /// Ends that change nothing.
@@ -238,17 +290,84 @@ fn on6(packet: *mut __sk_buff, seen: &Seen<Ip6>, origin: Origin, pending: bool) 
         return TC_ACT_OK;
     }
     let mut becomes = as_it_is(seen);
-    let verdict = track6(packet, seen, origin, &mut becomes);
-    if verdict == Verdict::BECOME.0 {
-        if rewrite6(packet, seen, &becomes) != 0 {
-            return deliver::drop(Counter::Rewrite);
-        }
-    } else if verdict != Verdict::UNTOUCHED.0 {
-        return deliver::drop_as(Verdict(verdict).counter());
-    } else if origin == Origin::Uplink {
+    if seen.part == Part::Error {
+        return about6(packet, seen, &mut becomes, origin, pending);
+    }
+    let verdict = Verdict(track6(packet, seen, origin, &mut becomes));
+    if verdict.is_refusal() {
+        return refuse::service6(packet, seen, verdict.counter());
+    }
+    if verdict != Verdict::BECOME && verdict != Verdict::UNTOUCHED {
+        return deliver::drop_as(verdict.counter());
+    }
+    if verdict == Verdict::UNTOUCHED && origin == Origin::Uplink {
         return TC_ACT_OK;
     }
-    finish6(packet, &seen.flow.source, &becomes, origin, pending)
+    finish6(packet, seen, &becomes, origin, pending)
+}
+
+/// As [`error4`].
+#[inline(always)]
+fn about6(
+    packet: *mut __sk_buff,
+    seen: &Seen<Ip6>,
+    becomes: &mut Ends<Ip6>,
+    origin: Origin,
+    pending: bool,
+) -> i32 {
+    match error6(packet, seen, becomes) {
+        Of::NOBODY if origin != Origin::Pod => TC_ACT_OK,
+        // Judged as any other packet of a protocol without ports.
+        Of::NOBODY => by_itself6(packet, seen, becomes, origin, pending),
+        Of::KNOWN => hand6(packet, seen, becomes, origin, pending),
+        _ => deliver::drop(Counter::Rewrite),
+    }
+}
+
+#[inline(always)]
+fn by_itself6(
+    packet: *mut __sk_buff,
+    seen: &Seen<Ip6>,
+    becomes: &mut Ends<Ip6>,
+    origin: Origin,
+    pending: bool,
+) -> i32 {
+    let verdict = Verdict(portless6(packet, seen, origin));
+    if verdict != Verdict::UNTOUCHED {
+        return deliver::drop_as(verdict.counter());
+    }
+    hand6(packet, seen, becomes, origin, pending)
+}
+
+#[inline(never)]
+fn portless6(packet: *mut __sk_buff, seen: &Seen<Ip6>, origin: Origin) -> u32 {
+    let world = Kernel6 { packet: NonNull::new(packet) };
+    let judgement = world.judge(&seen.flow, &track::unchanged(&seen.flow, world.now()), origin, 0);
+    if judgement == Judgement::ALLOWED { Verdict::UNTOUCHED.0 } else { judgement.verdict().0 }
+}
+
+/// What became of an ICMP error.
+struct Of;
+
+impl Of {
+    /// It is about no flow that we know.
+    const NOBODY: u32 = 0;
+    const KNOWN: u32 = 1;
+    const REFUSED: u32 = 2;
+}
+
+#[inline(never)]
+fn error6(packet: *mut __sk_buff, seen: &Seen<Ip6>, becomes: &mut Ends<Ip6>) -> u32 {
+    let (start, end) = extent(packet);
+    // SAFETY: the kernel says that start..end is readable.
+    let about = unsafe { parse::about6(start, end, seen.transport) };
+    let world = Kernel6 { packet: NonNull::new(packet) };
+    let Some(about) = about else { return Of::NOBODY };
+    let Some(answers) = track::of_error(&world, &about.flow) else { return Of::NOBODY };
+    match rewrite::error6(packet, seen, &about, answers, becomes) {
+        Ok(()) => Of::KNOWN,
+        Err(_) => Of::REFUSED,
+    }
 }
 
 #[inline(never)]
@@ -259,32 +378,57 @@ fn track6(packet: *mut __sk_buff, seen: &Seen<Ip6>, origin: Origin, becomes: &mu
 }
 
 #[inline(never)]
-fn rewrite6(packet: *mut __sk_buff, seen: &Seen<Ip6>, becomes: &Ends<Ip6>) -> u32 {
-    u32::from(rewrite::ipv6(packet, seen, becomes).is_err())
+fn rewrite6(packet: *mut __sk_buff, seen: &Seen<Ip6>, becomes: &Ends<Ip6>, hop: bool) -> u32 {
+    u32::from(rewrite::ipv6(packet, seen, becomes, hop).is_err())
 }
 
 #[inline(never)]
-fn finish6(packet: *mut __sk_buff, source: &Ip6, becomes: &Ends<Ip6>, origin: Origin, pending: bool) -> i32 {
+fn finish6(
+    packet: *mut __sk_buff,
+    seen: &Seen<Ip6>,
+    becomes: &Ends<Ip6>,
+    origin: Origin,
+    pending: bool,
+) -> i32 {
     let Some(settings) = settings() else { return TC_ACT_OK };
     let world = Kernel6 { packet: NonNull::new(packet) };
-    finish(packet, &world, settings, (*source, (becomes.source, becomes.destination)), (origin, pending))
+    let delivery = route::route(&world, settings, &seen.flow.source, &becomes.destination, origin, pending);
+    let hop = is_forwarded(origin, &delivery);
+    if hop && rewrite::hops(seen) <= 1 {
+        return refuse::exceeded6(packet, seen, &settings.node6);
+    }
+    if delivery.way != Way::Drop && rewrite6(packet, seen, becomes, hop) != 0 {
+        return deliver::drop(Counter::Rewrite);
+    }
+    hand_on(packet, settings, &seen.flow.source, (becomes.source, becomes.destination), origin, delivery)
 }
 
-/// `sent`: the source before translation, and the ends after it.
-#[inline(always)]
-fn finish<W: World>(
+/// As [`finish6`], for what has its ends already.
+#[inline(never)]
+fn hand6(
     packet: *mut __sk_buff,
-    world: &W,
+    seen: &Seen<Ip6>,
+    becomes: &Ends<Ip6>,
+    origin: Origin,
+    pending: bool,
+) -> i32 {
+    let Some(settings) = settings() else { return TC_ACT_OK };
+    let world = Kernel6 { packet: NonNull::new(packet) };
+    let delivery = route::route(&world, settings, &seen.flow.source, &becomes.destination, origin, pending);
+    hand_on(packet, settings, &seen.flow.source, (becomes.source, becomes.destination), origin, delivery)
+}
+
+/// `source`: before translation; `ends`: after it.
+#[inline(always)]
+fn hand_on<A: deliver::Routed + Eq>(
+    packet: *mut __sk_buff,
     settings: &Settings,
-    sent: (W::A, (W::A, W::A)),
-    by: (Origin, bool),
-) -> i32
-where
-    W::A: deliver::Routed,
-{
-    let (source, ends) = sent;
-    let delivery = route::route(world, settings, &source, &ends.1, by.0, by.1);
-    if by.0 == Origin::Uplink && delivery.way == Way::Node && source == ends.0 {
+    source: &A,
+    ends: (A, A),
+    origin: Origin,
+    delivery: Delivery,
+) -> i32 {
+    if origin == Origin::Uplink && delivery.way == Way::Node && *source == ends.0 {
         // For the node, and under the sender's own name: it may go up where it is.
         return TC_ACT_OK;
     }
@@ -309,21 +453,22 @@ fn error4(
         Some(about) => track::of_error(world, &about.flow).map(|answers| (about, answers)),
         None => None,
     };
-    let Some((about, answers)) = known else {
-        if by.0 != Origin::Pod {
-            return TC_ACT_OK;
+    let ends = match known {
+        Some((about, answers)) => match rewrite::error4(packet, seen, about, answers) {
+            Ok(ends) => ends,
+            Err(_) => return deliver::drop(Counter::Rewrite),
+        },
+        None if by.0 != Origin::Pod => return TC_ACT_OK,
+        None => {
+            let judgement = world.judge(&seen.flow, &track::unchanged(&seen.flow, world.now()), by.0, 0);
+            if judgement != Judgement::ALLOWED {
+                return deliver::drop_as(judgement.verdict().counter());
+            }
+            (seen.flow.source, seen.flow.destination)
         }
-        let ends = (seen.flow.source, seen.flow.destination);
-        let judgement = world.judge(&seen.flow, &track::unchanged(&seen.flow, world.now()), by.0, 0);
-        if judgement != Judgement::ALLOWED {
-            return deliver::drop_as(judgement.verdict().counter());
-        }
-        return finish(packet, world, settings, (seen.flow.source, ends), by);
     };
-    match rewrite::error4(packet, seen, about, answers) {
-        Ok(ends) => finish(packet, world, settings, (seen.flow.source, ends), by),
-        Err(_) => deliver::drop(Counter::Rewrite),
-    }
+    let delivery = route::route(world, settings, &seen.flow.source, &ends.1, by.0, by.1);
+    hand_on(packet, settings, &seen.flow.source, ends, by.0, delivery)
 }
 
 /// Gives later fragments the ports of the first one. False: they are not known.
@@ -335,7 +480,7 @@ fn gather(seen: &mut Seen<Ip4>) -> bool {
     let key = FragmentKey {
         source: seen.flow.source,
         destination: seen.flow.destination,
-        identification: seen.identification,
+        identification: seen.identification as u16,
         protocol: seen.flow.protocol,
         pad: 0,
     };
@@ -358,30 +503,92 @@ fn gather(seen: &mut Seen<Ip4>) -> bool {
     }
 }
 
+/// As [`gather`].
+#[inline(always)]
+fn gather6(seen: &mut Seen<Ip6>) -> bool {
+    if seen.part != Part::First && seen.part != Part::Later {
+        return true;
+    }
+    let key = FragmentKey6 {
+        source: seen.flow.source,
+        destination: seen.flow.destination,
+        identification: seen.identification,
+    };
+    if seen.part == Part::First {
+        let ports = FragmentPorts {
+            source_port: seen.flow.source_port,
+            destination_port: seen.flow.destination_port,
+        };
+        let _ = maps::FRAGMENTS6.insert(key, ports, 0);
+        return true;
+    }
+    // SAFETY: entries are replaced whole and freed after the programs that see them.
+    match unsafe { maps::FRAGMENTS6.get(key) } {
+        Some(ports) => {
+            seen.flow.source_port = ports.source_port;
+            seen.flow.destination_port = ports.destination_port;
+            true
+        }
+        None => false,
+    }
+}
+
 /// Gives what the node sends the ends that its flow has, if it is of one; it is under way already.
 #[inline(never)]
 fn known4(packet: *mut __sk_buff) -> i32 {
     let Ok(mut seen) = read4(packet) else { return TC_ACT_OK };
     let world = Kernel4 { packet: NonNull::new(packet) };
-    if seen.part == Part::Error || !gather(&mut seen) {
+    if seen.part == Part::Error {
+        return known_error4(packet, &world, &seen);
+    }
+    if !gather(&mut seen) {
         return TC_ACT_OK;
     }
     let mut becomes = as_it_is(&seen);
     let known = track::follow(&world, &seen, &mut becomes) == Verdict::BECOME;
-    if known && rewrite::ipv4(packet, &seen, &becomes).is_err() {
+    if known && rewrite::ipv4(packet, &seen, &becomes, false).is_err() {
+        return deliver::drop(Counter::Rewrite);
+    }
+    TC_ACT_OK
+}
+
+/// An ICMP error of the node about a flow that was translated.
+#[inline(always)]
+fn known_error4(packet: *mut __sk_buff, world: &Kernel4, seen: &Seen<Ip4>) -> i32 {
+    // SAFETY: the kernel says that data..data_end is readable.
+    let about =
+        unsafe { parse::about4((*packet).data as usize, (*packet).data_end as usize, seen.transport) };
+    let Some(about) = about else { return TC_ACT_OK };
+    let Some(answers) = track::of_error(world, &about.flow) else { return TC_ACT_OK };
+    match rewrite::error4(packet, seen, &about, answers) {
+        Ok(_) => TC_ACT_OK,
+        Err(_) => deliver::drop(Counter::Rewrite),
+    }
+}
+
+#[inline(never)]
+fn known6(packet: *mut __sk_buff) -> i32 {
+    let mut seen = MaybeUninit::uninit();
+    if !read6_into(packet, &mut seen) {
+        return TC_ACT_OK;
+    }
+    // SAFETY: it has been written.
+    let seen = unsafe { seen.assume_init_ref() };
+    let mut becomes = as_it_is(seen);
+    if seen.part == Part::Error {
+        return match error6(packet, seen, &mut becomes) {
+            Of::REFUSED => deliver::drop(Counter::Rewrite),
+            _ => TC_ACT_OK,
+        };
+    }
+    if follow6(packet, seen, &mut becomes) && rewrite6(packet, seen, &becomes, false) != 0 {
         return deliver::drop(Counter::Rewrite);
     }
     TC_ACT_OK
 }
 
 #[inline(never)]
-fn known6(packet: *mut __sk_buff) -> i32 {
-    let Ok(seen) = read6(packet) else { return TC_ACT_OK };
+fn follow6(packet: *mut __sk_buff, seen: &Seen<Ip6>, becomes: &mut Ends<Ip6>) -> bool {
     let world = Kernel6 { packet: NonNull::new(packet) };
-    let mut becomes = as_it_is(&seen);
-    let known = track::follow(&world, &seen, &mut becomes) == Verdict::BECOME;
-    if known && rewrite::ipv6(packet, &seen, &becomes).is_err() {
-        return deliver::drop(Counter::Rewrite);
-    }
-    TC_ACT_OK
+    track::follow(&world, seen, becomes) == Verdict::BECOME
 }

@@ -3,12 +3,23 @@
 //! Every access is behind a comparison with the end, in the form in which the verifier recognises it:
 //! `start + constant > end`.
 
+use core::mem::MaybeUninit;
+
 use abi::{Flow, Ip4, Ip6, Protocol};
 
 use crate::family::Family;
 
 pub const ETHERNET: usize = 14;
 const IPV6_HEADER: usize = 40;
+/// How many extension headers of IPv6 are gone past, and where they may end.
+const EXTENSIONS_MAX: u32 = 2;
+/// Eight bytes each, and eight more.
+const EXTENSION_LENGTH_MAX: u8 = 7;
+const TRANSPORT_LAST: u32 = (ETHERNET + IPV6_HEADER) as u32 + EXTENSIONS_MAX * 64;
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const DESTINATION: u8 = 60;
 
 /// What of the datagram this packet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +34,8 @@ pub enum Part {
     Portless,
     /// An ICMP error about another packet: see [`about4`].
     Error,
+    /// IPv6 with extension headers that nobody has looked at yet: see [`beyond6`].
+    Chain,
 }
 
 /// TCP flags.
@@ -44,8 +57,11 @@ pub struct Seen<A> {
     pub tcp: u8,
     /// Offset of the transport's header.
     pub transport: u32,
-    /// IPv4 identification, for fragments.
-    pub identification: u16,
+    /// For fragments.
+    pub identification: u32,
+    /// The word of the IP header that has the hop limit, as in the packet. IPv4: TTL, protocol, checksum; IPv6: length,
+    /// next header, hop limit.
+    pub head: u32,
 }
 
 /// The packet an ICMP error is about.
@@ -109,7 +125,8 @@ pub unsafe fn ipv4(start: usize, end: usize) -> Result<Seen<Ip4>, Unread> {
             part: Part::Whole,
             tcp: 0,
             transport: transport as u32,
-            identification: read::<u16>(ip, end, 4).ok_or(Unread::Short)?,
+            identification: u32::from(read::<u16>(ip, end, 4).ok_or(Unread::Short)?),
+            head: read::<u32>(ip, end, 8).ok_or(Unread::Short)?,
         };
         if offset & 0x1fff != 0 {
             seen.part = Part::Later;
@@ -130,12 +147,14 @@ pub unsafe fn ipv4(start: usize, end: usize) -> Result<Seen<Ip4>, Unread> {
     }
 }
 
-/// An IPv6 packet behind an Ethernet header. Extension headers make it `Portless`.
+/// An IPv6 packet behind an Ethernet header. What has extension headers is a `Chain`, for [`beyond6`].
 ///
 /// # Safety
 /// `start..end` is readable.
 #[inline(always)]
-pub unsafe fn ipv6(start: usize, end: usize) -> Result<Seen<Ip6>, Unread> {
+pub unsafe fn ipv6(start: usize, end: usize, seen: &mut MaybeUninit<Seen<Ip6>>) -> Result<(), Unread> {
+    // Into a frame of the caller's: a result that holds as much leaves registers undefined that the compiler then
+    // copies and the verifier refuses.
     // SAFETY: as the caller says.
     unsafe {
         let ip = start + ETHERNET;
@@ -149,16 +168,95 @@ pub unsafe fn ipv6(start: usize, end: usize) -> Result<Seen<Ip6>, Unread> {
         let source = read::<Ip6>(ip, end, 8).ok_or(Unread::Short)?;
         let destination = read::<Ip6>(ip, end, 24).ok_or(Unread::Short)?;
         let transport = ETHERNET + IPV6_HEADER;
-        let mut seen = Seen {
+        let seen = seen.write(Seen {
             flow: flow(source, destination, protocol),
             part: Part::Whole,
             tcp: 0,
             transport: transport as u32,
             identification: 0,
-        };
-        ports(&mut seen, start + transport, end)?;
-        Ok(seen)
+            head: read::<u32>(ip, end, 4).ok_or(Unread::Short)?,
+        });
+        if is_extension(protocol) {
+            seen.part = Part::Chain;
+            return Ok(());
+        }
+        ports(seen, start + transport, end)?;
+        if protocol == Protocol::ICMP6 && seen.part == Part::Portless {
+            let kind = read::<u8>(start + transport, end, 0).ok_or(Unread::Short)?;
+            if is_error6(kind) {
+                seen.part = Part::Error;
+            }
+        }
+        Ok(())
     }
+}
+
+#[inline(always)]
+fn is_extension(next: u8) -> bool {
+    next == HOP_BY_HOP || next == ROUTING || next == FRAGMENT || next == DESTINATION
+}
+
+/// Unreachable, too big, time exceeded, parameter problem.
+#[inline(always)]
+fn is_error6(kind: u8) -> bool {
+    kind >= 1 && kind <= 4
+}
+
+/// Goes past the extension headers of a `Chain`: to the transport, or to what a later fragment has in its place. More
+/// than [`EXTENSIONS_MAX`] make it `Portless`. False: it ends before, or goes on for too long.
+///
+/// # Safety
+/// `start..end` is readable.
+#[inline(always)]
+pub unsafe fn beyond6(start: usize, end: usize, seen: &mut Seen<Ip6>) -> bool {
+    let mut transport = (ETHERNET + IPV6_HEADER) as u32;
+    let mut next = seen.flow.protocol;
+    let mut part = Part::Whole;
+    let mut passed = 0;
+    // SAFETY: as the caller says.
+    unsafe {
+        while passed < EXTENSIONS_MAX && is_extension(next) {
+            let at = start + transport as usize;
+            // Two bytes: of one at a distance that varies the verifier does not see that it is compared with the end.
+            let Some([following, length]) = read::<[u8; 2]>(at, end, 0) else { return false };
+            if next == FRAGMENT {
+                let Some(offset) = read::<u16>(at, end, 2) else { return false };
+                let Some(identification) = read::<u32>(at, end, 4) else { return false };
+                seen.identification = identification;
+                transport += 8;
+                if u16::from_be(offset) & 0xfff8 != 0 {
+                    seen.part = Part::Later;
+                    seen.flow.protocol = following;
+                    seen.transport = transport;
+                    return true;
+                }
+                if u16::from_be(offset) & 1 != 0 {
+                    part = Part::First;
+                }
+            } else {
+                if length > EXTENSION_LENGTH_MAX {
+                    return false;
+                }
+                transport += (u32::from(length) + 1) * 8;
+            }
+            next = following;
+            passed += 1;
+        }
+        seen.part = part;
+        seen.flow.protocol = next;
+        seen.transport = transport;
+        let at = start + transport as usize;
+        if ports(seen, at, end).is_err() {
+            return false;
+        }
+        if part == Part::Whole && seen.part == Part::Portless && next == Protocol::ICMP6 {
+            let Some([kind, _]) = read::<[u8; 2]>(at, end, 0) else { return false };
+            if is_error6(kind) {
+                seen.part = Part::Error;
+            }
+        }
+    }
+    true
 }
 
 #[inline(always)]
@@ -230,6 +328,37 @@ pub unsafe fn about4(start: usize, end: usize, transport: u32) -> Option<About<I
         }
         let header = transport + 8;
         Some(About { flow, header, transport: header + length as u32 })
+    }
+}
+
+/// As [`about4`]; extension headers of that packet are not gone past.
+///
+/// # Safety
+/// `start..end` is readable.
+#[inline(always)]
+pub unsafe fn about6(start: usize, end: usize, transport: u32) -> Option<About<Ip6>> {
+    if transport > TRANSPORT_LAST {
+        return None;
+    }
+    // SAFETY: as the caller says.
+    unsafe {
+        let ip = start + transport as usize + 8;
+        if read::<u8>(ip, end, 0)? >> 4 != 6 {
+            return None;
+        }
+        let protocol = read::<u8>(ip, end, 6)?;
+        let mut flow = flow(read::<Ip6>(ip, end, 8)?, read::<Ip6>(ip, end, 24)?, protocol);
+        let ports = ip + IPV6_HEADER;
+        if protocol == Protocol::TCP || protocol == Protocol::UDP {
+            flow.source_port = read::<u16>(ports, end, 0)?;
+            flow.destination_port = read::<u16>(ports, end, 2)?;
+        } else if protocol == Protocol::ICMP6 {
+            flow.source_port = read::<u16>(ports, end, 4)?;
+        } else {
+            return None;
+        }
+        let header = transport + 8;
+        Some(About { flow, header, transport: header + IPV6_HEADER as u32 })
     }
 }
 

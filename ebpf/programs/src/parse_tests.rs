@@ -110,19 +110,59 @@ fn short_and_false_headers_are_refused() {
     check(0x44);
 }
 
+fn read6(next: u8, rest: &[Vec<u8>]) -> Result<Seen<Ip6>, Unread> {
+    let mut header = std::vec![0x60, 0, 0, 0, 0, 20, next, 64];
+    header.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    header.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+    let bytes = [ethernet(0x86dd), header, rest.concat()].concat();
+    let start = bytes.as_ptr() as usize;
+    // SAFETY: the whole frame is ours.
+    unsafe {
+        let mut seen = MaybeUninit::uninit();
+        ipv6(start, start + bytes.len(), &mut seen)?;
+        let mut seen = seen.assume_init();
+        let whole = seen.part != Part::Chain || beyond6(start, start + bytes.len(), &mut seen);
+        if whole { Ok(seen) } else { Err(Unread::Malformed) }
+    }
+}
+
 #[test]
-fn ipv6_has_ports_behind_its_fixed_header_only() {
-    let check = |next: u8, expect: Part| {
-        let mut header = std::vec![0x60, 0, 0, 0, 0, 20, next, 64];
-        header.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
-        header.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
-        let bytes = frame(&[ethernet(0x86dd), header, tcp(2)]);
-        let start = bytes.as_ptr() as usize;
-        // SAFETY: the whole frame is ours.
-        let seen = unsafe { ipv6(start, start + bytes.len()) }.unwrap();
-        assert_eq!((seen.part, seen.transport), (expect, 54));
+fn ipv6_has_ports_behind_its_extension_headers() {
+    let check = |next: u8, extensions: &[[u8; 8]], expect: (Part, u8, u32)| {
+        let rest: Vec<Vec<u8>> = extensions.iter().map(|e| e.to_vec()).chain([tcp(2), tcp(2)]).collect();
+        let seen = read6(next, &rest).unwrap();
+        assert_eq!((seen.part, seen.flow.protocol, seen.transport), expect, "{extensions:?}");
+        let ports = matches!(seen.part, Part::Whole | Part::First);
+        assert_eq!(u16::from_be(seen.flow.source_port), if ports { 8080 } else { 0 });
     };
-    check(6, Part::Whole);
-    check(17, Part::Whole);
-    check(44, Part::Portless);
+    check(6, &[], (Part::Whole, 6, 54));
+    check(17, &[], (Part::Whole, 17, 54));
+    check(47, &[], (Part::Portless, 47, 54));
+    check(0, &[[6, 0, 0, 0, 0, 0, 0, 0]], (Part::Whole, 6, 62));
+    check(60, &[[6, 0, 0, 0, 0, 0, 0, 0]], (Part::Whole, 6, 62));
+    check(60, &[[60, 0, 0, 0, 0, 0, 0, 0], [17, 0, 0, 0, 0, 0, 0, 0]], (Part::Whole, 17, 70));
+    // Fragments: the first, a later one, and one that is all there is.
+    check(44, &[[17, 0, 0, 1, 0, 0, 0, 9]], (Part::First, 17, 62));
+    check(44, &[[17, 0, 0, 8, 0, 0, 0, 9]], (Part::Later, 17, 62));
+    check(44, &[[17, 0, 0, 0, 0, 0, 0, 9]], (Part::Whole, 17, 62));
+    let three = [[60, 0, 0, 0, 0, 0, 0, 0]; 3];
+    check(60, &three, (Part::Portless, 60, 70));
+    assert_eq!(read6(60, &[std::vec![6, 30, 0, 0, 0, 0, 0, 0]]), Err(Unread::Malformed));
+}
+
+#[test]
+fn ipv6_errors_are_about_a_packet() {
+    let error = std::vec![1, 4, 0, 0, 0, 0, 0, 0];
+    let mut about = std::vec![0x60, 0, 0, 0, 0, 20, 17, 64];
+    about.extend([0xfd; 32]);
+    let seen = read6(58, &[error, about.clone(), std::vec![0, 9, 0, 10, 0, 0, 0, 0]]).unwrap();
+    assert_eq!(seen.part, Part::Error);
+    assert_eq!(read6(58, &[std::vec![135, 0, 0, 0, 0, 0, 0, 0]]).unwrap().part, Part::Portless);
+    let bytes = [std::vec![0; 62], about, std::vec![0, 9, 0, 10]].concat();
+    let start = bytes.as_ptr() as usize;
+    // SAFETY: all of it is ours.
+    let about = unsafe { about6(start, start + bytes.len(), 54) }.unwrap();
+    assert_eq!((about.header, about.transport), (62, 102));
+    let ports = (u16::from_be(about.flow.source_port), u16::from_be(about.flow.destination_port));
+    assert_eq!(ports, (9, 10));
 }

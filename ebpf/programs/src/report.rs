@@ -3,6 +3,8 @@
 //! **Invariants.** A CPU makes no more than abi's `REPORTS_PER_SECOND` of a kind; what is more, and what finds the ring
 //! full, is counted. A report is written where it lies: there is no room for it in the frame.
 
+use core::mem::MaybeUninit;
+
 use abi::{Counter, Flow, FlowState, Ip4, Ip6, REPORTS_PER_SECOND, Report, ReportKind};
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
@@ -51,9 +53,13 @@ fn dropped4(skb: *mut __sk_buff, reason: u32) -> i32 {
 
 #[inline(never)]
 fn dropped6(skb: *mut __sk_buff, reason: u32) -> i32 {
-    match packet::read6(skb) {
-        Ok(seen) => report6(skb, &seen.flow, None, what(ReportKind::Dropped, reason, seen.tcp)),
-        Err(_) => unreadable(skb, reason),
+    let mut seen = MaybeUninit::uninit();
+    if packet::read6_into(skb, &mut seen) {
+        // SAFETY: it has been written.
+        let seen = unsafe { seen.assume_init_ref() };
+        report6(skb, &seen.flow, None, what(ReportKind::Dropped, reason, seen.tcp));
+    } else {
+        unreadable(skb, reason);
     }
     0
 }

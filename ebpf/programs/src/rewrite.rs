@@ -7,7 +7,7 @@
 //! **Invariants.** After a rewrite no pointer into the packet is valid any more.
 
 use abi::{FlowState, Ip4, Ip6, Protocol};
-use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
+use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM};
 use aya_ebpf::helpers::generated::{bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_store_bytes};
 
 use crate::family::Family;
@@ -16,10 +16,14 @@ use crate::track::Ends;
 
 const IPV4_CHECKSUM: u32 = ETHERNET as u32 + 10;
 const IPV4_ADDRESSES: u32 = ETHERNET as u32 + 12;
+/// From the word with the hop limit to the end of the addresses.
+const IPV4_HEAD: u32 = ETHERNET as u32 + 8;
+const IPV6_HEAD: u32 = ETHERNET as u32 + 4;
 const IPV6_ADDRESSES: u32 = ETHERNET as u32 + 8;
-/// BPF_F_IPV6 (6.16): the checksum over the whole packet does not change, for there is no header checksum.
-/// Older kernels refuse it.
 const NO_FLAGS: u64 = 0;
+/// A device's sum over the whole packet is kept right. The helper that changes the transport's checksum takes the
+/// addresses to be made up for by the header's one, which IPv6 has not.
+const IN_SUM: u64 = BPF_F_RECOMPUTE_CSUM as u64;
 
 /// The kernel refused; the packet is half changed and must be dropped.
 pub struct Refused;
@@ -45,17 +49,22 @@ fn folded(sum: u64) -> u64 {
 /// Writes a value into the packet.
 #[inline(always)]
 fn store<T>(packet: *mut __sk_buff, offset: u32, value: &T) -> Result<(), Refused> {
+    store_as(packet, offset, value, NO_FLAGS)
+}
+
+#[inline(always)]
+fn store_as<T>(packet: *mut __sk_buff, offset: u32, value: &T, flags: u64) -> Result<(), Refused> {
+    let length = size_of::<T>() as u32;
     // SAFETY: the packet is the program's own, and `value` is as long as the helper is told.
-    let result = unsafe {
-        bpf_skb_store_bytes(
-            packet,
-            offset,
-            core::ptr::from_ref(value).cast(),
-            size_of::<T>() as u32,
-            NO_FLAGS,
-        )
-    };
-    done(result)
+    done(unsafe { bpf_skb_store_bytes(packet, offset, core::ptr::from_ref(value).cast(), length, flags) })
+}
+
+/// The part of an IP header that changes on its way.
+#[repr(C)]
+struct Head<A> {
+    head: u32,
+    source: A,
+    destination: A,
 }
 
 /// Where the transport keeps its checksum.
@@ -74,34 +83,59 @@ fn changed(flow: u16, ends: u16) -> bool {
     flow != ends
 }
 
-/// Makes the packet what the entry says.
+/// Makes the packet what the entry says, and if it is forwarded (`hop`), one hop older.
 #[inline(always)]
-pub fn ipv4(packet: *mut __sk_buff, seen: &Seen<Ip4>, ends: &Ends<Ip4>) -> Result<(), Refused> {
+pub fn ipv4(packet: *mut __sk_buff, seen: &Seen<Ip4>, ends: &Ends<Ip4>, hop: bool) -> Result<(), Refused> {
     let flow = &seen.flow;
     let sum = difference(0, flow.source.bits, ends.source.bits);
-    let sum = folded(difference(sum, flow.destination.bits, ends.destination.bits));
+    let sum = difference(sum, flow.destination.bits, ends.destination.bits);
     let moved = flow.source != ends.source || flow.destination != ends.destination;
     let has_transport = seen.part == Part::Whole || seen.part == Part::First;
     if has_transport {
-        let pseudo = if flow.protocol != Protocol::ICMP && moved { Some(sum) } else { None };
+        let pseudo = if flow.protocol != Protocol::ICMP && moved { Some(folded(sum)) } else { None };
         transport(packet, seen, ends, pseudo)?;
     }
-    if moved {
-        // SAFETY: the packet is the program's own.
-        done(unsafe { bpf_l3_csum_replace(packet, IPV4_CHECKSUM, 0, sum, 0) })?;
-        store(packet, IPV4_ADDRESSES, &[ends.source, ends.destination])?;
+    if !moved && !hop {
+        return Ok(());
     }
-    Ok(())
+    // The first byte of the word is the TTL, the last two are the checksum.
+    let (before, after) = (seen.head & 0xffff, (seen.head & 0xffff).wrapping_sub(u32::from(hop)));
+    let sum = difference(sum, before, after) + u64::from(!(seen.head >> 16) & 0xffff);
+    let head = after | u32::from(!folded16(sum)) << 16;
+    store(packet, IPV4_HEAD, &Head { head, source: ends.source, destination: ends.destination })
+}
+
+/// Folds a sum of words to sixteen bits.
+#[inline(always)]
+fn folded16(sum: u64) -> u16 {
+    let sum = folded(sum);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    ((sum & 0xffff) + (sum >> 16)) as u16
 }
 
 #[inline(always)]
-pub fn ipv6(packet: *mut __sk_buff, seen: &Seen<Ip6>, ends: &Ends<Ip6>) -> Result<(), Refused> {
+pub fn ipv6(packet: *mut __sk_buff, seen: &Seen<Ip6>, ends: &Ends<Ip6>, hop: bool) -> Result<(), Refused> {
     let flow = &seen.flow;
     let sum = folded(address6(address6(0, flow.source, ends.source), flow.destination, ends.destination));
     let moved = flow.source != ends.source || flow.destination != ends.destination;
-    // ICMPv6 has the addresses in its checksum, as all others do.
-    transport(packet, seen, ends, if moved { Some(sum) } else { None })?;
-    if moved { store(packet, IPV6_ADDRESSES, &[ends.source, ends.destination]) } else { Ok(()) }
+    if seen.part != Part::Later {
+        // ICMPv6 has the addresses in its checksum, as all others do.
+        transport(packet, seen, ends, if moved { Some(sum) } else { None })?;
+    }
+    if !moved && !hop {
+        return Ok(());
+    }
+    // The last byte of the word is the hop limit.
+    let head = seen.head.wrapping_sub(u32::from(hop) << 24);
+    let head = Head { head, source: ends.source, destination: ends.destination };
+    store_as(packet, IPV6_HEAD, &head, IN_SUM)
+}
+
+/// How many hops a packet has left.
+#[inline(always)]
+pub fn hops<A: Family>(seen: &Seen<A>) -> u32 {
+    if A::IPV6 { seen.head >> 24 } else { seen.head & 0xff }
 }
 
 #[inline(always)]
@@ -179,4 +213,37 @@ pub fn error4(
     }
     store(packet, IPV4_ADDRESSES, &[outer_source, source])?;
     Ok((outer_source, source))
+}
+
+/// As [`error4`]. There is no inner checksum, and the outer one is over the addresses too.
+#[inline(always)]
+pub fn error6(
+    packet: *mut __sk_buff,
+    seen: &Seen<Ip6>,
+    inner: &About<Ip6>,
+    answers: &FlowState<Ip6>,
+    ends: &mut Ends<Ip6>,
+) -> Result<(), Refused> {
+    let (about, error) = (&inner.flow, &seen.flow);
+    let (source_port, destination_port) = (answers.destination_port, answers.source_port);
+    ends.source = if error.source == about.destination { answers.source } else { error.source };
+    ends.destination = answers.destination;
+    let sum = difference(0, u32::from(about.source_port), u32::from(source_port));
+    let sum = difference(sum, u32::from(about.destination_port), u32::from(destination_port));
+    let sum = address6(address6(sum, about.source, answers.destination), about.destination, answers.source);
+    let outer = address6(address6(0, error.source, ends.source), error.destination, ends.destination);
+    let at = seen.transport + 2;
+    // SAFETY: the packet is the program's own.
+    unsafe {
+        done(bpf_l4_csum_replace(packet, at, 0, folded(sum), 0))?;
+        done(bpf_l4_csum_replace(packet, at, 0, folded(outer), u64::from(BPF_F_PSEUDO_HDR)))?;
+    }
+    let told = [answers.destination, answers.source];
+    store(packet, inner.header + 8, &told)?;
+    if about.protocol == Protocol::ICMP6 {
+        store(packet, inner.transport + 4, &source_port)?;
+    } else {
+        store(packet, inner.transport, &[source_port, destination_port])?;
+    }
+    store_as(packet, IPV6_ADDRESSES, &[ends.source, ends.destination], IN_SUM)
 }

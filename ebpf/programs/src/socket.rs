@@ -13,6 +13,7 @@ use crate::choose;
 use crate::kernel::{Kernel4, Kernel6, count, settings};
 use crate::maps;
 use crate::name::{self, Call};
+use crate::world::World as _;
 
 const ALLOW: i32 = 1;
 const DENY: i32 = 0;
@@ -120,7 +121,12 @@ fn to_backend4(context: Context, address: Ip4, bound: bool) -> Result<Option<Bac
             return Ok(Some(Backend { address: known.address, port: known.port, pad: 0 }));
         }
     }
-    let Some(backend) = choose::backend(&world, service, namespace.address4) else { return Err(()) };
+    if !of_the_node && !choose::admits(&world, service, namespace.address4) {
+        return Err(());
+    }
+    let Some(backend) = choose::backend(&world, service, namespace.address4, world.random()) else {
+        return Err(());
+    };
     let _ = maps::SOCKETS4.insert(
         key(context, 0, backend.address, backend.port),
         SocketName { address, port, pad: 0 },
@@ -144,7 +150,12 @@ fn to_backend6(context: Context, address: Ip6, bound: bool) -> Result<Option<Bac
     let of_the_node = namespace.address4 == Ip4::default() && namespace.address6 == Ip6::default();
     let call = Call { address, port, protocol, bound, of_the_node };
     let Some(service) = name::service(&world, settings, &call) else { return Ok(None) };
-    let Some(backend) = choose::backend(&world, service, namespace.address6) else { return Err(()) };
+    if !of_the_node && !choose::admits(&world, service, namespace.address6) {
+        return Err(());
+    }
+    let Some(backend) = choose::backend(&world, service, namespace.address6, world.random()) else {
+        return Err(());
+    };
     let _ = maps::SOCKETS6.insert(
         key(context, 0, backend.address, backend.port),
         SocketName { address, port, pad: 0 },

@@ -10,7 +10,8 @@
 //! the answers; whoever finds the place taken moves to another source port. Either both entries are in, or neither.
 
 use abi::{
-    Counter, Flow, FlowFlag, FlowState, NodeFlag, Protocol, ReportKind, Scope, Settings, SettingsFlag,
+    Backend, Counter, Flow, FlowFlag, FlowState, HOST_PORT, NodeFlag, Protocol, ReportKind, Scope,
+    ServiceFlag, Settings, SettingsFlag,
 };
 
 use crate::choose;
@@ -54,6 +55,12 @@ impl Verdict {
     #[inline(always)]
     pub fn drop_as(index: u32) -> Verdict {
         Verdict(index.wrapping_add(2))
+    }
+
+    /// Whether the sender is told: a service that nobody answers for is refused.
+    #[inline(always)]
+    pub fn is_refusal(self) -> bool {
+        self == Verdict::drop(Counter::NoBackend) || self == Verdict::drop(Counter::UnknownService)
     }
 
     /// Index of the counter of a dropped packet.
@@ -285,11 +292,22 @@ fn to_backend<W: World>(
     let scope = if origin == Origin::Uplink { Scope::External } else { Scope::Cluster };
     let found = choose::service(world, settings, key.destination, key.destination_port, key.protocol, scope);
     let Some(service) = found else {
+        if let Some(backend) = to_host_port(world, settings, key) {
+            state.destination = backend.address;
+            state.destination_port = backend.port;
+            state.service = HOST_PORT;
+            state.flags |= FlowFlag::TRANSLATED;
+            return None;
+        }
         let lost = origin != Origin::Uplink && key.destination.is_of_services(settings);
         return if lost { Some(Counter::UnknownService) } else { None };
     };
-    let Some(backend) = choose::backend(world, service, key.source) else {
-        return Some(Counter::NoBackend);
+    if !choose::admits(world, service, key.source) {
+        return Some(Counter::SourceRange);
+    }
+    let Some(backend) = choose::backend(world, service, key.source, choose::spread(key)) else {
+        let silent = service.flags & ServiceFlag::SILENT != 0;
+        return Some(if silent { Counter::NoLocalBackend } else { Counter::NoBackend });
     };
     state.destination = backend.address;
     state.destination_port = backend.port;
@@ -299,6 +317,14 @@ fn to_backend<W: World>(
         state.flags |= FlowFlag::EXTERNAL;
     }
     None
+}
+
+#[inline(always)]
+fn to_host_port<W: World>(world: &W, settings: &Settings, key: &Flow<W::A>) -> Option<Backend<W::A>> {
+    if settings.flags & SettingsFlag::HOST_PORTS == 0 || !world.is_local(&key.destination) {
+        return None;
+    }
+    choose::host_port(world, settings, key.destination, key.destination_port, key.protocol)
 }
 
 /// Whether what came in over an uplink is for neither a service nor a pod of this node.

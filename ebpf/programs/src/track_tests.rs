@@ -245,3 +245,60 @@ fn an_error_finds_the_flow_it_is_about() {
     state.set(answers);
     assert_eq!(told(&state), ((OUTSIDE, 9), (POD, 1)));
 }
+
+#[test]
+fn sources_that_are_not_admitted_and_policies_that_admit_nobody() {
+    let world = world();
+    world.serve(6, (VIP, 86), Scope::External, &[(PEER, 8080)], ServiceFlag::SOURCES);
+    world.serve(7, (VIP, 87), Scope::External, &[], ServiceFlag::SILENT);
+    let sent = ((OUTSIDE, 5000), (VIP, 86));
+    let refused = Verdict::drop(Counter::SourceRange);
+    assert_eq!(send(&world, TCP, sent, Tcp::SYN, Origin::Uplink), Err(refused));
+    assert!(!refused.is_refusal());
+    let client = crate::world_tests::ip(OUTSIDE);
+    world.sources.borrow_mut().push(abi::SourceKey { service: 6, client });
+    assert_eq!(send(&world, TCP, sent, Tcp::SYN, Origin::Uplink), Ok((sent.0, (PEER, 8080))));
+    let silent = Verdict::drop(Counter::NoLocalBackend);
+    assert_eq!(send(&world, TCP, (sent.0, (VIP, 87)), Tcp::SYN, Origin::Uplink), Err(silent));
+    assert!(!silent.is_refusal() && Verdict::drop(Counter::NoBackend).is_refusal());
+}
+
+#[test]
+fn a_table_decides_by_the_flow_alone() {
+    let chosen = |port: u16| {
+        let world = world();
+        let backends: Vec<_> = (1..=4).map(|last| (PEER, 8000 + last)).collect();
+        world.serve(8, (VIP, 88), Scope::External, &backends, ServiceFlag::CONSISTENT);
+        *world.table.borrow_mut() = std::vec![3, 1, 0, 2, 1, 3, 2];
+        *world.chances.borrow_mut() = std::vec![1, 2, 3];
+        send(&world, TCP, ((OUTSIDE, port), (VIP, 88)), Tcp::SYN, Origin::Uplink).unwrap().1.1
+    };
+    let all: Vec<u16> = (5000..5040).map(chosen).collect();
+    assert_eq!(all, (5000..5040).map(chosen).collect::<Vec<_>>(), "the same again");
+    for port in 8001..=8004 {
+        assert!(all.contains(&port), "{port} is never chosen: {all:?}");
+    }
+}
+
+#[test]
+fn host_ports_lead_to_their_pod() {
+    let mut settings = settings();
+    settings.flags |= abi::SettingsFlag::HOST_PORTS;
+    let world = world();
+    let key = |address| abi::ServiceKey {
+        address: crate::world_tests::ip(address),
+        port: 8443_u16.to_be(),
+        protocol: TCP,
+        scope: 0,
+    };
+    world.map_host_port(key(ANY), (PEER, 443));
+    let become_of = |to: ([u8; 4], u16), origin| {
+        let mut ends = super::Ends::default();
+        let seen = packet(TCP, (OUTSIDE, 5000), to, Tcp::SYN);
+        let verdict = track(&world, &settings, &seen, origin, &mut ends);
+        (verdict == Verdict::BECOME).then(|| told(&ends).1)
+    };
+    assert_eq!(become_of((NODE, 8443), Origin::Uplink), Some((PEER, 443)));
+    assert_eq!(become_of((NODE, 8444), Origin::Uplink), None);
+    assert_eq!(become_of((OUTSIDE, 8443), Origin::Uplink), None, "no address of the node");
+}

@@ -2,7 +2,7 @@
 
 use abi::{
     Affinity, AffinityKey, Backend, BackendKey, Counter, Endpoint, Flow, FlowState, MemberKey, PolicyKey,
-    ReportKind, Service, ServiceKey,
+    ReportKind, Service, ServiceKey, SourceKey,
 };
 
 use crate::family::Family;
@@ -41,6 +41,12 @@ pub trait World {
     fn service(&self, key: &ServiceKey<Self::A>) -> Option<&'static Service>;
     fn backend(&self, key: &BackendKey) -> Option<&'static Backend<Self::A>>;
     fn is_member(&self, key: &MemberKey<Self::A>) -> bool;
+    /// Where a host port leads.
+    fn host_port(&self, key: &ServiceKey<Self::A>) -> Option<&'static Backend<Self::A>>;
+    /// Whether a client is in the ranges of a service.
+    fn is_source(&self, key: &SourceKey<Self::A>) -> bool;
+    /// The slot that a hash leads to in a set's table; None: there is no table.
+    fn choice(&self, set: u32, hash: u32) -> Option<u32>;
     fn affinity(&self, key: &AffinityKey<Self::A>) -> Option<&'static Affinity<Self::A>>;
     fn put_affinity(&self, key: &AffinityKey<Self::A>, value: &Affinity<Self::A>);
     fn flow(&self, key: &Flow<Self::A>) -> Option<&'static FlowState<Self::A>>;

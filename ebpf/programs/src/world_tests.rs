@@ -9,7 +9,7 @@ use std::vec::Vec;
 use abi::{
     Affinity, AffinityKey, Backend, BackendKey, Counter, Endpoint, EndpointState, Flow, FlowState, Ip4, Mac,
     MemberKey, PolicyKey, Protocol, ReportKind, Scope, Service, ServiceKey, Settings, SettingsFlag,
-    prefix_mask4,
+    SourceKey, prefix_mask4,
 };
 
 use crate::parse::{Part, Seen};
@@ -37,6 +37,10 @@ pub struct Fake {
     pub services: Kept<ServiceKey<Ip4>, Service>,
     pub backends: Kept<BackendKey, Backend<Ip4>>,
     pub affinities: Kept<AffinityKey<Ip4>, Affinity<Ip4>>,
+    pub host_ports: Kept<ServiceKey<Ip4>, Backend<Ip4>>,
+    pub sources: RefCell<Vec<SourceKey<Ip4>>>,
+    /// Of every set.
+    pub table: RefCell<Vec<u32>>,
     pub flows: Kept<Flow<Ip4>, FlowState<Ip4>>,
     /// Ports of the node's own sockets.
     pub sockets: RefCell<Vec<u16>>,
@@ -88,7 +92,7 @@ pub fn packet(protocol: u8, from: ([u8; 4], u16), to: ([u8; 4], u16), tcp: u8) -
     let with_ports = [Protocol::TCP, Protocol::UDP, Protocol::SCTP, Protocol::ICMP];
     let portless = !with_ports.contains(&protocol);
     let part = if portless { Part::Portless } else { Part::Whole };
-    Seen { flow, part, tcp, transport: 34, identification: 0 }
+    Seen { flow, part, tcp, transport: 34, identification: 0, head: 64 }
 }
 
 impl Fake {
@@ -138,6 +142,10 @@ impl Fake {
     pub fn isolate(&self, address: [u8; 4], identity: u32, isolation: u8) {
         let before = *self.endpoints.borrow()[&ip(address)];
         keep(&self.endpoints, ip(address), Endpoint { identity, isolation, ..before });
+    }
+
+    pub fn map_host_port(&self, key: ServiceKey<Ip4>, to: ([u8; 4], u16)) {
+        keep(&self.host_ports, key, Backend { address: ip(to.0), port: to.1.to_be(), pad: 0 });
     }
 
     pub fn has(&self, flow: &Flow<Ip4>) -> bool {
@@ -194,6 +202,19 @@ impl World for Fake {
     fn is_member(&self, key: &MemberKey<Ip4>) -> bool {
         let same = |backend: &Backend<Ip4>| backend.address == key.address && backend.port == key.port;
         self.backends.borrow().iter().any(|(at, backend)| at.set == key.set && same(backend))
+    }
+
+    fn host_port(&self, key: &ServiceKey<Ip4>) -> Option<&'static Backend<Ip4>> {
+        self.host_ports.borrow().get(key).copied()
+    }
+
+    fn is_source(&self, key: &SourceKey<Ip4>) -> bool {
+        self.sources.borrow().contains(key)
+    }
+
+    fn choice(&self, _set: u32, hash: u32) -> Option<u32> {
+        let table = self.table.borrow();
+        if table.is_empty() { None } else { Some(table[hash as usize % table.len()]) }
     }
 
     fn affinity(&self, key: &AffinityKey<Ip4>) -> Option<&'static Affinity<Ip4>> {

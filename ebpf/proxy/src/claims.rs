@@ -167,7 +167,13 @@ mod tests {
             traffic: Traffic::default(),
         });
         let id = PortId { service: key.clone(), name: String::new(), transport: Transport::Tcp };
-        (key, Wanted { created: created.into(), ports: vec![DesiredPort { id, leads: leads.collect() }] })
+        (
+            key,
+            Wanted {
+                created: created.into(),
+                ports: vec![DesiredPort { id, leads: leads.collect(), sources: BTreeSet::new() }],
+            },
+        )
     }
 
     /// Last numbers of the frontends that a Service has, and of those that go.

@@ -7,15 +7,18 @@
 //!   node port              every endpoint             externalTrafficPolicy
 //! ```
 //!
-//! A frontend without endpoints is there and refuses. A cluster IP is not answered from outside.
+//! A frontend without endpoints is there and refuses. One that has some, but none that its external policy admits, is
+//! silent. A cluster IP is not answered from outside. loadBalancerSourceRanges guard the balancer's addresses, from
+//! inside too; a family without a range admits nobody.
 //!
 //! Reference: upstream's pkg/proxy/serviceport.go and iptables/proxier.go (traffic policies, short circuit).
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use client::Key;
 use datapath::{Backend, Frontend, Scope, Traffic, Transport};
+use ipnet::IpNet;
 
 use crate::select::{Place, Selected, select};
 use crate::service::{Service, ServicePort};
@@ -34,6 +37,8 @@ pub(crate) struct PortId {
 pub(crate) struct DesiredPort {
     pub id: PortId,
     pub leads: Vec<Lead>,
+    /// Clients that may use the frontends that say so.
+    pub sources: BTreeSet<IpNet>,
 }
 
 /// Where a frontend shall lead.
@@ -70,7 +75,9 @@ pub(crate) fn desired<'a, S: Iterator<Item = &'a Slice>>(
         let mut leads = leads(service, port, &selected, node_ports);
         leads.retain(|lead| taken.insert(lead.frontend));
         let id = PortId { service: key.clone(), name: port.name.clone(), transport: port.transport };
-        ports.push(DesiredPort { id, leads });
+        let guarded = leads.iter().any(|lead| lead.traffic.sources);
+        let sources = service.sources.iter().flatten().copied().filter(|_| guarded).collect();
+        ports.push(DesiredPort { id, leads, sources });
     }
     ports
 }
@@ -80,10 +87,16 @@ fn leads(service: &Service, port: &ServicePort, selected: &Selected, node_ports:
     let mut lead = |address: IpAddr, number: u16, scope: Scope, traffic: Traffic| {
         let stays = traffic.internal_local || traffic.external_local;
         let all = if stays { &selected.local } else { &selected.cluster };
-        let own = all.iter().filter(|backend| backend.is_ipv4() == address.is_ipv4());
+        let own = |all: &[Backend]| -> Vec<Backend> {
+            all.iter().filter(|backend| backend.is_ipv4() == address.is_ipv4()).copied().collect()
+        };
+        let backends = own(all);
+        // A balancer's client that gets no answer is sent to another node; one that is refused gives up.
+        let silent = traffic.external_local && backends.is_empty() && !own(&selected.cluster).is_empty();
+        let traffic = Traffic { silent, consistent: service.consistent, ..traffic };
         leads.push(Lead {
             frontend: Frontend { address, port: number, transport: port.transport, scope },
-            backends: own.copied().collect(),
+            backends,
             affinity_seconds: service.affinity_seconds,
             traffic,
         });
@@ -93,9 +106,14 @@ fn leads(service: &Service, port: &ServicePort, selected: &Selected, node_ports:
         lead(*address, port.port, Scope::Cluster, internal);
     }
     let outside = Traffic { external_local: service.external_local, ..Traffic::default() };
-    for address in service.external_ips.iter().chain(&service.balancer_ips) {
+    for address in &service.external_ips {
         lead(*address, port.port, Scope::Cluster, Traffic::default());
         lead(*address, port.port, Scope::External, outside);
+    }
+    let sources = service.sources.as_ref().is_some_and(|ranges| ranges.iter().all(|r| r.prefix_len() > 0));
+    for address in &service.balancer_ips {
+        lead(*address, port.port, Scope::Cluster, Traffic { sources, ..Traffic::default() });
+        lead(*address, port.port, Scope::External, Traffic { sources, ..outside });
     }
     if let Some(number) = port.node_port {
         for address in node_port_addresses(service, node_ports) {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use datapath::{Backend, Backends, Config, DatapathError, Services, SetId, Tables};
+use datapath::{Backend, Backends, Config, DatapathError, Services, SetId, Sources, Tables};
 
 use crate::observed::Observed;
 use crate::plan::{Step, Target};
@@ -15,6 +15,7 @@ pub(crate) struct Maps {
     pub(crate) tables: Tables,
     services: Services,
     backends: Backends,
+    sources: Sources,
 }
 
 /// What a plan leaves to be done a little later.
@@ -27,12 +28,14 @@ pub(crate) struct Later {
 impl Maps {
     pub(crate) fn open(config: &Config) -> Result<Maps, DatapathError> {
         let tables = Tables::open(config)?;
-        Ok(Maps { services: tables.services()?, backends: tables.backends()?, tables })
+        let (services, backends, sources) = (tables.services()?, tables.backends()?, tables.sources()?);
+        Ok(Maps { services, backends, sources, tables })
     }
 
     /// All that is in the maps.
     pub(crate) fn observed(&self) -> Result<Observed, DatapathError> {
-        Ok(Observed::new(self.services.observed()?, self.backends.observed()?))
+        let observed = Observed::new(self.services.observed()?, self.backends.observed()?);
+        Ok(observed.with(&self.backends.with_tables()?, self.sources.observed()?))
     }
 
     pub(crate) fn execute(
@@ -44,10 +47,21 @@ impl Maps {
         let mut installed: Vec<SetId> = Vec::new();
         for step in steps {
             match step {
-                Step::Install(backends) => {
-                    let set = self.backends.install(&backends)?;
-                    observed.installed(set, backends);
+                Step::Install(backends, table) => {
+                    let set = match table {
+                        true => self.backends.install_with_table(&backends)?,
+                        false => self.backends.install(&backends)?,
+                    };
+                    observed.installed(set, backends, table);
                     installed.push(set);
+                }
+                Step::Admit(number, range) => {
+                    self.sources.put(number, range)?;
+                    observed.admitted(number, range);
+                }
+                Step::Expel(number, range) => {
+                    self.sources.remove(number, range)?;
+                    observed.expelled(number, range);
                 }
                 Step::Point { frontend, aim } => {
                     let service = aim.service(match aim.target {

@@ -6,9 +6,8 @@
 //! ```
 //!
 //! Not here: packets, programs, and any rule of netfilter. The agent loads the data path; until then the proxy waits.
-//! Not supported, and said so in an event: SCTP, loadBalancerSourceRanges. Differs from upstream: a Service whose
-//! policy is Local and that has no endpoint here refuses connections from outside instead of dropping them, and
-//! a cluster IP is not answered from outside the node's pods and processes.
+//! Not supported, and said so in an event: SCTP. Differs from upstream: a cluster IP is not answered from outside the
+//! node's pods and processes, and a family without a range in loadBalancerSourceRanges admits nobody.
 //!
 //! **Invariants**
 //! - A change costs the entries of its Service. Nothing is ever rewritten as a whole.

@@ -1,20 +1,25 @@
 //! What is in the maps: read from them at the start and after every error, and between that kept by the one writer.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use datapath::{Backend, Frontend, Service, SetId};
+use ipnet::IpNet;
 
 /// Frontends, and sets with how many frontends lead to each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Observed {
     frontends: HashMap<Frontend, Service>,
     sets: HashMap<SetId, Set>,
+    sources: BTreeMap<u32, BTreeSet<IpNet>>,
 }
+
+static NOBODY: BTreeSet<IpNet> = BTreeSet::new();
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Set {
     /// In order; what the kernel has may be in another one.
     backends: Vec<Backend>,
+    table: bool,
     frontends: usize,
 }
 
@@ -25,7 +30,7 @@ impl Observed {
     ) -> Observed {
         let mut observed = Observed::default();
         for (id, backends) in sets {
-            observed.installed(id, backends);
+            observed.installed(id, backends, false);
         }
         for (frontend, service) in frontends {
             observed.pointed(frontend, service);
@@ -43,6 +48,19 @@ impl Observed {
 
     pub(crate) fn sets(&self) -> impl Iterator<Item = &SetId> {
         self.sets.keys()
+    }
+
+    pub(crate) fn has_table(&self, set: &SetId) -> bool {
+        self.sets.get(set).is_some_and(|set| set.table)
+    }
+
+    /// Client ranges by the numbers of ports.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = (&u32, &BTreeSet<IpNet>)> {
+        self.sources.iter()
+    }
+
+    pub(crate) fn sources_of(&self, number: u32) -> &BTreeSet<IpNet> {
+        self.sources.get(&number).unwrap_or(&NOBODY)
     }
 
     /// How many frontends and sets there are.
@@ -64,9 +82,35 @@ impl Observed {
     // === What the writer has done ===
 
     /// A set under a new number: nobody leads to it yet.
-    pub(crate) fn installed(&mut self, id: SetId, mut backends: Vec<Backend>) {
+    pub(crate) fn installed(&mut self, id: SetId, mut backends: Vec<Backend>, table: bool) {
         backends.sort_unstable();
-        self.sets.insert(id, Set { backends, frontends: 0 });
+        self.sets.insert(id, Set { backends, table, frontends: 0 });
+    }
+
+    /// What else was read from the maps: numbers of sets with tables, and client ranges.
+    pub(crate) fn with(
+        mut self,
+        tables: &BTreeSet<u32>,
+        sources: BTreeMap<u32, BTreeSet<IpNet>>,
+    ) -> Observed {
+        for (id, set) in &mut self.sets {
+            set.table = tables.contains(&id.number);
+        }
+        self.sources = sources;
+        self
+    }
+
+    pub(crate) fn admitted(&mut self, number: u32, range: IpNet) {
+        self.sources.entry(number).or_default().insert(range);
+    }
+
+    pub(crate) fn expelled(&mut self, number: u32, range: IpNet) {
+        if let Some(ranges) = self.sources.get_mut(&number) {
+            ranges.remove(&range);
+            if ranges.is_empty() {
+                self.sources.remove(&number);
+            }
+        }
     }
 
     pub(crate) fn pointed(&mut self, frontend: Frontend, service: Service) {

@@ -1,7 +1,7 @@
 //! From what a Service shall be to the changes of its map entries. Pure.
 //!
 //! ```text
-//! Install set ─► Point frontend ─► Remove frontend ─► Retire set ─► Forget flows
+//! Install set ─► Admit ─► Point frontend ─► Remove frontend ─► Expel ─► Retire set ─► Forget flows
 //! ```
 //!
 //! **Invariants**
@@ -12,6 +12,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use datapath::{Backend, Frontend, Service, SetId, Traffic, Transport};
+use ipnet::IpNet;
 
 use crate::desired::DesiredPort;
 use crate::observed::Observed;
@@ -26,8 +27,11 @@ pub(crate) struct Numbered {
 /// A change to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Writes a set; the first of a plan is `Target::New(0)`.
-    Install(Vec<Backend>),
+    /// Writes a set, with or without a table; the first of a plan is `Target::New(0)`.
+    Install(Vec<Backend>, bool),
+    /// A client range of a service's number, before a frontend asks for it and after the last one does.
+    Admit(u32, IpNet),
+    Expel(u32, IpNet),
     Point {
         frontend: Frontend,
         aim: Aim,
@@ -64,7 +68,7 @@ pub(crate) fn plan(desired: &[Numbered], gone: &[Frontend], observed: &Observed)
         for lead in &port.leads {
             let aim = Aim {
                 number: *number,
-                target: draft.target(&lead.frontend, &lead.backends),
+                target: draft.target(&lead.frontend, &lead.backends, lead.traffic.consistent),
                 affinity_seconds: lead.affinity_seconds,
                 traffic: lead.traffic,
             };
@@ -84,14 +88,18 @@ pub(crate) fn leftovers(observed: &Observed, is_claimed: impl Fn(&Frontend) -> b
     let mut steps = plan(&[], &gone, observed);
     let unused = observed.sets().filter(|set| observed.leading_to(set) == 0);
     steps.extend(unused.map(|set| Step::Retire(*set)));
+    let used: HashSet<u32> = observed.frontends().map(|(_, service)| service.number).collect();
+    for (number, ranges) in observed.sources().filter(|(number, _)| !used.contains(number)) {
+        steps.extend(ranges.iter().map(|range| Step::Expel(*number, *range)));
+    }
     steps
 }
 
 struct Draft<'a> {
     observed: &'a Observed,
     /// Sets that frontends of the Service lead to now.
-    reusable: HashMap<&'a [Backend], SetId>,
-    installs: Vec<Vec<Backend>>,
+    reusable: HashMap<(&'a [Backend], bool), SetId>,
+    installs: Vec<(Vec<Backend>, bool)>,
     points: Vec<Step>,
     /// How many frontends leave a set, less those that come to it.
     leaving: HashMap<SetId, isize>,
@@ -103,27 +111,30 @@ impl<'a> Draft<'a> {
         for frontend in frontends(desired).chain(gone) {
             let set = observed.frontend(frontend).and_then(|service| service.set);
             if let Some((set, backends)) = set.and_then(|set| Some((set, observed.backends(&set)?))) {
-                reusable.entry(backends).or_insert(set);
+                reusable.entry((backends, observed.has_table(&set))).or_insert(set);
             }
         }
         Draft { observed, reusable, installs: Vec::new(), points: Vec::new(), leaving: HashMap::new() }
     }
 
-    fn target(&mut self, frontend: &Frontend, backends: &[Backend]) -> Target {
+    fn target(&mut self, frontend: &Frontend, backends: &[Backend], table: bool) -> Target {
         if backends.is_empty() {
             return Target::Nothing;
         }
         // Its own set first, so that nothing changes where two sets are alike.
         let own = self.observed.frontend(frontend).and_then(|service| service.set);
-        if let Some(own) = own.filter(|own| self.observed.backends(own) == Some(backends)) {
+        let same = |own: &SetId| {
+            self.observed.backends(own) == Some(backends) && self.observed.has_table(own) == table
+        };
+        if let Some(own) = own.filter(same) {
             return Target::Known(own);
         }
-        if let Some(set) = self.reusable.get(backends) {
+        if let Some(set) = self.reusable.get(&(backends, table)) {
             return Target::Known(*set);
         }
-        let known = self.installs.iter().position(|install| install == backends);
+        let known = self.installs.iter().position(|(known, has)| known == backends && *has == table);
         Target::New(known.unwrap_or_else(|| {
-            self.installs.push(backends.to_vec());
+            self.installs.push((backends.to_vec(), table));
             self.installs.len() - 1
         }))
     }
@@ -148,10 +159,14 @@ impl<'a> Draft<'a> {
                 *self.leaving.entry(set).or_default() += 1;
             }
         }
-        let mut steps: Vec<Step> = self.installs.into_iter().map(Step::Install).collect();
+        let installs = self.installs.into_iter();
+        let mut steps: Vec<Step> = installs.map(|(backends, table)| Step::Install(backends, table)).collect();
+        let (admitted, expelled) = sources(desired, gone, self.observed);
+        steps.extend(admitted);
         steps.append(&mut self.points);
         let there = |frontend: &&Frontend| self.observed.frontend(frontend).is_some();
         steps.extend(gone.iter().filter(there).map(|frontend| Step::Remove(*frontend)));
+        steps.extend(expelled);
         let mut retired: Vec<SetId> = self
             .leaving
             .into_iter()
@@ -163,6 +178,24 @@ impl<'a> Draft<'a> {
         steps.extend(left_behind(desired, gone, self.observed).into_iter().map(Step::Forget));
         steps
     }
+}
+
+/// Ranges that come, and ranges that go, by the numbers of the ports.
+fn sources(desired: &[Numbered], gone: &[Frontend], observed: &Observed) -> (Vec<Step>, Vec<Step>) {
+    let (mut admitted, mut expelled) = (Vec::new(), Vec::new());
+    let mut numbers: BTreeSet<u32> = desired.iter().map(|numbered| numbered.number).collect();
+    for Numbered { number, port } in desired {
+        let there = observed.sources_of(*number);
+        admitted.extend(port.sources.difference(there).map(|range| Step::Admit(*number, *range)));
+        expelled.extend(there.difference(&port.sources).map(|range| Step::Expel(*number, *range)));
+    }
+    for service in gone.iter().filter_map(|frontend| observed.frontend(frontend)) {
+        if numbers.insert(service.number) {
+            let there = observed.sources_of(service.number).iter();
+            expelled.extend(there.map(|range| Step::Expel(service.number, *range)));
+        }
+    }
+    (admitted, expelled)
 }
 
 /// UDP backends that some frontend led to, and none does any more.

@@ -1,13 +1,18 @@
 //! What the proxy needs of a Service, read from its JSON.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::str::FromStr as _;
 
 use api::meta::Meta;
 use datapath::Transport;
+use ipnet::IpNet;
 use serde_json::Value;
 
 /// Labels of Services and slices that are not ours: somebody else proxies them, or nobody.
 const NOT_OURS: [&str; 2] = ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"];
+/// "maglev": by a table that every node has, not by chance.
+const SELECTION: &str = "keelson.dev/selection";
 /// timeoutSeconds of ClientIP where none is given.
 const AFFINITY_SECONDS: u32 = 10_800;
 
@@ -22,6 +27,10 @@ pub(crate) struct Service {
     pub affinity_seconds: Option<u32>,
     pub internal_local: bool,
     pub external_local: bool,
+    /// Who may use the load balancer's addresses; None: everybody.
+    pub sources: Option<BTreeSet<IpNet>>,
+    /// Every node chooses the same backend for a flow.
+    pub consistent: bool,
     /// Where a load balancer asks whether this node has endpoints.
     pub health_check_port: Option<u16>,
     /// What is asked for and cannot be had; for its owner to read.
@@ -54,7 +63,7 @@ impl Service {
             return None;
         }
         let mut refusals = Vec::new();
-        let balancer_ips = balancer_ips(service, &mut refusals);
+        let balancer_ips = balancer_ips(service);
         let external = spec["type"] == "NodePort" || spec["type"] == "LoadBalancer";
         let external_ips = addresses(&spec["externalIPs"]);
         let external_local =
@@ -71,6 +80,8 @@ impl Service {
             internal_local: spec["internalTrafficPolicy"] == "Local",
             external_local,
             health_check_port,
+            sources: sources(spec, &mut refusals),
+            consistent: Meta::of(service).annotation(SELECTION) == Some("maglev"),
             refusals,
         })
     }
@@ -107,19 +118,29 @@ fn affinity(spec: &Value) -> Option<u32> {
     })
 }
 
-fn balancer_ips(service: &Value, refusals: &mut Vec<String>) -> Vec<IpAddr> {
+fn balancer_ips(service: &Value) -> Vec<IpAddr> {
     let ingress = list(&service["status"]["loadBalancer"]["ingress"]);
     // With ipMode Proxy the packets come to a node port.
     let own = ingress.iter().filter(|entry| entry["ipMode"].as_str().unwrap_or("VIP") == "VIP");
-    let found: Vec<IpAddr> = own.filter_map(|entry| address(&entry["ip"])).collect();
-    if !found.is_empty() && !list(&service["spec"]["loadBalancerSourceRanges"]).is_empty() {
-        // Open to all would be worse than closed.
-        refusals.push(
-            "Load balancer addresses are not proxied: loadBalancerSourceRanges is not supported".into(),
-        );
-        return Vec::new();
+    own.filter_map(|entry| address(&entry["ip"])).collect()
+}
+
+/// What cannot be read admits nobody: open to all would be worse than closed.
+fn sources(spec: &Value, refusals: &mut Vec<String>) -> Option<BTreeSet<IpNet>> {
+    let ranges = list(&spec["loadBalancerSourceRanges"]);
+    if ranges.is_empty() {
+        return None;
     }
-    found
+    let mut read = BTreeSet::new();
+    for range in ranges {
+        match range.as_str().and_then(|range| IpNet::from_str(range.trim()).ok()) {
+            Some(range) => drop(read.insert(range.trunc())),
+            None => {
+                refusals.push(format!("{range} of loadBalancerSourceRanges is no range: it admits nobody"))
+            }
+        }
+    }
+    Some(read)
 }
 
 pub(crate) fn number(value: &Value) -> Option<u16> {
@@ -206,7 +227,16 @@ mod tests {
         narrow["loadBalancerSourceRanges"] = json!(["203.0.113.0/24"]);
         check(
             json!({"spec": narrow, "status": status}),
-            Some("[10.0.0.1] [] []  affinity=None local=01 health=Some(30999) refusals=2"),
+            Some("[10.0.0.1] [] [192.0.2.1]  affinity=None local=01 health=Some(30999) refusals=1"),
         );
+        let ranges = |ranges: Value| {
+            let read = Service::read(
+                &json!({"spec": {"clusterIP": "10.0.0.1", "loadBalancerSourceRanges": ranges}}),
+            );
+            read.unwrap().sources.map(|ranges| ranges.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        assert_eq!(ranges(json!([])), None);
+        assert_eq!(ranges(json!([" 203.0.113.7/24", "2001:db8::/32"])).unwrap().len(), 2);
+        assert_eq!(ranges(json!(["everybody"])), Some(vec![]));
     }
 }

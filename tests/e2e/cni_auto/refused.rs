@@ -66,8 +66,8 @@ fn wrong_registrations_are_refused_and_leave_nothing() {
         assert_eq!(node.leftovers(), Vec::<String>::new());
         assert!(!pod.ip(&["link"]).contains("eth0"));
     };
-    let port = json!({"hostPort": 8080, "containerPort": 80, "protocol": "tcp"});
-    refused(json!({"runtimeConfig": {"portMappings": [port]}}), 2, "8080:80/tcp");
+    let port = json!({"hostPort": 8080, "containerPort": 80, "protocol": "sctp"});
+    refused(json!({"runtimeConfig": {"portMappings": [port]}}), 2, "8080:80/sctp");
     refused(json!({"name": "other"}), 7, "not other");
     refused(json!({"agentSocket": "net.sock"}), 7, "absolute path");
     refused(json!({"fallback": "bridge"}), 7, "fallback");

@@ -1,12 +1,12 @@
 //! What the datapath must have of the pods, and what is to be done. Pure.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 
 use cni_api::agent::Endpoint;
-use datapath::EndpointState;
+use datapath::{EndpointState, HostPort};
 
-use super::mac_of;
+use super::{host_ports, mac_of};
 
 /// Identity of pods whose labels nobody has numbered: reserved.
 pub const UNKNOWN_IDENTITY: u32 = 0;
@@ -16,6 +16,7 @@ pub const UNKNOWN_IDENTITY: u32 = 0;
 pub struct Observed {
     pub endpoints: Vec<(IpAddr, datapath::Endpoint)>,
     pub namespaces: Vec<(u64, Vec<IpAddr>)>,
+    pub host_ports: BTreeMap<HostPort, SocketAddr>,
     /// Indexes of pods' links that have their programs.
     pub attached: BTreeSet<u32>,
     /// Indexes of all links that programs are pinned for.
@@ -27,7 +28,7 @@ pub struct Observed {
 /// In the order in which they are done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// An address that is nobody's any more.
+    /// An address that is nobody's any more, and what leads to it.
     RemoveAddress(IpAddr),
     RemoveNamespace(u64),
     Put(IpAddr, datapath::Endpoint),
@@ -35,6 +36,8 @@ pub enum Step {
         link: String,
     },
     Namespace(u64, Vec<IpAddr>),
+    /// They go with the pod's address.
+    HostPort(HostPort, SocketAddr),
     /// Pins of links that are gone.
     ForgetVanished,
 }
@@ -85,6 +88,9 @@ fn of_one(endpoint: &Endpoint, observed: &Observed) -> Vec<Step> {
     if translated && !observed.namespaces.contains(&(cookie, endpoint.addresses.clone())) {
         steps.push(Step::Namespace(cookie, endpoint.addresses.clone()));
     }
+    let absent = |(port, pod): &(HostPort, SocketAddr)| observed.host_ports.get(port) != Some(pod);
+    steps
+        .extend(host_ports(endpoint).into_iter().filter(absent).map(|(port, pod)| Step::HostPort(port, pod)));
     steps.extend(missing.iter().map(|ip| Step::Put(*ip, ready)));
     steps
 }
@@ -116,6 +122,7 @@ mod tests {
             attached: endpoints.iter().map(|e| e.link_index).collect(),
             pinned: endpoints.iter().map(|e| e.link_index).collect(),
             own_namespace: Some(OWN),
+            ..Observed::default()
         }
     }
 
@@ -134,6 +141,37 @@ mod tests {
                 Step::Put(ip, entry(7, EndpointState::Ready)),
             ]
         );
+    }
+
+    #[test]
+    fn host_ports_are_of_the_families_of_their_addresses() {
+        let mut pod = example("c1", 7, "10.244.0.5");
+        pod.addresses.push("fd00::5".parse().unwrap());
+        let port = |host_ip: Option<&str>, protocol: &str| cni_api::PortMapping {
+            host_port: 80,
+            container_port: 8080,
+            protocol: protocol.to_owned(),
+            host_ip: host_ip.map(|ip| ip.parse().unwrap()),
+        };
+        let mut observed = complete(&[&pod]);
+        observed.endpoints.push((pod.addresses[1], entry(7, EndpointState::Ready)));
+        let check = |mapping: cni_api::PortMapping, expect: &[&str]| {
+            let pod = Endpoint { port_mappings: vec![mapping], ..pod.clone() };
+            let steps = plan(&[&pod], &observed, &[7].into());
+            let text = |step: &Step| match step {
+                Step::HostPort(port, to) => {
+                    format!("{:?} {}:{} to {to}", port.transport, port.address, port.port)
+                }
+                other => format!("{other:?}"),
+            };
+            assert_eq!(steps.iter().map(text).collect::<Vec<_>>(), expect);
+        };
+        check(port(None, "TCP"), &["Tcp 0.0.0.0:80 to 10.244.0.5:8080", "Tcp :::80 to [fd00::5]:8080"]);
+        check(port(Some("192.0.2.1"), "udp"), &["Udp 192.0.2.1:80 to 10.244.0.5:8080"]);
+        let known = super::host_ports(&Endpoint { port_mappings: vec![port(None, "tcp")], ..pod.clone() });
+        observed.host_ports.extend(known);
+        let pod = Endpoint { port_mappings: vec![port(None, "tcp")], ..pod.clone() };
+        assert_eq!(plan(&[&pod], &observed, &[7].into()), []);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod node;
 mod paths;
 mod policies;
 mod refusals;
+mod services;
 mod six;
 mod sockets;
 mod survival;

@@ -74,6 +74,19 @@ fn another_version_is_replaced_where_it_is_attached() {
     let node = Node::make(guard.tag(), None);
     let server = Server::start(&node.b.host, "b", 80);
     let attached = node.datapath.attached().unwrap();
+    let frontends = [
+        frontend(VIP, 80, Transport::Tcp, Scope::Cluster),
+        frontend(ANY, NODE_PORT, Transport::Tcp, Scope::External),
+    ];
+    node.serve(1, &frontends, &[SocketAddr::new(IpAddr::V4(POD_B), 80)], None);
+    let mut streams = [
+        node.a.host.inside(|| connect(0, (VIP, 80))).unwrap(),
+        node.outside.inside(|| connect(0, (NODE, NODE_PORT))).unwrap(),
+    ];
+    let ask_all = |streams: &mut [std::net::TcpStream]| {
+        streams.iter_mut().map(|stream| question(stream).expect("a connection stands")).collect::<Vec<_>>()
+    };
+    let before = ask_all(&mut streams);
     // As if it were of another ABI.
     let versions: Vec<_> =
         std::fs::read_dir(&node.config.bpffs).unwrap().flatten().map(|e| e.path()).collect();
@@ -84,16 +97,18 @@ fn another_version_is_replaced_where_it_is_attached() {
     let datapath = node.host.inside(|| Datapath::ensure(&node.config)).unwrap();
     assert!(!other.exists(), "the other version is gone");
     assert_eq!(datapath.attached().unwrap(), attached, "and this one is attached wherever it was");
-    for pod in [(&node.a, super::node::POD_A), (&node.b, POD_B)] {
-        datapath.endpoints().unwrap().put(IpAddr::V4(pod.1), &pod.0.endpoint).unwrap();
-    }
+    // What it knew has been taken over: services, pods, and every flow.
+    assert_eq!(ask_all(&mut streams), before, "the same backends, the same source ports");
     ask(&node.a.host, 0, (POD_B, 80)).expect("pod to pod");
+    ask(&node.host, 0, (VIP, 80)).expect("node to service");
+    ask(&node.outside, 0, (NODE, NODE_PORT)).expect("outside to node port");
+    assert!(datapath.knows_gateway().unwrap());
     node.host.ip(&["link", "del", &node.b.link]);
     let forgotten = node.host.inside(|| datapath.forget_vanished()).unwrap();
     assert_eq!(forgotten, 2, "the pins of a link that is gone");
     datapath.detach_all().unwrap();
     assert_eq!(datapath.attached().unwrap(), Vec::<String>::new());
-    drop(server);
+    drop((streams, server));
     node.finish();
     guard.finish();
 }

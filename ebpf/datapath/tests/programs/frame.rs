@@ -159,7 +159,7 @@ fn pseudo(header: &[u8], length: usize) -> u32 {
 }
 
 /// RFC 1071, begun with a sum.
-fn checksum(bytes: &[u8], begun: u32) -> u16 {
+pub fn checksum(bytes: &[u8], begun: u32) -> u16 {
     let word = |pair: &[u8]| u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
     let mut sum = bytes.chunks(2).map(word).sum::<u32>() + begun;
     while sum > 0xffff {

@@ -65,13 +65,29 @@ fn frames_become_what_they_should() {
         flows(before + 3);
         // Nobody's business, and nobody's service.
         check(up, protocol, SYN, client, (NODE, 22), OK, (client, (NODE, 22)));
-        check(pod, protocol, SYN, a, (VIP, 7), SHOT, (a, (VIP, 7)));
+        refused(&bench, protocol, a, (VIP, 7));
         check(pod, protocol, SYN, (POD_B, 1), (VIP, 80), SHOT, ((POD_B, 1), (VIP, 80)));
         flows(before + 3);
         masquerade(&bench, protocol);
     }
     bench.finish();
     guard.finish();
+}
+
+/// Back where it came from: a reset, or an ICMP error about it.
+fn refused(bench: &Bench, protocol: u8, from: (Ipv4Addr, u16), to: (Ipv4Addr, u16)) {
+    let sent = frame(protocol, from, to, SYN);
+    let (said, out) = bench.run("from_pod", bench.link_a, &sent);
+    assert_eq!((said, &out[..6], &out[6..12]), (REDIRECT, &sent[6..12], &sent[..6]));
+    if protocol == TCP {
+        assert_eq!(ends(&out), (to, from));
+        // RST and ACK, of the byte after the SYN.
+        assert_eq!((out[47], &out[42..46]), (0x14, &[0, 0, 0, 2][..]));
+    } else {
+        assert_eq!((&out[26..30], &out[30..34]), (&to.0.octets()[..], &from.0.octets()[..]));
+        assert_eq!((&out[34..36], &out[42..70]), (&[3, 3][..], &sent[14..42]), "about what was sent");
+        assert_eq!((super::frame::checksum(&out[14..34], 0), super::frame::checksum(&out[34..], 0)), (0, 0));
+    }
 }
 
 /// Out under the node's name, the answer back to the pod.

@@ -1,5 +1,6 @@
 //! Plans on the real maps of this kernel: what is written is what is read, and a restart changes nothing.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use client::Key;
@@ -35,7 +36,7 @@ fn wanted(
     };
     let leads = vec![of(frontend(last, transport), "10.1.0."), of(six, "fd00:1::")];
     let id = PortId { service: key.clone(), name: "p".into(), transport };
-    (key, Wanted { created: "t".into(), ports: vec![DesiredPort { id, leads }] })
+    (key, Wanted { created: "t".into(), ports: vec![DesiredPort { id, leads, sources: BTreeSet::new() }] })
 }
 
 /// Brings one Service to the maps; how many steps that took.

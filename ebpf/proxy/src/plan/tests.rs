@@ -26,7 +26,7 @@ fn port(number: u32, transport: Transport, addresses: &[u8], last: &[u8], affini
         traffic: Traffic::default(),
     });
     let id = PortId { service: Key::new("n", "s"), name: number.to_string(), transport };
-    Numbered { number, port: DesiredPort { id, leads: leads.collect() } }
+    Numbered { number, port: DesiredPort { id, leads: leads.collect(), sources: BTreeSet::new() } }
 }
 
 /// The maps as a model: what [`crate::execute`] does to the real ones.
@@ -42,11 +42,11 @@ impl Model {
         let mut new = Vec::new();
         for step in steps {
             match step {
-                Step::Install(backends) => {
+                Step::Install(backends, table) => {
                     self.next += 1;
                     let count = u32::try_from(backends.len()).unwrap();
                     let id = SetId { number: self.next, count };
-                    self.observed.installed(id, backends.clone());
+                    self.observed.installed(id, backends.clone(), *table);
                     new.push(id);
                 }
                 Step::Point { frontend, aim } => {
@@ -75,7 +75,10 @@ impl Model {
 
 fn words(steps: &[Step]) -> String {
     let word = |step: &Step| match step {
-        Step::Install(backends) => format!("install {}", backends.len()),
+        Step::Install(backends, false) => format!("install {}", backends.len()),
+        Step::Install(backends, true) => format!("install {} with a table", backends.len()),
+        Step::Admit(number, range) => format!("admit {range} to {number}"),
+        Step::Expel(number, range) => format!("expel {range} from {number}"),
         Step::Point { aim, .. } => match aim.target {
             Target::Nothing => "refuse".into(),
             Target::Known(_) => "point known".into(),

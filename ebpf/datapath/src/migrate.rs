@@ -1,0 +1,157 @@
+//! Takes over what another version of the data path knows, so that an upgrade cuts nothing.
+//!
+//! ```text
+//! load this version ─► copy everything ─► attach beside ─► copy flows again ─► take the other off ─► copy flows again
+//! ```
+//!
+//! A map is copied if its keys and values have the same shape there; each version says so by directories named
+//! `shapes/<MAP>-<hash of the shape>`. Of a map that has changed nothing is taken over: its writer fills it anew.
+//!
+//! **Invariants.** Nothing of the other version is changed. A flow that the other version knows better wins over one that
+//! this version's programs have made out of its middle.
+
+use std::path::Path;
+
+use abi::{
+    Affinity, AffinityKey, Backend, BackendKey, ChoiceTable, Endpoint, Flow, FlowState, Ip4, Ip6, MAPS,
+    MemberKey, Namespace, Node, PolicyKey, Service, ServiceKey, Settings, SettingsFlag, SocketKey,
+    SocketName, SourceKey,
+};
+use aya::Pod;
+use aya::maps::lpm_trie::Key;
+use aya::maps::{Array, LpmTrie, MapData};
+
+use crate::error::DatapathError;
+use crate::load::change_settings;
+use crate::pins::{self, Pins};
+use crate::tables::{Table, failed, open};
+
+/// Says of which shapes the maps of a version are.
+pub(crate) fn tell(pins: &Pins) -> Result<(), DatapathError> {
+    MAPS.iter().try_for_each(|map| pins::make_folder(&shapes(&pins.version).join(shape(map.name))))
+}
+
+fn shapes(version: &Path) -> std::path::PathBuf {
+    version.join("shapes")
+}
+
+fn shape(map: &str) -> String {
+    let hash = MAPS.iter().find(|known| known.name == map).map_or(0, abi::MapShape::hash);
+    format!("{map}-{hash:016x}")
+}
+
+/// Two versions, from the other one to this.
+pub(crate) struct Migration<'a> {
+    other: Pins,
+    own: &'a Pins,
+}
+
+impl Migration<'_> {
+    pub(crate) fn new<'a>(version: &Path, own: &'a Pins) -> Migration<'a> {
+        Migration { other: Pins { instance: own.instance.clone(), version: version.to_owned() }, own }
+    }
+
+    /// What the writers of maps have entered, and all that the programs have.
+    pub(crate) fn everything(&self) -> Result<(), DatapathError> {
+        self.copy::<ServiceKey<Ip4>, Service>("SERVICES4")?;
+        self.copy::<ServiceKey<Ip6>, Service>("SERVICES6")?;
+        self.copy::<BackendKey, Backend<Ip4>>("BACKENDS4")?;
+        self.copy::<BackendKey, Backend<Ip6>>("BACKENDS6")?;
+        self.copy::<MemberKey<Ip4>, u32>("MEMBERS4")?;
+        self.copy::<MemberKey<Ip6>, u32>("MEMBERS6")?;
+        self.copy::<u32, ChoiceTable>("TABLES")?;
+        self.copy_prefixes::<SourceKey<Ip4>, u32>("SOURCES4")?;
+        self.copy_prefixes::<SourceKey<Ip6>, u32>("SOURCES6")?;
+        self.copy::<ServiceKey<Ip4>, Backend<Ip4>>("HOSTPORTS4")?;
+        self.copy::<ServiceKey<Ip6>, Backend<Ip6>>("HOSTPORTS6")?;
+        self.copy::<Ip4, Endpoint>("ENDPOINTS4")?;
+        self.copy::<Ip6, Endpoint>("ENDPOINTS6")?;
+        self.copy_prefixes::<Ip4, Node>("NODES4")?;
+        self.copy_prefixes::<Ip6, Node>("NODES6")?;
+        self.copy_prefixes::<PolicyKey, u32>("POLICY")?;
+        self.copy_prefixes::<Ip4, u32>("IDENTITIES4")?;
+        self.copy_prefixes::<Ip6, u32>("IDENTITIES6")?;
+        self.copy::<u64, Namespace>("NAMESPACES")?;
+        self.copy::<AffinityKey<Ip4>, Affinity<Ip4>>("AFFINITY4")?;
+        self.copy::<AffinityKey<Ip6>, Affinity<Ip6>>("AFFINITY6")?;
+        self.copy::<SocketKey<Ip4>, SocketName<Ip4>>("SOCKETS4")?;
+        self.copy::<SocketKey<Ip6>, SocketName<Ip6>>("SOCKETS6")?;
+        self.settings()?;
+        self.flows()
+    }
+
+    /// What may have changed since.
+    pub(crate) fn flows(&self) -> Result<(), DatapathError> {
+        self.copy_flows::<Ip4>("FLOWS4")?;
+        self.copy_flows::<Ip6>("FLOWS6")
+    }
+
+    /// Whether the other version has the map in the shape that it has here.
+    fn has(&self, map: &str) -> bool {
+        self.other.map(map).exists() && shapes(&self.other.version).join(shape(map)).exists()
+    }
+
+    fn copy<K: Pod, V: Pod>(&self, map: &'static str) -> Result<(), DatapathError> {
+        if !self.has(map) {
+            return Ok(());
+        }
+        let mut own = Table::<K, V>::open(self.own, map)?;
+        for (key, value) in Table::<K, V>::open(&self.other, map)?.entries()? {
+            if own.get(&key)?.is_none() {
+                own.put(key, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn copy_flows<A: Copy + Eq>(&self, map: &'static str) -> Result<(), DatapathError>
+    where
+        Flow<A>: Pod,
+        FlowState<A>: Pod,
+    {
+        if !self.has(map) {
+            return Ok(());
+        }
+        let mut own = Table::<Flow<A>, FlowState<A>>::open(self.own, map)?;
+        for (flow, state) in Table::<Flow<A>, FlowState<A>>::open(&self.other, map)?.entries()? {
+            let same = own.get(&flow)?.is_some_and(|there| there.partner(0) == state.partner(0));
+            if !same {
+                own.put(flow, state)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn copy_prefixes<K: Pod, V: Pod>(&self, map: &'static str) -> Result<(), DatapathError> {
+        if !self.has(map) {
+            return Ok(());
+        }
+        let other: LpmTrie<MapData, K, V> =
+            LpmTrie::try_from(open(&self.other, map)?).map_err(failed(map, "opening it"))?;
+        let mut own: LpmTrie<MapData, K, V> =
+            LpmTrie::try_from(open(self.own, map)?).map_err(failed(map, "opening it"))?;
+        for entry in other.iter() {
+            let (key, value) = entry.map_err(failed(map, "reading it"))?;
+            own.insert(&Key::new(key.prefix_len(), key.data()), value, 0)
+                .map_err(failed(map, "writing a prefix"))?;
+        }
+        Ok(())
+    }
+
+    /// What was learned when links were attached; the rest is entered anew.
+    fn settings(&self) -> Result<(), DatapathError> {
+        if !self.has("SETTINGS") {
+            return Ok(());
+        }
+        let map = Array::<MapData, Settings>::try_from(open(&self.other, "SETTINGS")?)
+            .map_err(failed("SETTINGS", "opening it"))?;
+        let other = map.get(&0, 0).map_err(failed("SETTINGS", "reading it"))?;
+        change_settings(self.own, |settings| {
+            settings.flags |= other.flags & (SettingsFlag::GATEWAY | SettingsFlag::HOST_PORTS);
+            settings.policy_epoch = other.policy_epoch;
+            settings.gateway_peer = other.gateway_peer;
+            settings.gateway_mac = other.gateway_mac;
+            settings.uplink = other.uplink;
+        })
+    }
+}
