@@ -1,0 +1,355 @@
+//! A node with two pods, a second node with one, and a machine outside, in network namespaces.
+//!
+//! ```text
+//! a 10.1.0.11 ─┐                          ┌── node two 192.0.2.2 ── e 10.1.2.13
+//!              ├─ node one 192.0.2.1 ─────┘
+//! b 10.1.0.12 ─┘     198.51.100.1 ───────────── outside 198.51.100.2
+//! ```
+//!
+//! Wired by routes and permanent neighbours, or by a bridge; with kube-proxy's rules, or with our data path. The second
+//! node always is a plain router.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use datapath::{
+    Config, Datapath, Endpoint, EndpointState, Frontend, Masquerade, Namespaces, Node as Elsewhere, Scope,
+    Service, Traffic, Transport, unload,
+};
+use harness::netns::TestHost;
+
+use crate::rules;
+use crate::talk::{self, PORT, Talk, Told};
+
+const ONE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const FRONT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+const A: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 11);
+const B: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 12);
+const E: Ipv4Addr = Ipv4Addr::new(10, 1, 2, 13);
+const NODE_PORT: u16 = 30_080;
+/// Where cgroup2 may be.
+const CGROUPS: [&str; 2] = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Routed,
+    Bridge,
+    /// kube-proxy's rules for so many services.
+    Iptables(usize),
+    Nftables(usize),
+    Ours {
+        services: usize,
+        sockets: bool,
+    },
+}
+
+/// Whom a client calls, and from where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    Pod,
+    /// The last one of so many.
+    Service(usize),
+    /// The server calls itself.
+    Loopback,
+    OutsideToPod,
+    OutsideToPodElsewhere,
+    NodePort,
+    NodePortElsewhere,
+}
+
+pub struct Bed {
+    pub kind: Kind,
+    one: TestHost,
+    _two: TestHost,
+    a: TestHost,
+    b: TestHost,
+    _e: TestHost,
+    outside: TestHost,
+    servers: Vec<Child>,
+    ours: Option<Ours>,
+}
+
+struct Ours {
+    config: Config,
+    cgroup: Option<PathBuf>,
+    _folder: tempfile::TempDir,
+}
+
+/// Address of service number n, from 1.
+pub fn address(number: usize) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 96, 0, 0)) + number as u32)
+}
+
+impl Bed {
+    /// None: what it compares with is not installed.
+    pub fn make(tag: &str, kind: Kind) -> Option<Bed> {
+        let tool = match kind {
+            Kind::Iptables(_) => "iptables-restore",
+            Kind::Nftables(_) => "nft",
+            _ => "ip",
+        };
+        if std::process::Command::new(tool).arg("-V").stdout(Stdio::null()).status().is_err() {
+            println!("SKIPPED {kind:?}: there is no {tool}");
+            return None;
+        }
+        let (short, count) = match kind {
+            Kind::Routed => ("r", 0),
+            Kind::Bridge => ("b", 0),
+            Kind::Iptables(count) => ("i", count),
+            Kind::Nftables(count) => ("n", count),
+            Kind::Ours { services, sockets: false } => ("k", services),
+            Kind::Ours { services, sockets: true } => ("s", services),
+        };
+        let name = |host: &str| format!("{short}{count}{host}");
+        let host = |host: &str| TestHost::create(tag, &name(host));
+        let mut bed = Bed {
+            kind,
+            one: host("1"),
+            _two: host("2"),
+            a: host("a"),
+            b: host("b"),
+            _e: host("e"),
+            outside: host("x"),
+            servers: Vec::new(),
+            ours: None,
+        };
+        bed.wire();
+        bed.servers = vec![talk::server(&bed.b), talk::server(&bed._e)];
+        match kind {
+            Kind::Routed | Kind::Bridge => {}
+            Kind::Iptables(count) => bed.load("iptables-restore", &[], &rules::iptables(&services(count))),
+            Kind::Nftables(count) => {
+                bed.load("nft", &["-f", "-"], &rules::nftables(&services(count), &[ONE, FRONT]));
+            }
+            Kind::Ours { services, sockets } => bed.ours = Some(bed.start(tag, services, sockets)),
+        }
+        Some(bed)
+    }
+
+    fn wire(&self) {
+        let (one, two) = (&self.one, &self._two);
+        one.connect("u1", two, "u2");
+        one.connect("x1", &self.outside, "eth0");
+        one.address("u1", "192.0.2.1/24");
+        two.address("u2", "192.0.2.2/24");
+        one.address("x1", "198.51.100.1/24");
+        self.outside.address("eth0", "198.51.100.2/24");
+        self.outside.ip(&["route", "add", "default", "via", "198.51.100.1"]);
+        two.ip(&["route", "add", "default", "via", "192.0.2.1"]);
+        one.ip(&["route", "add", "10.1.2.0/24", "via", "192.0.2.2"]);
+        for node in [one, two] {
+            node.sysctl("ipv4/ip_forward", "1");
+            node.sysctl("ipv4/conf/all/rp_filter", "0");
+        }
+        if self.kind == Kind::Bridge {
+            one.ip(&["link", "add", "br0", "type", "bridge"]);
+            one.ip(&["link", "set", "br0", "up"]);
+            one.address("br0", "10.1.0.1/24");
+            for (pod, name, address) in [(&self.a, "va", A), (&self.b, "vb", B)] {
+                one.connect(name, pod, "eth0");
+                one.ip(&["link", "set", name, "master", "br0"]);
+                pod.address("eth0", &format!("{address}/24"));
+                pod.ip(&["route", "add", "default", "via", "10.1.0.1"]);
+            }
+        } else {
+            pod(one, &self.a, "va", A);
+            pod(one, &self.b, "vb", B);
+        }
+        pod(two, &self._e, "ve", E);
+        for host in [&self.a, &self.outside] {
+            host.sysctl("ipv4/ip_local_port_range", "1024 60999");
+            host.sysctl("ipv4/tcp_tw_reuse", "1");
+        }
+    }
+
+    fn load(&self, program: &str, arguments: &[&str], rules: &str) {
+        use std::io::Write as _;
+        let mut child = self.one.command(program);
+        let mut child = child.args(arguments).stdin(Stdio::piped()).spawn().expect("loading rules");
+        child.stdin.take().expect("a pipe").write_all(rules.as_bytes()).expect("writing rules");
+        let status = child.wait().expect("the end of it");
+        assert!(status.success(), "{program}: {status}");
+        // A connection a transaction, and each would be remembered for two minutes.
+        let _ = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max");
+        let _ = self
+            .one
+            .run("sh", &["-c", "echo 1 > /proc/sys/net/netfilter/nf_conntrack_tcp_timeout_time_wait"]);
+    }
+
+    fn start(&self, tag: &str, services: usize, sockets: bool) -> Ours {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cgroup = sockets.then(|| {
+            let root = CGROUPS.iter().map(PathBuf::from).find(|root| root.join("cgroup.procs").exists());
+            let cgroup = root.expect("cgroup2").join(format!("kb{tag}"));
+            std::fs::create_dir(&cgroup).expect("a cgroup");
+            cgroup
+        });
+        let config = Config {
+            bpffs: folder.path().join("bpf"),
+            cgroup: cgroup.clone(),
+            node_addresses: vec![ONE.into(), FRONT.into()],
+            pod_cidrs: vec!["10.1.0.0/16".parse().expect("a range")],
+            service_cidrs: vec!["10.96.0.0/13".parse().expect("a range")],
+            masquerade: Masquerade { v4: Some(ONE), v6: None },
+            ..Config::default()
+        };
+        self.one.ip(&["link", "add", "keelson0", "type", "veth", "peer", "name", "keelson1"]);
+        self.one.ip(&["link", "set", "keelson0", "up"]);
+        self.one.ip(&["link", "set", "keelson1", "up"]);
+        let datapath = self.one.inside(|| {
+            let datapath = Datapath::ensure(&config).expect("a data path");
+            datapath.attach_gateway("keelson0", "keelson1").expect("the gateway");
+            datapath.attach_uplink("u1").expect("an uplink");
+            datapath.attach_uplink("x1").expect("an uplink");
+            datapath
+        });
+        for (host, link, address) in [(&self.a, "va", A), (&self.b, "vb", B)] {
+            let index = self.one.inside(|| datapath.attach_host_device(link)).expect("a pod's link");
+            let mac = mac(host, "eth0")
+                .split(':')
+                .map(|byte| u8::from_str_radix(byte, 16).expect("hexadecimal"))
+                .collect::<Vec<u8>>()
+                .try_into()
+                .expect("six bytes");
+            let endpoint = Endpoint { link: index, mac, identity: 300, state: EndpointState::Ready };
+            datapath.endpoints().and_then(|mut all| all.put(address.into(), &endpoint)).expect("an endpoint");
+            let namespace = std::fs::File::open(host.path()).expect("the namespace");
+            let cookie = Namespaces::cookie(Some(namespace.as_fd())).expect("a cookie");
+            datapath
+                .namespaces()
+                .and_then(|mut all| all.put(cookie, &[address.into()]))
+                .expect("a namespace");
+        }
+        let elsewhere = Elsewhere { keeps_source: true, ..Elsewhere::default() };
+        datapath
+            .nodes()
+            .and_then(|mut nodes| nodes.put("10.1.2.0/24".parse().expect("a range"), elsewhere))
+            .expect("a node");
+        fill(&datapath, services);
+        Ours { config, cgroup, _folder: folder }
+    }
+
+    pub fn call(&self, talk: Talk, target: Target, length: Duration) -> Told {
+        let to = |address: Ipv4Addr, port: u16| SocketAddr::new(IpAddr::V4(address), port);
+        let (from, to) = match target {
+            Target::Pod => (&self.a, to(B, PORT)),
+            Target::Service(number) => (&self.a, to(address(number), PORT)),
+            Target::Loopback => (&self.b, to(Ipv4Addr::LOCALHOST, PORT)),
+            Target::OutsideToPod => (&self.outside, to(B, PORT)),
+            Target::OutsideToPodElsewhere => (&self.outside, to(E, PORT)),
+            Target::NodePort => (&self.outside, to(FRONT, NODE_PORT)),
+            Target::NodePortElsewhere => (&self.outside, to(FRONT, NODE_PORT + 1)),
+        };
+        let cgroup = self.ours.as_ref().and_then(|ours| ours.cgroup.as_ref()).and_then(|path| path.to_str());
+        talk::call(from, talk, to, length, cgroup)
+    }
+
+    pub fn finish(mut self) {
+        self.clear();
+    }
+
+    fn clear(&mut self) {
+        for server in &mut self.servers {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+        self.servers.clear();
+        if let Some(ours) = self.ours.take() {
+            let unloaded = self.one.inside(|| unload(&ours.config));
+            if let Err(error) = unloaded {
+                println!("what is left of a bed: {error}");
+            }
+            if let Some(cgroup) = &ours.cgroup {
+                let _ = std::fs::remove_dir(cgroup);
+            }
+        }
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// Wires a pod by a route: an address of its own, and a gateway that every pod has.
+fn pod(node: &TestHost, pod: &TestHost, link: &str, address: Ipv4Addr) {
+    node.connect(link, pod, "eth0");
+    pod.address("eth0", &format!("{address}/32"));
+    let near = mac(node, link);
+    let far = mac(pod, "eth0");
+    pod.ip(&["neigh", "add", "169.254.1.1", "lladdr", &near, "dev", "eth0", "nud", "permanent"]);
+    pod.ip(&["route", "add", "default", "via", "169.254.1.1", "dev", "eth0", "onlink"]);
+    node.ip(&["route", "add", &format!("{address}/32"), "dev", link]);
+    node.ip(&["neigh", "add", &address.to_string(), "lladdr", &far, "dev", link, "nud", "permanent"]);
+}
+
+fn mac(host: &TestHost, link: &str) -> String {
+    let shown = host.ip(&["-br", "link", "show", link]);
+    shown.split_whitespace().nth(2).expect("an Ethernet address").to_owned()
+}
+
+/// Services 1 to count; the last leads to the pod, as the two node ports do.
+fn services(count: usize) -> Vec<rules::Service> {
+    let mut all = Vec::with_capacity(count + 2);
+    for number in 1..=count {
+        let real = number == count;
+        let endpoints = if real { vec![B] } else { dummies(number).to_vec() };
+        let service = |protocol, node_port, endpoints| rules::Service {
+            name: format!("ns/svc{number}/{protocol}"),
+            address: address(number),
+            protocol,
+            node_port,
+            endpoints,
+        };
+        all.push(service("tcp", real.then_some(NODE_PORT), endpoints.clone()));
+        if real {
+            all.push(service("udp", None, endpoints));
+        }
+    }
+    all.push(rules::Service {
+        name: "ns/elsewhere/tcp".into(),
+        address: Ipv4Addr::new(10, 100, 0, 1),
+        protocol: "tcp",
+        node_port: Some(NODE_PORT + 1),
+        endpoints: vec![E],
+    });
+    all
+}
+
+/// Endpoints that nobody has.
+fn dummies(number: usize) -> [Ipv4Addr; 2] {
+    let first = u32::from(Ipv4Addr::new(10, 3, 0, 0)) + number as u32 * 2;
+    [first.into(), (first + 1).into()]
+}
+
+/// The same in our maps.
+pub fn fill(datapath: &Datapath, count: usize) {
+    let mut backends = datapath.backends().expect("backends");
+    let mut services = datapath.services().expect("services");
+    let mut put = |number: usize, frontend: Frontend, endpoints: &[Ipv4Addr]| {
+        let sockets: Vec<SocketAddr> =
+            endpoints.iter().map(|endpoint| SocketAddr::new((*endpoint).into(), PORT)).collect();
+        let set = backends.install(&sockets).expect("a set");
+        let traffic = Traffic { node_port: frontend.address.is_unspecified(), ..Traffic::default() };
+        let service = Service { number: number as u32, set: Some(set), affinity_seconds: None, traffic };
+        services.put(&frontend, &service).expect("a frontend");
+    };
+    let at = |address: Ipv4Addr, port, transport, scope| Frontend {
+        address: address.into(),
+        port,
+        transport,
+        scope,
+    };
+    for number in 1..=count {
+        let endpoints = if number == count { vec![B] } else { dummies(number).to_vec() };
+        put(number, at(address(number), PORT, Transport::Tcp, Scope::Cluster), &endpoints);
+    }
+    put(count, at(address(count), PORT, Transport::Udp, Scope::Cluster), &[B]);
+    let any = Ipv4Addr::UNSPECIFIED;
+    put(count, at(any, NODE_PORT, Transport::Tcp, Scope::External), &[B]);
+    put(count + 1, at(any, NODE_PORT + 1, Transport::Tcp, Scope::External), &[E]);
+}
