@@ -13,10 +13,10 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::maps::lpm_trie::Key;
 
-use crate::policy::{self, Judgement};
-use crate::track::Origin;
+use crate::policy::Judgement;
+use crate::track::{Origin, Verdict};
 use crate::world::{Inserted, World};
-use crate::{maps, report};
+use crate::{frame, maps, report};
 
 /// Linux errno of a place that is taken.
 const EEXIST: i32 = -17;
@@ -94,7 +94,15 @@ fn touch<A>(state: &'static FlowState<A>, flags: u16) {
 macro_rules! world {
     ($kernel:ident, $address:ty, $bits:literal, $services:ident, $backends:ident, $members:ident, $endpoints:ident,
      $nodes:ident, $local:ident, $flows:ident, $affinity:ident, $sources:ident, $host_ports:ident,
-     $identities:ident, $judge:ident, $report:ident, $tuple:ident) => {
+     $identities:ident, $judge:path, $lead:path, $conceal:path, $attempt:path, $enter:path, $report:ident,
+     $tuple:ident) => {
+        impl $kernel {
+            #[inline(always)]
+            fn packet(&self) -> *mut __sk_buff {
+                self.packet.map_or(core::ptr::null_mut(), NonNull::as_ptr)
+            }
+        }
+
         impl World for $kernel {
             type A = $address;
 
@@ -141,6 +149,48 @@ macro_rules! world {
                     report::$report(packet.as_ptr(), flow, Some(becomes), what);
                 }
                 judgement
+            }
+
+            #[inline(always)]
+            fn to_backend(
+                &self,
+                settings: &Settings,
+                key: &Flow<$address>,
+                state: &mut FlowState<$address>,
+                origin: Origin,
+            ) -> Verdict {
+                Verdict($lead(self.packet(), settings, key, state, origin as u32))
+            }
+
+            #[inline(always)]
+            fn conceal(
+                &self,
+                settings: &Settings,
+                key: &Flow<$address>,
+                state: &mut FlowState<$address>,
+                origin: Origin,
+            ) -> Verdict {
+                Verdict($conceal(self.packet(), settings, key, state, origin as u32))
+            }
+
+            #[inline(always)]
+            fn enter(
+                &self,
+                settings: &Settings,
+                key: &Flow<$address>,
+                state: &mut FlowState<$address>,
+            ) -> Verdict {
+                Verdict($enter(self.packet(), settings, key, state))
+            }
+
+            #[inline(always)]
+            fn attempt(
+                &self,
+                key: &Flow<$address>,
+                state: &FlowState<$address>,
+                sockets_first: bool,
+            ) -> Verdict {
+                Verdict($attempt(self.packet(), key, state, u32::from(sockets_first)))
             }
 
             #[inline(always)]
@@ -310,7 +360,11 @@ world!(
     SOURCES4,
     HOSTPORTS4,
     IDENTITIES4,
-    judge4,
+    frame::judge4,
+    frame::lead4,
+    frame::conceal4,
+    frame::attempt4,
+    frame::enter4,
     report4,
     ends
 );
@@ -329,36 +383,11 @@ world!(
     SOURCES6,
     HOSTPORTS6,
     IDENTITIES6,
-    judge6,
+    frame::judge6,
+    frame::lead6,
+    frame::conceal6,
+    frame::attempt6,
+    frame::enter6,
     report6,
     ends
 );
-
-/// The reverse of the cast.
-#[inline(always)]
-fn origin_of(number: u32) -> Origin {
-    match number {
-        0 => Origin::Pod,
-        1 => Origin::Node,
-        _ => Origin::Uplink,
-    }
-}
-
-/// The judgement in a frame of its own: there is little room beside a packet of IPv6.
-macro_rules! judge {
-    ($name:ident, $kernel:ident, $address:ty) => {
-        #[inline(never)]
-        fn $name(
-            packet: *mut __sk_buff,
-            flow: &Flow<$address>,
-            becomes: &FlowState<$address>,
-            origin: u32,
-        ) -> u32 {
-            let world = $kernel { packet: NonNull::new(packet) };
-            policy::judge(&world, flow, becomes, origin_of(origin)).0
-        }
-    };
-}
-
-judge!(judge4, Kernel4, Ip4);
-judge!(judge6, Kernel6, Ip6);

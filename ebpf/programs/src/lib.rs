@@ -11,6 +11,7 @@
 //! name.rs      socket logic               which sockets are translated
 //!   ── above: pure, tested on the host; below: helpers of the kernel, tested by running ──
 //! kernel.rs    World by the maps          maps.rs
+//! frame.rs     parts of the logic in frames of their own
 //! rewrite.rs   addresses, ports, hop limits, checksums
 //! refuse.rs    resets and ICMP errors for what is dropped
 //! report.rs    tells what became of a packet
@@ -54,6 +55,8 @@ mod world_tests;
 
 #[cfg(not(test))]
 mod deliver;
+#[cfg(not(test))]
+mod frame;
 #[cfg(not(test))]
 mod kernel;
 #[cfg(not(test))]

@@ -225,8 +225,9 @@ fn begin<W: World>(
     if seen.part == Part::Portless {
         return portless(world, settings, key, &state, origin);
     }
-    if let Some(problem) = to_backend(world, settings, key, &mut state, origin) {
-        return Verdict::drop(problem);
+    let led = world.to_backend(settings, key, &mut state, origin);
+    if led != Verdict::BECOME {
+        return led;
     }
     if state.service == 0 && is_foreign(world, &state, origin) {
         return Verdict::UNTOUCHED;
@@ -235,22 +236,11 @@ fn begin<W: World>(
     if judgement != Judgement::ALLOWED {
         return judgement.verdict();
     }
-    if hides_source(world, settings, key, &state, origin) {
-        if key.protocol == Protocol::SCTP {
-            // Its checksum covers what would change, and no helper computes it.
-            return Verdict::drop(Counter::Untranslatable);
-        }
-        match hidden_behind(settings, &state.destination) {
-            Some(address) => {
-                state.source = address;
-                state.flags |= FlowFlag::MASQUERADED | FlowFlag::TRANSLATED;
-                world.count(Counter::Masqueraded);
-            }
-            None if state.destination == key.source => return Verdict::drop(Counter::Untranslatable),
-            None => {}
-        }
+    let concealed = world.conceal(settings, key, &mut state, origin);
+    if concealed != Verdict::BECOME {
+        return concealed;
     }
-    let verdict = enter(world, settings, key, &mut state);
+    let verdict = world.enter(settings, key, &mut state);
     if settings.flags & SettingsFlag::REPORT != 0 && verdict == Verdict::BECOME {
         world.report(key, &state, ReportKind::Began, seen.tcp);
     }
@@ -279,15 +269,15 @@ fn portless<W: World>(
 
 /// Sends a flow that goes to a service to one of its backends.
 #[inline(always)]
-fn to_backend<W: World>(
+pub fn to_backend<W: World>(
     world: &W,
     settings: &Settings,
     key: &Flow<W::A>,
     state: &mut FlowState<W::A>,
     origin: Origin,
-) -> Option<Counter> {
+) -> Verdict {
     if key.protocol != Protocol::TCP && key.protocol != Protocol::UDP {
-        return None;
+        return Verdict::BECOME;
     }
     let scope = if origin == Origin::Uplink { Scope::External } else { Scope::Cluster };
     let found = choose::service(world, settings, key.destination, key.destination_port, key.protocol, scope);
@@ -297,17 +287,17 @@ fn to_backend<W: World>(
             state.destination_port = backend.port;
             state.service = HOST_PORT;
             state.flags |= FlowFlag::TRANSLATED;
-            return None;
+            return Verdict::BECOME;
         }
         let lost = origin != Origin::Uplink && key.destination.is_of_services(settings);
-        return if lost { Some(Counter::UnknownService) } else { None };
+        return if lost { Verdict::drop(Counter::UnknownService) } else { Verdict::BECOME };
     };
     if !choose::admits(world, service, key.source) {
-        return Some(Counter::SourceRange);
+        return Verdict::drop(Counter::SourceRange);
     }
     let Some(backend) = choose::backend(world, service, key.source, choose::spread(key)) else {
         let silent = service.flags & ServiceFlag::SILENT != 0;
-        return Some(if silent { Counter::NoLocalBackend } else { Counter::NoBackend });
+        return Verdict::drop(if silent { Counter::NoLocalBackend } else { Counter::NoBackend });
     };
     state.destination = backend.address;
     state.destination_port = backend.port;
@@ -316,7 +306,7 @@ fn to_backend<W: World>(
     if scope == Scope::External {
         state.flags |= FlowFlag::EXTERNAL;
     }
-    None
+    Verdict::BECOME
 }
 
 #[inline(always)]
@@ -331,6 +321,34 @@ fn to_host_port<W: World>(world: &W, settings: &Settings, key: &Flow<W::A>) -> O
 #[inline(always)]
 fn is_foreign<W: World>(world: &W, state: &FlowState<W::A>, origin: Origin) -> bool {
     origin == Origin::Uplink && world.endpoint(&state.destination).is_none()
+}
+
+/// Hides the source behind the node, if that must be.
+#[inline(always)]
+pub fn conceal<W: World>(
+    world: &W,
+    settings: &Settings,
+    key: &Flow<W::A>,
+    state: &mut FlowState<W::A>,
+    origin: Origin,
+) -> Verdict {
+    if !hides_source(world, settings, key, state, origin) {
+        return Verdict::BECOME;
+    }
+    if key.protocol == Protocol::SCTP {
+        // Its checksum covers what would change, and no helper computes it.
+        return Verdict::drop(Counter::Untranslatable);
+    }
+    match hidden_behind(settings, &state.destination) {
+        Some(address) => {
+            state.source = address;
+            state.flags |= FlowFlag::MASQUERADED | FlowFlag::TRANSLATED;
+            world.count(Counter::Masqueraded);
+            Verdict::BECOME
+        }
+        None if state.destination == key.source => Verdict::drop(Counter::Untranslatable),
+        None => Verdict::BECOME,
+    }
 }
 
 /// Whether the receiver must not see the true source: it could not answer, or the answer would not come by here.
@@ -387,7 +405,53 @@ fn leaves_cluster<W: World>(world: &W, settings: &Settings, destination: &W::A) 
 
 /// Puts both entries in, under a source port that nobody uses towards the same destination.
 #[inline(always)]
-fn enter<W: World>(world: &W, settings: &Settings, key: &Flow<W::A>, state: &mut FlowState<W::A>) -> Verdict {
+pub fn enter<W: World>(
+    world: &W,
+    settings: &Settings,
+    key: &Flow<W::A>,
+    state: &mut FlowState<W::A>,
+) -> Verdict {
+    let hidden = state.flags & FlowFlag::MASQUERADED != 0;
+    let span = u32::from(settings.snat_port_last.wrapping_sub(settings.snat_port_first)) + 1;
+    // The answers to an echo reply are requests: its identifier is the destination port.
+    let movable = state.source_port != 0 && key.protocol != Protocol::SCTP;
+    if hidden && movable {
+        state.source_port = port(settings, span, world.random());
+    }
+    let mut tried = 0;
+    while tried < PORTS_TRIED_MAX {
+        let verdict = world.attempt(key, state, hidden && movable);
+        if verdict != TAKEN {
+            return verdict;
+        }
+        if !movable {
+            break;
+        }
+        if !hidden && tried == 0 {
+            world.count(Counter::PortsMoved);
+        }
+        state.flags |= FlowFlag::TRANSLATED;
+        state.source_port = port(settings, span, world.random());
+        tried += 1;
+    }
+    Verdict::drop(Counter::PortsExhausted)
+}
+
+/// Somebody else has the source port.
+const TAKEN: Verdict = Verdict::UNTOUCHED;
+
+/// Puts both entries in under this source port, unless it is taken. `sockets_first`: a socket of the node has it too.
+#[inline(always)]
+pub fn attempt<W: World>(
+    world: &W,
+    key: &Flow<W::A>,
+    state: &FlowState<W::A>,
+    sockets_first: bool,
+) -> Verdict {
+    let answers = state.partner(key.protocol);
+    if sockets_first && world.has_socket(&answers) {
+        return TAKEN;
+    }
     let back = FlowState {
         source: key.destination,
         destination: key.source,
@@ -399,38 +463,12 @@ fn enter<W: World>(world: &W, settings: &Settings, key: &Flow<W::A>, state: &mut
         service: state.service,
         epoch: state.epoch,
     };
-    let hidden = state.flags & FlowFlag::MASQUERADED != 0;
-    let span = u32::from(settings.snat_port_last.wrapping_sub(settings.snat_port_first)) + 1;
-    // The answers to an echo reply are requests: its identifier is the destination port.
-    let movable = state.source_port != 0 && key.protocol != Protocol::SCTP;
-    if hidden && movable {
-        state.source_port = port(settings, span, world.random());
+    match world.add_flow(&answers, &back) {
+        Inserted::Done => enter_forward(world, key, state, &answers),
+        Inserted::Full => Verdict::drop(Counter::FlowsFull),
+        Inserted::Exists if is_remains(world, &answers, &back) => enter_forward(world, key, state, &answers),
+        Inserted::Exists => TAKEN,
     }
-    let mut tried = 0;
-    while tried < PORTS_TRIED_MAX {
-        let answers = state.partner(key.protocol);
-        // The node's own sockets come first.
-        if !(hidden && movable && world.has_socket(&answers)) {
-            match world.add_flow(&answers, &back) {
-                Inserted::Done => return enter_forward(world, key, state, &answers),
-                Inserted::Full => return Verdict::drop(Counter::FlowsFull),
-                Inserted::Exists if is_remains(world, &answers, &back) => {
-                    return enter_forward(world, key, state, &answers);
-                }
-                Inserted::Exists => {}
-            }
-        }
-        if !movable {
-            return Verdict::drop(Counter::PortsExhausted);
-        }
-        if !hidden && tried == 0 {
-            world.count(Counter::PortsMoved);
-        }
-        state.flags |= FlowFlag::TRANSLATED;
-        state.source_port = port(settings, span, world.random());
-        tried += 1;
-    }
-    Verdict::drop(Counter::PortsExhausted)
 }
 
 #[inline(always)]

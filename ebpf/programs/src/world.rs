@@ -2,12 +2,12 @@
 
 use abi::{
     Affinity, AffinityKey, Backend, BackendKey, Counter, Endpoint, Flow, FlowState, MemberKey, PolicyKey,
-    ReportKind, Service, ServiceKey, SourceKey,
+    ReportKind, Service, ServiceKey, Settings, SourceKey,
 };
 
 use crate::family::Family;
 use crate::policy::Judgement;
-use crate::track::Origin;
+use crate::track::{Origin, Verdict};
 
 /// How an insertion went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,26 @@ pub trait World {
     /// [`crate::policy::judge`], in a frame of its own.
     fn judge(&self, flow: &Flow<Self::A>, becomes: &FlowState<Self::A>, origin: Origin, tcp: u8)
     -> Judgement;
+    /// [`crate::track::to_backend`], in a frame of its own, as the following ones are.
+    fn to_backend(
+        &self,
+        settings: &Settings,
+        key: &Flow<Self::A>,
+        state: &mut FlowState<Self::A>,
+        origin: Origin,
+    ) -> Verdict;
+    /// [`crate::track::conceal`].
+    fn conceal(
+        &self,
+        settings: &Settings,
+        key: &Flow<Self::A>,
+        state: &mut FlowState<Self::A>,
+        origin: Origin,
+    ) -> Verdict;
+    /// [`crate::track::enter`].
+    fn enter(&self, settings: &Settings, key: &Flow<Self::A>, state: &mut FlowState<Self::A>) -> Verdict;
+    /// [`crate::track::attempt`].
+    fn attempt(&self, key: &Flow<Self::A>, state: &FlowState<Self::A>, sockets_first: bool) -> Verdict;
     /// Notes that the policies of an epoch allow the flow.
     fn renew(&self, state: &'static FlowState<Self::A>, epoch: u32);
     /// Tells whoever looks at flows.

@@ -14,7 +14,7 @@ use abi::{
 
 use crate::parse::{Part, Seen};
 use crate::policy::{self, Judgement};
-use crate::track::Origin;
+use crate::track::{self, Origin, Verdict};
 use crate::world::{Inserted, World};
 
 pub const NODE: [u8; 4] = [192, 0, 2, 1];
@@ -179,6 +179,34 @@ impl World for Fake {
     fn judge(&self, flow: &Flow<Ip4>, becomes: &FlowState<Ip4>, origin: Origin, _: u8) -> Judgement {
         *self.judged.borrow_mut() += 1;
         policy::judge(self, flow, becomes, origin)
+    }
+
+    fn to_backend(
+        &self,
+        settings: &Settings,
+        key: &Flow<Ip4>,
+        state: &mut FlowState<Ip4>,
+        origin: Origin,
+    ) -> Verdict {
+        track::to_backend(self, settings, key, state, origin)
+    }
+
+    fn conceal(
+        &self,
+        settings: &Settings,
+        key: &Flow<Ip4>,
+        state: &mut FlowState<Ip4>,
+        origin: Origin,
+    ) -> Verdict {
+        track::conceal(self, settings, key, state, origin)
+    }
+
+    fn enter(&self, settings: &Settings, key: &Flow<Ip4>, state: &mut FlowState<Ip4>) -> Verdict {
+        track::enter(self, settings, key, state)
+    }
+
+    fn attempt(&self, key: &Flow<Ip4>, state: &FlowState<Ip4>, sockets_first: bool) -> Verdict {
+        track::attempt(self, key, state, sockets_first)
     }
 
     fn renew(&self, state: &'static FlowState<Ip4>, epoch: u32) {
