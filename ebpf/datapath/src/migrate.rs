@@ -152,6 +152,7 @@ impl Migration<'_> {
             settings.gateway_peer = other.gateway_peer;
             settings.gateway_mac = other.gateway_mac;
             settings.uplink = other.uplink;
+            (settings.gateway4, settings.gateway6) = (other.gateway4, other.gateway6);
         })
     }
 }

@@ -59,6 +59,8 @@ impl Model {
                 }
                 Step::Remove(frontend) => self.observed.removed(frontend),
                 Step::Retire(set) => self.observed.erased(set),
+                Step::Admit(number, range) => self.observed.admitted(*number, *range),
+                Step::Expel(number, range) => self.observed.expelled(*number, *range),
                 Step::Forget(_) => {}
             }
             look(&self.observed);
@@ -103,6 +105,32 @@ fn check(before: &[Numbered], after: &[Numbered], gone: &[u8], expect: &str) {
     model.run(&steps, |_| {});
     assert_eq!(plan(after, &gone, &model.observed), [], "once is enough");
     assert_eq!(leftovers(&model.observed, |frontend| frontends(after).any(|f| f == frontend)), []);
+}
+
+#[test]
+fn clients_are_admitted_before_and_expelled_after() {
+    let ranges = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<BTreeSet<IpNet>>();
+    let with = |texts: &[&str]| {
+        let mut port = port(7, Transport::Tcp, &[1], &[1], None);
+        port.port.sources = ranges(texts);
+        port.port.leads[0].traffic.sources = !texts.is_empty();
+        port
+    };
+    let mut observed = Observed::default();
+    observed.admitted(7, "10.0.0.0/8".parse().unwrap());
+    let steps = plan(&[with(&["192.0.2.0/24"])], &[], &observed);
+    let admitted = steps.iter().position(|step| matches!(step, Step::Admit(7, _)));
+    let pointed = steps.iter().position(|step| matches!(step, Step::Point { .. }));
+    let expelled = steps.iter().position(|step| matches!(step, Step::Expel(7, _)));
+    assert!(admitted < pointed && pointed < expelled, "{steps:?}");
+    assert!(admitted.is_some() && expelled.is_some(), "{steps:?}");
+    // A port that goes takes its ranges along, and so does one that nobody knows any more.
+    let gone = frontend(1, Transport::Tcp);
+    let service = Service { number: 7, set: None, affinity_seconds: None, traffic: Traffic::default() };
+    observed.pointed(gone, service);
+    assert!(plan(&[], &[gone], &observed).contains(&Step::Expel(7, "10.0.0.0/8".parse().unwrap())));
+    observed.removed(&gone);
+    assert_eq!(leftovers(&observed, |_| true), [Step::Expel(7, "10.0.0.0/8".parse().unwrap())]);
 }
 
 #[test]
