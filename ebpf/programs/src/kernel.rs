@@ -70,7 +70,7 @@ fn inserted(result: Result<(), i32>) -> Inserted {
 fn choice(set: u32, hash: u32) -> Option<u32> {
     let table: *const ChoiceTable = maps::TABLES.get_ptr(set)?;
     // Not a remainder: that becomes a product from which the verifier learns no bound.
-    let at = (hash >> 16) as usize * TABLE_LENGTH >> 16;
+    let at = ((hash >> 16) as usize * TABLE_LENGTH) >> 16;
     // SAFETY: within the record, which the kernel frees only after the program ends.
     Some(u32::from(unsafe { table.cast::<u16>().add(at).read() }))
 }

@@ -199,7 +199,7 @@ fn is_extension(next: u8) -> bool {
 /// Unreachable, too big, time exceeded, parameter problem.
 #[inline(always)]
 fn is_error6(kind: u8) -> bool {
-    kind >= 1 && kind <= 4
+    matches!(kind, 1..=4)
 }
 
 /// Goes past the extension headers of a `Chain`: to the transport, or to what a later fragment has in its place. More

@@ -150,7 +150,7 @@ fn reset(packet: *mut __sk_buff, transport: u32, flags: u8, length: u32) -> Opti
     // SAFETY: it has been written.
     let [ports, sequence, acknowledged, rest] = unsafe { head.assume_init() };
     let header = (rest & 0xf0) >> 2;
-    let ports = ports >> 16 | ports << 16;
+    let ports = ports.rotate_left(16);
     if flags & Tcp::ACK != 0 {
         let flags = u32::from_ne_bytes([0x50, Tcp::RST, 0, 0]);
         return Some(Reset { ports, sequence: acknowledged, acknowledged: 0, flags });
