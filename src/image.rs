@@ -20,7 +20,9 @@ use cri_api::images_v1 as api;
 use cri_api::images_v1::images_client::ImagesClient;
 use cri_api::v1;
 use cri_api::v1::image_service_client::ImageServiceClient;
+use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
 const USAGE: u8 = 2;
@@ -135,14 +137,11 @@ struct Session {
 }
 
 async fn run(options: Options) -> anyhow::Result<()> {
-    let address = if options.address.starts_with("unix:") {
-        options.address.clone()
-    } else {
-        format!("unix://{}", options.address)
-    };
-    let endpoint = Endpoint::try_from(address.clone()).context("--address")?;
-    let channel = endpoint.connect().await.with_context(|| {
-        format!("no CRI server at {address}; start keelson server or keelson cri, or give --address")
+    let channel = connect(&options.address).await.with_context(|| {
+        format!(
+            "no CRI server at {}; start keelson server or keelson cri, or give --address",
+            options.address
+        )
     })?;
     let mut session = Session {
         images: ImageServiceClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX),
@@ -151,6 +150,16 @@ async fn run(options: Options) -> anyhow::Result<()> {
         shows_progress: !options.quiet && std::io::stderr().is_terminal(),
     };
     session.execute(options.command).await
+}
+
+/// By a connector of our own: the library's would bring the resolver of the C library along.
+async fn connect(address: &str) -> anyhow::Result<Channel> {
+    let path = PathBuf::from(address.strip_prefix("unix://").unwrap_or(address));
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let path = path.clone();
+        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+    });
+    Ok(Endpoint::from_static("http://localhost").connect_with_connector(connector).await?)
 }
 
 // === impl Session ===

@@ -5,10 +5,10 @@
 
 mod bounds;
 mod signatures;
-mod types;
+mod typing;
 
 pub(crate) use bounds::most_parts;
-pub use types::Type;
+pub use typing::Type;
 
 use bounds::REQUEST_BYTES;
 
