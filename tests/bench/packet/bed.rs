@@ -214,7 +214,13 @@ impl Bed {
                 .collect::<Vec<u8>>()
                 .try_into()
                 .expect("six bytes");
-            let endpoint = Endpoint { link: index, mac, identity: 300, state: EndpointState::Ready };
+            let endpoint = Endpoint {
+                link: index,
+                mac,
+                identity: 300,
+                state: EndpointState::Ready,
+                isolation: datapath::Isolation::default(),
+            };
             datapath.endpoints().and_then(|mut all| all.put(address.into(), &endpoint)).expect("an endpoint");
             let namespace = std::fs::File::open(host.path()).expect("the namespace");
             let cookie = Namespaces::cookie(Some(namespace.as_fd())).expect("a cookie");

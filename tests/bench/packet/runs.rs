@@ -44,8 +44,13 @@ pub fn print() {
         (datapath, [links[0], links[1], uplink])
     });
     for (address, link, last) in [(POD_A, links[0], 11), (POD_B, links[1], 12), (POD_C, links[1], 13)] {
-        let endpoint =
-            Endpoint { link, mac: [2, 0, 0, 0, 0, last], identity: 300, state: EndpointState::Ready };
+        let endpoint = Endpoint {
+            link,
+            mac: [2, 0, 0, 0, 0, last],
+            identity: 300,
+            state: EndpointState::Ready,
+            isolation: datapath::Isolation::default(),
+        };
         datapath.endpoints().and_then(|mut all| all.put(address.into(), &endpoint)).expect("an endpoint");
     }
     for (number, called, backend) in [(1, POD_B, POD_C), (2, POD_C, POD_B)] {
