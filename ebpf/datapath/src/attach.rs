@@ -29,6 +29,10 @@ use aya::util::KernelVersion;
 use crate::error::DatapathError;
 use crate::pins::{self, Pins};
 
+/// How long the kernel may take to let go of a link: so many times so long.
+const RELEASES_AWAITED: u32 = 50;
+const RELEASE: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// Where packet programs go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -173,10 +177,33 @@ fn attach_packet(
         // The link it was for is gone, and its index has been given to another one.
         pins::remove(pin)?;
     }
-    let options = TcAttachOptions::TcxOrder(LinkOrder::default());
-    let id = loaded.attach_with_options(link, direction, options).map_err(failed)?;
+    let mut tried = 0;
+    let id = loop {
+        let options = TcAttachOptions::TcxOrder(LinkOrder::default());
+        match loaded.attach_with_options(link, direction, options) {
+            // A link whose pin has just gone: the kernel lets go of it a little later.
+            Err(error) if tried < RELEASES_AWAITED && is_taken(&error) => {
+                tried += 1;
+                std::thread::sleep(RELEASE);
+            }
+            other => break other.map_err(failed)?,
+        }
+    };
     let link = loaded.take_link(id).map_err(failed)?;
     pin_link(FdLink::try_from(link).map_err(|source| link_error(pin, source))?, pin)
+}
+
+/// EEXIST: the same program is there already.
+fn is_taken(error: &ProgramError) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::AlreadyExists) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Puts the program under the pinned link. False: the link holds nothing any more.
