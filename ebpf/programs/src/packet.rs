@@ -303,7 +303,10 @@ fn on6(packet: *mut __sk_buff, seen: &Seen<Ip6>, origin: Origin, pending: bool) 
     if verdict == Verdict::UNTOUCHED && origin == Origin::Uplink {
         return TC_ACT_OK;
     }
-    finish6(packet, seen, &becomes, origin, pending)
+    match finish6(packet, seen, &becomes, origin, pending) {
+        EXCEEDED => refuse::exceeded6(packet, seen),
+        action => action,
+    }
 }
 
 /// As [`error4`].
@@ -382,6 +385,10 @@ fn rewrite6(packet: *mut __sk_buff, seen: &Seen<Ip6>, becomes: &Ends<Ip6>, hop: 
     u32::from(rewrite::ipv6(packet, seen, becomes, hop).is_err())
 }
 
+/// What [`finish6`] gives for a packet that may be forwarded no further; no action of the kernel's. The answer is made by
+/// its caller: Linux 6.1 counts 32 bytes for the smallest frame, and there is not room for two more beside this one's.
+const EXCEEDED: i32 = i32::MIN;
+
 #[inline(never)]
 fn finish6(
     packet: *mut __sk_buff,
@@ -395,7 +402,7 @@ fn finish6(
     let delivery = route::route(&world, settings, &seen.flow.source, &becomes.destination, origin, pending);
     let hop = is_forwarded(origin, &delivery);
     if hop && rewrite::hops(seen) <= 1 {
-        return refuse::exceeded6(packet, seen, &settings.node6);
+        return EXCEEDED;
     }
     if delivery.way != Way::Drop && rewrite6(packet, seen, becomes, hop) != 0 {
         return deliver::drop(Counter::Rewrite);

@@ -16,7 +16,7 @@ use aya_ebpf::helpers::generated::{
     bpf_redirect, bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,
 };
 
-use crate::kernel::{count, count_at};
+use crate::kernel::{count, count_at, settings};
 use crate::parse::{ETHERNET, Part, Seen, Tcp};
 use crate::report::{report4, report6, what};
 
@@ -89,10 +89,12 @@ pub fn exceeded4(packet: *mut __sk_buff, seen: &Seen<Ip4>, node: Ip4) -> i32 {
 }
 
 #[inline(never)]
-pub fn exceeded6(packet: *mut __sk_buff, seen: &Seen<Ip6>, node: &Ip6) -> i32 {
+pub fn exceeded6(packet: *mut __sk_buff, seen: &Seen<Ip6>) -> i32 {
     count(Counter::HopLimit);
     report6(packet, &seen.flow, None, what(ReportKind::Dropped, Counter::HopLimit as u32, seen.tcp));
     let plain = seen.part == Part::Whole && seen.transport == NETWORK + IPV6_HEADER;
+    let Some(settings) = settings() else { return TC_ACT_SHOT };
+    let node = &settings.node6;
     if plain && node.a != 0 { error6(packet, seen, Error::TIME_EXCEEDED6, node) } else { TC_ACT_SHOT }
 }
 
