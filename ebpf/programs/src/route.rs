@@ -63,8 +63,9 @@ pub fn route<W: World>(
     if sender_pending {
         return Delivery::drop(Counter::Pending);
     }
-    if origin == Origin::Node && destination.is_of_pods(settings) && world.node_flags(destination) == 0 {
-        // By the gateway comes only what is of this node: sent out again it would come back for ever.
+    if destination.is_of_pods(settings) && world.node_flags(destination) == 0 {
+        // Nobody's yet: a pod has its link and its route before its policies. By the gateway comes only what is of this
+        // node: sent out again it would come back for ever.
         return Delivery::drop(Counter::NoEndpoint);
     }
     Delivery::by(Way::Outside)

@@ -30,6 +30,9 @@ fn packets_find_their_way() {
     check(Origin::Node, NODE, false, PEER, Ok(Way::Pod));
     check(Origin::Node, NODE, false, ELSEWHERE, Ok(Way::Outside));
     check(Origin::Node, NODE, false, [10, 244, 0, 99], Err(Counter::NoEndpoint));
+    // A pod that has a link and a route, but nothing of its policies yet.
+    check(Origin::Pod, POD, false, [10, 244, 0, 99], Err(Counter::NoEndpoint));
+    check(Origin::Uplink, OUTSIDE, false, [10, 244, 0, 99], Err(Counter::NoEndpoint));
     // PENDING, on either side.
     check(Origin::Pod, POD, false, PENDING, Err(Counter::Pending));
     check(Origin::Uplink, OUTSIDE, false, PENDING, Err(Counter::Pending));
