@@ -9,6 +9,7 @@ mod apiserver;
 mod check;
 mod children;
 mod demo;
+mod flows;
 mod image;
 mod log;
 mod net;
@@ -76,6 +77,7 @@ fn main() -> ExitCode {
         }
         Part::Check => check::main(rest),
         Part::Status => status::main(rest),
+        Part::Flows => flows::main(rest),
         Part::Store => self::store::main(rest),
         Part::Image => self::image::main(rest),
         Part::Demo => demo::main(rest),

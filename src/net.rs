@@ -1,5 +1,7 @@
 //! `keelson net`: the network of this node as the kernel has it. To be run on the node; neither the API nor an agent is asked.
 
+mod policy;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,6 +25,9 @@ enum Command {
     Status(Where),
     /// Services as the data path leads them
     Services(Where),
+    /// NetworkPolicies
+    #[command(subcommand)]
+    Policy(policy::Command),
 }
 
 /// Where the node's data path is, and how to print it.
@@ -56,6 +61,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         }
     };
     let (place, shown) = match &options.command {
+        Command::Policy(command) => return policy::main(command),
         Command::Status(place) => (place, status(place)),
         Command::Services(place) => (place, services(place)),
     };

@@ -54,6 +54,8 @@ pub enum Part {
     Check,
     /// Whether the cluster is well.
     Status,
+    /// What became of packets.
+    Flows,
     /// The store's members and snapshots.
     Store,
     /// What machines join with.
@@ -73,6 +75,7 @@ const COMMANDS: &[(&str, Part, &str)] = &[
     ("cri", Part::Cri, "serve containers to a kubelet or crictl (CRI v1)"),
     ("demo", Part::Demo, "run a node with a workload in namespaces of its own, call it, leave nothing"),
     ("dns", Part::Dns, "answer cluster names"),
+    ("flows", Part::Flows, "show what became of packets on this node"),
     ("image", Part::Image, "list, pull, push, import, export, prune and inspect the images of this node"),
     ("kubelet", Part::Kubelet, "run the pods of a node through any CRI server"),
     ("net", Part::Net, "show the network of this node: endpoints, routes, tunnel, services"),
@@ -131,7 +134,7 @@ pub fn usage() -> String {
         "Kubernetes for bare-metal Linux in one file.\n\nUsage: keelson COMMAND [ARGUMENTS]\n\n",
     );
     for (name, about) in shown() {
-        text.push_str(&format!("  {name:<11} {about}\n"));
+        text.push_str(&format!("  {name:<12} {about}\n"));
     }
     text.push_str("\n`keelson COMMAND --help` tells the flags of a command.\n");
     text
@@ -214,7 +217,7 @@ mod tests {
         assert!(
             refusal
                 .to_string()
-                .contains("no command \"frobnicate\"; commands are: apiserver, check, controllers, cri, demo, dns, image, kubelet, net-agent, oci, proxy, scheduler, server, status, store, version"),
+                .contains("no command \"frobnicate\"; commands are: agent, apiserver, check, controllers, cri, demo, dns, flows, image, kubelet, net, net-agent, oci, proxy, scheduler, server, status, store, token, version"),
             "{refusal}"
         );
     }

@@ -5,8 +5,10 @@
 
 mod connected;
 mod killed;
+mod policies;
 mod refused;
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
@@ -34,6 +36,8 @@ struct Node {
     agent: Option<Child>,
     /// Further flags of the agent.
     more: Vec<String>,
+    /// Pods that the API has, by container: namespace and UID.
+    known: BTreeMap<String, (String, String)>,
     tag: String,
     /// Last: the agent is told to go before the API does.
     server: Option<Server>,
@@ -59,7 +63,17 @@ impl Node {
         let plugin = folder.path().join("keelson-cni");
         std::os::unix::fs::symlink(KEELSON, &plugin).unwrap();
         let tag = guard.tag().to_owned();
-        Node { outside, host, folder, plugin, agent: None, more: Vec::new(), tag, server: Some(server) }
+        Node {
+            outside,
+            host,
+            folder,
+            plugin,
+            agent: None,
+            more: Vec::new(),
+            known: BTreeMap::new(),
+            tag,
+            server: Some(server),
+        }
     }
 
     /// With a range, and an agent that is ready.
@@ -171,8 +185,13 @@ impl Node {
         let mut process = Command::new(words[0]);
         process.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         process.env("CNI_COMMAND", command).env("CNI_CONTAINERID", container).env("CNI_IFNAME", "eth0");
-        let args =
-            format!("IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={container};K8S_POD_UID=u");
+        let (namespace, uid) = match self.known.get(container) {
+            Some((namespace, uid)) => (namespace.as_str(), uid.as_str()),
+            None => ("default", "u"),
+        };
+        let args = format!(
+            "IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={container};K8S_POD_UID={uid}"
+        );
         process.env("CNI_PATH", "/opt/cni/bin").env("CNI_ARGS", args);
         if let Some(pod) = pod {
             process.env("CNI_NETNS", pod.path());

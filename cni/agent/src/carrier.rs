@@ -83,20 +83,20 @@ impl Settings {
 }
 
 impl Carrier {
-    /// Loads, or changes what differs. Nothing to do is cheap.
-    pub fn ensure(&mut self, wanted: Config) -> Result<(), DatapathError> {
+    /// Loads, or changes what differs; whether anything did. Nothing to do is cheap.
+    pub fn ensure(&mut self, wanted: Config) -> Result<bool, DatapathError> {
         let same = |config: &Config| {
             config.node_addresses == wanted.node_addresses
                 && config.masquerade == wanted.masquerade
                 && (config.gateway == wanted.gateway || wanted.gateway == Masquerade::default())
         };
         if self.loaded.as_ref().is_some_and(|(_, config)| same(config)) {
-            return Ok(());
+            return Ok(false);
         }
         let datapath = Datapath::ensure(&wanted)?;
         tracing::info!(addresses = ?wanted.node_addresses, masquerade = ?wanted.masquerade, "the datapath is loaded");
         self.loaded = Some((datapath, wanted));
-        Ok(())
+        Ok(true)
     }
 
     pub fn is_loaded(&self) -> bool {

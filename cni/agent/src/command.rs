@@ -19,10 +19,12 @@ use tokio_util::sync::CancellationToken;
 use crate::carrier::Settings;
 use crate::condition;
 use crate::endpoint::Registry;
+use crate::flows;
 use crate::names::Names;
 use crate::network::Host;
 use crate::overlay::Mode;
 use crate::owner::{Nodes, Owner, Plan};
+use crate::policy::Knowledge;
 use crate::server::{QUEUE, Server};
 
 /// Exit code of wrong usage or configuration.
@@ -123,6 +125,8 @@ pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Resul
     let host = Host::open()?;
     let registry = Registry::open(&options.state_dir.join("endpoints")).context("the records of pods")?;
     let server = Server::bind(&plan.socket).with_context(|| format!("{}", plan.socket.display()))?;
+    let path = options.state_dir.join(flows::SOCKET);
+    let teller = flows::Server::bind(&path).with_context(|| format!("{}", path.display()))?;
     let own = Selection { fields: format!("metadata.name={}", plan.node.name), ..Selection::default() };
     let nodes = Nodes {
         own: Cache::start(client.clone(), Resource::NODES, own),
@@ -133,13 +137,18 @@ pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Resul
     // Whichever of them ends takes the others with it.
     let ending = stopping.child_token();
     let mut beside = JoinSet::new();
+    let knowledge = Knowledge::start(client.clone(), &options.state_dir);
     beside.spawn(condition::keep(client, plan.node.clone(), nodes.own.clone(), is_ready));
     let serving = tokio::spawn(server.run(calls, ending.clone()));
+    let (sight, seen) = watch::channel(flows::Sight::default());
+    let telling = tokio::spawn(teller.run(seen, ending.clone()));
     tracing::info!(node = %plan.node.name, socket = %plan.socket.display(), "the network agent runs");
-    let outcome = Owner::new(plan, nodes, host, registry, ready).run(asked, ending.clone()).await;
+    let outcome =
+        Owner::new(plan, nodes, host, registry, (knowledge, sight), ready).run(asked, ending.clone()).await;
     ending.cancel();
     beside.shutdown().await;
     serving.await?;
+    telling.await?;
     outcome
 }
 

@@ -19,7 +19,7 @@ use cni_api::{CniError, Code, host_link};
 use datapath::{HostPort, Transport};
 use netlink::{Link, Mac, Neighbour, Route};
 
-pub use plan::{Observed, Step, plan};
+pub use plan::{Observed, Permit, Step, plan};
 pub use registry::Registry;
 
 /// Checks what a plugin registers against the link that is there.

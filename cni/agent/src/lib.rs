@@ -6,6 +6,8 @@
 //! rtnetlink ─────────▶ events ───▶       ├─▶ network    keelson0, ways to other nodes
 //! Nodes (API) ───────────────────▶       ├─▶ overlay    the tunnel to nodes elsewhere
 //!                                         ├─▶ carrier    programs and maps
+//! NetworkPolicies, Pods ─────────▶       ├─▶ policy     who may talk to whom, by numbers
+//! programs ── ring ─────────────────────▶ flows ── flows.sock ──▶ keelson flows
 //!                                         ├─▶ conflist   10-keelson.conflist, last
 //!                                         └─▶ condition  NetworkUnavailable=False
 //! ```
@@ -25,8 +27,10 @@ mod command;
 mod condition;
 mod conflist;
 mod endpoint;
+mod enforcer;
 mod events;
 mod failure;
+pub mod flows;
 mod names;
 mod network;
 mod node;
@@ -34,6 +38,7 @@ mod overlay;
 mod owner;
 mod picture;
 mod pods;
+mod policy;
 mod server;
 mod status;
 mod teardown;
@@ -42,5 +47,6 @@ mod uplink;
 pub use command::{Options, main, run};
 pub use overlay::Mode as TunnelMode;
 pub use picture::picture;
+pub use policy::{Explanation, Half, explain};
 pub use status::{PodEntry, pods};
 pub use teardown::{footprint, teardown};

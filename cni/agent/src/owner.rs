@@ -4,6 +4,7 @@
 //! net.sock ───── calls ──────┐
 //! rtnetlink ──── events ─────┼─▶ look: observe, plan, execute ──▶ links, routes, datapath, conflist
 //! own Node, other Nodes ─────┤                                └─▶ ready: the Node's condition, STATUS
+//! policies, pods ────────────┼─▶ enforce: compile, plan, execute ──▶ policy maps; waiting pods are READY
 //! failed before, a while ago ┘
 //! ```
 //!
@@ -13,6 +14,7 @@
 //! away: pods of an earlier run keep their network. The CNI configuration comes last.
 
 mod calls;
+mod policies;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,11 +35,14 @@ use crate::conflist;
 use crate::endpoint::Registry;
 use crate::events::Changes;
 use crate::failure::{LookError, chain};
+use crate::flows::Sight;
 use crate::names::Names;
 use crate::network::{self, Desired, Host, Tunnel};
 use crate::node::Node;
 use crate::overlay::{self, Mode};
+use crate::owner::policies::Policies;
 use crate::pods::{Pods, Seen};
+use crate::policy::Knowledge;
 use crate::server::Asked;
 use crate::uplink::{self, Uplink};
 
@@ -75,6 +80,7 @@ pub struct Owner {
     plan: Plan,
     nodes: Nodes,
     pods: Pods,
+    policies: Policies,
     ready: watch::Sender<bool>,
     /// Why it is not ready; what was wrong when it last looked.
     reason: String,
@@ -87,12 +93,14 @@ impl Owner {
         nodes: Nodes,
         host: Host,
         registry: Registry,
+        (knowledge, sight): (Knowledge, watch::Sender<Sight>),
         ready: watch::Sender<bool>,
     ) -> Owner {
         Owner {
             plan,
             nodes,
             pods: Pods::new(host, registry),
+            policies: Policies::new(knowledge, sight),
             ready,
             reason: "it is starting".to_owned(),
             unreachable: Vec::new(),
@@ -122,14 +130,19 @@ impl Owner {
         let mut sweeping = Sweeper::new();
         let all = self.nodes.all.clone();
         let listed = all.synced();
-        tokio::pin!(listed);
+        let known = self.policies.knowledge.policies();
+        let policies_listed = known.synced();
+        let mut policies = self.policies.knowledge.changes();
+        tokio::pin!(listed, policies_listed);
+        let mut policies_complete = false;
         let mut complete = false;
         loop {
+            let due = self.policies.due();
             tokio::select! {
                 biased;
                 () = stopping.cancelled() => break,
                 asked = calls.recv() => match asked {
-                    Some(Asked { call, answer }) => drop(answer.send(self.answer(call))),
+                    Some(Asked { call, answer }) => self.take(call, answer),
                     None => break,
                 },
                 look = kernel.next() => if look? { again = Some(Instant::now()) },
@@ -138,11 +151,19 @@ impl Owner {
                     complete = true;
                     again = Some(Instant::now());
                 }
+                () = &mut policies_listed, if !policies_complete => {
+                    policies_complete = true;
+                    self.policies.look_now();
+                }
+                Some(learnt) = self.policies.asking.join_next() => self.learn(learnt),
+                _ = policies.changed() => self.policies.look_soon(),
+                () = at(due) => self.enforce_and_say(),
                 _ = nodes.changed() => again = Some(Instant::now()),
                 () = at(again) => again = self.look_and_say(&mut backoff).err(),
                 () = at(Some(sweeping.due)) => sweeping.sweep(self.pods.carrier.tables()),
             }
         }
+        self.policies.asking.shutdown().await;
         sweeping.end().await;
         Ok(())
     }
@@ -188,7 +209,9 @@ impl Owner {
             uplink.as_ref(),
             own.as_ref(),
         );
-        self.pods.carrier.ensure(config)?;
+        if self.pods.carrier.ensure(config)? {
+            self.policies.look_now();
+        }
         self.pods.look(&self.plan.names.network, &seen)?;
         match own {
             Some(own) => self.look_at_node(&own, uplink.as_ref()),

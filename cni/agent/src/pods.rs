@@ -1,16 +1,18 @@
 //! The pods of this node in the datapath: entered when the plugin registers one, looked at when something changed.
 //!
-//! **Invariants.** Registering leaves a pod that is READY, or nothing. Programs on a link go with the link, which the
+//! A pod is PENDING from [`Pods::connect`] on until [`Pods::permit`] has heard what policies say of it.
+//!
+//! **Invariants.** A pod that cannot be connected leaves nothing. Programs on a link go with the link, which the
 //! plugin deletes when it is refused.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cni_api::agent::Endpoint;
 use cni_api::{Attachment, CniError, Code};
 use netlink::{Address, Link, Neighbour, Route};
 
 use crate::carrier::Carrier;
-use crate::endpoint::{self, Observed, Registry};
+use crate::endpoint::{self, Observed, Permit, Registry};
 use crate::failure::LookError;
 use crate::network::Host;
 
@@ -19,6 +21,8 @@ pub struct Pods {
     pub host: Host,
     pub carrier: Carrier,
     registry: Registry,
+    /// What policies say, by link; of a pod that is not here nobody knows.
+    permits: BTreeMap<String, Permit>,
 }
 
 /// What one look at the kernel sees.
@@ -34,7 +38,7 @@ type Before<'a> = &'a mut dyn FnMut() -> Result<(), LookError>;
 
 impl Pods {
     pub fn new(host: Host, registry: Registry) -> Pods {
-        Pods { host, carrier: Carrier::default(), registry }
+        Pods { host, carrier: Carrier::default(), registry, permits: BTreeMap::new() }
     }
 
     pub fn see(&mut self) -> Result<Seen, LookError> {
@@ -52,8 +56,11 @@ impl Pods {
         self.registry
             .reconcile(network, &seen.links, &seen.routes, &seen.neighbours)
             .map_err(LookError::Records)?;
+        let known = self.registry.all();
+        self.permits.retain(|link, _| known.iter().any(|endpoint| endpoint.link == *link));
         let links: BTreeSet<u32> = seen.links.iter().map(|link| link.index).collect();
-        for step in endpoint::plan(&self.registry.all(), &self.carrier.observe()?, &links) {
+        let permit = |endpoint: &Endpoint| self.permits.get(&endpoint.link).copied();
+        for step in endpoint::plan(&self.registry.all(), &self.carrier.observe()?, &links, &permit) {
             self.carrier.execute(&step)?;
         }
         Ok(())
@@ -63,12 +70,53 @@ impl Pods {
         Ok(self.host.0.link_named(name)?)
     }
 
-    /// PENDING, programs, READY; or nothing of it.
-    pub fn register(&mut self, endpoint: Endpoint) -> Result<(), CniError> {
-        self.register_with(endpoint, &mut || Ok(()))
+    /// Every pod there is.
+    pub fn all(&self) -> Vec<&Endpoint> {
+        self.registry.all()
     }
 
-    fn register_with(&mut self, endpoint: Endpoint, before: Before<'_>) -> Result<(), CniError> {
+    /// Whether others than its node may talk to it.
+    pub fn is_ready(&self, endpoint: &Endpoint) -> Result<bool, LookError> {
+        let observed = self.observe_of(endpoint)?;
+        let ready = |ip: &std::net::IpAddr| {
+            observed.endpoints.iter().any(|(known, there)| {
+                known == ip
+                    && there.link == endpoint.link_index
+                    && there.state == datapath::EndpointState::Ready
+            })
+        };
+        Ok(endpoint.addresses.iter().all(ready))
+    }
+
+    /// Tells pods what policies say of them now: new ones become READY by it. Whether one of them is isolated anew.
+    pub fn permit(&mut self, permits: BTreeMap<String, Permit>) -> Result<bool, LookError> {
+        self.permits.extend(permits);
+        let observed = self.carrier.observe()?;
+        let known = self.registry.all();
+        let links = observed.pinned.clone();
+        let permit = |endpoint: &Endpoint| self.permits.get(&endpoint.link).copied();
+        let steps = endpoint::plan(&known, &observed, &links, &permit);
+        let mut isolated = false;
+        for step in steps {
+            // What is stale is looked at where links are.
+            if let endpoint::Step::Put(ip, to) = &step {
+                let before = observed.endpoints.iter().find(|(known, _)| known == ip).map(|(_, there)| there);
+                let same = |there: &datapath::Endpoint| {
+                    (there.isolation, there.identity) == (to.isolation, to.identity)
+                };
+                isolated |= before.is_some_and(|there| !same(there));
+                self.carrier.execute(&step)?;
+            }
+        }
+        Ok(isolated)
+    }
+
+    /// PENDING and programs, and READY where it is known what policies say; or nothing of it.
+    pub fn connect(&mut self, endpoint: Endpoint) -> Result<(), CniError> {
+        self.connect_with(endpoint, &mut || Ok(()))
+    }
+
+    fn connect_with(&mut self, endpoint: Endpoint, before: Before<'_>) -> Result<(), CniError> {
         let link = self.link_named(&endpoint.link)?;
         endpoint::check(&endpoint, link.as_ref())?;
         if let Some(other) = self.registry.other_owner(&endpoint).cloned() {
@@ -85,21 +133,30 @@ impl Pods {
             let _ = self.forget(&endpoint);
             return Err(error.into());
         }
-        let pod = &endpoint.pod;
-        tracing::info!(pod = %pod.name, ns = %pod.namespace, uid = %pod.uid,
-            container = %endpoint.attachment.container, link = %endpoint.link,
-            addresses = ?endpoint.addresses, "a pod is connected");
         Ok(())
     }
 
     fn let_through(&mut self, endpoint: &Endpoint, before: Before<'_>) -> Result<(), LookError> {
         let observed = self.observe_of(endpoint)?;
-        for step in endpoint::plan(&[endpoint], &observed, &[endpoint.link_index].into()) {
+        let permit = |endpoint: &Endpoint| self.permits.get(&endpoint.link).copied();
+        for step in endpoint::plan(&[endpoint], &observed, &[endpoint.link_index].into(), &permit) {
             before()?;
             self.carrier.execute(&step)?;
         }
         before()?;
         self.registry.insert(endpoint.clone()).map_err(LookError::Records)
+    }
+
+    /// A pod whose link this is needs no permission: no policy knows it.
+    #[cfg(test)]
+    fn register_with(&mut self, endpoint: Endpoint, before: Before<'_>) -> Result<(), CniError> {
+        self.permits.insert(endpoint.link.clone(), Permit::default());
+        self.connect_with(endpoint, before)
+    }
+
+    #[cfg(test)]
+    fn register(&mut self, endpoint: Endpoint) -> Result<(), CniError> {
+        self.register_with(endpoint, &mut || Ok(()))
     }
 
     /// Nothing there is success.
@@ -115,7 +172,8 @@ impl Pods {
     /// Whether it is as it was registered.
     pub fn check(&mut self, endpoint: &Endpoint) -> Result<(), CniError> {
         let observed = self.observe_of(endpoint)?;
-        let missing = endpoint::plan(&[endpoint], &observed, &[endpoint.link_index].into());
+        let permit = |endpoint: &Endpoint| self.permits.get(&endpoint.link).copied();
+        let missing = endpoint::plan(&[endpoint], &observed, &[endpoint.link_index].into(), &permit);
         let registered = self.registry.get(&endpoint.network, &endpoint.attachment).is_some();
         if missing.is_empty() && registered {
             return Ok(());
@@ -136,7 +194,9 @@ impl Pods {
         Ok(outcome?)
     }
 
-    fn forget(&mut self, endpoint: &Endpoint) -> Result<(), LookError> {
+    /// Takes a pod out of the datapath and the records.
+    pub fn forget(&mut self, endpoint: &Endpoint) -> Result<(), LookError> {
+        self.permits.remove(&endpoint.link);
         let removed = self.remove_entries(endpoint);
         let recorded = self.registry.remove(&endpoint.link).map_err(LookError::Records);
         removed.and(recorded)

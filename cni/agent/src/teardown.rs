@@ -12,12 +12,12 @@ use crate::network::Host;
 #[must_use]
 pub fn footprint(options: &Options) -> Footprint {
     let state = &options.state_dir;
-    let files = ["endpoints", "net.lock"].map(|name| state.join(name));
+    let files = ["endpoints", "net.lock", "policies"].map(|name| state.join(name));
     let names = Names::of(&options.instance).ok();
     let own = Footprint {
         files: files.into_iter().chain([options.cni_conf_dir.join(conflist::FILE)]).collect(),
         links: names.into_iter().flat_map(|names| [names.gateway, names.peer, names.tunnel]).collect(),
-        sockets: vec![state.join(cni_api::agent::SOCKET)],
+        sockets: vec![state.join(cni_api::agent::SOCKET), state.join(crate::flows::SOCKET)],
         ..Footprint::default()
     };
     own.and(datapath::footprint(&options.settings().bare_config()))
@@ -33,7 +33,7 @@ pub fn teardown(options: &Options) -> anyhow::Result<()> {
     outcome = outcome.and(links);
     let unloaded = datapath::unload(&options.settings().bare_config()).context("unloading the datapath");
     outcome = outcome.and(unloaded);
-    for name in ["endpoints", "net.lock", cni_api::agent::SOCKET] {
+    for name in ["endpoints", "net.lock", "policies", cni_api::agent::SOCKET, crate::flows::SOCKET] {
         let path = options.state_dir.join(name);
         let removed =
             if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };

@@ -4,12 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use cni_api::agent::Endpoint;
-use datapath::{EndpointState, HostPort};
+use datapath::{EndpointState, HostPort, Isolation};
 
 use super::{host_ports, mac_of};
-
-/// Identity of pods whose labels nobody has numbered: reserved.
-pub const UNKNOWN_IDENTITY: u32 = 0;
 
 /// What the datapath has.
 #[derive(Clone, Debug, Default)]
@@ -42,8 +39,22 @@ pub enum Step {
     ForgetVanished,
 }
 
-/// A new pod is PENDING until its programs are attached.
-pub fn plan(desired: &[&Endpoint], observed: &Observed, links: &BTreeSet<u32>) -> Vec<Step> {
+/// What policies say of a pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Permit {
+    /// Numeric identity; 0 where no policy selects it.
+    pub identity: u32,
+    pub isolation: Isolation,
+}
+
+/// A new pod is PENDING until its programs are attached and its policies are in place: `permit` says what they say, or
+/// nothing while nobody knows. Then a pod that is READY stays as it is.
+pub fn plan(
+    desired: &[&Endpoint],
+    observed: &Observed,
+    links: &BTreeSet<u32>,
+    permit: &dyn Fn(&Endpoint) -> Option<Permit>,
+) -> Vec<Step> {
     let mut steps = Vec::new();
     let is_wanted = |ip: &IpAddr| desired.iter().any(|endpoint| endpoint.addresses.contains(ip));
     let stale = observed.endpoints.iter().filter(|(ip, _)| !is_wanted(ip));
@@ -58,7 +69,7 @@ pub fn plan(desired: &[&Endpoint], observed: &Observed, links: &BTreeSet<u32>) -
         .filter(|(cookie, addresses)| !is_known(cookie) && !addresses.iter().any(is_wanted));
     steps.extend(orphan.map(|(cookie, _)| Step::RemoveNamespace(*cookie)));
     for endpoint in desired {
-        steps.extend(of_one(endpoint, observed));
+        steps.extend(of_one(endpoint, observed, permit(endpoint)));
     }
     if observed.pinned.iter().any(|index| !links.contains(index)) {
         steps.push(Step::ForgetVanished);
@@ -66,18 +77,26 @@ pub fn plan(desired: &[&Endpoint], observed: &Observed, links: &BTreeSet<u32>) -
     steps
 }
 
-fn of_one(endpoint: &Endpoint, observed: &Observed) -> Vec<Step> {
+fn of_one(endpoint: &Endpoint, observed: &Observed, permit: Option<Permit>) -> Vec<Step> {
     let Some(mac) = mac_of(endpoint) else { return Vec::new() };
-    let entry = |state| datapath::Endpoint {
-        link: endpoint.link_index,
-        mac,
-        identity: UNKNOWN_IDENTITY,
-        state,
-        isolation: Default::default(),
+    let entry = |state| {
+        let Permit { identity, isolation } = permit.unwrap_or_default();
+        datapath::Endpoint { link: endpoint.link_index, mac, identity, state, isolation }
     };
     let ready = entry(EndpointState::Ready);
-    let missing: Vec<IpAddr> =
-        endpoint.addresses.iter().copied().filter(|ip| !observed.endpoints.contains(&(*ip, ready))).collect();
+    let (mut missing, mut other) = (Vec::new(), Vec::new());
+    for ip in &endpoint.addresses {
+        let there = observed.endpoints.iter().find(|(known, _)| known == ip).map(|(_, there)| *there);
+        match there {
+            // The same pod under another policy: it never stops.
+            Some(there) if is_same_pod(&there, &ready) => {
+                if permit.is_some() && there != ready {
+                    other.push(*ip);
+                }
+            }
+            _ => missing.push(*ip),
+        }
+    }
     let mut steps: Vec<Step> =
         missing.iter().map(|ip| Step::Put(*ip, entry(EndpointState::Pending))).collect();
     if !observed.attached.contains(&endpoint.link_index) {
@@ -91,8 +110,14 @@ fn of_one(endpoint: &Endpoint, observed: &Observed) -> Vec<Step> {
     let absent = |(port, pod): &(HostPort, SocketAddr)| observed.host_ports.get(port) != Some(pod);
     steps
         .extend(host_ports(endpoint).into_iter().filter(absent).map(|(port, pod)| Step::HostPort(port, pod)));
-    steps.extend(missing.iter().map(|ip| Step::Put(*ip, ready)));
+    if permit.is_some() {
+        steps.extend(missing.iter().chain(&other).map(|ip| Step::Put(*ip, ready)));
+    }
     steps
+}
+
+fn is_same_pod(there: &datapath::Endpoint, ready: &datapath::Endpoint) -> bool {
+    (there.link, there.mac, there.state) == (ready.link, ready.mac, ready.state)
 }
 
 #[cfg(test)]
@@ -102,11 +127,16 @@ mod tests {
 
     const OWN: u64 = 1;
 
+    /// No policy selects any.
+    fn free(_: &Endpoint) -> Option<Permit> {
+        Some(Permit::default())
+    }
+
     fn entry(link: u32, state: EndpointState) -> datapath::Endpoint {
         datapath::Endpoint {
             link,
             mac: [0x0e, 0, 0, 0, 0, 1],
-            identity: UNKNOWN_IDENTITY,
+            identity: 0,
             state,
             isolation: Default::default(),
         }
@@ -131,7 +161,7 @@ mod tests {
         let pod = example("c1", 7, "10.244.0.5");
         let ip = pod.addresses[0];
         let observed = Observed { own_namespace: Some(OWN), ..Observed::default() };
-        let steps = plan(&[&pod], &observed, &[7].into());
+        let steps = plan(&[&pod], &observed, &[7].into(), &free);
         assert_eq!(
             steps,
             [
@@ -157,7 +187,7 @@ mod tests {
         observed.endpoints.push((pod.addresses[1], entry(7, EndpointState::Ready)));
         let check = |mapping: cni_api::PortMapping, expect: &[&str]| {
             let pod = Endpoint { port_mappings: vec![mapping], ..pod.clone() };
-            let steps = plan(&[&pod], &observed, &[7].into());
+            let steps = plan(&[&pod], &observed, &[7].into(), &free);
             let text = |step: &Step| match step {
                 Step::HostPort(port, to) => {
                     format!("{:?} {}:{} to {to}", port.transport, port.address, port.port)
@@ -171,13 +201,13 @@ mod tests {
         let known = super::host_ports(&Endpoint { port_mappings: vec![port(None, "tcp")], ..pod.clone() });
         observed.host_ports.extend(known);
         let pod = Endpoint { port_mappings: vec![port(None, "tcp")], ..pod.clone() };
-        assert_eq!(plan(&[&pod], &observed, &[7].into()), []);
+        assert_eq!(plan(&[&pod], &observed, &[7].into(), &free), []);
     }
 
     #[test]
     fn what_is_complete_needs_nothing() {
         let (a, b) = (example("a", 7, "10.244.0.5"), example("b", 8, "fd00::5"));
-        assert_eq!(plan(&[&a, &b], &complete(&[&a, &b]), &[7, 8].into()), []);
+        assert_eq!(plan(&[&a, &b], &complete(&[&a, &b]), &[7, 8].into(), &free), []);
     }
 
     #[test]
@@ -188,7 +218,7 @@ mod tests {
             let mut observed = complete(&[&pod]);
             observed.namespaces.push((OWN, vec![]));
             damage(&mut observed);
-            assert_eq!(plan(&[&pod], &observed, &[7].into()), expect);
+            assert_eq!(plan(&[&pod], &observed, &[7].into(), &free), expect);
         };
         check(&|_| {}, &[]);
         check(&|o| o.attached.clear(), &[Step::Attach { link: pod.link.clone() }]);
@@ -214,6 +244,27 @@ mod tests {
         let mut pod = example("c1", 7, "10.244.0.5");
         let observed = complete(&[&pod]);
         pod.netns_cookie = 0;
-        assert_eq!(plan(&[&pod], &observed, &[7].into()), []);
+        assert_eq!(plan(&[&pod], &observed, &[7].into(), &free), []);
+    }
+
+    #[test]
+    fn a_pod_waits_for_its_policies_and_never_stops_for_new_ones() {
+        let pod = example("c1", 7, "10.244.0.5");
+        let ip = pod.addresses[0];
+        let isolated = Permit { identity: 300, isolation: Isolation { ingress: true, egress: false } };
+        let isolated_entry = datapath::Endpoint {
+            identity: 300,
+            isolation: isolated.isolation,
+            ..entry(7, EndpointState::Ready)
+        };
+        let nothing = Observed { own_namespace: Some(OWN), ..Observed::default() };
+        let steps = plan(&[&pod], &nothing, &[7].into(), &|_| None);
+        assert!(steps.contains(&Step::Put(ip, entry(7, EndpointState::Pending))), "{steps:?}");
+        let is_ready = |step: &Step| matches!(step, Step::Put(_, to) if to.state == EndpointState::Ready);
+        assert!(!steps.iter().any(is_ready), "{steps:?}");
+        let there = complete(&[&pod]);
+        assert_eq!(plan(&[&pod], &there, &[7].into(), &|_| None), [], "it stays as it is");
+        let steps = plan(&[&pod], &there, &[7].into(), &|_| Some(isolated));
+        assert_eq!(steps, [Step::Put(ip, isolated_entry)]);
     }
 }

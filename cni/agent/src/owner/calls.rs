@@ -1,18 +1,20 @@
 //! What the plugin asks, and whether it may be done now.
 
-use cni_api::agent::AgentCall;
+use cni_api::agent::{AgentCall, Endpoint};
 use cni_api::{CniError, Code};
+use tokio::sync::oneshot;
 
 use super::Owner;
 
 impl Owner {
     pub(super) fn answer(&mut self, call: AgentCall) -> Result<(), CniError> {
         match call {
-            AgentCall::Register { endpoint } => {
-                self.may_connect(&endpoint.network)?;
-                self.pods.register(endpoint)
+            AgentCall::Register { endpoint } => self.begin(endpoint).map(drop),
+            AgentCall::Unregister { network, attachment } => {
+                let outcome = self.pods.unregister(&network, &attachment);
+                self.policies.look_now();
+                outcome
             }
-            AgentCall::Unregister { network, attachment } => self.pods.unregister(&network, &attachment),
             AgentCall::Check { mut endpoint } => {
                 self.may_connect(&endpoint.network)?;
                 // Nothing of them is in the datapath.
@@ -23,8 +25,31 @@ impl Owner {
                 self.is_mine(&network)?;
                 if *self.ready.borrow() { Ok(()) } else { Err(self.not_ready()) }
             }
-            AgentCall::Gc { network, valid } => self.pods.collect(&network, &valid),
+            AgentCall::Gc { network, valid } => {
+                let outcome = self.pods.collect(&network, &valid);
+                self.policies.look_now();
+                outcome
+            }
         }
+    }
+
+    /// Answers, or lets a new pod wait for its policies.
+    pub(super) fn take(&mut self, call: AgentCall, answer: oneshot::Sender<Result<(), CniError>>) {
+        let AgentCall::Register { endpoint } = call else {
+            // Who has hung up does not want to know.
+            return drop(answer.send(self.answer(call)));
+        };
+        match self.begin(endpoint) {
+            Err(error) => drop(answer.send(Err(error))),
+            Ok(endpoint) => self.policies.wait(endpoint, Some(answer)),
+        }
+    }
+
+    /// PENDING: only its own node may talk to it.
+    fn begin(&mut self, endpoint: Endpoint) -> Result<Endpoint, CniError> {
+        self.may_connect(&endpoint.network)?;
+        self.pods.connect(endpoint.clone())?;
+        Ok(endpoint)
     }
 
     fn may_connect(&self, network: &str) -> Result<(), CniError> {

@@ -1,0 +1,111 @@
+//! Makes the datapath say what policies say: the one writer of POLICY and IDENTITIES.
+//!
+//! **Invariants.** What is new goes in before pods hear of it, what is old goes out after. A map that is full keeps what it
+//! has: who is not entered is denied. What is there is read from the maps once, and again after anything failed.
+
+use std::time::{Duration, Instant};
+
+use datapath::{DatapathError, Tables};
+
+use crate::policy::{Compiled, Observed, Step, plan};
+
+#[derive(Debug, Default)]
+pub struct Enforcer {
+    observed: Option<Observed>,
+    pub figures: Figures,
+}
+
+/// For metrics.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Figures {
+    pub entries: usize,
+    pub names: usize,
+    /// Entries that found no room when last tried.
+    pub refused: usize,
+    /// Times that policies were entered, and how long all of them took.
+    pub rounds: u64,
+    pub spent: Duration,
+}
+
+/// The second half of a round.
+#[derive(Debug)]
+pub struct Rest {
+    after: Vec<Step>,
+    takes_away: bool,
+    begun: Instant,
+    refused: Option<DatapathError>,
+}
+
+impl Enforcer {
+    /// Enters what is new. Pods are to be told before [`Enforcer::finish`].
+    pub fn begin(&mut self, tables: &Tables, desired: &Compiled) -> Result<Rest, DatapathError> {
+        let begun = Instant::now();
+        let mut policies = tables.policies()?;
+        let mut observed = match self.observed.take() {
+            Some(observed) => observed,
+            None => Observed {
+                allowed: policies.allowed()?.into_iter().collect(),
+                names: policies.named()?.into_iter().collect(),
+            },
+        };
+        let (before, after) = plan(desired, &observed);
+        let mut takes_away = !after.is_empty();
+        let (mut refused, mut count) = (None, 0);
+        for step in before {
+            let done = match step {
+                Step::Allow(allowed) => policies.allow(&allowed).map(|()| {
+                    observed.allowed.insert(allowed);
+                }),
+                Step::Name(prefix, number) => {
+                    // It may have been somebody else's, or of a wider block.
+                    takes_away = true;
+                    policies.name(prefix, number).map(|()| {
+                        observed.names.insert(prefix, number);
+                    })
+                }
+                Step::Withdraw(_) | Step::Unname(_) => Ok(()),
+            };
+            match done {
+                Err(error @ DatapathError::Full { .. }) => {
+                    count += 1;
+                    refused = Some(error);
+                }
+                other => other?,
+            }
+        }
+        self.figures.refused = count;
+        self.observed = Some(observed);
+        Ok(Rest { after, takes_away, begun, refused })
+    }
+
+    /// Takes out what is old. `isolated`: a pod is isolated anew.
+    ///
+    /// # Errors
+    /// Also where there was no room for something new: all the rest is done then.
+    pub fn finish(&mut self, tables: &Tables, rest: Rest, isolated: bool) -> Result<(), DatapathError> {
+        let mut policies = tables.policies()?;
+        let mut observed = self.observed.take().unwrap_or_default();
+        for step in &rest.after {
+            match step {
+                Step::Withdraw(allowed) => {
+                    policies.withdraw(allowed)?;
+                    observed.allowed.remove(allowed);
+                }
+                Step::Unname(prefix) => {
+                    policies.unname(*prefix)?;
+                    observed.names.remove(prefix);
+                }
+                Step::Allow(_) | Step::Name(..) => {}
+            }
+        }
+        if rest.takes_away || isolated {
+            tables.judge_flows_again()?;
+        }
+        self.figures.entries = observed.allowed.len();
+        self.figures.names = observed.names.len();
+        self.figures.rounds += 1;
+        self.figures.spent += rest.begun.elapsed();
+        self.observed = Some(observed);
+        rest.refused.map_or(Ok(()), Err)
+    }
+}

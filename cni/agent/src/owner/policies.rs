@@ -1,0 +1,233 @@
+//! Policies in the owner's hands: when to look at them, and which pods wait for them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::Backoff;
+use cni_api::agent::Endpoint;
+use cni_api::{CniError, Code};
+use datapath::Tables;
+use tokio::sync::{oneshot, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+
+use super::{FIRST_WAIT, LONGEST_WAIT, Owner};
+use crate::endpoint::Permit;
+use crate::enforcer::Enforcer;
+use crate::failure::{LookError, chain};
+use crate::flows::{Named, Sight};
+use crate::policy::{self, Class, Cluster, Facts, Knowledge, Waiting, Who};
+
+/// Between two rounds, so that a stream of changes does not keep the agent from everything else.
+const SPACING: Duration = Duration::from_millis(50);
+
+type Answer = oneshot::Sender<Result<(), CniError>>;
+/// A link, and what the API said about its pod.
+type Learnt = (String, Result<Facts, String>);
+
+pub struct Policies {
+    pub knowledge: Knowledge,
+    /// What the room of flows sees.
+    sight: watch::Sender<Sight>,
+    pub asking: JoinSet<Learnt>,
+    enforcer: Enforcer,
+    waiting: Waiting,
+    /// Links of waiting pods about which the API did not answer: the last state counts.
+    unanswered: BTreeSet<String>,
+    look: Option<Instant>,
+    last: Instant,
+    backoff: Backoff,
+}
+
+// === impl Policies ===
+
+impl Policies {
+    pub fn new(knowledge: Knowledge, sight: watch::Sender<Sight>) -> Policies {
+        let now = Instant::now();
+        Policies {
+            knowledge,
+            sight,
+            asking: JoinSet::new(),
+            enforcer: Enforcer::default(),
+            waiting: Waiting::default(),
+            unanswered: BTreeSet::new(),
+            look: Some(now),
+            last: now,
+            backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
+        }
+    }
+
+    /// Somebody waits for it.
+    pub fn look_now(&mut self) {
+        self.look = Some(Instant::now());
+    }
+
+    pub fn look_soon(&mut self) {
+        let soon = (self.last + SPACING).max(Instant::now());
+        self.look = Some(self.look.map_or(soon, |at| at.min(soon)));
+    }
+
+    /// When there is something to do next.
+    pub fn due(&self) -> Option<Instant> {
+        [self.look, self.waiting.next(), self.knowledge.expires()].into_iter().flatten().min()
+    }
+
+    /// A new pod waits until it is known what policies say of it.
+    pub fn wait(&mut self, endpoint: Endpoint, answer: Option<Answer>) {
+        let (link, pod) = (endpoint.link.clone(), endpoint.pod.clone());
+        self.waiting.add(endpoint, answer);
+        if pod.name.is_empty() {
+            return self.look_now();
+        }
+        let client = self.knowledge.client();
+        self.asking.spawn(async move {
+            let answer = policy::ask(client, pod.namespace, pod.name).await;
+            (link, answer)
+        });
+    }
+}
+
+// === impl Owner ===
+
+impl Owner {
+    pub(super) fn learn(&mut self, learnt: Result<Learnt, JoinError>) {
+        let Ok((link, answer)) = learnt else { return };
+        match answer {
+            Ok(facts) => self.policies.knowledge.learn(&link, facts),
+            // Then what is known counts: the last state.
+            Err(error) => {
+                tracing::debug!(link, error, "the API was asked about a new pod");
+                self.policies.unanswered.insert(link);
+            }
+        }
+        self.policies.look_now();
+    }
+
+    pub(super) fn enforce_and_say(&mut self) {
+        self.policies.look = None;
+        self.policies.last = Instant::now();
+        match self.enforce() {
+            Ok(()) => self.policies.backoff.reset(),
+            Err(error) => {
+                let wait = self.policies.backoff.next((client::Surroundings::system()).random);
+                tracing::warn!(error = %chain(&error), wait = ?wait, "policies are not all in place; what is not allowed yet is denied");
+                self.policies.look = Some(Instant::now() + wait);
+            }
+        }
+        self.give_up_overdue();
+    }
+
+    /// Observes, compiles and makes the datapath say what policies say.
+    fn enforce(&mut self) -> Result<(), LookError> {
+        let Some(tables) = self.pods.carrier.tables() else { return Ok(()) };
+        let known = self.policies.knowledge.cluster();
+        self.show(tables.clone(), known.as_ref());
+        let Some(cluster) = known else { return Ok(()) };
+        let endpoints: Vec<Endpoint> = self.pods.all().into_iter().cloned().collect();
+        self.policies.knowledge.keep(&endpoints);
+        let who = self.who(&cluster, &endpoints);
+        let own: Vec<(Class, Vec<IpAddr>)> = endpoints
+            .iter()
+            .filter_map(|endpoint| match &who[&endpoint.link] {
+                Who::Pod(class) => Some((class.clone(), endpoint.addresses.clone())),
+                Who::Unmanaged | Who::Unknown => None,
+            })
+            .collect();
+        let compiled = policy::compile(&cluster, &own);
+        let permits: BTreeMap<String, Permit> = who
+            .into_iter()
+            .filter_map(|(link, who)| {
+                let permit = match who {
+                    Who::Pod(class) => {
+                        let (identity, isolation) = *compiled.subjects.get(&class)?;
+                        Permit { identity, isolation }
+                    }
+                    Who::Unmanaged => Permit::default(),
+                    Who::Unknown => return None,
+                };
+                Some((link, permit))
+            })
+            .collect();
+        let known: Vec<String> = permits.keys().cloned().collect();
+        let rest = self.policies.enforcer.begin(&tables, &compiled)?;
+        let isolated = self.pods.permit(permits)?;
+        let outcome = self.policies.enforcer.finish(&tables, rest, isolated);
+        self.release(&known);
+        Ok(outcome?)
+    }
+
+    /// Tells the room of flows whose addresses are whose.
+    fn show(&self, tables: Tables, cluster: Option<&Cluster>) {
+        let elsewhere = cluster.iter().flat_map(|cluster| &cluster.pods).flat_map(|pod| {
+            let name = Named { namespace: pod.class.namespace.clone(), pod: pod.name.clone() };
+            pod.addresses.iter().map(move |address| (*address, name.clone()))
+        });
+        let mut names: BTreeMap<IpAddr, Named> = elsewhere.collect();
+        for endpoint in self.pods.all().into_iter().filter(|endpoint| !endpoint.pod.name.is_empty()) {
+            let name = Named { namespace: endpoint.pod.namespace.clone(), pod: endpoint.pod.name.clone() };
+            names.extend(endpoint.addresses.iter().map(|address| (*address, name.clone())));
+        }
+        self.policies.sight.send_if_modified(|sight| {
+            let changed = sight.tables.is_none() || *sight.names != names;
+            if changed {
+                *sight = Sight { tables: Some(tables), names: Arc::new(names) };
+            }
+            changed
+        });
+    }
+
+    /// Whose connection each endpoint is. About one that is not READY and that nobody knows the API is asked.
+    fn who(&mut self, cluster: &Cluster, endpoints: &[Endpoint]) -> BTreeMap<String, Who> {
+        let mut all = BTreeMap::new();
+        for endpoint in endpoints {
+            let policies = &mut self.policies;
+            let mut who = policies.knowledge.who(endpoint, cluster);
+            let is_new = policies.waiting.has(&endpoint.link);
+            let asks = is_new && !endpoint.pod.name.is_empty();
+            if asks && !policies.knowledge.has_asked(&endpoint.link) {
+                // Its answer is under way, and newer than all that is known, unless there is none.
+                let last = policies.unanswered.contains(&endpoint.link);
+                who = if last { who } else { Who::Unknown };
+            }
+            if who == Who::Unknown && !is_new && !self.pods.is_ready(endpoint).unwrap_or(true) {
+                self.policies.wait(endpoint.clone(), None);
+            }
+            all.insert(endpoint.link.clone(), who);
+        }
+        all
+    }
+
+    /// Answers for the pods that are READY now.
+    fn release(&mut self, known: &[String]) {
+        for link in self.policies.waiting.links() {
+            if known.contains(&link) {
+                self.policies.unanswered.remove(&link);
+                if let Some((endpoint, _)) = self.policies.waiting.answer(&link, Ok(())) {
+                    let pod = &endpoint.pod;
+                    tracing::info!(pod = %pod.name, ns = %pod.namespace, uid = %pod.uid,
+                        container = %endpoint.attachment.container, link = %endpoint.link,
+                        addresses = ?endpoint.addresses, "a pod is connected");
+                }
+            }
+        }
+    }
+
+    /// Pods whose policies nobody knows: the runtime tries again.
+    fn give_up_overdue(&mut self) {
+        for link in self.policies.waiting.overdue() {
+            let error = CniError::new(Code::TryAgainLater, "the pod's policies are not known yet")
+                .details("the API server does not answer; the pod stays without network until it does");
+            self.policies.unanswered.remove(&link);
+            if let Some((endpoint, asked)) = self.policies.waiting.answer(&link, Err(error)) {
+                // A pod that ran before stays as it is.
+                let forgotten = if asked { self.pods.forget(&endpoint) } else { Ok(()) };
+                forgotten.unwrap_or_else(
+                    |error| tracing::debug!(link, %error, "found again when the agent looks"),
+                );
+                tracing::warn!(pod = %endpoint.pod.name, ns = %endpoint.pod.namespace, link, "a pod waits for its policies");
+            }
+        }
+    }
+}
