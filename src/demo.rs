@@ -9,7 +9,7 @@
 //! cgroups) is removed by the next start.
 
 pub mod cage;
-mod image;
+pub mod image;
 mod leftovers;
 mod objects;
 mod story;

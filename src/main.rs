@@ -8,6 +8,7 @@ mod agent;
 mod apiserver;
 mod check;
 mod children;
+mod connectivity;
 mod demo;
 mod flows;
 mod image;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         Part::Check => check::main(rest),
         Part::Status => status::main(rest),
         Part::Flows => flows::main(rest),
+        Part::Connectivity => connectivity::main(rest),
         Part::Store => self::store::main(rest),
         Part::Image => self::image::main(rest),
         Part::Demo => demo::main(rest),

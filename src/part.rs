@@ -56,6 +56,8 @@ pub enum Part {
     Status,
     /// What became of packets.
     Flows,
+    /// Whether the network does what it should.
+    Connectivity,
     /// The store's members and snapshots.
     Store,
     /// What machines join with.
@@ -71,6 +73,7 @@ const COMMANDS: &[(&str, Part, &str)] = &[
     ("agent", Part::Agent, "join this machine to a cluster and run its pods"),
     ("apiserver", Part::Apiserver, "serve the Kubernetes API"),
     ("check", Part::Check, "tell whether this host can run Keelson, and what to do where it cannot"),
+    ("connectivity", Part::Connectivity, "try the network of a running cluster"),
     ("controllers", Part::Controllers, "make what objects ask for: pods of deployments, slices of services"),
     ("cri", Part::Cri, "serve containers to a kubelet or crictl (CRI v1)"),
     ("demo", Part::Demo, "run a node with a workload in namespaces of its own, call it, leave nothing"),
@@ -217,7 +220,7 @@ mod tests {
         assert!(
             refusal
                 .to_string()
-                .contains("no command \"frobnicate\"; commands are: agent, apiserver, check, controllers, cri, demo, dns, flows, image, kubelet, net, net-agent, oci, proxy, scheduler, server, status, store, token, version"),
+                .contains("no command \"frobnicate\"; commands are: agent, apiserver, check, connectivity, controllers, cri, demo, dns, flows, image, kubelet, net, net-agent, oci, proxy, scheduler, server, status, store, token, version"),
             "{refusal}"
         );
     }

@@ -253,9 +253,26 @@ fn both_families_on_one_node() {
         let said = node.host.must("timeout", &["5", "busybox", "wget", "-q", "-O", "-", &url]);
         assert_eq!(said.trim(), "web-a", "from the node to {url}");
     }
+    connectivity_is_tested(&node);
     drop(node);
     drop(switch);
     guard.finish();
+}
+
+/// `keelson connectivity test` on a node of two families: every scenario, and nothing is left.
+fn connectivity_is_tested(node: &Machine) {
+    let kubeconfig = node.kubeconfig().display().to_string();
+    let cri = format!("unix://{}", node.path("run").join("cri.sock").display());
+    let flags = ["--kubeconfig", &kubeconfig, "--cri-address", &cri, "--node-name", "node-a"];
+    let output = node.keelson(&[&["connectivity", "test"], &flags[..]].concat());
+    let said = String::from_utf8_lossy(&output.stdout);
+    let wrong = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{wrong}\n{}", node.last_lines());
+    assert!(said.ends_with("13 passed, 0 failed\n"), "{said}");
+    node.until("its namespace is gone", || {
+        let namespaces = node.must(&["get", "namespaces", "-o", "name"]);
+        !namespaces.contains("connectivity-")
+    });
 }
 
 /// Connections from outside to a server on the other node, through kills of everything that is ours on both.
