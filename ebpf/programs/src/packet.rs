@@ -387,7 +387,9 @@ fn rewrite6(packet: *mut __sk_buff, seen: &Seen<Ip6>, becomes: &Ends<Ip6>, hop: 
 
 /// What [`finish6`] gives for a packet that may be forwarded no further; no action of the kernel's. The answer is made by
 /// its caller: Linux 6.1 counts 32 bytes for the smallest frame, and there is not room for two more beside this one's.
-const EXCEEDED: i32 = i32::MIN;
+const EXCEEDED: i32 = ACTIONS + 1;
+/// The actions of the kernel; shows the verifier that none of them is [`EXCEEDED`].
+const ACTIONS: i32 = 0xff;
 
 #[inline(never)]
 fn finish6(
@@ -408,6 +410,7 @@ fn finish6(
         return deliver::drop(Counter::Rewrite);
     }
     hand_on(packet, settings, &seen.flow.source, (becomes.source, becomes.destination), origin, delivery)
+        & ACTIONS
 }
 
 /// As [`finish6`], for what has its ends already.
