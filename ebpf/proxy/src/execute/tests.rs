@@ -120,3 +120,67 @@ fn on_real_maps() {
     unload(&config).unwrap();
     guard.finish();
 }
+
+/// What the proxy does after an error: it reads the maps anew, plans for every Service, and removes what is left.
+fn adopt(config: &Config, claims: &mut Claims) -> (Maps, Observed) {
+    let mut maps = Maps::open(config).unwrap();
+    let mut observed = maps.observed().unwrap();
+    claims.reserve(&observed);
+    let services: Vec<Key> = claims.services().cloned().collect();
+    let mut later = Later::default();
+    for key in &services {
+        let (desired, gone) = claims.draft(key, &observed);
+        maps.execute(plan(&desired, &gone, &observed), &mut observed, &mut later).unwrap();
+    }
+    let left = leftovers(&observed, |frontend| claims.is_claimed(frontend));
+    maps.execute(left, &mut observed, &mut later).unwrap();
+    for set in later.retired {
+        maps.erase(set, &mut observed).unwrap();
+    }
+    assert_eq!(maps.observed().unwrap(), observed, "what is believed is what is there");
+    (maps, observed)
+}
+
+#[test]
+fn an_error_at_any_step_leaves_nothing() {
+    const TEST: &str = "an_error_at_any_step_leaves_nothing";
+    if !harness::root_or_skip(TEST) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let guard = harness::host::exclusive(TEST);
+    let config = Config { bpffs: folder.path().join("bpf"), ..Config::default() };
+    let loaded = Datapath::ensure(&config).unwrap();
+    let of = |backends: &[u8], affinity| wanted("udp", 2, Transport::Udp, backends, affinity);
+    let mut interrupted = 0;
+    // More steps than the change has: the last rounds are whole.
+    for k in 0..16 {
+        let mut maps = Maps::open(&config).unwrap();
+        let (mut observed, mut claims) = (maps.observed().unwrap(), Claims::default());
+        let (key, first) = of(&[1, 2], None);
+        apply(&mut maps, &mut observed, &mut claims, &key, Some(first));
+        let (_, second) = of(&[2, 3], Some(60));
+        for key in claims.set(&key, Some(second)) {
+            let (desired, gone) = claims.draft(&key, &observed);
+            let mut steps = plan(&desired, &gone, &observed);
+            interrupted += usize::from(k < steps.len());
+            // The error is at step k: those before it are done, and what they leave for later is forgotten.
+            steps.truncate(k);
+            maps.execute(steps, &mut observed, &mut Later::default()).unwrap();
+        }
+        drop(maps);
+        let (mut maps, mut observed) = adopt(&config, &mut claims);
+        // Of each family one frontend that leads to one set.
+        assert_eq!(observed.size(), (2, 2), "after an error at step {k}: {observed:?}");
+        apply(&mut maps, &mut observed, &mut claims, &key, None);
+        assert_eq!(
+            maps.observed().unwrap(),
+            Observed::default(),
+            "after an error at step {k} something is left"
+        );
+    }
+    assert!((4..16).contains(&interrupted), "{interrupted} steps");
+    drop(loaded);
+    unload(&config).unwrap();
+    guard.finish();
+}
