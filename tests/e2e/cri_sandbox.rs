@@ -123,7 +123,7 @@ fn wrong_requests_get_codes_and_sentences() {
             ("metadata.uid", |config| config.metadata.get_or_insert_default().uid.clear()),
             ("hostname", |config| config.hostname = "h".repeat(70)),
             ("log_directory", |config| config.log_directory = "relative".into()),
-            ("user namespaces", |config| options(config).userns_options = Some(Default::default())),
+            ("userns_options", |config| options(config).userns_options = Some(Default::default())),
             ("sysctl", |config| {
                 let sysctls = &mut config.linux.get_or_insert_default().sysctls;
                 sysctls.insert("vm.overcommit_memory".into(), "1".into());
