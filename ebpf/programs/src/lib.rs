@@ -56,6 +56,8 @@ mod world_tests;
 #[cfg(not(test))]
 mod deliver;
 #[cfg(not(test))]
+mod fragment;
+#[cfg(not(test))]
 mod frame;
 #[cfg(not(test))]
 mod kernel;

@@ -11,7 +11,7 @@
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
-use abi::{Counter, EndpointState, FragmentKey, FragmentKey6, FragmentPorts, Ip4, Ip6, Settings};
+use abi::{Counter, EndpointState, Ip4, Ip6, Settings};
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK};
 use aya_ebpf::helpers::generated::bpf_skb_pull_data;
 use aya_ebpf::macros::classifier;
@@ -19,13 +19,14 @@ use aya_ebpf::programs::TcContext;
 
 use crate::deliver::{self, deliver};
 use crate::family::Family;
+use crate::fragment::{gather, gather6};
 use crate::kernel::{Kernel4, Kernel6, settings};
 use crate::parse::{self, Part, Seen, Unread};
 use crate::policy::Judgement;
 use crate::route::{self, Delivery, Way};
 use crate::track::{self, Ends, Origin, Verdict};
 use crate::world::World;
-use crate::{maps, refuse, report, rewrite};
+use crate::{refuse, report, rewrite};
 
 const ETHERTYPE_IPV4: u16 = 0x0800_u16.to_be();
 const ETHERTYPE_IPV6: u16 = 0x86dd_u16.to_be();
@@ -479,68 +480,6 @@ fn error4(
     };
     let delivery = route::route(world, settings, &seen.flow.source, &ends.1, by.0, by.1);
     hand_on(packet, settings, &seen.flow.source, ends, by.0, delivery)
-}
-
-/// Gives later fragments the ports of the first one. False: they are not known.
-#[inline(always)]
-fn gather(seen: &mut Seen<Ip4>) -> bool {
-    if seen.part != Part::First && seen.part != Part::Later {
-        return true;
-    }
-    let key = FragmentKey {
-        source: seen.flow.source,
-        destination: seen.flow.destination,
-        identification: seen.identification as u16,
-        protocol: seen.flow.protocol,
-        pad: 0,
-    };
-    if seen.part == Part::First {
-        let ports = FragmentPorts {
-            source_port: seen.flow.source_port,
-            destination_port: seen.flow.destination_port,
-        };
-        let _ = maps::FRAGMENTS4.insert(key, ports, 0);
-        return true;
-    }
-    // SAFETY: entries are replaced whole and freed after the programs that see them.
-    match unsafe { maps::FRAGMENTS4.get(key) } {
-        Some(ports) => {
-            seen.flow.source_port = ports.source_port;
-            seen.flow.destination_port = ports.destination_port;
-            true
-        }
-        None => false,
-    }
-}
-
-/// As [`gather`].
-#[inline(always)]
-fn gather6(seen: &mut Seen<Ip6>) -> bool {
-    if seen.part != Part::First && seen.part != Part::Later {
-        return true;
-    }
-    let key = FragmentKey6 {
-        source: seen.flow.source,
-        destination: seen.flow.destination,
-        identification: seen.identification,
-    };
-    if seen.part == Part::First {
-        let ports = FragmentPorts {
-            source_port: seen.flow.source_port,
-            destination_port: seen.flow.destination_port,
-        };
-        let _ = maps::FRAGMENTS6.insert(key, ports, 0);
-        return true;
-    }
-    // SAFETY: entries are replaced whole and freed after the programs that see them.
-    match unsafe { maps::FRAGMENTS6.get(key) } {
-        Some(ports) => {
-            seen.flow.source_port = ports.source_port;
-            seen.flow.destination_port = ports.destination_port;
-            true
-        }
-        None => false,
-    }
 }
 
 /// Gives what the node sends the ends that its flow has, if it is of one; it is under way already.
