@@ -88,7 +88,9 @@ fn podman_runs_on_it() {
     let Some(stage) = Stage::set(TEST, &["podman", "conmon"]) else { return };
     let podman = |arguments: &[&str]| -> Output {
         let mut command = Command::new("podman");
-        for (flag, name) in [("--root", "root"), ("--runroot", "run"), ("--tmpdir", "tmp")] {
+        for (flag, name) in
+            [("--root", "root"), ("--runroot", "run"), ("--tmpdir", "tmp"), ("--network-config-dir", "net")]
+        {
             command.arg(flag).arg(stage.path(name));
         }
         command.args(["--cgroup-manager=cgroupfs", "--storage-driver=vfs", "--events-backend=file"]);

@@ -24,6 +24,8 @@ use serde_json::{Value, json};
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 /// How long writers go on after each fault is mended.
 const CALM: Duration = Duration::from_secs(2);
+/// Between a writer's writes: the history in which a watch may begin is bounded, and this is to stay within it.
+const BETWEEN: Duration = Duration::from_millis(20);
 
 /// What was acknowledged, and when.
 type Acknowledged = Arc<Mutex<Vec<(String, Instant)>>>;
@@ -106,7 +108,10 @@ fn write(
             let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
             // A server that is gone panics the client.
             match catch_unwind(AssertUnwindSafe(|| admin.client.post(MAPS, &body).code)) {
-                Ok(201) => acknowledged.lock().unwrap().push((name, Instant::now())),
+                Ok(201) => {
+                    acknowledged.lock().unwrap().push((name, Instant::now()));
+                    std::thread::sleep(BETWEEN);
+                }
                 _ => std::thread::sleep(Duration::from_millis(50)),
             }
         }
