@@ -227,10 +227,17 @@ impl Inner {
             Wanted::ReadIndex => (Request::ReadIndex, READ_LIMIT),
             Wanted::Change(change) => (Request::Change(change.clone()), CHANGE_LIMIT),
         };
-        // A leader that stands still answers nobody: once another one leads there is nothing to wait for.
+        // A leader that stands still answers nobody: once another one leads there is nothing to wait for. But of a
+        // transfer that is what is wanted, and it is answered.
+        let overtaken = async {
+            match wanted {
+                Wanted::Change(Change::Transfer { .. }) => std::future::pending().await,
+                _ => self.another_leads(id).await,
+            }
+        };
         let answer = tokio::select! {
             answer = self.transport.call(Lane::Forward, id, peer, request, limit) => answer,
-            () = self.another_leads(id) => Err(CallError::Lost("another member leads now".into())),
+            () = overtaken => Err(CallError::Lost("another member leads now".into())),
         };
         match (answer, wanted) {
             (Ok(Response::Proposed(outcome)), Wanted::Command(..)) => {
