@@ -166,7 +166,8 @@ fn failed_step(world: &mut World) {
     let steps = broken.steps.clone();
     for index in 0..steps.len() {
         broken.steps = steps.clone();
-        broken.steps[index] = oci::Step::Sysctl { path: "/proc/sys/nowhere/at/all".into(), value: "1".into() };
+        broken.steps[index] =
+            oci::Step::Sysctl { path: "/proc/sys/nowhere/at/all".into(), value: "1".into() };
         let (mut pending, _out) = start(broken.clone(), None);
         match pending.wait() {
             Err(LaunchError::Step { index: said, errno, .. }) => {
