@@ -19,8 +19,9 @@ use crate::context::Context;
 use crate::expectations::Expectations;
 use crate::fields::{int, is_deleting};
 use crate::history::History;
-use crate::ownership::{self, Claim, claim};
+use crate::ownership::{self, Claim, claim, owner_key};
 
+const KIND: &str = "DaemonSet";
 const NAME: &str = "daemon-set-controller";
 const WORKERS: usize = 2;
 
@@ -62,7 +63,7 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
     controller.pods.subscribe(move |change| pod_changed(&change, &sets, &expectations, &adding));
     let adding = queue.clone();
     controller.revisions.subscribe(move |change| {
-        let owner = change.object().and_then(|revision| owner(revision));
+        let owner = change.object().and_then(|revision| owner_key(revision, KIND));
         owner.into_iter().for_each(|key| adding.add(key));
     });
     work(NAME, queue, WORKERS, move |key| {
@@ -73,11 +74,6 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
     Ok(())
 }
 
-fn owner(object: &Object) -> Option<Key> {
-    let owner = object.meta().controller().filter(|owner| owner.kind == "DaemonSet")?.name.to_owned();
-    Some(Key::new(object.key.namespace.clone(), owner))
-}
-
 /// A heartbeat does not matter; labels, taints and coming and going do.
 fn node_matters(change: &Change<'_>) -> bool {
     let (Some(before), Some(after)) = (change.before, change.after) else { return true };
@@ -86,16 +82,7 @@ fn node_matters(change: &Change<'_>) -> bool {
 }
 
 fn pod_changed(change: &Change<'_>, sets: &Cache, expectations: &Expectations, queue: &WorkQueue<Key>) {
-    let of = |object: &Arc<Object>| owner(object);
-    let (before, after) = (change.before.and_then(of), change.after.and_then(of));
-    if let (Some(key), Some(old)) = (&before, change.before)
-        && change.after.is_none_or(|pod| is_deleting(pod.value()))
-    {
-        expectations.deleted(key, &old.uid);
-    }
-    if let (Some(key), None) = (&after, change.before) {
-        expectations.created(key);
-    }
+    let (before, after) = expectations.observe(change, |pod| owner_key(pod, KIND));
     if let Some(orphan) = change.after.filter(|pod| pod.meta().controller().is_none()) {
         sets.list(&orphan.key.namespace).iter().for_each(|set| queue.add(set.key.clone()));
     }

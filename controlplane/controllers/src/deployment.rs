@@ -27,7 +27,7 @@ use client::{
 
 use crate::context::Context;
 use crate::fields::{is_deleting, text};
-use crate::ownership::{self, Claim, claim};
+use crate::ownership::{self, Claim, claim, owner_key};
 
 const NAME: &str = "deployment-controller";
 const WORKERS: usize = 5;
@@ -67,15 +67,9 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
     Ok(())
 }
 
-fn owner(object: &Object, kind: &str) -> Option<Key> {
-    let meta = object.meta();
-    let owner = meta.controller().filter(|owner| owner.kind == kind)?;
-    Some(Key::new(meta.namespace(), owner.name))
-}
-
 fn set_changed(change: &Change<'_>, deployments: &Cache, queue: &WorkQueue<Key>) {
     for object in [change.before, change.after].into_iter().flatten() {
-        if let Some(key) = owner(object, "Deployment") {
+        if let Some(key) = owner_key(object, "Deployment") {
             queue.add(key);
         }
     }
@@ -93,8 +87,8 @@ fn set_changed(change: &Change<'_>, deployments: &Cache, queue: &WorkQueue<Key>)
 fn pod_changed(change: &Change<'_>, sets: &Cache, queue: &WorkQueue<Key>) {
     let over = change.after.is_none_or(|pod| crate::pod::is_over(pod.value()));
     if let Some(pod) = change.object().filter(|_| over)
-        && let Some(set) = owner(pod, "ReplicaSet").and_then(|key| sets.get(&key))
-        && let Some(key) = owner(&set, "Deployment")
+        && let Some(set) = owner_key(pod, "ReplicaSet").and_then(|key| sets.get(&key))
+        && let Some(key) = owner_key(&set, "Deployment")
     {
         queue.add(key);
     }

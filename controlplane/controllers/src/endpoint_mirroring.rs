@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::context::Context;
 use crate::expectations::Expectations;
 use crate::fields::{controller_reference, list, map, text};
+use crate::slice_steps::{self, Step};
 
 const NAME: &str = "endpointslicemirroring-controller";
 const MANAGER: &str = "endpointslicemirroring-controller.k8s.io";
@@ -91,31 +92,7 @@ impl Controller {
             service.as_ref().is_some_and(|service| !chosen(service)) && is_mirrored(endpoints.value())
         });
         let wanted = endpoints.as_ref().map(|endpoints| desired(endpoints.value())).unwrap_or_default();
-        for step in plan(wanted, &slices) {
-            match self.execute(key, step).await {
-                Err(error) if error.namespace_is_terminating() => return Ok(Outcome::Done),
-                Err(error) if error.is_conflict() || error.is_not_found() => return Ok(Outcome::Again),
-                done => done?,
-            }
-        }
-        Ok(Outcome::Done)
-    }
-
-    async fn execute(&self, key: &Key, step: Step) -> Result<(), ClientError> {
-        let slices = &Resource::ENDPOINT_SLICES;
-        match step {
-            Step::Create(slice) => {
-                self.expectations.creating(key, 1);
-                let made = self.client.create(slices, &key.namespace, &slice).await;
-                made.map(drop).inspect_err(|_| self.expectations.created(key))
-            }
-            Step::Update(slice) => self.client.update(slices, &slice).await.map(drop),
-            Step::Delete { name, uid } => {
-                self.expectations.deleting(key, &uid);
-                let gone = self.client.delete(slices, &key.namespace, &name, Some(&uid), None).await;
-                gone.map(drop).inspect_err(|_| self.expectations.deleted(key, &uid))
-            }
-        }
+        slice_steps::execute_all(&self.client, &self.expectations, key, plan(wanted, &slices)).await
     }
 }
 
@@ -124,13 +101,6 @@ fn is_mirrored(endpoints: &Value) -> bool {
     meta.label(SKIP) != Some("true")
         && meta.label(ENDPOINTS_MANAGED_BY).is_none()
         && endpoints["metadata"]["annotations"].get(LEADER).is_none()
-}
-
-#[derive(Debug, PartialEq)]
-enum Step {
-    Create(Value),
-    Update(Value),
-    Delete { name: String, uid: String },
 }
 
 /// The slices that Endpoints ask for, without names.

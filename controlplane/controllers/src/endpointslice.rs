@@ -17,7 +17,8 @@ use serde_json::Value;
 use crate::context::Context;
 use crate::expectations::Expectations;
 use crate::fields::{is_deleting, map};
-use plan::{MANAGER, Step};
+use crate::slice_steps;
+use plan::MANAGER;
 
 const NAME: &str = "endpointslice-controller";
 const WORKERS: usize = 5;
@@ -118,30 +119,7 @@ impl Controller {
                 && slice.meta().label("endpointslice.kubernetes.io/managed-by") == Some(MANAGER)
         };
         let observed: Vec<Value> = slices.iter().filter(is_ours).map(|slice| slice.value().clone()).collect();
-        for step in plan::plan(service.value(), &desired, &observed) {
-            match self.execute(key, step).await {
-                Err(error) if error.namespace_is_terminating() => return Ok(Outcome::Done),
-                Err(error) if error.is_conflict() || error.is_not_found() => return Ok(Outcome::Again),
-                done => done?,
-            }
-        }
-        Ok(Outcome::Done)
-    }
-
-    async fn execute(&self, key: &Key, step: Step) -> Result<(), ClientError> {
-        let slices = &Resource::ENDPOINT_SLICES;
-        match step {
-            Step::Create(slice) => {
-                self.expectations.creating(key, 1);
-                let created = self.client.create(slices, &key.namespace, &slice).await;
-                created.map(drop).inspect_err(|_| self.expectations.created(key))
-            }
-            Step::Update(slice) => self.client.update(slices, &slice).await.map(drop),
-            Step::Delete { name, uid } => {
-                self.expectations.deleting(key, &uid);
-                let deleted = self.client.delete(slices, &key.namespace, &name, Some(&uid), None).await;
-                deleted.map(drop).inspect_err(|_| self.expectations.deleted(key, &uid))
-            }
-        }
+        let steps = plan::plan(service.value(), &desired, &observed);
+        slice_steps::execute_all(&self.client, &self.expectations, key, steps).await
     }
 }

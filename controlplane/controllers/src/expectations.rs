@@ -4,11 +4,13 @@
 //! What is not seen in five minutes is not expected any more: the cache is then as true as it gets.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use client::Key;
+use client::{Change, Key, Object};
 use tokio::time::Instant;
+
+use crate::fields::is_deleting;
 
 /// Upstream's.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -57,6 +59,29 @@ impl Expectations {
         if let Some(expected) = self.known().get_mut(key) {
             expected.deletions.remove(uid);
         }
+    }
+
+    /// What came and went with a change of an owned object; gives its owner before and after.
+    pub(crate) fn observe(
+        &self,
+        change: &Change<'_>,
+        owner: impl Fn(&Arc<Object>) -> Option<Key>,
+    ) -> (Option<Key>, Option<Key>) {
+        let (before, after) = (change.before.and_then(&owner), change.after.and_then(&owner));
+        if let (Some(key), Some(old)) = (&before, change.before)
+            && change.after.is_none_or(|object| is_deleting(object.value()))
+        {
+            self.deleted(key, &old.uid);
+        }
+        if let (Some(key), Some(new)) = (&after, change.after) {
+            if change.before.is_none() {
+                self.created(key);
+            }
+            if is_deleting(new.value()) {
+                self.deleted(key, &new.uid);
+            }
+        }
+        (before, after)
     }
 
     /// The key is gone.

@@ -19,13 +19,11 @@ pub(crate) use plan::is_finished;
 
 use std::sync::Arc;
 
-use client::{
-    Cache, Change, Client, ClientError, EventRecorder, Key, Object, Outcome, Resource, WorkQueue, work,
-};
+use client::{Cache, Change, Client, ClientError, EventRecorder, Key, Outcome, Resource, WorkQueue, work};
 
 use crate::context::Context;
 use crate::expectations::Expectations;
-use crate::fields::is_deleting;
+use crate::ownership::owner_key;
 
 const NAME: &str = "job-controller";
 const WORKERS: usize = 5;
@@ -63,20 +61,7 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
 }
 
 fn pod_changed(change: &Change<'_>, expectations: &Expectations, queue: &WorkQueue<Key>) {
-    let owner = |object: &Arc<Object>| {
-        let meta = object.meta();
-        let owner = meta.controller().filter(|owner| owner.kind == "Job")?;
-        Some(Key::new(meta.namespace(), owner.name))
-    };
-    let (before, after) = (change.before.and_then(owner), change.after.and_then(owner));
-    if let (Some(key), Some(old)) = (&before, change.before)
-        && change.after.is_none_or(|pod| is_deleting(pod.value()))
-    {
-        expectations.deleted(key, &old.uid);
-    }
-    if let (Some(key), None) = (&after, change.before) {
-        expectations.created(key);
-    }
+    let (before, after) = expectations.observe(change, |pod| owner_key(pod, "Job"));
     for key in [before, after].into_iter().flatten() {
         queue.add(key);
     }

@@ -4,10 +4,17 @@
 
 use api::meta::Meta;
 use api::selector::LabelSelector;
-use client::{Client, ClientError, Key, Patch, Resource};
+use client::{Client, ClientError, Key, Object, Patch, Resource};
 use serde_json::{Value, json};
 
 use crate::fields::{controller_reference, is_deleting};
+
+/// The owner of this kind that manages an object.
+pub(crate) fn owner_key(object: &Object, kind: &str) -> Option<Key> {
+    let meta = object.meta();
+    let owner = meta.controller().filter(|owner| owner.kind == kind)?;
+    Some(Key::new(meta.namespace(), owner.name))
+}
 
 /// What an object is to a controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

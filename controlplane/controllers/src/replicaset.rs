@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::expectations::Expectations;
-use crate::fields::is_deleting;
+use crate::ownership::owner_key;
 
 const WORKERS: usize = 5;
 
@@ -84,26 +84,7 @@ fn pod_changed(
     expectations: &Expectations,
     queue: &WorkQueue<Key>,
 ) {
-    let owner = |object: &Arc<Object>| {
-        let meta = object.meta();
-        let owner = meta.controller().filter(|owner| owner.kind == family.resource.kind)?;
-        Some(Key::new(meta.namespace(), owner.name))
-    };
-    let (before, after) = (change.before.and_then(owner), change.after.and_then(owner));
-    let went = |object: Option<&Arc<Object>>| object.is_none_or(|object| is_deleting(object.value()));
-    if let (Some(key), Some(old)) = (&before, change.before)
-        && went(change.after)
-    {
-        expectations.deleted(key, &old.uid);
-    }
-    if let (Some(key), Some(new)) = (&after, change.after) {
-        if change.before.is_none() {
-            expectations.created(key);
-        }
-        if is_deleting(new.value()) {
-            expectations.deleted(key, &new.uid);
-        }
-    }
+    let (before, after) = expectations.observe(change, |pod| owner_key(pod, &family.resource.kind));
     let orphan = change.after.filter(|object| object.meta().controller().is_none());
     if let Some(object) = orphan {
         for set in sets.list(&object.key.namespace) {

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use api::meta::Meta;
-use client::{ClientError, EventKind, Key, Object, Reference, Resource};
+use client::{ClientError, EventKind, Object, Resource};
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
 
 use super::Controller;
 use super::plan::{Step, tolerations};
 use crate::history;
+use crate::owned_pods::OwnedPods;
 use crate::pod_template::{self, Name, mark};
 
 pub(super) async fn execute(
@@ -18,71 +18,22 @@ pub(super) async fn execute(
     hash: &str,
     steps: &[Step],
 ) -> Result<(), ClientError> {
+    let pods = OwnedPods {
+        client: &controller.client,
+        events: &controller.events,
+        expectations: &controller.expectations,
+        owner: set,
+    };
     for step in steps {
         match step {
-            Step::Create(nodes) => create(controller, set, hash, nodes).await?,
-            Step::Delete(pods) => delete(controller, set, pods).await?,
+            Step::Create(nodes) => {
+                pods.create(nodes.iter().map(|node| pod_of(set.value(), hash, node)).collect()).await?;
+            }
+            Step::Delete(gone) => pods.delete(gone).await?,
             Step::Replace { pod, uid, node } => {
                 let message = format!("Found failed daemon pod {pod} on node {node}, will try to kill it");
-                controller.events.record(Reference::to(set), EventKind::Warning, "FailedDaemonPod", message);
-                delete(controller, set, &[(pod.clone(), uid.clone())]).await?;
-            }
-        }
-    }
-    Ok(())
-}
-
-async fn create(
-    controller: &Controller,
-    set: &Arc<Object>,
-    hash: &str,
-    nodes: &[String],
-) -> Result<(), ClientError> {
-    controller.expectations.creating(&set.key, nodes.len());
-    let mut tasks = JoinSet::new();
-    for node in nodes {
-        let pod = pod_of(set.value(), hash, node);
-        let (client, namespace) = (controller.client.clone(), set.key.namespace.clone());
-        tasks.spawn(async move { client.create(&Resource::PODS, &namespace, &pod).await });
-    }
-    let mut failed = None;
-    while let Some(ended) = tasks.join_next().await {
-        let Ok(answer) = ended else { continue };
-        match answer {
-            Ok(pod) => {
-                let message = format!("Created pod: {}", Meta::of(&pod).name());
-                controller.events.record(Reference::to(set), EventKind::Normal, "SuccessfulCreate", message);
-            }
-            Err(error) => {
-                controller.expectations.created(&set.key);
-                if !error.namespace_is_terminating() {
-                    let message = format!("Error creating: {error}");
-                    controller.events.record(Reference::to(set), EventKind::Warning, "FailedCreate", message);
-                }
-                failed = Some(error);
-            }
-        }
-    }
-    failed.map_or(Ok(()), Err)
-}
-
-async fn delete(
-    controller: &Controller,
-    set: &Arc<Object>,
-    pods: &[(Key, String)],
-) -> Result<(), ClientError> {
-    for (pod, uid) in pods {
-        controller.expectations.deleting(&set.key, uid);
-        match controller.client.delete(&Resource::PODS, &pod.namespace, &pod.name, Some(uid), None).await {
-            Ok(_) => {
-                let message = format!("Deleted pod: {}", pod.name);
-                controller.events.record(Reference::to(set), EventKind::Normal, "SuccessfulDelete", message);
-            }
-            Err(error) => {
-                controller.expectations.deleted(&set.key, uid);
-                if !error.is_not_found() && !error.is_conflict() {
-                    return Err(error);
-                }
+                pods.tell(EventKind::Warning, "FailedDaemonPod", message);
+                pods.delete(&[(pod.clone(), uid.clone())]).await?;
             }
         }
     }

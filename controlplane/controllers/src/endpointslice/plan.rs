@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::endpoints::{Group, inherited};
 use crate::fields::{controller_reference, list, map, text};
+use crate::slice_steps::Step;
 
 pub(super) const MANAGER: &str = "endpointslice-controller.k8s.io";
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
@@ -15,13 +16,6 @@ const SERVICE: &str = "kubernetes.io/service-name";
 const HEADLESS: &str = "service.kubernetes.io/headless";
 /// Endpoints in a slice.
 const MOST: usize = 100;
-
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Step {
-    Create(Value),
-    Update(Value),
-    Delete { name: String, uid: String },
-}
 
 /// The Service that a slice belongs to.
 pub(super) fn service_of(slice: &Value) -> Option<&str> {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use api::meta::Meta;
 use client::{ClientError, EventKind, Key, Object, Patch, Reference, Resource};
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
 
 use super::Controller;
 use super::plan::{FINALIZER, INDEX, Plan, Step};
+use crate::owned_pods::OwnedPods;
 use crate::ownership;
 use crate::pod_template::{self, Name, mark};
 
@@ -26,6 +26,12 @@ pub(super) async fn execute(
             controller.events.record(Reference::to(job), kind, reason, message.clone());
         }
     }
+    let owned = OwnedPods {
+        client: &controller.client,
+        events: &controller.events,
+        expectations: &controller.expectations,
+        owner: job,
+    };
     for step in &plan.steps {
         match step {
             Step::Adopt { pod, uid } => {
@@ -38,13 +44,13 @@ pub(super) async fn execute(
             Step::Unmark { pod } => unmark(controller, pod).await?,
             Step::Create(count) => {
                 let pods = (0..*count).map(|_| pod_of(job.value(), None)).collect();
-                create(controller, job, pods).await?;
+                owned.create(pods).await?;
             }
             Step::CreateIndexes(indexes) => {
                 let pods = indexes.iter().map(|index| pod_of(job.value(), Some(*index))).collect();
-                create(controller, job, pods).await?;
+                owned.create(pods).await?;
             }
-            Step::Delete(pods) => delete(controller, job, pods).await?,
+            Step::Delete(pods) => owned.delete(pods).await?,
         }
     }
     Ok(())
@@ -57,59 +63,6 @@ async fn unmark(controller: &Controller, pod: &Key) -> Result<(), ClientError> {
         Err(error) if error.is_not_found() => Ok(()),
         answer => answer.map(drop),
     }
-}
-
-async fn create(controller: &Controller, job: &Arc<Object>, pods: Vec<Value>) -> Result<(), ClientError> {
-    controller.expectations.creating(&job.key, pods.len());
-    let mut tasks = JoinSet::new();
-    for pod in pods {
-        let (client, namespace) = (controller.client.clone(), job.key.namespace.clone());
-        tasks.spawn(async move { client.create(&Resource::PODS, &namespace, &pod).await });
-    }
-    let mut failed = None;
-    while let Some(ended) = tasks.join_next().await {
-        let Ok(answer) = ended else { continue };
-        match answer {
-            Ok(pod) => {
-                let message = format!("Created pod: {}", Meta::of(&pod).name());
-                controller.events.record(Reference::to(job), EventKind::Normal, "SuccessfulCreate", message);
-            }
-            Err(error) => {
-                controller.expectations.created(&job.key);
-                if !error.namespace_is_terminating() {
-                    let message = format!("Error creating: {error}");
-                    controller.events.record(Reference::to(job), EventKind::Warning, "FailedCreate", message);
-                }
-                failed = Some(error);
-            }
-        }
-    }
-    failed.map_or(Ok(()), Err)
-}
-
-async fn delete(
-    controller: &Controller,
-    job: &Arc<Object>,
-    pods: &[(Key, String)],
-) -> Result<(), ClientError> {
-    for (pod, uid) in pods {
-        controller.expectations.deleting(&job.key, uid);
-        let answer =
-            controller.client.delete(&Resource::PODS, &pod.namespace, &pod.name, Some(uid), None).await;
-        match answer {
-            Ok(_) => {
-                let message = format!("Deleted pod: {}", pod.name);
-                controller.events.record(Reference::to(job), EventKind::Normal, "SuccessfulDelete", message);
-            }
-            Err(error) => {
-                controller.expectations.deleted(&job.key, uid);
-                if !error.is_not_found() && !error.is_conflict() {
-                    return Err(error);
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 /// A pod of the Job's template; one with an index knows it.

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use api::meta::Meta;
-use client::{ClientError, EventKind, Key, Object, Reference, Resource};
-use serde_json::Value;
+use client::{ClientError, EventKind, Key, Object, Resource};
 use tokio::task::JoinSet;
 
 use super::Controller;
 use super::plan::Step;
+use crate::owned_pods::OwnedPods;
 use crate::ownership;
 use crate::pod_template::{self, Name};
 
@@ -45,31 +44,27 @@ pub(super) async fn execute(controller: &Controller, set: &Arc<Object>, steps: &
     failure
 }
 
+fn owned<'a>(controller: &'a Controller, set: &'a Arc<Object>) -> OwnedPods<'a> {
+    OwnedPods {
+        client: &controller.client,
+        events: &controller.events,
+        expectations: &controller.expectations,
+        owner: set,
+    }
+}
+
 /// Creates pods in batches of 1, 2, 4 and so on: a quota or an admission that refuses all is asked once, not 500 times.
 async fn create(controller: &Controller, set: &Arc<Object>, count: usize) -> Result<(), Failure> {
+    let pods = owned(controller, set);
     let name = Name::Generated(format!("{}-", set.key.name));
     let pod = Arc::new(pod_template::pod(&controller.family.resource, set.value(), name));
     controller.expectations.creating(&set.key, count);
     let (mut left, mut batch) = (count, FIRST_BATCH);
     while left > 0 {
         let now = batch.min(left);
-        let mut tasks = JoinSet::new();
-        for _ in 0..now {
-            let (client, pod, namespace) =
-                (controller.client.clone(), pod.clone(), set.key.namespace.clone());
-            tasks.spawn(async move { client.create(&Resource::PODS, &namespace, &pod).await });
-        }
+        let made = pods.create_expected((0..now).map(|_| pod.clone())).await;
         left -= now;
-        let mut failed = None;
-        while let Some(ended) = tasks.join_next().await {
-            let Ok(answer) = ended else { continue };
-            if let Err(error) = told(controller, set, answer) {
-                // Will not be seen: it does not exist.
-                controller.expectations.created(&set.key);
-                failed = Some(error);
-            }
-        }
-        if let Some(error) = failed {
+        if let Err(error) = made {
             (0..left).for_each(|_| controller.expectations.created(&set.key));
             return Err(Failure { reason: "FailedCreate", error });
         }
@@ -78,28 +73,8 @@ async fn create(controller: &Controller, set: &Arc<Object>, count: usize) -> Res
     Ok(())
 }
 
-fn told(
-    controller: &Controller,
-    set: &Object,
-    answer: Result<Value, ClientError>,
-) -> Result<(), ClientError> {
-    match answer {
-        Ok(pod) => {
-            let message = format!("Created pod: {}", Meta::of(&pod).name());
-            controller.events.record(Reference::to(set), EventKind::Normal, "SuccessfulCreate", message);
-            Ok(())
-        }
-        Err(error) => {
-            if !error.namespace_is_terminating() {
-                let message = format!("Error creating: {error}");
-                controller.events.record(Reference::to(set), EventKind::Warning, "FailedCreate", message);
-            }
-            Err(error)
-        }
-    }
-}
-
 async fn delete(controller: &Controller, set: &Arc<Object>, pods: &[(Key, String)]) -> Result<(), Failure> {
+    let owned = owned(controller, set);
     let mut tasks = JoinSet::new();
     for (pod, uid) in pods {
         controller.expectations.deleting(&set.key, uid);
@@ -113,18 +88,14 @@ async fn delete(controller: &Controller, set: &Arc<Object>, pods: &[(Key, String
     while let Some(ended) = tasks.join_next().await {
         let Ok((pod, uid, answer)) = ended else { continue };
         match answer {
-            Ok(_) => {
-                let message = format!("Deleted pod: {}", pod.name);
-                controller.events.record(Reference::to(set), EventKind::Normal, "SuccessfulDelete", message);
-            }
+            Ok(_) => owned.deleted(&pod),
             // Gone, or another one of that name by now.
             Err(error) if error.is_not_found() || error.is_conflict() => {
                 controller.expectations.deleted(&set.key, &uid)
             }
             Err(error) => {
                 controller.expectations.deleted(&set.key, &uid);
-                let message = format!("Error deleting: {error}");
-                controller.events.record(Reference::to(set), EventKind::Warning, "FailedDelete", message);
+                owned.tell(EventKind::Warning, "FailedDelete", format!("Error deleting: {error}"));
                 failure = Some(Failure { reason: "FailedDelete", error });
             }
         }
