@@ -81,9 +81,8 @@ where
             return ExitCode::from(USAGE);
         }
     };
-    if let Err(why) = check::refusal() {
-        eprintln!("keelson {name}: {why}");
-        return ExitCode::from(check::PREFLIGHT);
+    if let Some(refused) = check::refuse(name) {
+        return refused;
     }
     let done = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

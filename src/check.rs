@@ -17,7 +17,7 @@ use judge::{Finding, Verdict};
 
 const USAGE: u8 = 2;
 /// Exit code of a host that cannot run a node.
-pub const PREFLIGHT: u8 = 4;
+const PREFLIGHT: u8 = 4;
 
 /// Tell whether this host can run Keelson
 #[derive(Debug, Parser)]
@@ -39,16 +39,20 @@ enum Output {
     Json,
 }
 
-/// Why no node can run here at all, looked at before anything is changed; the exit code is [`PREFLIGHT`].
-pub fn refusal() -> Result<(), String> {
+/// Says why the command cannot run a node here at all, before anything is changed; then it ends with this.
+pub fn refuse(command: &str) -> Option<ExitCode> {
+    let why = refusal()?;
+    eprintln!("keelson {command}: {why}");
+    Some(ExitCode::from(PREFLIGHT))
+}
+
+fn refusal() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
-        return Err("a node makes namespaces and cgroups: run it as root".to_owned());
+        return Some("a node makes namespaces and cgroups: run it as root".to_owned());
     }
     let found = judge::kernel(&rustix::system::uname().release().to_string_lossy());
-    if found.verdict == Verdict::Fail {
-        return Err(format!("this kernel is {}, which is too old: {}", found.seen, found.mending));
-    }
-    Ok(())
+    (found.verdict == Verdict::Fail)
+        .then(|| format!("this kernel is {}, which is too old: {}", found.seen, found.mending))
 }
 
 /// Looks and tells.

@@ -55,9 +55,8 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    if let Err(why) = check::refusal() {
-        eprintln!("keelson demo: {why}");
-        return ExitCode::from(check::PREFLIGHT);
+    if let Some(refused) = check::refuse("demo") {
+        return refused;
     }
     match run(&options) {
         Ok(code) => code,

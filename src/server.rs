@@ -60,10 +60,9 @@ where
     };
     // Its children start where it has started.
     if name == "server"
-        && let Err(why) = check::refusal()
+        && let Some(refused) = check::refuse(name)
     {
-        eprintln!("keelson {name}: {why}");
-        return ExitCode::from(check::PREFLIGHT);
+        return refused;
     }
     let layout = match ServerLayout::settle(options) {
         Ok(layout) => layout,

@@ -102,8 +102,6 @@ pub fn stage_on(test: &str, program: impl AsRef<Path>, runtime: Runtime, story: 
     node.until("pods have an account", |node| {
         node.admin.get("/api/v1/namespaces/default/serviceaccounts/default").code == 200
     });
-    let account = "/api/v1/namespaces/default/serviceaccounts/default";
-    node.until("the default account is there", |node| node.admin.get(account).code == 200);
     story(&mut node);
     node.finish();
 }
