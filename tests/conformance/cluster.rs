@@ -1,6 +1,7 @@
 //! An API server and its controllers, and short words for what tests ask of them.
 
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use harness::api::{Client, Server};
@@ -12,18 +13,24 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(50);
 const KEELSON: &str = env!("CARGO_BIN_EXE_keelson");
 
-pub struct Cluster {
+/// What all behaviours share.
+struct Processes {
     controllers: Child,
-    pub admin: Client,
     // Last: it lets the host go.
-    _server: Server,
+    server: Server,
 }
 
-impl Drop for Cluster {
+impl Drop for Processes {
     fn drop(&mut self) {
         let _ = self.controllers.kill();
         let _ = self.controllers.wait();
     }
+}
+
+/// The cluster as one behaviour has it: with a connection of its own.
+pub struct Cluster {
+    pub admin: Client,
+    processes: Arc<Processes>,
 }
 
 impl Cluster {
@@ -38,7 +45,12 @@ impl Cluster {
             .stderr(Stdio::null())
             .spawn()
             .expect("starting the controllers");
-        Cluster { controllers, admin: server.admin(), _server: server }
+        Cluster { admin: server.admin(), processes: Arc::new(Processes { controllers, server }) }
+    }
+
+    /// The same cluster, for another thread.
+    pub fn beside(&self) -> Cluster {
+        Cluster { admin: self.processes.server.admin(), processes: self.processes.clone() }
     }
 
     /// A namespace with the account that its pods need.
