@@ -1,0 +1,74 @@
+//! Memory and CPU of a server's own processes, from /proc. The bench's PID namespace holds nobody else's.
+
+use super::peers::{Kind, Server};
+
+/// `USER_HZ`: fixed by the kernel's ABI.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// What a server has running beside the applications.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Own {
+    pub processes: usize,
+    /// Proportional, in kilobytes.
+    pub daemon: u64,
+    /// The keeper's; the shims'.
+    pub minders: u64,
+    /// Pause processes'.
+    pub pauses: u64,
+}
+
+impl Own {
+    pub fn kilobytes(&self) -> u64 {
+        self.daemon + self.minders + self.pauses
+    }
+}
+
+pub fn own(server: &Server) -> Own {
+    let mut own = Own::default();
+    for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let Some(slot) = slot(&mut own, server, pid, &line) else { continue };
+        *slot += proportional(pid);
+        own.processes += 1;
+    }
+    own
+}
+
+fn slot<'a>(own: &'a mut Own, server: &Server, pid: i32, line: &str) -> Option<&'a mut u64> {
+    let words: Vec<&str> = line.split('\0').collect();
+    match server.kind {
+        _ if pid == server.pid() => Some(&mut own.daemon),
+        Kind::Keelson if words.get(1) == Some(&"keeper") => Some(&mut own.minders),
+        Kind::Containerd if words[0].contains("containerd-shim") => Some(&mut own.minders),
+        Kind::Containerd if words.get(1) == Some(&super::payload::PAUSE) => Some(&mut own.pauses),
+        _ => None,
+    }
+}
+
+/// Proportional set size in kilobytes.
+fn proportional(pid: i32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+/// Seconds of CPU that the daemon, its keeper and shims, and children that it has reaped have used so far.
+pub fn cpu(server: &Server) -> f64 {
+    let mut sum = 0.0;
+    for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if slot(&mut Own::default(), server, pid, &line).is_some() {
+            sum += seconds(pid);
+        }
+    }
+    sum
+}
+
+fn seconds(pid: i32) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let Some((_, rest)) = text.rsplit_once(')') else { return 0.0 };
+    let ticks = rest.split_whitespace().skip(11).take(4).filter_map(|field| field.parse::<f64>().ok());
+    ticks.sum::<f64>() / TICKS_PER_SECOND
+}
