@@ -39,6 +39,12 @@ const FLAGS: &[&str] = &[
     "-Ccodegen-units=1",
 ];
 
+/// Functions that the verifier reads once, by themselves, however often and from wherever they are called.
+const GLOBAL: &[&str] = &[
+    "judge4", "judge6", "lead4", "lead6", "conceal4", "conceal6", "attempt4", "attempt6", "report4",
+    "report6", "read6", "rewrite6",
+];
+
 /// Variables by which the outer cargo, clippy or a user would change the nested build.
 const FOREIGN: &[&str] =
     &["RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR", "CLIPPY_ARGS"];
@@ -135,7 +141,7 @@ fn link(inputs: &[PathBuf], sysroot: &Path, output: &Path) {
         allow_bpf_trap: false,
     });
     let exported = abi::PROGRAMS.iter().map(|p| p.name).chain(abi::MAPS.iter().map(|m| m.name));
-    let exported: Vec<&str> = exported.chain(["LICENSE"]).collect();
+    let exported: Vec<&str> = exported.chain(GLOBAL.iter().copied()).chain(["LICENSE"]).collect();
     let inputs = inputs.iter().map(|path| LinkerInput::new_from_file(path));
     linker
         .link_to_file(inputs, output, OutputType::Object, exported)

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use keelson_datapath::{Config, Datapath, DatapathError, Tables, unload};
 
 /// Verifiers of older kernels see less, so they need more steps; all of them end at a million.
-const VERIFIED_MAX: u32 = 400_000;
+const VERIFIED_MAX: u32 = 80_000;
 
 fn config(folder: &tempfile::TempDir) -> Config {
     Config { bpffs: folder.path().join("bpf"), cgroup: None, ..Config::default() }

@@ -75,6 +75,12 @@ fn choice(set: u32, hash: u32) -> Option<u32> {
     Some(u32::from(unsafe { table.cast::<u16>().add(at).read() }))
 }
 
+/// A key in the frame of the function: see [`frame`].
+#[inline(always)]
+fn in_frame<K: Copy>(key: &K) -> K {
+    *key
+}
+
 /// Two programs may write at once; either one's time and flags are true.
 #[inline(always)]
 fn touch<A>(state: &'static FlowState<A>, flags: u16) {
@@ -108,13 +114,15 @@ macro_rules! world {
 
             #[inline(always)]
             fn endpoint(&self, address: &$address) -> Option<&'static Endpoint> {
+                let address = in_frame(address);
                 // SAFETY: entries are replaced whole and freed after the programs that see them.
-                unsafe { maps::$endpoints.get(address) }
+                unsafe { maps::$endpoints.get(&address) }
             }
 
             #[inline(always)]
             fn is_local(&self, address: &$address) -> bool {
-                maps::$local.get_ptr(address).is_some()
+                let address = in_frame(address);
+                maps::$local.get_ptr(&address).is_some()
             }
 
             #[inline(always)]
@@ -141,12 +149,12 @@ macro_rules! world {
                 tcp: u8,
             ) -> Judgement {
                 let Some(packet) = self.packet else { return Judgement::ALLOWED };
-                let judgement = Judgement($judge(packet.as_ptr(), flow, becomes, origin as u32));
+                let judgement = Judgement($judge(flow, becomes, origin as u32));
                 if judgement != Judgement::ALLOWED {
                     // Here it is known what the packet would have become.
                     let reason = judgement.verdict().counter();
                     let what = report::what(ReportKind::Dropped, reason, tcp);
-                    report::$report(packet.as_ptr(), flow, Some(becomes), what);
+                    report::$report(packet.as_ptr(), flow, becomes, what);
                 }
                 judgement
             }
@@ -154,23 +162,23 @@ macro_rules! world {
             #[inline(always)]
             fn to_backend(
                 &self,
-                settings: &Settings,
+                _settings: &Settings,
                 key: &Flow<$address>,
                 state: &mut FlowState<$address>,
                 origin: Origin,
             ) -> Verdict {
-                Verdict($lead(self.packet(), settings, key, state, origin as u32))
+                Verdict($lead(key, state, origin as u32))
             }
 
             #[inline(always)]
             fn conceal(
                 &self,
-                settings: &Settings,
+                _settings: &Settings,
                 key: &Flow<$address>,
                 state: &mut FlowState<$address>,
                 origin: Origin,
             ) -> Verdict {
-                Verdict($conceal(self.packet(), settings, key, state, origin as u32))
+                Verdict($conceal(key, state, origin as u32))
             }
 
             #[inline(always)]
@@ -208,7 +216,7 @@ macro_rules! world {
                 tcp: u8,
             ) {
                 if let Some(packet) = self.packet {
-                    report::$report(packet.as_ptr(), flow, Some(becomes), report::what(kind, 0, tcp));
+                    report::$report(packet.as_ptr(), flow, becomes, report::what(kind, 0, tcp));
                 }
             }
 

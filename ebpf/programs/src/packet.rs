@@ -173,9 +173,31 @@ fn through6(packet: *mut __sk_buff, origin: Origin, pending: bool) -> i32 {
     on6(packet, unsafe { seen.assume_init_ref() }, origin, pending)
 }
 
-/// Reads the headers in a frame of its own. False: there are none, and nothing is written.
-#[inline(never)]
+/// Reads the headers in frames of their own. False: there are none.
+#[inline(always)]
 pub fn read6_into(packet: *mut __sk_buff, seen: &mut MaybeUninit<Seen<Ip6>>) -> bool {
+    let words: *mut u32 = seen.as_mut_ptr().cast();
+    let mut at = 0;
+    while at < size_of::<Seen<Ip6>>() / size_of::<u32>() {
+        // SAFETY: within the record. Linux 6.1 lets a global function write only over what has been written; one by one,
+        // because the compiler would make it a call to memset.
+        unsafe { words.add(at).write_volatile(0) };
+        at += 1;
+    }
+    read6(packet, seen) != 0
+}
+
+/// Global: see frame.rs.
+#[cfg_attr(keelson_bpf, unsafe(no_mangle))]
+#[inline(never)]
+pub fn read6(packet: *mut __sk_buff, seen: *mut MaybeUninit<Seen<Ip6>>) -> u32 {
+    // SAFETY: whoever calls it has a reference.
+    let Some(seen) = (unsafe { seen.as_mut() }) else { return 0 };
+    u32::from(reads6(packet, seen))
+}
+
+#[inline(always)]
+fn reads6(packet: *mut __sk_buff, seen: &mut MaybeUninit<Seen<Ip6>>) -> bool {
     let mut read = parse6(packet, seen);
     if read == SHORT {
         pull(packet);
@@ -381,9 +403,15 @@ fn track6(packet: *mut __sk_buff, seen: &Seen<Ip6>, origin: Origin, becomes: &mu
     track::track(&world, settings, seen, origin, becomes).0
 }
 
+/// Global: see frame.rs.
+#[cfg_attr(keelson_bpf, unsafe(no_mangle))]
 #[inline(never)]
-fn rewrite6(packet: *mut __sk_buff, seen: &Seen<Ip6>, becomes: &Ends<Ip6>, hop: bool) -> u32 {
-    u32::from(rewrite::ipv6(packet, seen, becomes, hop).is_err())
+pub fn rewrite6(packet: *mut __sk_buff, seen: *const Seen<Ip6>, becomes: *const Ends<Ip6>, hop: u32) -> u32 {
+    // SAFETY: whoever calls it has references to both.
+    let (Some(seen), Some(becomes)) = (unsafe { seen.as_ref() }, unsafe { becomes.as_ref() }) else {
+        return 1;
+    };
+    u32::from(rewrite::ipv6(packet, seen, becomes, hop != 0).is_err())
 }
 
 /// What [`finish6`] gives for a packet that may be forwarded no further; no action of the kernel's. The answer is made by
@@ -407,7 +435,7 @@ fn finish6(
     if hop && rewrite::hops(seen) <= 1 {
         return EXCEEDED;
     }
-    if delivery.way != Way::Drop && rewrite6(packet, seen, becomes, hop) != 0 {
+    if delivery.way != Way::Drop && rewrite6(packet, seen, becomes, u32::from(hop)) != 0 {
         return deliver::drop(Counter::Rewrite);
     }
     hand_on(packet, settings, &seen.flow.source, (becomes.source, becomes.destination), origin, delivery)
@@ -530,7 +558,7 @@ fn known6(packet: *mut __sk_buff) -> i32 {
             _ => TC_ACT_OK,
         };
     }
-    if follow6(packet, seen, &mut becomes) && rewrite6(packet, seen, &becomes, false) != 0 {
+    if follow6(packet, seen, &mut becomes) && rewrite6(packet, seen, &raw const becomes, 0) != 0 {
         return deliver::drop(Counter::Rewrite);
     }
     TC_ACT_OK

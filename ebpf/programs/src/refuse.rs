@@ -9,6 +9,7 @@
 //! Reference: RFC 9293, 3.10.7.1; RFC 792; RFC 4443.
 
 use core::mem::MaybeUninit;
+use core::ptr::null;
 
 use abi::{Counter, Ip4, Ip6, Protocol, ReportKind};
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC};
@@ -54,7 +55,7 @@ impl Error {
 #[inline(never)]
 pub fn service4(packet: *mut __sk_buff, seen: &Seen<Ip4>, counter: u32) -> i32 {
     count_at(counter);
-    report4(packet, &seen.flow, None, what(ReportKind::Dropped, counter, seen.tcp));
+    report4(packet, &seen.flow, null(), what(ReportKind::Dropped, counter, seen.tcp));
     if seen.part != Part::Whole || seen.transport != NETWORK + IPV4_HEADER {
         return TC_ACT_SHOT;
     }
@@ -68,7 +69,7 @@ pub fn service4(packet: *mut __sk_buff, seen: &Seen<Ip4>, counter: u32) -> i32 {
 #[inline(never)]
 pub fn service6(packet: *mut __sk_buff, seen: &Seen<Ip6>, counter: u32) -> i32 {
     count_at(counter);
-    report6(packet, &seen.flow, None, what(ReportKind::Dropped, counter, seen.tcp));
+    report6(packet, &seen.flow, null(), what(ReportKind::Dropped, counter, seen.tcp));
     if seen.part != Part::Whole || seen.transport != NETWORK + IPV6_HEADER {
         return TC_ACT_SHOT;
     }
@@ -83,7 +84,7 @@ pub fn service6(packet: *mut __sk_buff, seen: &Seen<Ip6>, counter: u32) -> i32 {
 #[inline(never)]
 pub fn exceeded4(packet: *mut __sk_buff, seen: &Seen<Ip4>, node: Ip4) -> i32 {
     count(Counter::HopLimit);
-    report4(packet, &seen.flow, None, what(ReportKind::Dropped, Counter::HopLimit as u32, seen.tcp));
+    report4(packet, &seen.flow, null(), what(ReportKind::Dropped, Counter::HopLimit as u32, seen.tcp));
     let plain = seen.part == Part::Whole && seen.transport == NETWORK + IPV4_HEADER;
     if plain && node.bits != 0 { error4(packet, seen, Error::TIME_EXCEEDED4, node) } else { TC_ACT_SHOT }
 }
@@ -91,7 +92,7 @@ pub fn exceeded4(packet: *mut __sk_buff, seen: &Seen<Ip4>, node: Ip4) -> i32 {
 #[inline(never)]
 pub fn exceeded6(packet: *mut __sk_buff, seen: &Seen<Ip6>) -> i32 {
     count(Counter::HopLimit);
-    report6(packet, &seen.flow, None, what(ReportKind::Dropped, Counter::HopLimit as u32, seen.tcp));
+    report6(packet, &seen.flow, null(), what(ReportKind::Dropped, Counter::HopLimit as u32, seen.tcp));
     let plain = seen.part == Part::Whole && seen.transport == NETWORK + IPV6_HEADER;
     let Some(settings) = settings() else { return TC_ACT_SHOT };
     let node = &settings.node6;

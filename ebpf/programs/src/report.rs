@@ -4,6 +4,7 @@
 //! full, is counted. A report is written where it lies: there is no room for it in the frame.
 
 use core::mem::MaybeUninit;
+use core::ptr::null;
 
 use abi::{Counter, Flow, FlowState, Ip4, Ip6, REPORTS_PER_SECOND, Report, ReportKind};
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT};
@@ -45,10 +46,9 @@ fn dropped(skb: *mut __sk_buff, reason: u32) -> i32 {
 #[inline(never)]
 fn dropped4(skb: *mut __sk_buff, reason: u32) -> i32 {
     match packet::read4(skb) {
-        Ok(seen) => report4(skb, &seen.flow, None, what(ReportKind::Dropped, reason, seen.tcp)),
+        Ok(seen) => report4(skb, &seen.flow, null(), what(ReportKind::Dropped, reason, seen.tcp)) as i32,
         Err(_) => unreadable(skb, reason),
     }
-    0
 }
 
 #[inline(never)]
@@ -57,50 +57,57 @@ fn dropped6(skb: *mut __sk_buff, reason: u32) -> i32 {
     if packet::read6_into(skb, &mut seen) {
         // SAFETY: it has been written.
         let seen = unsafe { seen.assume_init_ref() };
-        report6(skb, &seen.flow, None, what(ReportKind::Dropped, reason, seen.tcp));
+        report6(skb, &seen.flow, null(), what(ReportKind::Dropped, reason, seen.tcp)) as i32
     } else {
-        unreadable(skb, reason);
+        unreadable(skb, reason)
     }
-    0
 }
 
 #[inline(never)]
-fn unreadable(skb: *mut __sk_buff, reason: u32) {
+fn unreadable(skb: *mut __sk_buff, reason: u32) -> i32 {
     report(skb, what(ReportKind::Dropped, reason, 0), |_| {});
+    0
 }
 
+// Global functions: see frame.rs. `becomes` may be null: then it stays what it was.
 macro_rules! reports {
     ($name:ident, $address:ty, $family:literal, $wide:path) => {
+        #[cfg_attr(keelson_bpf, unsafe(no_mangle))]
         #[inline(never)]
         pub fn $name(
             skb: *mut __sk_buff,
-            flow: &Flow<$address>,
-            becomes: Option<&FlowState<$address>>,
+            flow: *const Flow<$address>,
+            becomes: *const FlowState<$address>,
             what: u64,
-        ) {
+        ) -> u32 {
+            // SAFETY: whoever calls it has a reference, and a second one or null.
+            let (Some(flow), becomes) = (unsafe { flow.as_ref() }, unsafe { becomes.as_ref() }) else {
+                return 0;
+            };
             report(skb, what, |at| {
                 // SAFETY: `at` is a whole report in the ring.
                 unsafe {
                     (&raw mut (*at).family).write($family);
                     (&raw mut (*at).protocol).write(flow.protocol);
-                    (&raw mut (*at).source).write($wide(flow.source));
-                    (&raw mut (*at).destination).write($wide(flow.destination));
+                    put(&raw mut (*at).source, $wide(flow.source));
+                    put(&raw mut (*at).destination, $wide(flow.destination));
                     (&raw mut (*at).source_port).write(flow.source_port);
                     (&raw mut (*at).destination_port).write(flow.destination_port);
                     if let Some(becomes) = becomes {
                         (&raw mut (*at).flow).write(becomes.flags);
-                        (&raw mut (*at).to_source).write($wide(becomes.source));
-                        (&raw mut (*at).to_destination).write($wide(becomes.destination));
+                        put(&raw mut (*at).to_source, $wide(becomes.source));
+                        put(&raw mut (*at).to_destination, $wide(becomes.destination));
                         (&raw mut (*at).to_source_port).write(becomes.source_port);
                         (&raw mut (*at).to_destination_port).write(becomes.destination_port);
                     } else {
-                        (&raw mut (*at).to_source).write($wide(flow.source));
-                        (&raw mut (*at).to_destination).write($wide(flow.destination));
+                        put(&raw mut (*at).to_source, $wide(flow.source));
+                        put(&raw mut (*at).to_destination, $wide(flow.destination));
                         (&raw mut (*at).to_source_port).write(flow.source_port);
                         (&raw mut (*at).to_destination_port).write(flow.destination_port);
                     }
                 }
             });
+            0
         }
     };
 }
@@ -111,6 +118,21 @@ reports!(report6, Ip6, 6, core::convert::identity);
 #[inline(always)]
 fn widened(address: Ip4) -> Ip6 {
     Ip6 { a: address.bits, b: 0, c: 0, d: 0 }
+}
+
+/// Writes an address word by word: two of them at once become a call to memmove.
+///
+/// # Safety
+/// `at` may be written.
+#[inline(always)]
+unsafe fn put(at: *mut Ip6, address: Ip6) {
+    // SAFETY: as the caller says.
+    unsafe {
+        (&raw mut (*at).a).write_volatile(address.a);
+        (&raw mut (*at).b).write_volatile(address.b);
+        (&raw mut (*at).c).write_volatile(address.c);
+        (&raw mut (*at).d).write_volatile(address.d);
+    }
 }
 
 /// Reserves a report, fills in what all have, lets `fill` write the rest, and hands it over.

@@ -47,13 +47,13 @@ impl Verdict {
 
     /// Dropped, and counted as this.
     #[inline(always)]
-    pub fn drop(counter: Counter) -> Verdict {
+    pub const fn drop(counter: Counter) -> Verdict {
         Verdict::drop_as(counter as u32)
     }
 
     /// The same by the counter's index.
     #[inline(always)]
-    pub fn drop_as(index: u32) -> Verdict {
+    pub const fn drop_as(index: u32) -> Verdict {
         Verdict(index.wrapping_add(2))
     }
 
@@ -421,6 +421,9 @@ pub fn enter<W: World>(
     let mut tried = 0;
     while tried < PORTS_TRIED_MAX {
         let verdict = world.attempt(key, state, hidden && movable);
+        if verdict == Verdict::BECOME {
+            return enter_forward(world, key, state);
+        }
         if verdict != TAKEN {
             return verdict;
         }
@@ -440,7 +443,7 @@ pub fn enter<W: World>(
 /// Somebody else has the source port.
 const TAKEN: Verdict = Verdict::UNTOUCHED;
 
-/// Puts both entries in under this source port, unless it is taken. `sockets_first`: a socket of the node has it too.
+/// Puts the entry of the answers in under this source port, unless it is taken. `sockets_first`: by a socket of the node too.
 #[inline(always)]
 pub fn attempt<W: World>(
     world: &W,
@@ -464,9 +467,9 @@ pub fn attempt<W: World>(
         epoch: state.epoch,
     };
     match world.add_flow(&answers, &back) {
-        Inserted::Done => enter_forward(world, key, state, &answers),
+        Inserted::Done => Verdict::BECOME,
         Inserted::Full => Verdict::drop(Counter::FlowsFull),
-        Inserted::Exists if is_remains(world, &answers, &back) => enter_forward(world, key, state, &answers),
+        Inserted::Exists if is_remains(world, &answers, &back) => Verdict::BECOME,
         Inserted::Exists => TAKEN,
     }
 }
@@ -488,19 +491,14 @@ fn is_remains<W: World>(world: &W, answers: &Flow<W::A>, back: &FlowState<W::A>)
 }
 
 #[inline(always)]
-fn enter_forward<W: World>(
-    world: &W,
-    key: &Flow<W::A>,
-    state: &FlowState<W::A>,
-    answers: &Flow<W::A>,
-) -> Verdict {
+fn enter_forward<W: World>(world: &W, key: &Flow<W::A>, state: &FlowState<W::A>) -> Verdict {
     match world.put_flow(key, state) {
         Inserted::Done | Inserted::Exists => {
             world.count(Counter::FlowsMade);
             Verdict::BECOME
         }
         Inserted::Full => {
-            world.remove_flow(answers);
+            world.remove_flow(&state.partner(key.protocol));
             Verdict::drop(Counter::FlowsFull)
         }
     }

@@ -1,81 +1,55 @@
-//! No program calls memset, memcpy or memmove: they are loops over single bytes, and cost a sixth of a packet's time.
+//! What the object must not contain, whichever kernel reads it.
 //!
-//! Calls are found in the instructions: one to a function of the same object has the pseudo source register
-//! 1, and leads to where its relocation says, or, without one, past as many instructions as it says.
+//! No program calls memset, memcpy or memmove: they are loops over single bytes, and cost a sixth of a packet's time.
+//! No chain of calls needs more stack than Linux 6.1 gives, which counts more of it than the kernel of most tests.
 
 use std::collections::BTreeMap;
 
-use object::elf::{SHF_EXECINSTR, STT_FUNC};
-use object::read::elf::ElfFile64;
-use object::{
-    Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SectionFlags, SymbolFlags,
-};
+use super::instructions::{Function, functions};
 
-static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/programs.o"));
-
-const CALL: u8 = 0x85;
-const PSEUDO_CALL: u8 = 1;
-const INSTRUCTION: usize = 8;
-
-/// (caller, callee), by symbol.
-fn calls() -> Vec<(String, String)> {
-    let file = ElfFile64::<object::Endianness>::parse(OBJECT).expect("an ELF object");
-    // Functions by section and offset.
-    let mut functions: BTreeMap<(usize, u64), String> = BTreeMap::new();
-    for symbol in file.symbols() {
-        let SymbolFlags::Elf { st_info, .. } = symbol.flags() else { continue };
-        if st_info & 0xf == STT_FUNC
-            && let Some(section) = symbol.section_index()
-        {
-            functions.insert((section.0, symbol.address()), symbol.name().unwrap_or("?").to_owned());
-        }
-    }
-    let at = |section: usize, offset: u64| {
-        let before = functions.range(..=(section, offset)).next_back();
-        before.filter(|((of, _), _)| *of == section).map_or("?".to_owned(), |(_, name)| name.clone())
-    };
-    let mut calls = Vec::new();
-    for section in file.sections() {
-        let SectionFlags::Elf { sh_flags } = section.flags() else { continue };
-        if sh_flags & u64::from(SHF_EXECINSTR) == 0 {
-            continue;
-        }
-        let data = section.data().expect("instructions");
-        let relocated: BTreeMap<u64, RelocationTarget> =
-            section.relocations().map(|(offset, relocation)| (offset, relocation.target())).collect();
-        for (number, instruction) in data.chunks_exact(INSTRUCTION).enumerate() {
-            if instruction[0] != CALL || instruction[1] >> 4 != PSEUDO_CALL {
-                continue;
-            }
-            let offset = (number * INSTRUCTION) as u64;
-            let distance =
-                i32::from_le_bytes([instruction[4], instruction[5], instruction[6], instruction[7]]);
-            let past = |from: i64| ((from + 1 + i64::from(distance)) * INSTRUCTION as i64) as u64;
-            let callee = match relocated.get(&offset) {
-                Some(RelocationTarget::Symbol(index)) => {
-                    let symbol = file.symbol_by_index(*index).expect("a symbol");
-                    match symbol.name() {
-                        Ok(name) if !name.is_empty() => name.to_owned(),
-                        _ => at(symbol.section_index().map_or(0, |index| index.0), past(0)),
-                    }
-                }
-                _ => at(section.index().0, past(number as i64)),
-            };
-            calls.push((at(section.index().0, offset), callee));
-        }
-    }
-    calls
-}
+/// What the verifier of Linux 6.1 allows: bytes of all frames of a chain, each rounded up, and frames.
+const STACK_MAX: u64 = 512;
+const FRAME_ROUNDED_TO: u64 = 32;
+const FRAMES_MAX: usize = 8;
 
 #[test]
 fn no_program_moves_memory_byte_by_byte() {
-    let calls = calls();
-    assert!(calls.iter().any(|(_, callee)| callee.contains("pod4")), "calls are found: {calls:?}");
-    assert!(calls.iter().all(|(caller, callee)| caller != "?" && callee != "?"), "{calls:?}");
-    let slow: Vec<_> =
-        calls.iter().filter(|(_, callee)| callee.starts_with("mem") || callee == "bcmp").collect();
+    let functions = functions();
+    let calls =
+        || functions.iter().flat_map(|(caller, f)| f.calls.iter().map(move |callee| (caller, callee)));
+    assert!(calls().any(|(_, callee)| callee.contains("pod4")), "calls are found: {functions:?}");
+    assert!(calls().all(|(caller, callee)| caller != "?" && callee != "?"), "{functions:?}");
+    let slow: Vec<_> = calls().filter(|(_, callee)| callee.starts_with("mem") || *callee == "bcmp").collect();
     assert!(
         slow.is_empty(),
         "{slow:?}: padding that is an array, or a record that is too large to be copied inline"
     );
+}
+
+#[test]
+fn no_chain_of_calls_is_too_deep_for_the_oldest_kernel() {
+    let functions = functions();
+    for program in abi::PROGRAMS {
+        let (bytes, chain) = deepest(&functions, program.name);
+        println!("{:14} {bytes:3} bytes: {chain:?}", program.name);
+        assert!(functions.contains_key(program.name), "no function {}", program.name);
+        assert!(bytes <= STACK_MAX, "{bytes} bytes of stack: {chain:?}");
+        assert!(longest(&functions, program.name) <= FRAMES_MAX, "too many frames: {}", program.name);
+    }
+    assert!(deepest(&functions, "from_pod").0 > 256, "frames are found");
+}
+
+/// The chain of calls that needs most stack, and how much it needs.
+fn deepest(functions: &BTreeMap<String, Function>, name: &str) -> (u64, Vec<(String, u64)>) {
+    let Some(function) = functions.get(name) else { return (0, Vec::new()) };
+    let below = function.calls.iter().map(|callee| deepest(functions, callee)).max().unwrap_or_default();
+    let mut chain = vec![(name.to_owned(), function.frame)];
+    chain.extend(below.1);
+    (function.frame.max(1).next_multiple_of(FRAME_ROUNDED_TO) + below.0, chain)
+}
+
+/// The number of frames of the longest chain of calls.
+fn longest(functions: &BTreeMap<String, Function>, name: &str) -> usize {
+    let calls = functions.get(name).map_or(&[][..], |function| &function.calls);
+    1 + calls.iter().map(|callee| longest(functions, callee)).max().unwrap_or_default()
 }

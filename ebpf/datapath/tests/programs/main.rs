@@ -3,4 +3,5 @@
 mod calls;
 mod figures;
 mod frame;
+mod instructions;
 mod packets;
