@@ -1,5 +1,6 @@
 //! `keelson apiserver`: the Kubernetes API alone, with its store and its keys.
 
+mod extras;
 mod store_member;
 
 use std::ffi::OsString;
@@ -17,6 +18,8 @@ use ipnet::IpNet;
 use pki::{Folder, FolderRequest, Kubeconfig, Profile, Usage};
 use serve::{Limits, Listener, ServerIdentity};
 use tokio_util::sync::CancellationToken;
+
+pub use extras::Extras;
 
 use crate::node::{one_per_family, service_address};
 use crate::stopping::stop_on_signals;
@@ -73,6 +76,8 @@ pub struct Options {
     pub write_kubeconfig: Option<PathBuf>,
     #[command(flatten)]
     store: store_member::StoreFlags,
+    #[command(flatten)]
+    extras: Extras,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -128,6 +133,8 @@ pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Resul
     let parts = Parts {
         store,
         kubelets,
+        encryption: Some(options.extras.encryption(&options.data_dir)),
+        audit: options.extras.audit(),
         client_authorities: keys.cluster.certificate_pem().to_owned(),
         token_keys: keys.token_keys,
         issuer: options.service_account_issuer.clone(),

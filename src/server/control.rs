@@ -49,6 +49,7 @@ pub fn apiserver_flags(layout: &ServerLayout) -> Vec<String> {
     flags.extend(
         node.cluster.facts().iter().map(|(name, value)| flag("tell-nodes", format!("{name}={value}"))),
     );
+    flags.extend(control.extras.flags());
     flags.extend(control.tls_san.iter().map(|name| flag("tls-san", name)));
     flags
 }

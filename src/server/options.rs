@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser};
 use ipnet::IpNet;
 
+use crate::apiserver;
 use crate::node::NodeOptions;
 
 /// Who the control plane runs as: no user of the host, no capabilities.
@@ -70,6 +71,8 @@ pub struct ControlOptions {
     /// Keep pods without a toleration away from this node.
     #[arg(long, env = "KEELSON_NO_SCHEDULE")]
     pub no_schedule: bool,
+    #[command(flatten)]
+    pub extras: apiserver::Extras,
     /// 2: the control plane has a process and a user of its own; 1: everything is one process.
     #[arg(long, default_value_t = 2, env = "KEELSON_PROCESSES", value_parser = clap::value_parser!(u8).range(1..=2), value_name = "1|2")]
     pub processes: u8,

@@ -18,7 +18,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNIN
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use serde_json::Value;
+use serde_json::{Value, json};
 use serve::BodyError;
 use store::Revision;
 
@@ -129,6 +129,26 @@ impl Answer {
             warnings.extend(more);
         }
         self
+    }
+
+    /// What is answered, as the audit tells it; nothing of streams and documents.
+    pub fn told(&self, now: jiff::Timestamp) -> Option<Value> {
+        let object = |kind, shown: &Shown| {
+            let bytes = Form::JSON.object(kind, shown, now).ok()?;
+            serde_json::from_slice::<Value>(&bytes).ok()
+        };
+        match self {
+            Answer::Object { kind, object: shown, .. } => object(kind, shown),
+            Answer::List(list) => {
+                let item = |found: &Arc<Object>| object(list.kind, &Shown::Cached(found.clone()));
+                let items: Vec<Value> = list.objects.iter().filter_map(item).collect();
+                let (kind, version) = (list.kind.list_kind, list.kind.api_version());
+                let metadata = json!({"resourceVersion": list.revision.to_string()});
+                Some(json!({"kind": kind, "apiVersion": version, "metadata": metadata, "items": items}))
+            }
+            Answer::Status(status) => Some(status.to_value()),
+            Answer::Watch { .. } | Answer::Document { .. } | Answer::Raw(_) => None,
+        }
     }
 
     /// The HTTP response.

@@ -10,12 +10,14 @@ use pki::{ClientTrust, PkiError, TokenKeys};
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::{Audit, AuditError, AuditOptions};
 use crate::authentication::Authenticator;
 use crate::bootstrap::Announced;
 use crate::cache::CacheError;
 use crate::connect::Sessions;
 use crate::definitions::Definitions;
 use crate::documents::Published;
+use crate::encryption::{self, Encryption, EncryptionError, Reloading};
 use crate::node_access::KubeletAccess;
 use crate::server::{Clock, Random, Server};
 
@@ -31,6 +33,10 @@ pub struct Parts {
     pub issuer: String,
     /// Ranges of cluster IPs: at most one of each family, the cluster's own family first.
     pub service_ranges: Vec<IpNet>,
+    /// The keys that objects are encrypted with: an EncryptionConfiguration, followed while the server runs. None: all is plain.
+    pub encryption: Option<std::path::PathBuf>,
+    /// What is audited; nothing without it.
+    pub audit: Option<AuditOptions>,
     /// Where other servers and pods reach this one.
     pub advertised: (std::net::IpAddr, u16),
     /// What nodes that join are told of the cluster: ranges, names.
@@ -59,6 +65,15 @@ pub enum StartError {
     /// The store.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// The keys that objects are encrypted with.
+    #[error(transparent)]
+    Encryption(#[from] EncryptionError),
+    /// The file of those keys cannot be followed.
+    #[error("following the encryption configuration: {0}")]
+    Follow(std::io::Error),
+    /// Nothing can be audited.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// What every cluster has could not be written.
     #[error("the first objects of the cluster: {0}")]
     Bootstrap(api::status::Status),
@@ -79,8 +94,12 @@ pub struct ApiServer {
     pub kubelets: KubeletAccess,
     /// Streams to kubelets and pods.
     pub sessions: Sessions,
+    /// Who is told of requests.
+    pub audit: Option<Arc<Audit>>,
     /// Custom resources.
     pub definitions: Definitions,
+    /// What follows the file of encryption keys.
+    _encryption: Reloading,
     /// OpenAPI, made when somebody asks.
     pub specifications: Published,
 }
@@ -90,9 +109,12 @@ impl ApiServer {
     pub async fn start(parts: Parts) -> Result<Arc<ApiServer>, StartError> {
         let trust = ClientTrust::from_bundle("client authorities", &parts.client_authorities)?;
         let tokens = TokenKeys::new(&parts.issuer, &parts.token_keys)?;
+        let audit = parts.audit.map(Audit::start).transpose()?;
+        let keyring = parts.encryption.as_deref().map(encryption::read).transpose()?;
         let server = Server::new(
             parts.store,
             &parts.service_ranges,
+            Encryption::new(keyring.unwrap_or_default()),
             parts.clock,
             parts.random,
             parts.compaction_interval,
@@ -100,6 +122,14 @@ impl ApiServer {
         )
         .await?;
         let definitions = Definitions::start(server.clone()).await.map_err(StartError::Bootstrap)?;
+        // After the definitions: their objects may be of older keys too.
+        let encryption = Reloading::start(
+            server.store.clone(),
+            server.caches.clone(),
+            server.encryption.clone(),
+            parts.encryption,
+        )
+        .map_err(StartError::Follow)?;
         let audiences = vec![parts.issuer.clone()];
         let api_server = Arc::new(ApiServer {
             server,
@@ -109,6 +139,8 @@ impl ApiServer {
             kubelets: parts.kubelets,
             sessions: Sessions::new(parts.stopping),
             definitions,
+            audit,
+            _encryption: encryption,
             specifications: Published::default(),
         });
         let announced = Announced {

@@ -70,12 +70,12 @@ impl Authorizer {
         }
     }
 
-    /// Refuses a request in upstream's words.
-    pub fn require(&self, caches: &Caches, user: &User, info: &RequestInfo) -> Result<(), Status> {
+    /// Refuses a request in upstream's words; why it is allowed otherwise.
+    pub fn require(&self, caches: &Caches, user: &User, info: &RequestInfo) -> Result<String, Status> {
         let attributes = Attributes::of(info);
         let decision = self.decide(caches, user, &attributes);
         if decision.allowed {
-            return Ok(());
+            return Ok(decision.reason);
         }
         Err(Status::access_denied(&Denied {
             user: &user.name,

@@ -22,6 +22,7 @@ use store::{KeyRange, Revision, Store};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::encryption::Encryption;
 use follower::Follower;
 
 pub use changes::{Change, ChangeKind};
@@ -54,6 +55,7 @@ pub enum CacheError {
 pub struct Caches {
     /// By group and resource. Whoever writes holds the follower back meanwhile.
     kinds: RwLock<HashMap<(&'static str, &'static str), Arc<KindCache>>>,
+    encryption: Arc<Encryption>,
     progress: watch::Sender<Revision>,
 }
 
@@ -62,6 +64,7 @@ impl Caches {
     pub async fn start(
         store: &Store,
         registry: &Registry,
+        encryption: Arc<Encryption>,
     ) -> Result<(Arc<Caches>, JoinHandle<()>), CacheError> {
         let mut faces: HashMap<(&'static str, &'static str), Vec<&'static Kind>> = HashMap::new();
         for kind in registry.kinds() {
@@ -73,12 +76,12 @@ impl Caches {
         let at = store.state().revision();
         let mut kinds = HashMap::new();
         for (place, faces) in faces {
-            let cache = KindCache::new(prefix(place.0, place.1), faces);
+            let cache = KindCache::new(place, faces, encryption.clone());
             cache.fill(store, at, store.state().compacted())?;
             kinds.insert(place, Arc::new(cache));
         }
-        let caches =
-            Arc::new(Caches { kinds: RwLock::new(kinds), progress: watch::Sender::new(Revision(0)) });
+        let progress = watch::Sender::new(Revision(0));
+        let caches = Arc::new(Caches { kinds: RwLock::new(kinds), encryption, progress });
         let mut follower = Follower::new(store, caches.clone(), at);
         while caches.revision() < at {
             follower.step().await?;
@@ -109,7 +112,7 @@ impl Caches {
         if let Some(known) = kinds.get(&(storage.group, storage.resource)) {
             return known.show_as(faces, store, self.revision());
         }
-        let cache = KindCache::new(prefix(storage.group, storage.resource), faces);
+        let cache = KindCache::new((storage.group, storage.resource), faces, self.encryption.clone());
         // The follower is past everything up to here: a watch from before has to list again.
         let at = self.revision();
         cache.fill(store, at, at)?;
@@ -123,6 +126,17 @@ impl Caches {
         if let Some(gone) = gone {
             gone.end();
         }
+    }
+
+    /// Every place that is cached.
+    pub fn places(&self) -> Vec<(&'static str, &'static str)> {
+        self.kinds.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+
+    /// Places with objects that were not written with the key of the start.
+    pub fn stale(&self) -> Vec<(&'static str, &'static str)> {
+        let kinds = self.kinds.read().unwrap_or_else(PoisonError::into_inner);
+        kinds.iter().filter(|(_, cache)| cache.is_stale()).map(|(place, _)| *place).collect()
     }
 
     /// Every kind is complete up to here.

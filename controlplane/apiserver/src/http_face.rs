@@ -1,7 +1,7 @@
 //! From HTTP to verbs: the order in which a request is taken apart, and where it goes.
 //!
 //! ```text
-//!   limits ─► who (authentication, impersonation) ─► may they (authorization) ─► body ─► verb ─► answer
+//!   limits ─► who (authentication) ─► audit ─► impersonation ─► may they (authorization) ─► body ─► verb ─► answer
 //! ```
 
 use std::sync::Arc;
@@ -10,16 +10,23 @@ use api::kind::{Kind, Verb};
 use api::path::{Query, RequestInfo};
 use api::status::Status;
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderValue, Response};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serve::ConnInfo;
 
 use crate::answer::{Answer, Body, Form, status_response};
 use crate::api_server::ApiServer;
+use crate::audit::{Asked, Trail};
 use crate::body;
 use crate::connect::Wire;
 use crate::request::{Request, Warnings};
+use crate::user::User;
 use crate::{component_status, connect, documents, impersonation, registry, reviews, subresource};
+
+/// What the audit is told of an authorization, in upstream's words.
+const DECISION: &str = "authorization.k8s.io/decision";
+const REASON: &str = "authorization.k8s.io/reason";
 
 impl serve::Handler for ApiServer {
     async fn handle(
@@ -41,25 +48,98 @@ impl serve::Handler for ApiServer {
             Err(_) if !info.is_resource_request => Form::JSON,
             Err(status) => return status_response(&status, Form::JSON),
         };
+        let trail = |user: &User| self.trail(&connection, user, &info, &head);
         let user = match self.authenticator.user(&self.server, &connection, &head.headers) {
             Ok(user) => user,
-            Err(status) => return status_response(&status, form),
+            Err(status) => {
+                trail(&User::default()).unauthenticated(&status);
+                return status_response(&status, form);
+            }
         };
+        let trail = trail(&user);
         let wire = Wire { method: head.method, uri: head.uri, body, upgrade };
         let warnings = Warnings::default();
         let headers = head.headers;
-        let request = Request { info, query, headers, user, form, now, warnings: warnings.clone() };
+        let request = Request {
+            info,
+            query,
+            headers,
+            user,
+            form,
+            now,
+            warnings: warnings.clone(),
+            trail: trail.clone(),
+        };
         match self.answer(request, wire).await {
-            Ok(answer) => answer.warn(warnings.take()).respond(form, now),
-            Err(status) => status_response(&status, form),
+            Ok(answer) => respond(answer.warn(warnings.take()), trail, form, now),
+            Err(status) => {
+                trail.failed(&status);
+                named(status_response(&status, form), &trail)
+            }
         }
     }
 }
 
+/// The response, with its end in the audit: at once, or with the last byte of a stream.
+fn respond(answer: Answer, trail: Trail, form: Form, now: jiff::Timestamp) -> Response<Body> {
+    if trail.id().is_none() {
+        return answer.respond(form, now);
+    }
+    if trail.wants_response() {
+        trail.answered(answer.told(now));
+    }
+    if let Answer::Status(status) = &answer
+        && !status.success
+    {
+        trail.failed(status);
+    }
+    let streams = matches!(answer, Answer::Watch { .. } | Answer::Raw(_));
+    let response = named(answer.respond(form, now), &trail);
+    let code = response.status().as_u16();
+    if !streams {
+        trail.complete(code);
+        return response;
+    }
+    trail.started(code);
+    response.map(|body| {
+        body.map_frame(move |frame| {
+            // Kept until the body goes.
+            let _ = &trail;
+            frame
+        })
+        .boxed_unsync()
+    })
+}
+
+/// Tells the client how its request is called in the audit.
+fn named(mut response: Response<Body>, trail: &Trail) -> Response<Body> {
+    if let Some(id) = trail.id().and_then(|id| HeaderValue::from_str(id).ok()) {
+        response.headers_mut().insert("audit-id", id);
+    }
+    response
+}
+
 impl ApiServer {
+    /// Begins the trail of a request.
+    fn trail(
+        &self,
+        connection: &ConnInfo,
+        user: &User,
+        info: &RequestInfo,
+        head: &http::request::Parts,
+    ) -> Trail {
+        let Some(audit) = &self.audit else { return Trail::default() };
+        let uri = head.uri.path_and_query().map_or("/", |uri| uri.as_str());
+        let (id, clock) = (self.server.uid(), self.server.clock.clone());
+        audit.begin(&Asked { peer: connection.peer, user, info, uri, headers: &head.headers, id, clock })
+    }
+
     async fn answer(&self, request: Request, wire: Wire) -> Result<Answer, Status> {
         let request = impersonation::apply(self, request)?;
-        self.server.authorizer.require(&self.server.caches, &request.user, &request.info)?;
+        let required = self.server.authorizer.require(&self.server.caches, &request.user, &request.info);
+        request.trail.annotate(DECISION, || if required.is_ok() { "allow" } else { "forbid" }.to_owned());
+        let reason = required?;
+        request.trail.annotate(REASON, || reason);
         if !request.info.is_resource_request {
             return documents::answer(self, &request).await;
         }
@@ -91,6 +171,7 @@ impl ApiServer {
             Verb::Get | Verb::List | Verb::Watch => Bytes::new(),
             _ => body::read(wire.body).await?,
         };
+        request.trail.sent(kind, &info.subresource, body::content_type(&request), &body);
         if info.subresource.is_empty() {
             self.object_verb(&request, kind, body).await
         } else {

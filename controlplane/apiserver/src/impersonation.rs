@@ -49,6 +49,7 @@ pub fn apply(api: &ApiServer, mut request: Request) -> Result<Request, Status> {
         }
     }
     request.user = User { groups: all_groups(&user, groups), name: user, uid, extra };
+    request.trail.impersonated(&request.user);
     Ok(request)
 }
 

@@ -17,6 +17,7 @@
 mod admission;
 mod answer;
 mod api_server;
+mod audit;
 mod authentication;
 mod authorization;
 mod body;
@@ -26,6 +27,7 @@ mod component_status;
 mod connect;
 mod definitions;
 mod documents;
+mod encryption;
 mod envelope;
 mod housekeeping;
 mod http_face;
@@ -43,5 +45,6 @@ mod user;
 mod webhook;
 
 pub use api_server::{ApiServer, COMPACTION_INTERVAL, Parts, StartError};
+pub use audit::{AuditError, AuditOptions, LogOptions, Rotation};
 pub use node_access::{AccessError, KubeletAccess};
 pub use server::{Clock, Random};

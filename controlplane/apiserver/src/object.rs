@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use store::{Record, Revision};
 
+use crate::encryption::Keyring;
 use crate::envelope::{self, EnvelopeError};
 
 /// One version of one object, shared by every list and watch that shows it.
@@ -39,8 +40,13 @@ struct ProjectedMeta {
 
 impl Object {
     /// The object in a record of the store. `kinds` are all faces of the kind, whose fields are projected.
-    pub fn open(prefix: usize, record: &Record, kinds: &[&'static Kind]) -> Result<Object, EnvelopeError> {
-        Object::open_as(prefix, record, record.modified, kinds)
+    pub fn open(
+        prefix: usize,
+        record: &Record,
+        kinds: &[&'static Kind],
+        keys: &Keyring,
+    ) -> Result<Object, EnvelopeError> {
+        Object::open_as(prefix, record, record.modified, kinds, keys)
     }
 
     /// The same, shown with another revision: an object as it was when it was deleted.
@@ -49,8 +55,9 @@ impl Object {
         record: &Record,
         revision: Revision,
         kinds: &[&'static Kind],
+        keys: &Keyring,
     ) -> Result<Object, EnvelopeError> {
-        let json = envelope::open(&record.value, revision)?;
+        let json = envelope::open(&record.value, revision, keys, &record.key)?;
         let damaged = |error: serde_json::Error| EnvelopeError::Damaged(error.to_string());
         let projection: Projection = serde_json::from_slice(&json).map_err(damaged)?;
         let fields = fields(&json, kinds).map_err(damaged)?;

@@ -6,6 +6,7 @@ use api::path::{Query, RequestInfo};
 use http::HeaderMap;
 
 use crate::answer::Form;
+use crate::audit::Trail;
 use crate::user::User;
 
 /// A request after authentication, before its body is read.
@@ -25,6 +26,8 @@ pub struct Request {
     pub now: jiff::Timestamp,
     /// Sentences for the client's user, whatever the answer is.
     pub warnings: Warnings,
+    /// What the audit is told.
+    pub trail: Trail,
 }
 
 /// Sentences that gather while a request is worked on; clones are the same list.

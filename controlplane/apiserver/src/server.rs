@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admission::{Allocator, Hooks, Policies};
 use crate::authorization::Authorizer;
 use crate::cache::{CacheError, Caches, KindCache};
+use crate::encryption::Encryption;
 use crate::housekeeping::Housekeeper;
 use crate::kinds::Kinds;
 
@@ -32,6 +33,8 @@ pub struct Server {
     pub store: Store,
     /// The watch caches.
     pub caches: Arc<Caches>,
+    /// What objects are encrypted with.
+    pub encryption: Arc<Encryption>,
     /// The kinds that are served.
     pub registry: Kinds,
     /// Who may what.
@@ -60,19 +63,21 @@ impl Server {
     pub async fn new(
         store: Store,
         service_ranges: &[IpNet],
+        encryption: Arc<Encryption>,
         clock: Clock,
         random: Random,
         compaction_interval: Duration,
         stopping: CancellationToken,
     ) -> Result<Arc<Server>, CacheError> {
         let registry = Kinds::builtin();
-        let (caches, follower) = Caches::start(&store, &registry.current()).await?;
+        let (caches, follower) = Caches::start(&store, &registry.current(), encryption.clone()).await?;
         let event_lease = (AtomicU64::new(0), AtomicU64::new(0));
         let allocator = Allocator::new(service_ranges);
         let housekeeper = Housekeeper::start(store.clone(), clock.clone(), compaction_interval);
         Ok(Arc::new(Server {
             store,
             caches,
+            encryption,
             registry,
             authorizer: Authorizer::default(),
             allocator,

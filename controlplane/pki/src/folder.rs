@@ -6,6 +6,7 @@
 //! sa.key                                           ServiceAccount tokens; one PEM block per key, newest first
 //! apiserver.crt .key                               the API's serving certificate
 //! apiserver-kubelet-client.crt .key                who the API is to kubelets
+//! encryption.yaml                                  keys that secrets are stored with: an EncryptionConfiguration
 //! peer-ca.crt .key  peer.crt .key                  members of the store to each other
 //! ```
 //!
@@ -15,6 +16,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::pem::PemObject;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -122,6 +125,7 @@ impl Folder {
         let files = (at("peer.crt"), at("peer.key"));
         let peer = certificate((&files.0, &files.1), &peer_authority, &member, request.now)?;
         let token_keys = token_keys(&at("sa.key"))?;
+        encryption(&at(ENCRYPTION_FILE))?;
         Ok(Folder {
             cluster,
             front_proxy,
@@ -136,8 +140,35 @@ impl Folder {
 }
 
 /// What every server of a cluster must hold alike: authorities and token keys.
-pub const SHARED_FILES: &[&str] =
-    &["ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "peer-ca.crt", "peer-ca.key", "sa.key"];
+pub const SHARED_FILES: &[&str] = &[
+    "ca.crt",
+    "ca.key",
+    "front-proxy-ca.crt",
+    "front-proxy-ca.key",
+    "peer-ca.crt",
+    "peer-ca.key",
+    "sa.key",
+    ENCRYPTION_FILE,
+];
+
+/// The keys that secrets are stored with, in the folder.
+pub const ENCRYPTION_FILE: &str = "encryption.yaml";
+
+/// Makes a key for secrets where there is none. Its name is drawn too: two clusters' keys are never taken for each other.
+fn encryption(path: &Path) -> Result<(), FolderError> {
+    if path.exists() {
+        return Ok(());
+    }
+    let mut bytes = [0; 36];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| PkiError::NoEntropy)?;
+    let (name, secret) = bytes.split_at(4);
+    let (name, secret) = (hex::encode(name), STANDARD.encode(secret));
+    let content = format!(
+        "kind: EncryptionConfiguration\napiVersion: apiserver.config.k8s.io/v1\nresources:\n- resources: [secrets]\n  providers:\n  \
+         - aesgcm:\n      keys:\n      - name: k{name}\n        secret: {secret}\n  - identity: {{}}\n"
+    );
+    write(path, &content, SECRET)
+}
 
 fn authority(crt: &Path, key: &Path, name: &str, now: i64) -> Result<Authority, FolderError> {
     if let (Some(certificate), Some(private)) = (read(crt)?, read(key)?) {
@@ -274,10 +305,11 @@ mod tests {
             let entry = entry.unwrap();
             let name = entry.file_name().into_string().unwrap();
             let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
-            assert_eq!(mode, if name.ends_with(".key") { 0o600 } else { 0o644 }, "{name}");
-            keys += usize::from(name.ends_with(".key"));
+            let secret = name.ends_with(".key") || name == ENCRYPTION_FILE;
+            assert_eq!(mode, if secret { 0o600 } else { 0o644 }, "{name}");
+            keys += usize::from(secret);
         }
-        assert_eq!(keys, 8);
+        assert_eq!(keys, 9);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
     }
 

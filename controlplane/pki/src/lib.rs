@@ -22,7 +22,7 @@ mod token;
 
 pub use atomic_file::write as write_whole;
 pub use authority::{Authority, Certificate, Profile, Usage};
-pub use folder::{Folder, FolderError, FolderRequest, PEER_NAME, SHARED_FILES};
+pub use folder::{ENCRYPTION_FILE, Folder, FolderError, FolderRequest, PEER_NAME, SHARED_FILES};
 pub use identity::{ClientTrust, Identity, RefusedCertificate};
 pub use join_token::{JoinToken, NoJoinToken, bootstrap_parts, digest_of, with_digest};
 pub use kubeconfig::{FileKubeconfig, Kubeconfig};
@@ -50,6 +50,9 @@ pub enum PkiError {
         /// The PEM label wanted.
         wanted: &'static str,
     },
+    /// The system's random numbers.
+    #[error("the system has no random numbers")]
+    NoEntropy,
     /// A token key that cannot be read.
     #[error("ServiceAccount key: {0}")]
     TokenKey(String),

@@ -96,7 +96,7 @@ mod tests {
     async fn caches_that_the_history_left_behind_are_read_anew() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open_single(folder.path(), SingleOptions::default()).unwrap();
-        let (caches, following) = Caches::start(&store, &Registry::builtin()).await.unwrap();
+        let (caches, following) = Caches::start(&store, &Registry::builtin(), Arc::default()).await.unwrap();
         following.abort();
         let mut follower = Follower::new(&store, caches.clone(), Revision(0));
         let mut last = Revision(0);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use api::kind::Kind;
@@ -12,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::CacheError;
 use super::changes::{Change, ChangeKind, Changes};
+use crate::encryption::Encryption;
+use crate::envelope;
 use crate::object::Object;
 
 /// Where a watch is: everything up to and including this revision was seen.
@@ -22,6 +25,11 @@ pub struct Position(pub Revision);
 #[derive(Debug)]
 pub struct KindCache {
     prefix: String,
+    /// Group and resource.
+    place: (&'static str, &'static str),
+    encryption: Arc<Encryption>,
+    /// Objects were found of another key than they are written with.
+    stale: AtomicBool,
     faces: RwLock<Arc<[&'static Kind]>>,
     state: RwLock<Kept>,
     /// The revision of the latest change of this kind.
@@ -39,11 +47,18 @@ struct Kept {
 }
 
 impl KindCache {
-    pub(super) fn new(prefix: String, faces: Vec<&'static Kind>) -> KindCache {
+    pub(super) fn new(
+        place: (&'static str, &'static str),
+        faces: Vec<&'static Kind>,
+        encryption: Arc<Encryption>,
+    ) -> KindCache {
         let changes = Changes::after(Revision(0));
         let kept = Kept { objects: BTreeMap::new(), changes, latest: Revision(0) };
         KindCache {
-            prefix,
+            prefix: super::prefix(place.0, place.1),
+            place,
+            stale: AtomicBool::new(false),
+            encryption,
             faces: RwLock::new(faces.into()),
             state: RwLock::new(kept),
             latest: watch::Sender::new(Revision(0)),
@@ -73,10 +88,14 @@ impl KindCache {
     fn read(&self, store: &Store, at: Revision) -> Result<BTreeMap<Arc<str>, Arc<Object>>, CacheError> {
         let range = KeyRange::prefix(self.prefix.as_str());
         let page = store.state().range(&RangeRequest { range, revision: Some(at), limit: 0 })?;
-        let faces = self.faces();
+        let (faces, keys) = (self.faces(), self.encryption.current());
+        let wanted = keys.writer(self.place.0, self.place.1).map_or("", |key| &key.id);
         let mut objects = BTreeMap::new();
         for record in &page.records {
-            let object = Object::open(self.prefix.len(), record, &faces).map_err(|source| {
+            if envelope::key_id(&record.value).is_ok_and(|id| id != wanted) {
+                self.stale.store(true, Ordering::Relaxed);
+            }
+            let object = Object::open(self.prefix.len(), record, &faces, &keys).map_err(|source| {
                 CacheError::Object { key: String::from_utf8_lossy(&record.key).into_owned(), source }
             })?;
             objects.insert(object.key.clone(), Arc::new(object));
@@ -101,6 +120,11 @@ impl KindCache {
             self.state.write().unwrap_or_else(PoisonError::into_inner).objects = objects;
         }
         Ok(())
+    }
+
+    /// Whether it began with objects of other keys.
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale.load(Ordering::Relaxed)
     }
 
     /// Ends its watches.
@@ -144,9 +168,9 @@ impl KindCache {
     }
 
     fn change(&self, event: &Event) -> Result<Change, crate::envelope::EnvelopeError> {
-        let faces = self.faces();
+        let (faces, keys) = (self.faces(), self.encryption.current());
         let open = |record: &store::Record, revision| {
-            Object::open_as(self.prefix.len(), record, revision, &faces).map(Arc::new)
+            Object::open_as(self.prefix.len(), record, revision, &faces, &keys).map(Arc::new)
         };
         let revision = event.record.modified;
         let previous = match &event.previous {

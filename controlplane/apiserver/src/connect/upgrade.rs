@@ -45,7 +45,7 @@ pub(super) async fn stream(
 /// Who may `get` must be allowed to `create` as well.
 pub(super) fn may_create(api: &ApiServer, request: &Request) -> Result<(), Status> {
     let info = RequestInfo { verb: Verb::Create, ..request.info.clone() };
-    api.server.authorizer.require(&api.server.caches, &request.user, &info)
+    api.server.authorizer.require(&api.server.caches, &request.user, &info).map(drop)
 }
 
 /// Whether the client wants the connection to become something else.

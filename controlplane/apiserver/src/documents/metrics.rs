@@ -45,6 +45,11 @@ pub(super) fn answer(api: &ApiServer) -> Answer {
         "1 where writes are refused.",
         f64::from(u8::from(health.failed)),
     );
+    if let Some(audit) = &api.audit {
+        let (events, lost) = audit.counts();
+        figure("apiserver_audit_event_total", "counter", "Audit events.", number(events));
+        figure("apiserver_audit_error_total", "counter", "Audit events that were lost.", number(lost));
+    }
     Answer::Document {
         code: 200,
         content_type: "text/plain; version=0.0.4; charset=utf-8".into(),

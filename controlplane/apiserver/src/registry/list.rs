@@ -107,7 +107,7 @@ fn older(
     limit: usize,
 ) -> Result<Found, Status> {
     let cache = server.cache(kind)?;
-    let prefix = cache.prefix();
+    let (prefix, keys) = (cache.prefix(), server.encryption.current());
     let space =
         if selection.namespace.is_empty() { String::new() } else { format!("{}/", selection.namespace) };
     let mut range = KeyRange::prefix(format!("{prefix}{space}"));
@@ -124,7 +124,8 @@ fn older(
         let page = server.store.state().range(&request).map_err(|error| read_status(server, error))?;
         let mut behind = page.remaining;
         for (position, record) in page.records.iter().enumerate() {
-            let object = Object::open(prefix.len(), record, &cache.faces()).map_err(Status::internal)?;
+            let object =
+                Object::open(prefix.len(), record, &cache.faces(), &keys).map_err(Status::internal)?;
             if !selection.shows(&object) {
                 continue;
             }

@@ -5,7 +5,7 @@ use api::status::Status;
 use serde_json::Value;
 use store::{OperationReply, ProposeError, Record, Revision, Transaction, Urgency};
 
-use crate::envelope;
+use crate::envelope::{self, Place};
 use crate::server::Server;
 
 /// How often a change without a resourceVersion of its own is tried anew when somebody else was faster.
@@ -27,7 +27,7 @@ pub fn read(server: &Server, kind: &Kind, key: &str) -> Result<(Revision, Option
     let path = format!("{}{key}", server.cache(kind)?.prefix());
     let (_, record) = server.store.state().get(path.as_bytes()).map_err(Status::internal)?;
     match record {
-        Some(record) => Ok((record.modified, Some(value(&record)?))),
+        Some(record) => Ok((record.modified, Some(value(server, &record)?))),
         None => Ok((Revision(0), None)),
     }
 }
@@ -45,7 +45,11 @@ pub async fn write(
     let transaction = match change {
         Change::Put(object) => {
             let lease = server.lease_of(kind).await?;
-            Transaction::put_if(path, expected, envelope::seal(object), lease)
+            let keys = server.encryption.current();
+            let key = kind.storage.and_then(|storage| keys.writer(storage.group, storage.resource));
+            let place = Place { path: &path, key: key.map(|key| &**key) };
+            let sealed = envelope::seal(object, place).map_err(Status::internal)?;
+            Transaction::put_if(path, expected, sealed, lease)
         }
         Change::Delete => Transaction::delete_if(path, expected),
         Change::Nothing => return Ok(Ok(expected)),
@@ -63,8 +67,9 @@ pub async fn write(
 }
 
 /// The object in a record, with its resourceVersion.
-pub(super) fn value(record: &Record) -> Result<Value, Status> {
-    let json = envelope::open(&record.value, record.modified).map_err(Status::internal)?;
+pub(super) fn value(server: &Server, record: &Record) -> Result<Value, Status> {
+    let json = envelope::open(&record.value, record.modified, &server.encryption.current(), &record.key)
+        .map_err(Status::internal)?;
     serde_json::from_slice(&json).map_err(Status::internal)
 }
 
