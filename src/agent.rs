@@ -8,7 +8,6 @@
 //! not answer runs on with what it knows.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,11 +15,11 @@ use anyhow::Context as _;
 use clap::Parser;
 use client::Surroundings;
 use join::Paths;
-use pki::JoinToken;
 use tokio_util::sync::CancellationToken;
 
 use crate::check;
 use crate::children::{self, Spec, alone};
+use crate::join_flags::{JoinFlags, without_token};
 use crate::node::{self, Layout, Machine, NodeOptions};
 use crate::parts::{self, Part};
 use crate::stopping::stop_on_signals;
@@ -34,15 +33,8 @@ pub struct Options {
     /// Where the API is: https://ADDRESS:PORT
     #[arg(long, env = "KEELSON_SERVER", value_name = "URL")]
     server: String,
-    /// What `keelson token create` printed on the server; needed once.
-    #[arg(long, env = "KEELSON_TOKEN", value_name = "TOKEN", hide_env_values = true)]
-    token: Option<String>,
-    /// A file that holds it.
-    #[arg(long, env = "KEELSON_TOKEN_FILE", value_name = "FILE", conflicts_with = "token")]
-    token_file: Option<PathBuf>,
-    /// How long to try where the server does not answer.
-    #[arg(long, default_value_t = 60, env = "KEELSON_JOIN_SECONDS", value_name = "SECONDS")]
-    join_seconds: u64,
+    #[command(flatten)]
+    join: JoinFlags,
     /// Life of this node's certificates; the cluster's own choice unless given.
     #[arg(long, hide = true, value_name = "SECONDS")]
     certificate_seconds: Option<i64>,
@@ -73,7 +65,7 @@ where
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    let settled = options.read_token().and_then(|_| Machine::settle(options.node.clone()));
+    let settled = options.join.read().and_then(|_| Machine::settle(options.node.clone()));
     let machine = match settled {
         Ok(machine) => machine,
         Err(error) => {
@@ -99,18 +91,6 @@ where
 }
 
 impl Options {
-    fn read_token(&self) -> anyhow::Result<Option<JoinToken>> {
-        let text = match (&self.token, &self.token_file) {
-            (Some(token), _) => token.clone(),
-            (None, Some(file)) => {
-                std::fs::read_to_string(file).with_context(|| format!("--token-file {}", file.display()))?
-            }
-            (None, None) => return Ok(None),
-        };
-        let flag = if self.token.is_some() { "--token" } else { "--token-file" };
-        Ok(Some(JoinToken::parse(&text).context(flag)?))
-    }
-
     fn identity(&self, machine: &Machine) -> join::Machine {
         join::Machine {
             folder: machine.node_folder(),
@@ -127,8 +107,8 @@ async fn supervise(options: Options, machine: Machine, arguments: Vec<OsString>)
     let _alone = alone(&machine.options.state_dir, "agent").await?;
     let stopping = CancellationToken::new();
     let signals = stop_on_signals(stopping.clone(), machine.options.supervised)?;
-    let limit = Duration::from_secs(options.join_seconds);
-    let (token, identity) = (options.read_token()?, options.identity(&machine));
+    let limit = Duration::from_secs(options.join.join_seconds);
+    let (token, identity) = (options.join.read()?, options.identity(&machine));
     let joining = identity.ensure(token.as_ref(), Surroundings::system(), limit);
     let Some(joined) = stopping.run_until_cancelled(joining).await else { return Ok(()) };
     joined?;
@@ -139,25 +119,6 @@ async fn supervise(options: Options, machine: Machine, arguments: Vec<OsString>)
     let ended = children::keep(vec![spec], stopping).await;
     signals.abort();
     ended
-}
-
-/// The node's process has no use for the token, and its command line is for everybody to read.
-fn without_token(arguments: &[OsString]) -> Vec<OsString> {
-    let mut rest = Vec::new();
-    let mut skipping = false;
-    for argument in arguments {
-        let text = argument.to_string_lossy();
-        if std::mem::take(&mut skipping) || text.starts_with("--token=") || text.starts_with("--token-file=")
-        {
-            continue;
-        }
-        if text == "--token" || text == "--token-file" {
-            skipping = true;
-            continue;
-        }
-        rest.push(argument.clone());
-    }
-    rest
 }
 
 /// The node's process.
@@ -183,19 +144,4 @@ async fn process(options: Options, machine: Machine) -> anyhow::Result<()> {
     let ended = parts::run(parts, stopping).await;
     signals.abort();
     ended
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_token_stays_with_the_supervisor() {
-        let check = |arguments: &[&str], expect: &[&str]| {
-            let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-            assert_eq!(without_token(&arguments), expect);
-        };
-        check(&["--server=u", "--token", "secret", "--node-name=n"], &["--server=u", "--node-name=n"]);
-        check(&["--token=secret", "--token-file=f", "--token-file", "f"], &[]);
-    }
 }

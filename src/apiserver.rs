@@ -1,8 +1,10 @@
 //! `keelson apiserver`: the Kubernetes API alone, with its store and its keys.
 
 mod extras;
+mod handover;
 mod store_member;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
@@ -130,8 +132,15 @@ pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Resul
     let identity =
         ServerIdentity::new(keys.serving.chain("apiserver.crt")?, keys.serving.key("apiserver.key")?)?;
     let tls = serve::server_config(Arc::new(identity))?;
+    let facts: BTreeMap<String, String> = options.tell_nodes.iter().cloned().collect();
+    let shared = handover::SharedKeys {
+        folder: options.data_dir.join("pki"),
+        store: store.clone(),
+        facts: facts.clone(),
+    };
     let parts = Parts {
         store,
+        handover: Arc::new(shared),
         kubelets,
         encryption: Some(options.extras.encryption(&options.data_dir)),
         audit: options.extras.audit(),
@@ -140,7 +149,7 @@ pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Resul
         issuer: options.service_account_issuer.clone(),
         service_ranges: options.service_cluster_ip_range.clone(),
         advertised: (address, port),
-        facts: options.tell_nodes.iter().cloned().collect(),
+        facts,
         clock: Arc::new(jiff::Timestamp::now),
         random: Arc::new(random),
         compaction_interval: Duration::from_secs(options.compaction_interval_seconds),
@@ -148,7 +157,8 @@ pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Resul
     };
     let api = ApiServer::start(parts).await?;
     tracing::info!(address = %listener.address, "the API is served");
-    listener.serve(tls, api, Limits::default(), stopping).await;
+    listener.serve(tls, api.clone(), Limits::default(), stopping).await;
+    api.left().await;
     Ok(())
 }
 

@@ -12,6 +12,7 @@ mod connectivity;
 mod demo;
 mod flows;
 mod image;
+mod join_flags;
 mod log;
 mod net;
 mod node;

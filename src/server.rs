@@ -10,6 +10,7 @@
 
 mod control;
 mod identities;
+mod joining;
 mod layout;
 mod options;
 
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::check;
 use crate::children::{self, Spec, alone};
+use crate::join_flags::without_token;
 use crate::node;
 use crate::parts::{self, Part};
 use crate::stopping::stop_on_signals;
@@ -90,9 +92,13 @@ where
 /// Makes keys and identities, then keeps both processes running.
 async fn supervise(layout: ServerLayout, arguments: Vec<OsString>) -> anyhow::Result<()> {
     let _alone = alone(&layout.node.options.state_dir, "server").await?;
-    identities::ensure(&layout)?;
     let stopping = CancellationToken::new();
     let signals = stop_on_signals(stopping.clone(), layout.node.options.supervised)?;
+    let Some(joined) = stopping.run_until_cancelled(joining::ensure_joined(&layout)).await else {
+        return Ok(());
+    };
+    joined?;
+    identities::ensure(&layout)?;
     tracing::info!(
         node = layout.node.node_name,
         addresses = ?layout.node.node_ips,
@@ -111,7 +117,7 @@ async fn supervise(layout: ServerLayout, arguments: Vec<OsString>) -> anyhow::Re
 }
 
 fn specs(layout: &ServerLayout, arguments: &[OsString]) -> Vec<Spec> {
-    let mut arguments: Vec<OsString> = arguments.get(1..).unwrap_or_default().to_vec();
+    let mut arguments = without_token(arguments.get(1..).unwrap_or_default());
     arguments.push("--supervised".into());
     vec![
         Spec { name: "control", arguments: arguments.clone(), user: Some(layout.control.control_uid) },

@@ -1,13 +1,14 @@
 //! `keelson token`: make, list and revoke what machines join with.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 use client::{Client, Config, Surroundings};
 use jiff::{SignedDuration, Timestamp};
-use join::Listed;
+use join::{Listed, Purpose};
 use serde_json::{Value, json};
 
 const USAGE: u8 = 2;
@@ -33,6 +34,12 @@ enum Command {
         /// What it is for.
         #[arg(long, default_value = "")]
         description: String,
+        /// It makes a machine a further server, which holds all of the cluster's keys; only where a server runs.
+        #[arg(long)]
+        server: bool,
+        /// Where this server's keys are.
+        #[arg(long, default_value = "/var/lib/keelson", env = "KEELSON_DATA_DIR", requires = "server")]
+        data_dir: PathBuf,
         /// Print the whole command that joins a machine.
         #[arg(long)]
         print_join_command: bool,
@@ -93,11 +100,15 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
 async fn run(config: Config, command: Command) -> anyhow::Result<String> {
     let client = Client::new(config.clone(), PROGRAM, Surroundings::system())?;
     Ok(match command {
-        Command::Create { ttl, description, print_join_command } => {
+        Command::Create { ttl, description, server, data_dir, print_join_command } => {
             let ttl = (!ttl.is_zero()).then_some(ttl);
-            let token = join::create(&client, &config, ttl, &description).await?.reveal();
+            let authority_key = if server { authority_key(&data_dir)? } else { String::new() };
+            let purpose =
+                if server { Purpose::Server { authority_key: &authority_key } } else { Purpose::Node };
+            let token = join::create(&client, &config, ttl, &description, purpose).await?.reveal();
             if print_join_command {
-                format!("keelson agent --server {} --token {token}", server(&client, &config).await)
+                let what = if server { "server --join" } else { "agent --server" };
+                format!("keelson {what} {} --token {token}", address(&client, &config).await)
             } else {
                 token
             }
@@ -115,8 +126,16 @@ async fn run(config: Config, command: Command) -> anyhow::Result<String> {
     })
 }
 
+/// The key that a token for servers is made with.
+fn authority_key(data_dir: &Path) -> anyhow::Result<String> {
+    let path = data_dir.join("pki/ca.key");
+    std::fs::read_to_string(&path).with_context(|| {
+        format!("reading {}: tokens for servers are made as root where one runs", path.display())
+    })
+}
+
 /// Where other machines reach the API: what the cluster says of itself, else what the kubeconfig says.
-async fn server(client: &Client, config: &Config) -> String {
+async fn address(client: &Client, config: &Config) -> String {
     let resource = client::Resource::ENDPOINT_SLICES;
     let told = client.get(&resource, "default", "kubernetes").await.ok().and_then(|slice| {
         let address = slice["endpoints"][0]["addresses"][0].as_str()?.parse().ok()?;

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::joining;
 use super::layout::ServerLayout;
 use crate::apiserver;
 use crate::node::{Disabled, flag, joined, shown};
@@ -44,7 +45,8 @@ pub fn apiserver_flags(layout: &ServerLayout) -> Vec<String> {
     let peer = |address: &IpAddr| flag("peer-address", SocketAddr::new(*address, control.peer_port));
     flags.extend(node.node_ips.first().map(peer));
     flags.push(flag("peer-name", &node.node_name));
-    flags.extend(control.join_peer.iter().map(|peer| flag("join-peer", peer)));
+    let told = control.join.as_ref().map(|_| joining::members(&node.options.data_dir)).unwrap_or_default();
+    flags.extend(control.join_peer.iter().chain(&told).map(|peer| flag("join-peer", peer)));
     flags.extend(node.node_ips.iter().skip(1).map(|address| flag("tls-san", address)));
     flags.extend(
         node.cluster.facts().iter().map(|(name, value)| flag("tell-nodes", format!("{name}={value}"))),

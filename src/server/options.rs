@@ -7,6 +7,7 @@ use clap::{Args, Parser};
 use ipnet::IpNet;
 
 use crate::apiserver;
+use crate::join_flags::JoinFlags;
 use crate::node::NodeOptions;
 
 /// Who the control plane runs as: no user of the host, no capabilities.
@@ -60,6 +61,11 @@ pub struct ControlOptions {
     /// A server of the cluster that this one is to be a further server of; its folder of keys must hold the cluster's.
     #[arg(long, env = "KEELSON_JOIN_PEER", value_delimiter = ',', value_name = "ADDRESS:PORT")]
     pub join_peer: Vec<String>,
+    /// A server (https://ADDRESS:PORT) of the cluster that this one is to be a further server of; needs a token once.
+    #[arg(long, env = "KEELSON_JOIN", value_name = "URL", conflicts_with = "join_peer")]
+    pub join: Option<String>,
+    #[command(flatten)]
+    pub token: JoinFlags,
     /// Where to write the administrator's kubeconfig.
     #[arg(
         long,

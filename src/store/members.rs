@@ -165,6 +165,9 @@ fn shown(answers: &[(&Member, Result<Status, String>)]) -> String {
     table(&rows)
 }
 
+/// A sync of the log that took longer is worth a word.
+const SLOW_SYNC_MICROS: u64 = 500_000;
+
 fn role(role: Role) -> &'static str {
     match role {
         Role::Leader => "leader",
@@ -180,6 +183,8 @@ fn state(status: &Status) -> &'static str {
         "its log failed: restart it"
     } else if status.full {
         "its disk is full"
+    } else if status.last_sync_micros > SLOW_SYNC_MICROS {
+        "its disk is slow"
     } else {
         "ok"
     }

@@ -317,6 +317,16 @@ impl Machine {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
+    /// What `keelson token create --server` prints here.
+    pub fn server_token(&self) -> String {
+        let (kubeconfig, data) =
+            (self.kubeconfig().display().to_string(), self.path("data").display().to_string());
+        let output =
+            self.keelson(&["token", "create", "--server", "--kubeconfig", &kubeconfig, "--data-dir", &data]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
     /// kubectl as the administrator.
     pub fn kubectl(&self, arguments: &[&str]) -> Output {
         self.kubectl_within("120", arguments)

@@ -49,4 +49,5 @@ mod oci_security;
 mod oci_spec;
 mod proxy_services;
 mod scheduler_pods;
+mod servers;
 mod store_members;

@@ -18,7 +18,9 @@ use crate::connect::Sessions;
 use crate::definitions::Definitions;
 use crate::documents::Published;
 use crate::encryption::{self, Encryption, EncryptionError, Reloading};
+use crate::handover::Handover;
 use crate::node_access::KubeletAccess;
+use crate::presence::Presence;
 use crate::server::{Clock, Random, Server};
 
 /// What an API server is made of.
@@ -41,6 +43,8 @@ pub struct Parts {
     pub advertised: (std::net::IpAddr, u16),
     /// What nodes that join are told of the cluster: ranges, names.
     pub facts: BTreeMap<String, String>,
+    /// What further servers get.
+    pub handover: Arc<dyn Handover>,
     /// How kubelets are reached.
     pub kubelets: KubeletAccess,
     /// The wall clock.
@@ -102,6 +106,10 @@ pub struct ApiServer {
     _encryption: Reloading,
     /// OpenAPI, made when somebody asks.
     pub specifications: Published,
+    /// What further servers get.
+    pub handover: Arc<dyn Handover>,
+    /// Tells the other servers that this one is there.
+    presence: tokio::sync::Mutex<Option<Presence>>,
 }
 
 impl ApiServer {
@@ -142,6 +150,8 @@ impl ApiServer {
             audit,
             _encryption: encryption,
             specifications: Published::default(),
+            handover: parts.handover,
+            presence: tokio::sync::Mutex::default(),
         });
         let announced = Announced {
             address: parts.advertised,
@@ -149,6 +159,15 @@ impl ApiServer {
             facts: &parts.facts,
         };
         crate::bootstrap::ensure(&api_server, &announced).await.map_err(StartError::Bootstrap)?;
+        let presence = Presence::start(api_server.server.clone(), parts.advertised).await;
+        *api_server.presence.lock().await = Some(presence.map_err(StartError::Bootstrap)?);
         Ok(api_server)
+    }
+
+    /// Waits until the other servers were told that this one stops, which begins with `stopping`; bounded.
+    pub async fn left(&self) {
+        if let Some(mut presence) = self.presence.lock().await.take() {
+            presence.left().await;
+        }
     }
 }

@@ -142,7 +142,7 @@ fn alive(server: &Server, resource: &str, namespace: &str, object: &BoundTo) -> 
 }
 
 /// The token of an Authorization header.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.trim().split_once(' ')?;
     let token = token.trim();

@@ -5,7 +5,7 @@
 //! people added stays. A role annotated `rbac.authorization.kubernetes.io/autoupdate: "false"` is left alone.
 
 mod cluster_info;
-mod kubernetes_service;
+pub mod kubernetes_service;
 mod policy;
 mod roles;
 
@@ -45,7 +45,7 @@ pub async fn ensure(api: &ApiServer, announced: &Announced<'_>) -> Result<(), St
     }
     policy::ensure(server).await?;
     cluster_info::ensure(server, announced.authorities_pem, announced.address, announced.facts).await?;
-    kubernetes_service::ensure(server, announced.address).await
+    kubernetes_service::ensure(server, announced.address.1).await
 }
 
 /// The row of a kind that is always served.

@@ -22,7 +22,7 @@ use crate::body;
 use crate::connect::Wire;
 use crate::request::{Request, Warnings};
 use crate::user::User;
-use crate::{component_status, connect, documents, impersonation, registry, reviews, subresource};
+use crate::{component_status, connect, documents, handover, impersonation, registry, reviews, subresource};
 
 /// What the audit is told of an authorization, in upstream's words.
 const DECISION: &str = "authorization.k8s.io/decision";
@@ -141,6 +141,9 @@ impl ApiServer {
         let reason = required?;
         request.trail.annotate(REASON, || reason);
         if !request.info.is_resource_request {
+            if request.info.path == handover::PATH {
+                return handover::answer(self, &request).await;
+            }
             return documents::answer(self, &request).await;
         }
         let info = &request.info;

@@ -132,6 +132,11 @@ impl Server {
             .map_err(|reached| Status::too_large_resource_version(wanted.0, reached.0, 1))
     }
 
+    /// There is a lease that ends earlier than those before.
+    pub fn look_after_leases(&self) {
+        self.housekeeper.look();
+    }
+
     /// The lease that objects of a kind die with: Events after an hour, others never.
     pub async fn lease_of(&self, kind: &Kind) -> Result<u64, Status> {
         if kind.storage.is_none_or(|storage| storage.resource != "events") {

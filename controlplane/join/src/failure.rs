@@ -37,6 +37,8 @@ pub enum JoinError {
         "the certificate of this node ended before it was renewed: delete the Node (kubectl delete node {node}) and give a new token"
     )]
     Ended { node: String },
+    #[error("token {id} cannot make this machine a server: {why}")]
+    NotForServers { id: String, why: String },
     #[error("{path}: {source}")]
     File { path: String, source: std::io::Error },
     #[error("{0}")]

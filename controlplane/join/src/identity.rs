@@ -98,20 +98,7 @@ impl Machine {
         surroundings: Surroundings,
         limit: Duration,
     ) -> Result<Cluster, JoinError> {
-        let deadline = Instant::now() + limit;
-        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
-        loop {
-            let error = match self.ensure_once(token, surroundings).await {
-                Ok(cluster) => return Ok(cluster),
-                Err(error) => error,
-            };
-            let wait = backoff.next(surroundings.random);
-            if !error.is_passing() || Instant::now() + wait >= deadline {
-                return Err(error);
-            }
-            tracing::warn!(node = %self.name, %error, wait = ?wait, "not a node yet");
-            tokio::time::sleep(wait).await;
-        }
+        patiently(limit, surroundings, "not a node yet", || self.ensure_once(token, surroundings)).await
     }
 
     async fn ensure_once(
@@ -248,8 +235,31 @@ impl Machine {
     }
 }
 
+/// Tries again what may go better in a while, until `limit` is over.
+pub(crate) async fn patiently<T, F: Future<Output = Result<T, JoinError>>>(
+    limit: Duration,
+    surroundings: Surroundings,
+    said: &str,
+    mut once: impl FnMut() -> F,
+) -> Result<T, JoinError> {
+    let deadline = Instant::now() + limit;
+    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+    loop {
+        let error = match once().await {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        let wait = backoff.next(surroundings.random);
+        if !error.is_passing() || Instant::now() + wait >= deadline {
+            return Err(error);
+        }
+        tracing::warn!(%error, wait = ?wait, "{said}");
+        tokio::time::sleep(wait).await;
+    }
+}
+
 /// What a refusal says about the token that was shown.
-fn of_token(error: JoinError, token: &JoinToken) -> JoinError {
+pub(crate) fn of_token(error: JoinError, token: &JoinToken) -> JoinError {
     let JoinError::Client(refusal) = &error else { return error };
     match refusal.status() {
         Some(status) if status.code == 401 && status.message.contains("expired") => {

@@ -5,6 +5,8 @@
 //!       ─▶ request    certificates: the key is made here and never leaves; the cluster signs
 //!       ─▶ identity   the files of a node; what is there and good is kept, the token is not needed again
 //!       ─▶ renew      at two thirds of a certificate's life
+//!
+//! token for servers ─▶ discover ─▶ server   the keys that all servers hold alike
 //! ```
 //!
 //! Not here: whether a machine may join (controllers, roles), what a node then runs (`src/`).
@@ -21,6 +23,7 @@ mod failure;
 mod identity;
 mod renew;
 mod request;
+mod server;
 mod token;
 
 pub use cluster::Cluster;
@@ -28,4 +31,5 @@ pub use discover::discover;
 pub use failure::JoinError;
 pub use identity::{Machine, Paths};
 pub use renew::keep;
-pub use token::{Listed, create, list, revoke};
+pub use server::{Keys, keys};
+pub use token::{Listed, Purpose, create, list, revoke};

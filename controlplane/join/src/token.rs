@@ -12,7 +12,18 @@ use crate::JoinError;
 const NAMESPACE: &str = "kube-system";
 const TYPE: &str = "bootstrap.kubernetes.io/token";
 const PREFIX: &str = "bootstrap-token-";
-const GROUP: &str = "system:bootstrappers:keelson:nodes";
+const NODES: &str = "system:bootstrappers:keelson:nodes";
+const SERVERS: &str = "system:bootstrappers:keelson:servers";
+
+/// What a machine becomes by a token.
+#[derive(Clone, Copy, Debug)]
+pub enum Purpose<'a> {
+    Node,
+    /// A further server; the cluster's authority has this key, PEM.
+    Server {
+        authority_key: &'a str,
+    },
+}
 
 /// One token, as `token list` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,13 +43,19 @@ pub async fn create(
     config: &Config,
     ttl: Option<SignedDuration>,
     description: &str,
+    purpose: Purpose<'_>,
 ) -> Result<JoinToken, JoinError> {
     let surroundings = client.surroundings();
     let authority = pki::digest_of(&config.authorities_pem())
         .ok_or_else(|| JoinError::Facts("the kubeconfig names no authority".into()))?;
-    let token = JoinToken::create(authority, surroundings.random);
+    let (token, group) = match purpose {
+        Purpose::Node => (JoinToken::create(authority, surroundings.random), NODES),
+        Purpose::Server { authority_key } => {
+            (JoinToken::for_servers(authority, authority_key, surroundings.random), SERVERS)
+        }
+    };
     let expires = ttl.map(|ttl| whole_seconds((surroundings.now)() + ttl));
-    client.create(&Resource::SECRETS, NAMESPACE, &secret(&token, expires, description)).await?;
+    client.create(&Resource::SECRETS, NAMESPACE, &secret(&token, expires, description, group)).await?;
     Ok(token)
 }
 
@@ -46,9 +63,9 @@ fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-fn secret(token: &JoinToken, expires: Option<Timestamp>, description: &str) -> Value {
+fn secret(token: &JoinToken, expires: Option<Timestamp>, description: &str, group: &str) -> Value {
     let mut data = json!({
-        "token-id": token.id, "token-secret": token.secret(), "auth-extra-groups": GROUP,
+        "token-id": token.id, "token-secret": token.secret(), "auth-extra-groups": group,
         "usage-bootstrap-authentication": "true", "usage-bootstrap-signing": "true",
     });
     if let Some(expires) = expires {
@@ -108,7 +125,7 @@ mod tests {
     fn a_secret_says_what_the_token_is() {
         let token = JoinToken::create([7; 32], |_| 1);
         let expires = "2026-01-02T00:00:00Z".parse().unwrap();
-        let mut made = secret(&token, Some(expires), "for the rack");
+        let mut made = secret(&token, Some(expires), "for the rack", NODES);
         assert_eq!(made["metadata"]["name"], "bootstrap-token-111111");
         // As the server stores it.
         let texts = made["stringData"].as_object().cloned().unwrap();
@@ -120,9 +137,9 @@ mod tests {
             expires: Some(expires),
             usages: vec!["authentication".into(), "signing".into()],
             description: "for the rack".into(),
-            groups: vec![GROUP.into()],
+            groups: vec![NODES.into()],
         };
         assert_eq!(read(&made), listed);
-        assert_eq!(secret(&token, None, "")["stringData"].get("expiration"), None);
+        assert_eq!(secret(&token, None, "", NODES)["stringData"].get("expiration"), None);
     }
 }

@@ -139,18 +139,6 @@ impl Folder {
     }
 }
 
-/// What every server of a cluster must hold alike: authorities and token keys.
-pub const SHARED_FILES: &[&str] = &[
-    "ca.crt",
-    "ca.key",
-    "front-proxy-ca.crt",
-    "front-proxy-ca.key",
-    "peer-ca.crt",
-    "peer-ca.key",
-    "sa.key",
-    ENCRYPTION_FILE,
-];
-
 /// The keys that secrets are stored with, in the folder.
 pub const ENCRYPTION_FILE: &str = "encryption.yaml";
 
@@ -253,7 +241,7 @@ pub(crate) fn create_private(path: &Path) -> Result<(), FolderError> {
     made.map_err(|source| FolderError::Io { path: path.to_owned(), source })
 }
 
-fn read(path: &Path) -> Result<Option<String>, FolderError> {
+pub(crate) fn read(path: &Path) -> Result<Option<String>, FolderError> {
     match std::fs::read_to_string(path) {
         Ok(content) => Ok(Some(content)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -4,11 +4,14 @@
 //! K1<SHA-256 of the authority's certificate (DER), hexadecimal>.<id>.<secret>
 //! ```
 //!
-//! `id.secret` is a bootstrap token of Kubernetes: the id is public, the secret is not.
+//! `id.secret` is a bootstrap token of Kubernetes: the id is public, the secret is not. The secret of a token for servers
+//! is made of the id with the authority's key: who can only write Secrets cannot make one.
 
 use std::fmt;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::hmac;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
 /// Version of the form.
@@ -57,6 +60,17 @@ impl JoinToken {
         JoinToken { authority, id: word(ID_LETTERS), secret: word(SECRET_LETTERS) }
     }
 
+    /// A new one by which a machine becomes a further server; `authority_key` is the authority's key, PEM.
+    pub fn for_servers(
+        authority: [u8; DIGEST_BYTES],
+        authority_key: &str,
+        random: impl Fn(u64) -> u64,
+    ) -> JoinToken {
+        let JoinToken { authority, id, .. } = JoinToken::create(authority, random);
+        let secret = server_secret(authority_key, &id);
+        JoinToken { authority, id, secret }
+    }
+
     /// The secret half, for the Secret that the cluster keeps.
     pub fn secret(&self) -> &str {
         &self.secret
@@ -92,6 +106,21 @@ pub fn digest_of(bundle_pem: &str) -> Option<[u8; DIGEST_BYTES]> {
     digest(&SHA256, &first).as_ref().try_into().ok()
 }
 
+/// Whether a token was made by [`JoinToken::for_servers`] with this key.
+pub fn is_for_servers(authority_key: &str, id: &str, secret: &str) -> bool {
+    verify_slices_are_equal(server_secret(authority_key, id).as_bytes(), secret.as_bytes()).is_ok()
+}
+
+fn server_secret(authority_key: &str, id: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, authority_key.trim().as_bytes());
+    let tag = hmac::sign(&key, format!("keelson token for servers {id}").as_bytes());
+    tag.as_ref()
+        .iter()
+        .take(SECRET_LETTERS)
+        .map(|byte| letter(u64::from(*byte) % LETTERS.len() as u64))
+        .collect()
+}
+
 /// `id` and `secret` of a bootstrap token, where a text has the form of one.
 pub fn bootstrap_parts(text: &str) -> Option<(&str, &str)> {
     let (id, secret) = text.split_once('.')?;
@@ -122,6 +151,18 @@ mod tests {
         assert!(with_digest(authority.certificate_pem(), &digest).is_some());
         assert!(with_digest(authority.certificate_pem(), &[0; 32]).is_none());
         assert!(!format!("{token:?}").contains(token.secret()));
+    }
+
+    #[test]
+    fn only_a_holder_of_the_key_makes_a_token_for_servers() {
+        let (ours, theirs) = (Authority::create("ca", 1).unwrap(), Authority::create("ca", 1).unwrap());
+        let token = JoinToken::for_servers([0; 32], &ours.key_pem(), |below| below / 3);
+        assert_eq!(JoinToken::parse(&token.reveal()), Ok(token.clone()));
+        assert!(is_for_servers(&ours.key_pem(), &token.id, token.secret()));
+        assert!(!is_for_servers(&theirs.key_pem(), &token.id, token.secret()));
+        assert!(!is_for_servers(&ours.key_pem(), "abcdef", token.secret()));
+        let usual = JoinToken::create([0; 32], |below| below / 3);
+        assert!(!is_for_servers(&ours.key_pem(), &usual.id, usual.secret()));
     }
 
     #[test]

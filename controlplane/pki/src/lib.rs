@@ -18,17 +18,19 @@ mod kubeconfig;
 mod node;
 mod part;
 mod request;
+mod shared;
 mod token;
 
 pub use atomic_file::write as write_whole;
 pub use authority::{Authority, Certificate, Profile, Usage};
-pub use folder::{ENCRYPTION_FILE, Folder, FolderError, FolderRequest, PEER_NAME, SHARED_FILES};
+pub use folder::{ENCRYPTION_FILE, Folder, FolderError, FolderRequest, PEER_NAME};
 pub use identity::{ClientTrust, Identity, RefusedCertificate};
-pub use join_token::{JoinToken, NoJoinToken, bootstrap_parts, digest_of, with_digest};
+pub use join_token::{JoinToken, NoJoinToken, bootstrap_parts, digest_of, is_for_servers, with_digest};
 pub use kubeconfig::{FileKubeconfig, Kubeconfig};
 pub use node::{NodeIdentity, NodeRequest};
 pub use part::PartRequest;
 pub use request::{Asked, SigningRequest};
+pub use shared::{Refused as RefusedSharing, SHARED_FILES, install as install_shared, read as read_shared};
 pub use token::{BoundTo, Claims, Kubernetes, RefusedToken, TokenKey, TokenKeys};
 
 /// What keeps keys and certificates from being made or read.

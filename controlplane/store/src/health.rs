@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 /// A sync slower than this is worth a sentence in the log.
 pub(crate) const SLOW_SYNC: Duration = Duration::from_millis(500);
 
@@ -34,6 +36,8 @@ pub(crate) struct Gauge {
     failed: AtomicBool,
     /// Why the log cannot be written now.
     full: Mutex<Option<String>>,
+    /// The disk has become full.
+    pub(crate) filled: Notify,
 }
 
 impl Gauge {
@@ -42,7 +46,11 @@ impl Gauge {
         let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
         match (&*full, &reason) {
             (None, Some(error)) => {
-                tracing::error!(error, "the store refuses writes until its disk has space")
+                tracing::error!(
+                    error,
+                    "the store's disk is full: nothing is written to it until there is space"
+                );
+                self.filled.notify_one();
             }
             (Some(_), None) => tracing::info!("the store's disk has space again"),
             _ => return,

@@ -34,6 +34,7 @@ mod message;
 mod network;
 mod proposing;
 mod snapshot;
+mod stepping_down;
 mod tls;
 mod transport;
 
@@ -292,6 +293,7 @@ async fn start(
     });
     // Ends when Raft does, as the listener ends with the runtime.
     tokio::spawn(rest_while_alone(inner.clone()));
+    tokio::spawn(stepping_down::watch(inner.clone()));
     let raft = inner.raft.clone();
     tokio::spawn(async move {
         loop {
@@ -342,6 +344,11 @@ fn config(options: &RaftOptions) -> Result<Config, String> {
 }
 
 impl Inner {
+    /// Whether another member could lead.
+    fn has_others(&self) -> bool {
+        self.raft.metrics().borrow_watched().membership_config.voter_ids().count() > 1
+    }
+
     fn metrics(&self) -> RaftMetrics<TypeConfig> {
         self.raft.metrics().borrow_watched().clone()
     }

@@ -1,18 +1,17 @@
 //! `default/kubernetes`: the API as a Service, for clients within the cluster.
 
-use std::net::IpAddr;
-
 use api::status::Status;
 use serde_json::{Value, json};
 
 use super::{create, mend, row};
+use crate::presence::Endpoints;
 use crate::server::Server;
 
 const NAME: &str = "kubernetes";
 const PORT: u16 = 443;
 
-/// Makes the Service with the first cluster IP, and its endpoints.
-pub(super) async fn ensure(server: &Server, (address, port): (IpAddr, u16)) -> Result<(), Status> {
+/// Makes the Service with the first cluster IP.
+pub(super) async fn ensure(server: &Server, port: u16) -> Result<(), Status> {
     let ip = server.allocator.first();
     let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
     let ip = ip.to_string();
@@ -24,22 +23,28 @@ pub(super) async fn ensure(server: &Server, (address, port): (IpAddr, u16)) -> R
             "ports": [{"name": "https", "port": PORT, "protocol": "TCP", "targetPort": port}], "sessionAffinity": "None"
         }
     });
-    create(server, "", "services", service).await?;
-    // Endpoints may not be loopback addresses; a server that listens only there has none.
-    if address.is_loopback() || address.is_unspecified() {
-        return Ok(());
-    }
-    let subsets = json!([{"addresses": [{"ip": address.to_string()}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}]);
+    create(server, "", "services", service).await
+}
+
+/// Makes the Service's endpoints these.
+pub async fn point(server: &Server, to: &Endpoints) -> Result<(), Status> {
+    let Some(first) = to.addresses.first() else { return Ok(()) };
+    let port = to.port;
+    let addresses: Vec<Value> =
+        to.addresses.iter().map(|address| json!({"ip": address.to_string()})).collect();
+    let subsets =
+        json!([{"addresses": addresses, "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}]);
     let endpoints = json!({
         "metadata": {"name": NAME, "namespace": "default", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
         "subsets": subsets
     });
     create(server, "", "endpoints", endpoints).await?;
-    let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+    let family = if first.is_ipv4() { "IPv4" } else { "IPv6" };
+    let ready = |address: &std::net::IpAddr| json!({"addresses": [address.to_string()], "conditions": {"ready": true}});
     let slice = json!({
         "metadata": {"name": NAME, "namespace": "default", "labels": {"kubernetes.io/service-name": NAME}},
         "addressType": family,
-        "endpoints": [{"addresses": [address.to_string()], "conditions": {"ready": true}}],
+        "endpoints": to.addresses.iter().map(ready).collect::<Vec<_>>(),
         "ports": [{"name": "https", "port": port, "protocol": "TCP"}]
     });
     create(server, "discovery.k8s.io", "endpointslices", slice.clone()).await?;

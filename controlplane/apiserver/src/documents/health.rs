@@ -15,7 +15,7 @@ struct Check {
 
 pub(super) fn answer(api: &ApiServer, request: &Request, words: &[&str]) -> Result<Answer, Status> {
     let endpoint = words[0];
-    let checks = checks(api);
+    let checks = checks(api, endpoint);
     if let Some(name) = words.get(1) {
         let check = checks.iter().find(|check| check.name == *name).ok_or_else(Status::no_such_path)?;
         return Ok(match &check.failed {
@@ -46,7 +46,7 @@ pub(super) fn answer(api: &ApiServer, request: &Request, words: &[&str]) -> Resu
     Ok(Answer::text(200, if verbose { format!("{text}{endpoint} check passed\n") } else { "ok".into() }))
 }
 
-fn checks(api: &ApiServer) -> Vec<Check> {
+fn checks(api: &ApiServer, endpoint: &str) -> Vec<Check> {
     let store = api.server.store.health();
     let behind = api.server.store.state().revision().0.saturating_sub(api.server.caches.revision().0);
     vec![
@@ -56,6 +56,13 @@ fn checks(api: &ApiServer) -> Vec<Check> {
             failed: store
                 .failed
                 .then(|| "the store's log failed; free or replace its disk, then restart".to_owned()),
+        },
+        Check {
+            name: "store-space",
+            // A restart makes no space: it lives, but others are to be asked first.
+            failed: (store.full && endpoint != "livez").then(|| {
+                "the store's disk is full; nothing is written to it until there is space".to_owned()
+            }),
         },
         Check {
             name: "watch-cache",

@@ -199,6 +199,10 @@ impl Inner {
             Wanted::Command(payload, relaxed) => {
                 self.company(*relaxed).await;
                 match self.propose_here(payload.clone()).await {
+                    // Nothing was changed, and another member will lead that has space.
+                    Ok(Err(ProposeError::DiskFull(reason))) if self.has_others() => {
+                        Attempt::Again(format!("the leader's disk is full: {reason}"))
+                    }
                     Ok(outcome) => {
                         Attempt::Done(outcome.map(|(reply, index)| Done { reply: Some(reply), index }))
                     }
@@ -240,6 +244,9 @@ impl Inner {
             () = overtaken => Err(CallError::Lost("another member leads now".into())),
         };
         match (answer, wanted) {
+            (Ok(Response::Proposed(Err(ProposeError::DiskFull(reason)))), Wanted::Command(..)) => {
+                Attempt::Again(format!("the leader's disk is full: {reason}"))
+            }
             (Ok(Response::Proposed(outcome)), Wanted::Command(..)) => {
                 Attempt::Done(outcome.map(|(reply, index)| Done { reply: Some(reply), index }))
             }

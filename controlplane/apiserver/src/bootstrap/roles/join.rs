@@ -6,8 +6,9 @@
 //!
 //! Reference: upstream's bootstrap policy; what kubeadm adds to it.
 
-use super::{BindingRow, RoleRow, SubjectRow, bind, on, on_named, role};
+use super::{BindingRow, RoleRow, SubjectRow, bind, on, on_named, on_paths, role};
 use crate::bootstrap::cluster_info;
+use crate::handover;
 
 const GROUP: &str = "certificates.k8s.io";
 const NODES: &str = "system:nodes";
@@ -19,6 +20,7 @@ const SIGNERS: &str = "kubernetes.io/kube-apiserver-client kubernetes.io/kube-ap
 const SLICES: &str = "system:keelson:dns-slices";
 const INFO_READER: &str = "kubeadm:bootstrap-signer-clusterinfo";
 const CLUSTER_READER: &str = "system:keelson:cluster-reader";
+const SERVER_BOOTSTRAPPER: &str = "system:keelson:server-bootstrapper";
 const TOKEN_CLEANER: &str = "system:controller:token-cleaner";
 
 pub(super) fn roles() -> Vec<RoleRow> {
@@ -26,6 +28,7 @@ pub(super) fn roles() -> Vec<RoleRow> {
     vec![
         role(NODE_CLIENT, vec![on("create", GROUP, "certificatesigningrequests/nodeclient")]),
         role(SELF_NODE_CLIENT, vec![on("create", GROUP, "certificatesigningrequests/selfnodeclient")]),
+        role(SERVER_BOOTSTRAPPER, vec![on_paths("get", handover::PATH)]),
         approver(
             "system:certificates.k8s.io:kube-apiserver-client-approver",
             "kubernetes.io/kube-apiserver-client",
@@ -76,6 +79,7 @@ pub(super) fn bindings() -> Vec<BindingRow> {
     let parts = |name, role| bind(name, role, vec![Group(NODE_PARTS)]);
     vec![
         bind("system:keelson:node-bootstrapper", "system:node-bootstrapper", vec![Group(BOOTSTRAPPERS)]),
+        bind(SERVER_BOOTSTRAPPER, SERVER_BOOTSTRAPPER, vec![Group(handover::SERVERS)]),
         bind("system:keelson:node-autoapprove-bootstrap", NODE_CLIENT, vec![Group(BOOTSTRAPPERS)]),
         bind("system:keelson:node-autoapprove-certificate-rotation", SELF_NODE_CLIENT, vec![Group(NODES)]),
         bind(

@@ -1,0 +1,155 @@
+//! Three servers of one cluster, the second and third joined by a token alone; any of them may stop or die.
+
+use std::collections::BTreeSet;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::machines::{Machine, Segment, Switch, can_run};
+
+const KEYS: &str = "https://127.0.0.1:6443/keelson/v1/server";
+
+#[test]
+fn servers_join_by_a_token_and_any_of_them_may_go() {
+    const NAME: &str = "servers_join_by_a_token_and_any_of_them_may_go";
+    if !can_run(NAME) {
+        return;
+    }
+    let guard = harness::host::exclusive(NAME);
+    let switch = Switch::new(&guard);
+    let mut machines: Vec<Machine> = ["a", "b", "c"]
+        .iter()
+        .zip(1..)
+        .map(|(letter, last)| {
+            Machine::new(&guard, &switch, letter.chars().next().expect("one"), Segment::Near, last)
+        })
+        .collect();
+    machines[0].start_server(&[]);
+    machines[0].until_ready("node-a");
+    nobody_else_gets_the_keys(&machines[0]);
+
+    let (join, token) =
+        (format!("--join=https://{}:6443", machines[0].address()), machines[0].server_token());
+    for at in 1..3 {
+        machines[at].start_server(&[&join, &format!("--token={token}")]);
+    }
+    let all = BTreeSet::from(["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(str::to_owned));
+    for machine in &machines {
+        machine.until("its API has all endpoints", || endpoints(machine) == all);
+        machine.until_ready(&machine.name);
+    }
+    assert_eq!(voters(&machines[0]), 3, "each has its vote");
+    written_on_each_read_on_all(&machines, "first");
+    assert!(
+        machines.iter().all(|machine| !command_lines(machine).contains(&token)),
+        "the token is on no command line of a child"
+    );
+
+    // One stops in order: nobody is sent to it from then on. It comes back without asking anybody for keys.
+    let server = machines[2].process("server").expect("it runs");
+    kill_process(Pid::from_raw(server).expect("a PID"), Signal::TERM).expect("it is told to stop");
+    let two = BTreeSet::from(["192.0.2.1", "192.0.2.2"].map(str::to_owned));
+    machines[0].until("who stopped is no endpoint", || endpoints(&machines[0]) == two);
+    machines[2].power_off();
+    machines[2].power_on();
+    machines[0].until("it is back", || endpoints(&machines[0]) == all);
+
+    // The leader loses its power.
+    let leader = leader(&machines[0]);
+    machines[leader].power_off();
+    let rest: Vec<&Machine> =
+        machines.iter().enumerate().filter(|(at, _)| *at != leader).map(|(_, machine)| machine).collect();
+    rest[0].until("writes go on", || rest[0].kubectl(&["create", "configmap", "after"]).status.success());
+    let left: BTreeSet<String> = rest.iter().map(|machine| machine.address().to_string()).collect();
+    for machine in &rest {
+        machine.until("who died is no endpoint", || endpoints(machine) == left);
+        machine.must(&["get", "configmap", "after"]);
+    }
+    drop(machines);
+    drop(switch);
+    guard.finish();
+}
+
+/// Not the administrator, not a node's token, not a token that somebody wrote into a Secret.
+fn nobody_else_gets_the_keys(machine: &Machine) {
+    let admin = machine.kubectl(&["get", "--raw", "/keelson/v1/server"]);
+    let said = String::from_utf8_lossy(&admin.stderr).into_owned();
+    assert!(!admin.status.success() && said.contains("not one for servers"), "{said}");
+    machine.apply(
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: bootstrap-token-abcdef, namespace: kube-system}\n\
+         type: bootstrap.kubernetes.io/token\nstringData: {token-id: abcdef, token-secret: 0123456789abcdef, \
+         usage-bootstrap-authentication: 'true', auth-extra-groups: 'system:bootstrappers:keelson:servers'}\n",
+    );
+    let node = machine.token();
+    let (_, node) = node.split_once('.').expect("a token");
+    for token in ["abcdef.0123456789abcdef", node] {
+        let output = machine
+            .host
+            .command("curl")
+            .args(["-sk", "-H", &format!("Authorization: Bearer {token}"), KEYS])
+            .output()
+            .expect("curl runs");
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("a Status");
+        assert_eq!(
+            (answer["code"].as_u64(), answer["reason"].as_str()),
+            (Some(403), Some("Forbidden")),
+            "{answer}"
+        );
+    }
+}
+
+fn endpoints(machine: &Machine) -> BTreeSet<String> {
+    let asked = |resource, path| {
+        let output = machine.kubectl_within("10", &["get", resource, "kubernetes", "-o", path]);
+        String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let slice = asked("endpointslices", "jsonpath={.endpoints[*].addresses[0]}");
+    let old = asked("endpoints", "jsonpath={.subsets[0].addresses[*].ip}");
+    // Between the two writes they differ.
+    if slice == old { slice } else { BTreeSet::new() }
+}
+
+fn written_on_each_read_on_all(machines: &[Machine], what: &str) {
+    for machine in machines {
+        machine.must(&["create", "configmap", &format!("{what}-{}", machine.name)]);
+    }
+    for machine in machines {
+        let names = machine.must(&["get", "configmaps", "-o", "name"]);
+        for other in machines {
+            assert!(
+                names.contains(&format!("{what}-{}", other.name)),
+                "{} lacks {}'s: {names}",
+                machine.name,
+                other.name
+            );
+        }
+    }
+}
+
+fn status(machine: &Machine) -> Value {
+    let data = machine.path("data").display().to_string();
+    let output = machine.keelson(&["store", "status", "-o", "json", "--data-dir", &data]);
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+fn voters(machine: &Machine) -> usize {
+    let told = status(machine);
+    let members = told["members"].as_array().expect("members").iter();
+    members.filter(|member| member["voter"] == true).count()
+}
+
+/// The number of the machine whose member leads.
+fn leader(machine: &Machine) -> usize {
+    let told = status(machine);
+    let leads = |member: &&Value| member["role"] == "leader";
+    let name =
+        told["members"].as_array().expect("members").iter().find(leads).expect("a leader")["name"].clone();
+    ["node-a", "node-b", "node-c"].iter().position(|known| name == *known).expect("one of them")
+}
+
+/// What can be read of the children's command lines.
+fn command_lines(machine: &Machine) -> String {
+    let children =
+        machine.processes().into_iter().filter(|(_, words)| words.iter().any(|word| word == "--supervised"));
+    children.map(|(_, words)| words.join(" ")).collect()
+}
