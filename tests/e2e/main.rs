@@ -3,6 +3,7 @@
 mod api_apply;
 mod api_audit;
 mod api_bodies;
+mod api_clients;
 mod api_credentials;
 mod api_custom;
 mod api_durability;
@@ -50,4 +51,5 @@ mod oci_spec;
 mod proxy_services;
 mod scheduler_pods;
 mod servers;
+mod store_disks;
 mod store_members;

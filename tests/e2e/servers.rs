@@ -30,8 +30,8 @@ fn servers_join_by_a_token_and_any_of_them_may_go() {
 
     let (join, token) =
         (format!("--join=https://{}:6443", machines[0].address()), machines[0].server_token());
-    for at in 1..3 {
-        machines[at].start_server(&[&join, &format!("--token={token}")]);
+    for machine in machines.iter_mut().skip(1) {
+        machine.start_server(&[&join, &format!("--token={token}")]);
     }
     let all = BTreeSet::from(["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(str::to_owned));
     for machine in &machines {

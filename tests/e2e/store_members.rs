@@ -9,7 +9,7 @@
 //! Afterwards every acknowledged object is on every member, and a watch from before the faults gives each event once,
 //! in order, the same on all of them.
 
-mod machine;
+pub mod machine;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -4,7 +4,9 @@
 //! start ─► creates of 1, 10, 50 clients ─► pods ─► lists ─► watchers ─► deletion ─► idle ─► the same with more objects
 //! ```
 //!
-//! One `keelson apiserver` on loopback, nothing else: no scheduler, no controllers. Clients are blocking, one TLS
+//! One `keelson apiserver` on loopback; scheduler and controllers run beside it only where the row says "control plane", each
+//! a process of its own (`--bench node` measures them as `keelson server` has them, in one). Memory is proportional, syncs
+//! are the store's own count, as `/metrics` has it. Clients are blocking, one TLS
 //! connection each, in this process, which takes its part of the machine. `KEELSON_BENCH_PROGRAM` measures another
 //! executable, `KEELSON_BENCH_PODS` sets how many pods there are, `KEELSON_BENCH_OBJECTS` the longest curve. Figures are
 //! rows of a Markdown table; nothing is judged here.
@@ -38,8 +40,9 @@ fn main() {
     let begun = Instant::now();
     let server = Server::start(&program);
     row("start to serving", &seconds(begun), "1 start, empty disk");
-    row("resident memory, fresh", &mib(process::resident(server.pid())), "no objects");
-    idle(&server, "no objects");
+    row("memory, fresh", &mib(process::memory(server.pid())), "no objects");
+    idle(&server, &[], "no objects");
+    control_plane(&server, &program);
     for clients in [1, 10, 50] {
         let (rate, p50, p99) = load::creates(&server, MAPS, clients, LOAD, load::config_map);
         let value = format!("{rate:.0} per second, p50 {p50:.2} ms, p99 {p99:.2} ms");
@@ -55,13 +58,13 @@ fn main() {
         &format!("{rate:.0} per second"),
         &format!("{pods} pods, {} clients", load::FILLERS),
     );
-    row("resident memory", &mib(process::resident(server.pid())), &format!("{pods} pods"));
+    row("memory", &mib(process::memory(server.pid())), &format!("{pods} pods"));
     lists(&server, pods);
     watchers(&server);
     let begun = Instant::now();
     server.admin().delete(&format!("{PODS}?gracePeriodSeconds=0")).expect(200);
     row("deletion of the collection", &seconds(begun), &format!("{pods} pods"));
-    idle(&server, "after all this");
+    idle(&server, &[], "after all this");
     drop(server);
     curves(&program, most);
 }
@@ -99,13 +102,45 @@ fn watchers(server: &Server) {
     row("from a create to a watcher", &value, &format!("{WATCHERS} watchers, {} events each", load::EVENTS));
 }
 
-fn idle(server: &Server, load: &str) {
-    let (cpu, written) = (process::cpu_seconds(server.pid()), process::written(server.pid()));
+/// The API server at rest, with other parts of the control plane.
+fn idle(server: &Server, others: &[u32], load: &str) {
+    let pids: Vec<u32> = std::iter::once(server.pid()).chain(others.iter().copied()).collect();
+    let cpu_seconds = || pids.iter().map(|pid| process::cpu_seconds(*pid)).sum::<f64>();
+    let (cpu, written, syncs) = (cpu_seconds(), process::written(server.pid()), syncs(server));
     std::thread::sleep(REST);
-    let cpu = (process::cpu_seconds(server.pid()) - cpu) * 100.0 / REST.as_secs_f64();
-    let written = (process::written(server.pid()) - written) as f64 / 1024.0 / REST.as_secs_f64();
-    let value = format!("{cpu:.2} % of a core, {written:.1} KiB per second to disk");
+    let each = |grown: f64| grown / REST.as_secs_f64();
+    let cpu = each((cpu_seconds() - cpu) * 100.0);
+    let written = each((process::written(server.pid()) - written) as f64 / 1024.0);
+    let memory: u64 = pids.iter().map(|pid| process::memory(*pid)).sum();
+    let syncs = each(self::syncs(server) - syncs);
+    let value = format!(
+        "{cpu:.2} % of a core, {syncs:.2} syncs and {written:.1} KiB per second to disk, {}",
+        mib(memory)
+    );
     row("idle", &value, &format!("{load}, {} s", REST.as_secs()));
+}
+
+/// Syncs of the store's log so far.
+fn syncs(server: &Server) -> f64 {
+    let text = server.admin().get("/metrics").text();
+    let line = text.lines().find_map(|line| line.strip_prefix("keelson_store_syncs_total "));
+    line.and_then(|number| number.parse().ok()).expect("the count of syncs")
+}
+
+/// API, scheduler and controllers.
+fn control_plane(server: &Server, program: &str) {
+    let part = |name: &str| {
+        let mut command = std::process::Command::new(program);
+        command.arg(name).arg("--kubeconfig").arg(server.kubeconfig()).arg("--leader-elect");
+        command.stderr(std::process::Stdio::null()).spawn().expect("a part starts")
+    };
+    let mut parts = [part("scheduler"), part("controllers")];
+    // What they make at their start is not idle.
+    std::thread::sleep(Duration::from_secs(5));
+    idle(server, &parts.each_ref().map(std::process::Child::id), "control plane, no objects");
+    for part in &mut parts {
+        part.kill().and_then(|()| part.wait()).expect("its end");
+    }
 }
 
 /// What grows with what exists.
@@ -114,7 +149,7 @@ fn curves(program: &str, most: usize) {
     while objects <= most {
         let server = Server::start(program);
         load::fill(&server, MAPS, objects, load::config_map);
-        let memory = process::resident(server.pid());
+        let memory = process::memory(server.pid());
         let admin = server.admin();
         let begun = Instant::now();
         assert_eq!(admin.get(MAPS).code, 200);
@@ -125,7 +160,7 @@ fn curves(program: &str, most: usize) {
         let watching = begun.elapsed().as_secs_f64() * 1000.0;
         let (_, create, _) = load::creates(&server, MAPS, 1, Duration::from_secs(2), load::other_map);
         let value = format!(
-            "list {list:.0} ms, first event of a watch {watching:.1} ms, create p50 {create:.2} ms, {} resident",
+            "list {list:.0} ms, first event of a watch {watching:.1} ms, create p50 {create:.2} ms, {} of memory",
             mib(memory)
         );
         row("ConfigMaps", &value, &format!("{objects} objects"));

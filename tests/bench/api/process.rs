@@ -3,9 +3,9 @@
 /// Clock ticks of /proc, which Linux fixes for user space.
 const TICKS: f64 = 100.0;
 
-/// Bytes of memory now.
-pub fn resident(pid: u32) -> u64 {
-    field(pid, "status", "VmRSS:") * 1024
+/// Bytes of memory now; what others share counts in part.
+pub fn memory(pid: u32) -> u64 {
+    field(pid, "smaps_rollup", "Pss:") * 1024
 }
 
 /// The most bytes of memory since the peak was forgotten.

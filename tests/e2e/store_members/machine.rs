@@ -3,9 +3,8 @@
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Output, Stdio};
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use harness::api::Client;
@@ -17,19 +16,43 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_keelson");
 /// How long a server may take to serve; it waits for the others.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// Keys that all servers of a cluster hold alike.
-const SHARED: &[&str] =
-    &["ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "peer-ca.crt", "peer-ca.key", "sa.key"];
+const SHARED: &[&str] = &[
+    "ca.crt",
+    "ca.key",
+    "front-proxy-ca.crt",
+    "front-proxy-ca.key",
+    "peer-ca.crt",
+    "peer-ca.key",
+    "sa.key",
+    "encryption.yaml",
+];
 
 struct Machine {
     host: TestHost,
     folder: PathBuf,
     child: Option<Child>,
+    /// What its server has said.
+    said: Arc<Mutex<String>>,
+}
+
+/// A disturbance of a process; ends when it drops.
+pub struct Injected(Child);
+
+impl Drop for Injected {
+    fn drop(&mut self) {
+        // It lets go of the process that it holds.
+        let pid = nix::unistd::Pid::from_raw(self.0.id().cast_signed());
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT);
+        let _ = self.0.wait();
+    }
 }
 
 /// The machines and the switch between them.
 pub struct Machines {
     machines: Vec<Machine>,
     switch: TestHost,
+    /// Each machine's store is on a filesystem of so many MiB, which it keeps over restarts of the server.
+    disk_mib: Option<u32>,
 }
 
 /// The administrator of one machine's API server.
@@ -63,10 +86,19 @@ fn address(at: usize) -> String {
 impl Machines {
     /// Starts the first, then has the others join it.
     pub fn start(guard: &Guard, folder: &Path) -> Machines {
+        Machines::start_on(guard, folder, None)
+    }
+
+    /// The same, with a small filesystem for each store.
+    pub fn start_on_small_disks(guard: &Guard, folder: &Path, mib: u32) -> Machines {
+        Machines::start_on(guard, folder, Some(mib))
+    }
+
+    fn start_on(guard: &Guard, folder: &Path, disk_mib: Option<u32>) -> Machines {
         let switch = TestHost::create(guard.tag(), "sw");
         switch.ip(&["link", "add", "lan", "type", "bridge"]);
         switch.ip(&["link", "set", "lan", "up"]);
-        let mut machines = Machines { machines: Vec::new(), switch };
+        let mut machines = Machines { machines: Vec::new(), switch, disk_mib };
         for at in 0..3 {
             let host = TestHost::create(guard.tag(), &format!("m{at}"));
             host.connect("e", &machines.switch, &format!("p{at}"));
@@ -80,7 +112,10 @@ impl Machines {
                     std::fs::copy(from.join("data/pki").join(name), to.join("data/pki").join(name)).unwrap();
                 }
             }
-            machines.machines.push(Machine { host, folder, child: None });
+            if let Some(mib) = disk_mib {
+                mount_disk(&folder.join("data/store"), mib);
+            }
+            machines.machines.push(Machine { host, folder, child: None, said: Arc::default() });
             machines.launch(at);
         }
         machines
@@ -111,6 +146,7 @@ impl Machines {
         let mut child = command.spawn().expect("starting an API server");
         let said = BufReader::new(child.stderr.take().expect("its standard error"));
         let (ready, told) = mpsc::channel();
+        let log = machine.said.clone();
         // Ends with the server.
         std::thread::spawn(move || {
             let mut all = String::new();
@@ -121,6 +157,9 @@ impl Machines {
                 if line.contains("ERROR") {
                     eprintln!("m{at}: {line}");
                 }
+                let mut log = log.lock().expect("what was said");
+                log.push_str(&line);
+                log.push('\n');
                 all.push_str(&line);
                 all.push('\n');
             }
@@ -207,6 +246,49 @@ impl Machines {
         }
     }
 
+    pub fn pid(&self, at: usize) -> u32 {
+        self.machines[at].child.as_ref().expect("a running server").id()
+    }
+
+    /// Everything that a machine's servers have said.
+    pub fn said(&self, at: usize) -> String {
+        self.machines[at].said.lock().expect("what was said").clone()
+    }
+
+    fn filler(&self, at: usize) -> PathBuf {
+        self.machines[at].folder.join("data/store/filler")
+    }
+
+    /// Leaves no byte free where a machine's store is.
+    pub fn fill(&self, at: usize) {
+        use std::io::Write as _;
+        let mut filler = File::create(self.filler(at)).expect("a file");
+        while filler.write_all(&[1; 4096]).is_ok() {}
+    }
+
+    pub fn free(&self, at: usize) {
+        std::fs::remove_file(self.filler(at)).expect("the file goes");
+    }
+
+    /// Disturbs each sync of a machine's server, in strace's words.
+    pub fn inject(&self, at: usize, what: &str) -> Injected {
+        let mut child = Command::new("strace")
+            .args(["-f", "-e", "trace=fdatasync,fsync", "-e", &format!("inject=fdatasync,fsync:{what}")])
+            .args(["-o", "/dev/null", "-p", &self.pid(at).to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("strace runs");
+        let said = child.stderr.take().expect("its standard error");
+        let mut lines = BufReader::new(said).lines();
+        // It says so once it has hold of the process.
+        let attached = lines.by_ref().map_while(Result::ok).any(|line| line.contains("attached"));
+        std::thread::spawn(move || lines.for_each(drop));
+        assert!(attached, "strace got hold of the server");
+        Injected(child)
+    }
+
     /// Empties a stopped machine's store.
     pub fn empty(&self, at: usize) {
         std::fs::remove_dir_all(self.machines[at].folder.join("data/store")).expect("removing the store");
@@ -217,6 +299,18 @@ impl Drop for Machines {
     fn drop(&mut self) {
         for at in 0..self.machines.len() {
             self.kill(at);
+            if self.disk_mib.is_some() {
+                let store = self.machines[at].folder.join("data/store");
+                nix::mount::umount2(&store, nix::mount::MntFlags::MNT_DETACH).expect("the disk goes");
+            }
         }
     }
+}
+
+fn mount_disk(path: &Path, mib: u32) {
+    std::fs::create_dir_all(path).expect("a folder");
+    let size = format!("size={mib}m");
+    let none = None::<&str>;
+    nix::mount::mount(none, path, Some("tmpfs"), nix::mount::MsFlags::empty(), Some(size.as_str()))
+        .expect("a disk");
 }
