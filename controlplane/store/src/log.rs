@@ -3,12 +3,16 @@
 //! ```text
 //! log/00000000000000000001.log      named by the index of its first record
 //!   header  "KEELSLOG" | format u32 | crc u32
-//!   record  length u32 | crc u32 | index u64 | payload ... | padding to 8
+//!   record  first of a batch 1 bit, length 31 bits | crc u32 | index u64 | payload ... | padding to 8
+//!   room    zeros
 //! ```
+//!
+//! Room is made with zeros, a MiB at a time: a sync then writes a record's own blocks, and nothing of the filesystem's.
 //!
 //! **Invariants**
 //! - Indexes are dense: every record's is its predecessor's plus one, over segments too.
-//! - Only the end of the last segment may be torn; it is cut at open. A bad record with a good one behind
+//! - A batch is written when all before it is on disk, and its first record says that it is one.
+//! - Only the last batch may be torn, in any of its blocks; it is cut at open. A bad record with a later batch behind
 //!   it is corruption, and the log refuses to open rather than lose what follows.
 //! - After a failed sync nothing is written any more: the kernel may have dropped the pages that it
 //!   could not write, and would report the next sync as good.
@@ -17,7 +21,8 @@ mod record;
 mod segment;
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,6 +33,8 @@ use segment::Segment;
 
 /// A segment that has grown past this is followed by a new one.
 const SEGMENT_BYTES: u64 = 64 << 20;
+/// Room is made up to multiples of this.
+const ROOM_BYTES: u64 = 1 << 20;
 
 /// What keeps a log from being read or written.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +109,10 @@ pub(crate) struct Log {
     file: Arc<File>,
     /// Bytes of the last segment that are whole.
     length: u64,
+    /// Bytes of the last segment with the room behind them.
+    room: u64,
+    /// Everything written is on disk.
+    synced: bool,
     next: u64,
     buffer: Vec<u8>,
 }
@@ -143,7 +154,7 @@ impl Log {
         }
         let segments = kept;
         let path = &segments[segments.len() - 1].path;
-        let file = File::options().append(true).open(path).map_err(LogError::io("opening", path))?;
+        let file = File::options().write(true).open(path).map_err(LogError::io("opening", path))?;
         file.set_len(length).map_err(LogError::io("cutting the torn end of", path))?;
         file.sync_all().map_err(LogError::io("syncing", path))?;
         Ok(Log {
@@ -151,6 +162,8 @@ impl Log {
             segments,
             file: Arc::new(file),
             length,
+            room: length,
+            synced: true,
             next: next.max(applied + 1),
             buffer: Vec::new(),
         })
@@ -165,10 +178,12 @@ impl Log {
     pub(crate) fn stage(&mut self, payload: &[u8]) -> u64 {
         let index = self.next;
         let offset = self.length + self.buffer.len() as u64;
+        let mut first_of_batch = self.buffer.is_empty() && self.synced;
         if let Some(segment) = self.segments.last_mut() {
             segment.mark(index, offset);
+            first_of_batch &= segment.format > 1;
         }
-        record::encode(&mut self.buffer, index, payload);
+        record::encode(&mut self.buffer, index, payload, first_of_batch);
         self.next += 1;
         index
     }
@@ -176,12 +191,14 @@ impl Log {
     /// Writes the staged batch. On failure nothing of it is in the file, and it is forgotten.
     pub(crate) fn write(&mut self, staged: u64) -> Result<(), LogError> {
         let path = self.path().to_owned();
-        let written = (&*self.file).write_all(&self.buffer);
+        let written = self.file.write_all_at(&self.buffer, self.length);
         let bytes = self.buffer.len() as u64;
         self.buffer.clear();
         match written {
             Ok(()) => {
                 self.length += bytes;
+                self.synced = false;
+                self.make_room();
                 Ok(())
             }
             Err(source) => {
@@ -190,9 +207,27 @@ impl Log {
                     segment.unmark(self.next);
                 }
                 self.file.set_len(self.length).map_err(LogError::io("taking back a write to", &path))?;
+                self.room = self.length;
                 Err(LogError::io("writing to", &path)(source))
             }
         }
+    }
+
+    /// Makes room behind what was written, where none is left. Without it all goes on, slower.
+    fn make_room(&mut self) {
+        if self.length <= self.room || self.segments.last().is_none_or(|segment| segment.format == 1) {
+            return;
+        }
+        let room = self.length.next_multiple_of(ROOM_BYTES);
+        let zeros = vec![0; (room - self.length) as usize];
+        self.room = match self.file.write_all_at(&zeros, self.length) {
+            Ok(()) => room,
+            Err(_) => {
+                // What is there of it is zeros too.
+                let _ = self.file.set_len(self.length);
+                self.length
+            }
+        };
     }
 
     /// Waits until all that was written is on disk, then begins a new segment where this one is full.
@@ -210,13 +245,18 @@ impl Log {
 
     /// Begins a new segment where this one is full. All of it must be synced.
     pub(crate) fn roll(&mut self) {
+        self.synced = true;
         if self.length >= SEGMENT_BYTES {
+            // Room that stays is known at open, so this may fail.
+            let _ = self.file.set_len(self.length);
+            self.room = self.length;
             // A new segment that cannot be made (no space) is tried again after the next batch.
             if let Ok(segment) = Segment::create(&self.folder, self.next)
-                && let Ok(file) = File::options().append(true).open(&segment.path)
+                && let Ok(file) = File::options().write(true).open(&segment.path)
             {
                 self.file = Arc::new(file);
                 self.length = record::HEADER_BYTES;
+                self.room = self.length;
                 self.segments.push(segment);
             }
         }
@@ -250,21 +290,20 @@ impl Log {
             self.drop_segment(self.segments.len() - 1)?;
         }
         let segment = self.segments.last_mut().expect("a log has a segment");
-        let mut length = None;
-        segment.walk(index + 1, |_, offset, _| {
-            length = Some(offset);
-            false
+        // To the end of the last record that stays.
+        let mut length = record::HEADER_BYTES;
+        segment.walk(index, |found, offset, payload| {
+            length = if found > index { offset } else { offset + record::bytes(payload.len()) as u64 };
+            found <= index
         })?;
         let path = segment.path.clone();
-        let file = File::options().append(true).open(&path).map_err(LogError::io("opening", &path))?;
-        self.length = match length {
-            Some(length) => length,
-            None => file.metadata().map_err(LogError::io("reading", &path))?.len(),
-        };
+        let file = File::options().write(true).open(&path).map_err(LogError::io("opening", &path))?;
+        self.length = length;
         file.set_len(self.length).map_err(LogError::io("cutting", &path))?;
         file.sync_all().map_err(LogError::io("syncing", &path))?;
         segment.unmark(index + 1);
         self.file = Arc::new(file);
+        (self.room, self.synced) = (length, true);
         self.next = index + 1;
         Ok(())
     }
@@ -277,9 +316,10 @@ impl Log {
         }
         let segment = Segment::create(&self.folder, next)?;
         let path = segment.path.clone();
-        let file = File::options().append(true).open(&path).map_err(LogError::io("opening", &path))?;
+        let file = File::options().write(true).open(&path).map_err(LogError::io("opening", &path))?;
         self.file = Arc::new(file);
         self.length = record::HEADER_BYTES;
+        (self.room, self.synced) = (self.length, true);
         self.segments.push(segment);
         self.next = next;
         Ok(())

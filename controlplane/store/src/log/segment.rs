@@ -18,6 +18,8 @@ pub(super) struct Segment {
     pub(super) path: PathBuf,
     /// It had no records when it was listed or made.
     pub(super) is_empty: bool,
+    /// Known once it is read.
+    pub(super) format: u32,
     /// Where every 64th record begins.
     marks: Vec<u64>,
 }
@@ -40,7 +42,8 @@ impl Segment {
             if length < HEADER_BYTES {
                 std::fs::remove_file(&path).map_err(LogError::io("removing", &path))?;
             } else {
-                segments.push(Segment { first, path, is_empty: length == HEADER_BYTES, marks: Vec::new() });
+                let is_empty = length == HEADER_BYTES;
+                segments.push(Segment { first, path, is_empty, format: FORMAT, marks: Vec::new() });
             }
         }
         segments.sort_by_key(|segment| segment.first);
@@ -55,12 +58,12 @@ impl Segment {
             // What is left of it is also known at open, so a file that stays does no harm.
             let _ = std::fs::remove_file(&path);
         }
-        made.map(|()| Segment { first, path, is_empty: true, marks: Vec::new() })
+        made.map(|()| Segment { first, path, is_empty: true, format: FORMAT, marks: Vec::new() })
     }
 
     fn make(folder: &Path, path: &Path) -> Result<(), LogError> {
         let mut file = File::create(path).map_err(LogError::io("creating", path))?;
-        file.write_all(&record::header()).map_err(LogError::io("writing to", path))?;
+        file.write_all(&record::header(FORMAT)).map_err(LogError::io("writing to", path))?;
         file.sync_all().map_err(LogError::io("syncing", path))?;
         let directory = File::open(folder).map_err(LogError::io("opening", folder))?;
         directory.sync_all().map_err(LogError::io("syncing", folder))
@@ -74,7 +77,7 @@ impl Segment {
         mut visit: impl FnMut(u64, &[u8]) -> Result<(), E>,
     ) -> Result<u64, E> {
         let bytes = std::fs::read(&self.path).map_err(LogError::io("reading", &self.path))?;
-        self.check_header(&bytes)?;
+        self.format = self.check_header(&bytes)?;
         let mut offset = HEADER_BYTES as usize;
         let mut expected = self.first;
         while let Some(found) = record::decode(&bytes[offset..]).filter(|found| found.index == expected) {
@@ -83,7 +86,10 @@ impl Segment {
             expected += 1;
             offset += found.size;
         }
-        if offset < bytes.len() && (!is_last || good_record_behind(&bytes[offset..], expected)) {
+        let rest = &bytes[offset..];
+        // Room that was made and not used.
+        let unused = record::is_untouched(rest);
+        if !unused && (!is_last || was_synced(rest, expected, self.format)) {
             return Err(LogError::Damaged { path: self.path.clone(), offset: offset as u64 }.into());
         }
         Ok(offset as u64)
@@ -121,6 +127,9 @@ impl Segment {
                     Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(()),
                     other => other?,
                 }
+                if record::is_untouched(&prefix) {
+                    return Ok(());
+                }
                 bytes.clear();
                 bytes.extend_from_slice(&prefix);
                 bytes.resize(record::size(&bytes), 0);
@@ -141,7 +150,7 @@ impl Segment {
         walk().map_err(failed)
     }
 
-    fn check_header(&self, bytes: &[u8]) -> Result<(), LogError> {
+    fn check_header(&self, bytes: &[u8]) -> Result<u32, LogError> {
         let path = || self.path.clone();
         if bytes.get(..8) != Some(MAGIC) {
             return Err(LogError::NotALog { path: path() });
@@ -150,16 +159,18 @@ impl Segment {
         if format > FORMAT {
             return Err(LogError::Newer { path: path(), found: format, known: FORMAT });
         }
-        if bytes[..HEADER_BYTES as usize] != record::header() {
+        if bytes[..HEADER_BYTES as usize] != record::header(format) {
             return Err(LogError::Damaged { path: path(), offset: 0 });
         }
-        Ok(())
+        Ok(format)
     }
 }
 
-/// Whether a record that belongs after the bad one stands somewhere behind it.
-fn good_record_behind(bytes: &[u8], expected: u64) -> bool {
+/// Whether the bad record at the beginning had been on disk: one behind it was written after that. What a crash left of a
+/// batch may be any part of it.
+fn was_synced(bytes: &[u8], expected: u64, format: u32) -> bool {
+    let tells = |found: record::Decoded<'_>| found.index >= expected && (format == 1 || found.first_of_batch);
     (ALIGNMENT..bytes.len())
         .step_by(ALIGNMENT)
-        .any(|offset| record::decode(&bytes[offset..]).is_some_and(|found| found.index >= expected))
+        .any(|offset| record::decode(&bytes[offset..]).is_some_and(tells))
 }
