@@ -30,6 +30,20 @@ use std::process::ExitCode;
 
 use part::Part;
 
+sys::before_main!(before_main);
+
+/// A container is made by three short commands: their start is most of their cost.
+fn before_main() -> Option<u8> {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    match part::pick(&arguments, std::env::var_os("CNI_COMMAND").is_some()) {
+        Ok((Part::Oci, rest)) => {
+            sys::early::make_safe();
+            Some(oci::cli::main(rest))
+        }
+        _ => None,
+    }
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let (part, rest) = match part::pick(&arguments, std::env::var_os("CNI_COMMAND").is_some()) {
@@ -45,7 +59,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Part::Version => version::run(),
-        Part::Oci => oci::cli::main(rest),
+        Part::Oci => ExitCode::from(oci::cli::main(rest)),
         Part::Cni => cni_plugin::main(rest),
         Part::Keeper => {
             log::install();

@@ -32,7 +32,6 @@ mod update;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -122,8 +121,8 @@ enum Verb {
     Restore(checkpoint::Checkpoint),
 }
 
-/// The command line; `arguments` starts with the command's own name.
-pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+/// The command line; `arguments` starts with the command's own name. The code to exit with.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let verb = parse::verb(&arguments);
     if verb.is_some_and(runs_programs) {
@@ -135,17 +134,17 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             // Help and version are errors to clap; they go to stdout with code 0.
             let _closed = error.print();
-            return ExitCode::from(u8::from(error.use_stderr()));
+            return u8::from(error.use_stderr());
         }
     };
     let log = log::Log::new(parsed.global.log.clone(), &parsed.global.log_format, parsed.global.debug);
     log.install();
     let failed = if matches!(parsed.verb, Verb::Exec(_)) { EXEC_FAILED } else { 1 };
     match dispatch(parsed) {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => code,
         Err(error) => {
             log.error(&error);
-            ExitCode::from(failed)
+            failed
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod bpf;
 pub mod capability;
 pub mod cgroup;
 pub mod descriptors;
+pub mod early;
 pub mod exit;
 pub mod fifo;
 pub mod footprint;
