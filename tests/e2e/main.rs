@@ -48,6 +48,7 @@ mod oci_process;
 mod oci_runc;
 mod oci_security;
 mod oci_spec;
+mod oci_systemd;
 mod proxy_services;
 mod scheduler_pods;
 mod servers;

@@ -32,7 +32,6 @@ fn create_start_state_kill_delete() {
         (vec!["kill", "nobody"], "container does not exist"),
         (vec!["delete", "nobody"], "container does not exist"),
         (vec!["state", "../x"], "invalid container ID format"),
-        (vec!["--systemd-cgroup", "state", &id], "cgroupfs driver"),
     ] {
         let refused = bundle.oci(&arguments);
         assert_eq!(refused.status.code(), Some(1), "{arguments:?}");

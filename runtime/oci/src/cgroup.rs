@@ -65,9 +65,13 @@ pub fn update(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), Resourc
     limits(cgroup, resources)
 }
 
+/// The writes of [`apply`] and [`update`], devices left out: for whoever has to be told of limits.
+pub fn planned(cgroup: &Cgroup, resources: &LinuxResources) -> Result<Vec<Write>, ResourceError> {
+    plan(resources, &Observed::read(cgroup)?)
+}
+
 fn limits(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), ResourceError> {
-    let observed = Observed::read(cgroup)?;
-    for write in plan(resources, &observed)? {
+    for write in planned(cgroup, resources)? {
         execute(cgroup, &write)?;
     }
     Ok(())

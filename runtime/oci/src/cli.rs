@@ -3,8 +3,7 @@
 //! Whoever calls it (containerd's shim, podman, a person) finds runc's flags, exit codes and the messages that
 //! programs look for. It decides nothing: each verb reads its flags and calls `container`, `plan` or `launch`.
 //!
-//! Differences by intent: cgroups are always managed directly (`--systemd-cgroup` is an error), there is no
-//! checkpoint and no rootless mode.
+//! Differences by intent: there is no checkpoint and no rootless mode.
 //!
 //! Reference: runc(8).
 
@@ -75,7 +74,7 @@ struct Global {
     /// Accepted for runc's sake: there is no checkpoint
     #[arg(long, hide = true)]
     criu: Option<PathBuf>,
-    /// Not supported: cgroups are managed directly
+    /// Let systemd make the cgroups: cgroupsPath is `slice:prefix:name`
     #[arg(long)]
     systemd_cgroup: bool,
     /// Accepted for runc's sake when it is not `true`
@@ -161,11 +160,6 @@ fn protect() -> Result<(), shield::ShieldError> {
 }
 
 fn dispatch(Arguments { global: arguments, verb }: Arguments) -> Result<u8, ContainerError> {
-    if arguments.systemd_cgroup {
-        return Err(ContainerError::Usage(
-            "--systemd-cgroup is not supported: cgroups are managed directly, use the cgroupfs driver".into(),
-        ));
-    }
     if arguments.rootless == "true" {
         return Err(ContainerError::Usage("--rootless is not supported".into()));
     }
@@ -173,13 +167,15 @@ fn dispatch(Arguments { global: arguments, verb }: Arguments) -> Result<u8, Cont
         protect().map_err(|error| ContainerError::Usage(log::chain(&error)))?;
     }
     let store = Store::new(&arguments.root);
+    // Only who makes a container chooses: its record tells the others.
+    let systemd = arguments.systemd_cgroup;
     match verb {
-        Verb::Create(verb) => verb.run(&store),
+        Verb::Create(verb) => verb.run(&store, systemd),
         Verb::Start(verb) => verb.run(&store),
         Verb::State(verb) => verb.run(&store),
         Verb::Kill(verb) => verb.run(&store),
         Verb::Delete(verb) => verb.run(&store),
-        Verb::Run(verb) => verb.run(&store),
+        Verb::Run(verb) => verb.run(&store, systemd),
         Verb::Exec(verb) => verb.run(&store),
         Verb::List(verb) => verb.run(&store),
         Verb::Ps(verb) => verb.run(&store),

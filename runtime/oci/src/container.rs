@@ -28,6 +28,7 @@ use crate::cgroup::ResourceError;
 use crate::hooks::HookError;
 use crate::launch::LaunchError;
 use crate::plan::PlanError;
+use crate::systemd::SystemdError;
 
 pub use create::{CreateRequest, Created, create};
 pub(crate) use create::{open_gate, state_without_process, write_pid_file};
@@ -95,6 +96,8 @@ pub enum ContainerError {
     Cgroup(#[from] CgroupError),
     #[error(transparent)]
     Resource(#[from] ResourceError),
+    #[error(transparent)]
+    Systemd(#[from] SystemdError),
     /// A test asked for it.
     #[error("injected fault")]
     Injected,

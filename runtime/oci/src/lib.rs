@@ -15,6 +15,7 @@ pub mod launch;
 pub mod plan;
 pub mod seccomp;
 pub mod shield;
+pub mod systemd;
 
 mod child;
 mod footprint;

@@ -13,9 +13,9 @@ pub(super) struct Create {
 }
 
 impl Create {
-    pub(super) fn run(self, store: &Store) -> Result<u8, ContainerError> {
+    pub(super) fn run(self, store: &Store, systemd_cgroup: bool) -> Result<u8, ContainerError> {
         let console = options::connect_console(self.options.console_socket.as_deref())?;
-        let request = self.options.request(self.id, console)?;
+        let request = self.options.request(self.id, console, systemd_cgroup)?;
         container::create(store, request)?;
         Ok(0)
     }

@@ -29,7 +29,7 @@ impl Features {
             "linux": {
                 "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
                 "capabilities": capabilities,
-                "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true },
+                "cgroup": { "v1": true, "v2": true, "systemd": true, "systemdUser": false, "rdma": true },
                 "seccomp": {
                     "enabled": true,
                     "actions": [

@@ -39,6 +39,7 @@ impl BundleOptions {
         self,
         id: String,
         console: Option<OwnedFd>,
+        systemd_cgroup: bool,
     ) -> Result<CreateRequest, ContainerError> {
         let (listening, environment) = listening()?;
         let bundle =
@@ -50,6 +51,7 @@ impl BundleOptions {
             pid_file: self.pid_file,
             no_pivot: self.no_pivot,
             no_new_keyring: self.no_new_keyring,
+            systemd_cgroup,
             preserve: preserved(self.preserve_fds + listening)?,
             environment,
         })

@@ -27,7 +27,7 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn run(self, store: &Store) -> Result<u8, ContainerError> {
+    pub(super) fn run(self, store: &Store, systemd_cgroup: bool) -> Result<u8, ContainerError> {
         let spec = container::read_spec(&self.options.bundle.join("config.json"))?;
         let terminal = spec.process().as_ref().and_then(Process::terminal) == Some(true);
         let socket = self.options.console_socket.clone();
@@ -40,7 +40,7 @@ impl Run {
         } else {
             None
         };
-        let request = self.options.request(self.id.clone(), console)?;
+        let request = self.options.request(self.id.clone(), console, systemd_cgroup)?;
         let created = container::create(store, request)?;
         let code = start(store, created, own_terminal, self.detach);
         let over = code.is_err() || (!self.detach && !self.keep);

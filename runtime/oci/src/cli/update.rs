@@ -6,8 +6,8 @@ use clap::Args;
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxResources};
 use sys::cgroup::{Cgroup, Layout};
 
-use crate::cgroup;
 use crate::container::{ContainerError, Store};
+use crate::{cgroup, systemd};
 
 #[derive(Debug, Args)]
 pub(super) struct Update {
@@ -69,6 +69,9 @@ impl Update {
             None => self.flags()?,
         };
         let container = Cgroup::open(&Layout::detect()?, &record.cgroup)?;
+        if let Some(unit) = &record.unit {
+            systemd::set(unit, &cgroup::planned(&container, &resources)?).map_err(ContainerError::from)?;
+        }
         cgroup::update(&container, &resources)?;
         Ok(0)
     }

@@ -15,6 +15,7 @@ use super::record::RECORD_VERSION;
 use super::{ContainerError, Record, Store, notify};
 use crate::launch::{self, LaunchFds, Pending, Progress};
 use crate::plan::{self, Namespaces, Plan, PlanOptions};
+use crate::systemd::{self, SystemdError, Unit};
 use crate::{cgroup, hooks};
 
 /// What to make.
@@ -27,6 +28,8 @@ pub struct CreateRequest {
     pub pid_file: Option<PathBuf>,
     pub no_pivot: bool,
     pub no_new_keyring: bool,
+    /// systemd makes the cgroup; `cgroupsPath` names its unit.
+    pub systemd_cgroup: bool,
     /// Descriptors from 3 upwards that the program inherits.
     pub preserve: Vec<OwnedFd>,
     /// Added to the program's environment.
@@ -100,7 +103,10 @@ struct Making<'a> {
     spec: Spec,
     spec_bytes: Vec<u8>,
     layout: Layout,
+    /// With systemd it is known once the unit runs.
     cgroup_path: String,
+    unit: Option<Unit>,
+    started: Option<systemd::Started>,
     reserved: bool,
     cgroup: Option<Cgroup>,
     gate: Option<OwnedFd>,
@@ -121,7 +127,15 @@ impl<'a> Making<'a> {
             (false, Some(_)) => return Err(ContainerError::NoTerminal),
             _ => {}
         }
-        let cgroup_path = cgroup_path(&spec, &request.id)?;
+        let unit = if request.systemd_cgroup {
+            Some(Unit::of_container(given_path(&spec), &request.id).map_err(SystemdError::from)?)
+        } else {
+            None
+        };
+        let cgroup_path = match &unit {
+            Some(unit) => unit.cgroup(),
+            None => cgroup_path(given_path(&spec), &request.id)?,
+        };
         notify::extend(&mut spec, &directory);
         if let Some(process) = spec.process_mut().as_mut().filter(|_| !request.environment.is_empty()) {
             let mut environment = process.env().clone().unwrap_or_default();
@@ -136,6 +150,8 @@ impl<'a> Making<'a> {
             spec_bytes,
             layout: Layout::detect()?,
             cgroup_path,
+            unit,
+            started: None,
             reserved: false,
             cgroup: None,
             gate: None,
@@ -151,16 +167,16 @@ impl<'a> Making<'a> {
                 let path = self.directory.join("config.json");
                 std::fs::write(&path, &self.spec_bytes).map_err(ContainerError::file("write", path))
             }
-            Step::Cgroup => {
-                self.cgroup = Some(Cgroup::create(&self.layout, &self.cgroup_path)?);
-                Ok(())
-            }
-            Step::Limits => match &self.cgroup {
-                Some(cgroup) => Ok(cgroup::apply(cgroup, &resources(&self.spec))?),
-                None => Ok(()),
-            },
+            Step::Cgroup => self.make_cgroup(),
+            Step::Limits => self.apply_limits(),
             Step::Gate => self.make_gate(),
-            Step::Launch => self.launch(),
+            Step::Launch => {
+                let launched = self.launch();
+                if let Some(started) = &mut self.started {
+                    started.leave();
+                }
+                launched
+            }
             Step::Record => self.save_record(),
             Step::PidFile => self.write_pid_file(),
         }
@@ -186,6 +202,28 @@ impl<'a> Making<'a> {
                 notify::make_directory(&self.directory)
             }
         }
+    }
+
+    fn make_cgroup(&mut self) -> Result<(), ContainerError> {
+        if let Some(unit) = &self.unit {
+            let annotations = self.spec.annotations().iter().flatten();
+            let annotations: Vec<_> =
+                annotations.map(|(name, value)| (name.clone(), value.clone())).collect();
+            let wanted = systemd::Wanted { id: &self.request.id, annotations: &annotations };
+            let started = self.started.insert(systemd::start(unit, &self.layout, &wanted)?);
+            self.cgroup_path.clone_from(&started.cgroup);
+        }
+        self.cgroup = Some(Cgroup::create(&self.layout, &self.cgroup_path)?);
+        Ok(())
+    }
+
+    fn apply_limits(&self) -> Result<(), ContainerError> {
+        let Some(cgroup) = &self.cgroup else { return Ok(()) };
+        let resources = resources(&self.spec);
+        if let Some(unit) = &self.unit {
+            systemd::set(unit.name(), &cgroup::planned(cgroup, &resources)?)?;
+        }
+        Ok(cgroup::apply(cgroup, &resources)?)
     }
 
     /// A FIFO open for both directions: the child never sees its end before somebody writes, and the name lets
@@ -265,6 +303,7 @@ impl<'a> Making<'a> {
             rootfs: root.map(|root| self.request.bundle.join(root.path())).unwrap_or_default(),
             created: jiff::Timestamp::now().to_string(),
             cgroup: self.cgroup_path.clone(),
+            unit: self.unit.as_ref().map(|unit| unit.name().to_owned()),
             namespaces: namespaces
                 .map(|entry| Namespaces::from(entry.typ()))
                 .fold(Namespaces::default(), Namespaces::with),
@@ -298,11 +337,19 @@ impl<'a> Making<'a> {
         if let Some(pending) = self.pending.take() {
             pending.abandon();
         }
+        let started = self.started.take();
         if let Some(cgroup) = self.cgroup.take() {
             let _gone = cgroup.kill();
-            if let Err(error) = cgroup.delete().and_then(|()| self.layout.prune_parents(&self.cgroup_path)) {
+            let parents =
+                || if self.unit.is_some() { Ok(()) } else { self.layout.prune_parents(&self.cgroup_path) };
+            if let Err(error) = cgroup.delete().and_then(|()| parents()) {
                 tracing::warn!(%error, "cgroup of the failed container is left");
             }
+        }
+        if let (Some(_), Some(unit)) = (started, &self.unit)
+            && let Err(error) = systemd::stop(unit.name())
+        {
+            tracing::warn!(%error, "unit of the failed container is left");
         }
         if self.reserved {
             let _gone = std::fs::remove_dir_all(&self.directory);
@@ -318,16 +365,20 @@ pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<(), ContainerError
     std::fs::rename(&temporary, path).map_err(ContainerError::file("write", path))
 }
 
-/// The container's path below each hierarchy's root.
-fn cgroup_path(spec: &Spec, id: &str) -> Result<String, ContainerError> {
+/// `cgroupsPath` as it is given.
+fn given_path(spec: &Spec) -> &str {
     let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
-    let path = path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
+    path.and_then(|path| path.to_str()).unwrap_or_default()
+}
+
+/// The container's path below each hierarchy's root.
+fn cgroup_path(path: &str, id: &str) -> Result<String, ContainerError> {
     if path.is_empty() {
         return Ok(id.to_owned());
     }
     if !path.contains('/') && path.matches(':').count() == 2 {
         return Err(ContainerError::Usage(format!(
-            "cgroupsPath `{path}` is systemd's notation: this runtime manages cgroups itself, use the cgroupfs driver"
+            "cgroupsPath `{path}` is systemd's notation: give --systemd-cgroup, or use the cgroupfs driver"
         )));
     }
     Ok(path.trim_matches('/').to_owned())
@@ -399,11 +450,7 @@ mod tests {
             ("kubepods/c", Some("kubepods/c")),
             ("system.slice:runc:c", None),
         ] {
-            let mut spec = Spec::default();
-            let mut linux = oci_spec::runtime::Linux::default();
-            linux.set_cgroups_path(Some(given.into()));
-            spec.set_linux(Some(linux));
-            assert_eq!(cgroup_path(&spec, "id").ok().as_deref(), expect, "{given}");
+            assert_eq!(cgroup_path(given, "id").ok().as_deref(), expect, "{given}");
         }
     }
 

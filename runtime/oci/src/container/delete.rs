@@ -9,7 +9,7 @@ use sys::cgroup::{Cgroup, CgroupError, Layout};
 use sys::{Errno, process};
 
 use super::{ContainerError, Record, Status, Store, status};
-use crate::{hooks, plan};
+use crate::{hooks, plan, systemd};
 
 /// SIGKILL is not late; a process that takes longer hangs in the kernel.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -18,7 +18,7 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 enum Step {
     /// The init process, when it still runs.
     Kill,
-    /// Whatever else is in the cgroup, then the cgroup.
+    /// Whatever else is in the cgroup, then the cgroup, then its unit.
     Cgroup,
     PoststopHooks,
     Record,
@@ -72,7 +72,11 @@ fn execute(step: Step, store: &Store, record: &Record) -> Result<(), ContainerEr
                 Err(CgroupError::Missing(_)) => {}
                 Err(error) => return Err(error.into()),
             }
-            Ok(layout.prune_parents(&record.cgroup)?)
+            match &record.unit {
+                // Slices are systemd's.
+                Some(unit) => Ok(systemd::stop(unit)?),
+                None => Ok(layout.prune_parents(&record.cgroup)?),
+            }
         }
         Step::PoststopHooks => {
             poststop(store, record);

@@ -31,6 +31,9 @@ pub struct Record {
     pub created: String,
     /// Below each hierarchy's root.
     pub cgroup: String,
+    /// The systemd unit whose cgroup it is, when systemd made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
     /// Those not shared with the host: what an exec joins.
     pub namespaces: Namespaces,
     #[serde(default)]
