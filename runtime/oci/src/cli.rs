@@ -20,6 +20,7 @@ mod log;
 mod options;
 mod parse;
 mod pause;
+mod plain;
 mod ps;
 mod run;
 mod session;
@@ -128,7 +129,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         // Early, so that what is read before is not read twice. A failure is told below, where the log is known.
         let _failed = protect();
     }
-    let parsed = match parse::arguments(&arguments, verb) {
+    let parsed = match plain::arguments(&arguments).map_or_else(|| parse::arguments(&arguments, verb), Ok) {
         Ok(parsed) => parsed,
         Err(error) => {
             // Help and version are errors to clap; they go to stdout with code 0.

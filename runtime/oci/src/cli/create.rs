@@ -8,8 +8,8 @@ use crate::container::{self, ContainerError, Store};
 #[derive(Debug, Args)]
 pub(super) struct Create {
     #[command(flatten)]
-    options: BundleOptions,
-    id: String,
+    pub(super) options: BundleOptions,
+    pub(super) id: String,
 }
 
 impl Create {

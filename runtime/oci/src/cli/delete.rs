@@ -8,8 +8,8 @@ use crate::container::{self, ContainerError, Store};
 pub(super) struct Delete {
     /// Kill it first when it still runs; no error when it does not exist
     #[arg(long, short)]
-    force: bool,
-    id: String,
+    pub(super) force: bool,
+    pub(super) id: String,
 }
 
 impl Delete {

@@ -10,14 +10,16 @@ use super::signal;
 use crate::container::{ContainerError, Record, Status, Store, status};
 use crate::plan::Namespaces;
 
+pub(super) const DEFAULT_SIGNAL: &str = "SIGTERM";
+
 #[derive(Debug, Args)]
 pub(super) struct Kill {
     /// Send the signal to all processes of the container
     #[arg(long, short)]
-    all: bool,
-    id: String,
-    #[arg(default_value = "SIGTERM")]
-    signal: String,
+    pub(super) all: bool,
+    pub(super) id: String,
+    #[arg(default_value = DEFAULT_SIGNAL)]
+    pub(super) signal: String,
 }
 
 impl Kill {

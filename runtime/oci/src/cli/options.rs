@@ -25,13 +25,13 @@ pub(super) struct BundleOptions {
     pub(super) pid_file: Option<PathBuf>,
     /// Move the root instead of pivoting (for an initial ramdisk)
     #[arg(long)]
-    no_pivot: bool,
+    pub(super) no_pivot: bool,
     /// Keep the caller's session keyring
     #[arg(long)]
-    no_new_keyring: bool,
+    pub(super) no_new_keyring: bool,
     /// Number of descriptors from 3 on to pass to the program
     #[arg(long, default_value_t = 0)]
-    preserve_fds: u32,
+    pub(super) preserve_fds: u32,
 }
 
 impl BundleOptions {

@@ -9,7 +9,7 @@ use crate::container::{self, ContainerError, NotifySocket, Status, Store, status
 
 #[derive(Debug, Args)]
 pub(super) struct Start {
-    id: String,
+    pub(super) id: String,
 }
 
 impl Start {

@@ -7,7 +7,7 @@ use crate::container::{ContainerError, Record, Status, Store, status};
 
 #[derive(Debug, Args)]
 pub(super) struct State {
-    id: String,
+    pub(super) id: String,
 }
 
 /// runc's fields in runc's order.
