@@ -308,8 +308,9 @@ fn exec_takes_its_cpus_and_its_cgroup() {
         let _links_show_one_twice = std::fs::create_dir(path);
         // A cpuset of version 1 has nothing to run on before it is told.
         for file in ["cpuset.cpus", "cpuset.mems"] {
-            if let Ok(own) = std::fs::read(path.with_file_name(file)) {
-                std::fs::write(path.join(file), own).expect("a set");
+            let new = path.join(file);
+            if let Some(own) = std::fs::read(path.with_file_name(file)).ok().filter(|_| new.exists()) {
+                std::fs::write(new, own).expect("a set");
             }
         }
     }
@@ -318,7 +319,7 @@ fn exec_takes_its_cpus_and_its_cgroup() {
     };
     let below = |said: &str| said.lines().filter(|line| line.ends_with("/sub")).count();
     let all = cgroups(&["--cgroup", "sub"]);
-    assert!(below(&all) >= all.lines().count() - 3, "{all}");
+    assert!(below(&all) > 0 && below(&all) + 3 >= all.lines().count(), "{all}");
     assert_eq!(below(&cgroups(&[])), 0);
     if Path::new("/sys/fs/cgroup/pids").join(&id).exists() {
         let one = cgroups(&["--cgroup", "pids:sub"]);

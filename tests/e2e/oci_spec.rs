@@ -258,7 +258,11 @@ fn a_service_manager_hears_that_the_container_is_ready() {
     assert_eq!(heard, ["READY=1\n".to_owned(), format!("MAINPID={}\n", state["pid"])]);
     assert!(start.wait().expect("start leaves").success());
     let mut said = String::new();
-    std::fs::File::open(&out).and_then(|mut file| file.read_to_string(&mut said)).expect("its output");
+    // The program has only been let go, and may be slow.
+    while said.is_empty() {
+        assert!(began.elapsed().as_secs() < 10, "it says something");
+        std::fs::File::open(&out).and_then(|mut file| file.read_to_string(&mut said)).expect("its output");
+    }
     assert_eq!(said.trim(), "/run/notify/notify.sock");
     bundle.must(&["delete", "--force", &id]);
     guard.finish();

@@ -63,7 +63,7 @@ pub enum BusError {
     #[error("the system bus: {0}")]
     Io(#[source] std::io::Error),
     #[error("a message of the system bus cannot be {action}: {source}")]
-    Message { action: &'static str, source: zbus::Error },
+    Message { action: &'static str, source: Box<zbus::Error> },
     #[error("the system bus sent what is no message")]
     Garbled,
 }
@@ -173,7 +173,7 @@ impl Bus {
             .and_then(|builder| builder.destination(destination))
             .and_then(|builder| builder.interface(interface))
             .and_then(|builder| builder.build(body))
-            .map_err(|source| BusError::Message { action: "written", source })?;
+            .map_err(|source| BusError::Message { action: "written", source: Box::new(source) })?;
         let deadline = Instant::now() + CALL_TIMEOUT;
         self.socket.set_write_timeout(Some(CALL_TIMEOUT)).map_err(BusError::Io)?;
         self.socket.write_all(message.data()).map_err(BusError::Io)?;
@@ -296,7 +296,7 @@ impl Incoming {
 }
 
 fn read(source: zbus::zvariant::Error) -> BusError {
-    BusError::Message { action: "read", source: source.into() }
+    BusError::Message { action: "read", source: Box::new(source.into()) }
 }
 
 /// The first address of a list that is a unix socket.
