@@ -122,9 +122,9 @@ fn failure(error: LaunchError) -> Failure {
     let (step, errno) = match error {
         LaunchError::System { what, errno } => (what.to_owned(), errno.raw_os_error()),
         LaunchError::Step { what, errno, .. } => (what, errno.raw_os_error()),
-        LaunchError::IdMapped { errno, .. } | LaunchError::Listener { errno, .. } => {
-            (message.clone(), errno.raw_os_error())
-        }
+        LaunchError::IdMapped { errno, .. }
+        | LaunchError::Image { errno, .. }
+        | LaunchError::Listener { errno, .. } => (message.clone(), errno.raw_os_error()),
         LaunchError::Died | LaunchError::TargetGone(_) | LaunchError::Garbled => (message.clone(), 0),
     };
     Failure { kind: FailureKind::Launch { step, errno }, message }

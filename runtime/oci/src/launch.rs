@@ -72,6 +72,13 @@ pub enum LaunchError {
         #[source]
         errno: Errno,
     },
+    #[error("image volume, path `{path}`: {what}")]
+    Image {
+        path: PathBuf,
+        what: &'static str,
+        #[source]
+        errno: Errno,
+    },
     #[error("send the seccomp listener to `{path}`")]
     Listener {
         path: PathBuf,

@@ -21,4 +21,4 @@ mod child;
 mod footprint;
 
 pub use footprint::footprint;
-pub use plan::{ExecTarget, Namespaces, Plan, PlanError, PlanOptions, Rootfs, Step};
+pub use plan::{ExecTarget, ImageVolume, Namespaces, Plan, PlanError, PlanOptions, Rootfs, Step};

@@ -28,6 +28,7 @@ mod refused;
 mod step;
 mod sysctl;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -43,7 +44,7 @@ pub use step::{
 };
 
 /// The version of the encoding. Raised with every change of a step's shape.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// The largest encoded plan that is read: a specification's environment is the only large part of it.
 pub const ENCODED_BYTES_MAX: usize = 16 << 20;
@@ -114,6 +115,15 @@ pub enum Rootfs {
     Overlay { lower: Vec<PathBuf>, upper: PathBuf, work: PathBuf },
 }
 
+/// An image that is mounted into a container besides its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageVolume {
+    /// Topmost first.
+    pub lower: Vec<PathBuf>,
+    /// Inside the image; empty for all of it.
+    pub sub_path: PathBuf,
+}
+
 /// What the specification does not say.
 #[derive(Clone, Debug, Default)]
 pub struct PlanOptions {
@@ -121,6 +131,8 @@ pub struct PlanOptions {
     pub bundle: PathBuf,
     /// Used instead of `root.path`.
     pub rootfs: Option<Rootfs>,
+    /// Sources of bind mounts that stand for images.
+    pub image_volumes: BTreeMap<PathBuf, ImageVolume>,
     /// `cgroup.procs` files of version 1 hierarchies, which the child writes itself into.
     pub cgroup_procs: Vec<PathBuf>,
     /// The container's cgroup below each hierarchy's root: cgroup mounts without a cgroup namespace bind it.

@@ -20,12 +20,14 @@ impl Child {
     pub(super) fn mount(&mut self, mount: &Mount) -> Result<(), Failure> {
         let given = mount.id_map.is_some() || self.own_ids;
         let mapped = match &mount.kind {
+            MountKind::Layers { .. } => Some(self.id_mapped.pop_front().ok_or(Errno::BADF)?),
             MountKind::Bind { .. } if given => Some(self.id_mapped.pop_front().ok_or(Errno::BADF)?),
             _ => None,
         };
         let root = self.root()?;
         match &mount.kind {
             MountKind::Bind { source, recursive } => bind(root, mount, source, *recursive, mapped),
+            MountKind::Layers { sub_path, .. } => bind(root, mount, sub_path, false, mapped),
             MountKind::Filesystem { name, source, options } => {
                 let target = target(root, mount, Missing::Directory(0o755))?;
                 match mount::new_filesystem(name, source, options, mount.attributes.set) {

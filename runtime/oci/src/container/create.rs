@@ -3,6 +3,7 @@
 //! When it returns, the child has done everything except become the program: it waits at the gate, which
 //! `start`, maybe from another process, opens.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -243,6 +244,7 @@ impl<'a> Making<'a> {
         let plan = Plan::from_spec(
             &self.spec,
             &PlanOptions {
+                image_volumes: BTreeMap::new(),
                 bundle: self.request.bundle.clone(),
                 rootfs: None,
                 cgroup_procs: cgroup.map(Cgroup::v1_procs).unwrap_or_default(),

@@ -38,6 +38,11 @@ pub(super) fn prepare(plan: &Plan) -> Result<Vec<OwnedFd>, LaunchError> {
                 }
                 trees.push(tree);
             }
+            Step::Mount(Mount { kind: MountKind::Layers { lower, sub_path }, .. }) => {
+                let path = lower.first().map_or(Path::new(""), |layer| layer.as_path());
+                let ids = own_ids.as_ref().map(|ids| namespaces.of(ids, path)).transpose()?;
+                trees.push(overlay::image(lower, sub_path, ids)?);
+            }
             Step::Root { rootfs } => {
                 let Some(ids) = &own_ids else { continue };
                 trees.push(match rootfs {

@@ -11,7 +11,8 @@ use sys::mount::attribute;
 use super::mount_options::{self, Options};
 use super::namespaces::Wanted;
 use super::{
-    IdMapSource, Mount, MountIdMap, MountKind, PlanError, PlanOptions, Step, TargetRule, cgroup_mounts,
+    IdMapSource, ImageVolume, Mount, MountIdMap, MountKind, PlanError, PlanOptions, Step, TargetRule,
+    cgroup_mounts,
 };
 
 /// Files of procfs that a container may have replaced, as lxcfs does. Everything else there is the kernel's.
@@ -118,7 +119,12 @@ fn bind(
     };
     // A bind mount without either word is one that a type of `bind` asked for: the whole tree, as mount(8) does.
     let recursive = parsed.bind.unwrap_or(true);
-    let kind = MountKind::Bind { source: options.bundle.join(source), recursive };
+    let kind = match options.image_volumes.get(source) {
+        Some(ImageVolume { lower, sub_path }) => {
+            MountKind::Layers { lower: lower.clone(), sub_path: sub_path.clone() }
+        }
+        None => MountKind::Bind { source: options.bundle.join(source), recursive },
+    };
     Ok(assemble(kind, target, rule, parsed))
 }
 

@@ -253,6 +253,12 @@ pub enum MountKind {
         source: PathBuf,
         recursive: bool,
     },
+    /// An image's layers, read-only, the topmost first; the parent stacks them and hands the tree over.
+    Layers {
+        lower: Vec<PathBuf>,
+        /// What of the image is shown, resolved inside it; empty for all of it.
+        sub_path: PathBuf,
+    },
     /// A new instance of a filesystem: options are passed one by one, without a value as flags.
     Filesystem {
         name: String,

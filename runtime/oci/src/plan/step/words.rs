@@ -31,6 +31,9 @@ pub(super) fn describe(step: &Step) -> String {
             MountKind::Bind { source, .. } => {
                 format!("mount `{}` at `{}`", source.display(), mount.target.display())
             }
+            MountKind::Layers { sub_path, .. } => {
+                format!("mount image path `{}` at `{}`", sub_path.display(), mount.target.display())
+            }
             MountKind::Filesystem { name, .. } => format!("mount {name} at `{}`", mount.target.display()),
         },
         Step::Directory { target, .. } => format!("make directory `{}`", target.display()),
