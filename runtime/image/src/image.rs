@@ -38,6 +38,8 @@ pub struct Snapshot {
     pub lower: Vec<PathBuf>,
     pub upper: PathBuf,
     pub work: PathBuf,
+    /// The layers of each image that is mounted besides, in the order in which they were asked for.
+    pub volumes: Vec<Vec<PathBuf>>,
 }
 
 /// Disk space.

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use index::{Images, Known};
 use layers::Holds;
 use layout::Layout;
-use snapshots::{SnapshotRecord, Snapshots};
+use snapshots::{SnapshotRecord, Snapshots, VolumeRecord};
 use turns::Turns;
 
 pub(crate) use index::Record;
@@ -334,14 +334,32 @@ impl Store {
     /// # Errors
     /// When the image is not here, or the container has a snapshot already.
     pub async fn snapshot(&self, container: &str, image: &ImageId) -> Result<Snapshot, StoreError> {
+        self.snapshot_with(container, image, Vec::new()).await
+    }
+
+    /// The same for a container into which the images of `volumes` are mounted: their layers stay as long.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub async fn snapshot_with(
+        &self,
+        container: &str,
+        image: &ImageId,
+        volumes: Vec<ImageId>,
+    ) -> Result<Snapshot, StoreError> {
         snapshots::check_id(container)?;
         let (container, image) = (container.to_owned(), image.clone());
         self.blocking(move |inner| {
             // The state is locked throughout: no image is removed while its layers are looked up.
             let mut state = inner.state();
-            let known =
-                state.images.get(image.digest()).ok_or_else(|| StoreError::NoImage(image.to_string()))?;
-            let record = SnapshotRecord::new(image.digest().clone(), known.record.layers.clone());
+            let layers = |image: &ImageId| {
+                let known = state.images.get(image.digest());
+                known.map(|known| known.record.layers.clone()).ok_or(StoreError::NoImage(image.to_string()))
+            };
+            let besides =
+                |image: &ImageId| Ok(VolumeRecord { image: image.digest().clone(), layers: layers(image)? });
+            let volumes = volumes.iter().map(besides).collect::<Result<_, StoreError>>()?;
+            let record = SnapshotRecord::new(image.digest().clone(), layers(&image)?, volumes);
             if state.snapshots.contains_key(&container) {
                 return Err(StoreError::SnapshotExists(container));
             }
@@ -380,7 +398,8 @@ impl Store {
             let mut state = inner.state();
             inner.layout.discard(&inner.layout.snapshots().join(&container))?;
             let gone = state.snapshots.remove(&container);
-            let image_gone = gone.is_some_and(|record| !state.images.contains_key(&record.image));
+            let is_gone = |image: &Digest| !state.images.contains_key(image);
+            let image_gone = gone.is_some_and(|record| record.images().any(is_gone));
             drop(state);
             if image_gone {
                 inner.collect()?;
@@ -473,7 +492,7 @@ impl Inner {
     fn collect(&self) -> Result<(), StoreError> {
         let state = self.state();
         let of_images = state.images.values().flat_map(|known| &known.record.layers);
-        let of_snapshots = state.snapshots.values().flat_map(|record| &record.layers);
+        let of_snapshots = state.snapshots.values().flat_map(SnapshotRecord::needed);
         let used: BTreeSet<String> = of_images.chain(of_snapshots).cloned().collect();
         self.holds.collect(&self.layout, &used)?;
         let blobs: BTreeSet<PathBuf> = state

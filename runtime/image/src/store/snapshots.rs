@@ -22,6 +22,17 @@ pub struct SnapshotRecord {
     pub image: Digest,
     /// Keys, bottom first.
     pub layers: Vec<String>,
+    /// Images that are mounted into the container besides its own.
+    #[serde(default)]
+    pub volumes: Vec<VolumeRecord>,
+}
+
+/// An image as a volume: its layers stay as long as the snapshot.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VolumeRecord {
+    pub image: Digest,
+    /// Keys, bottom first.
+    pub layers: Vec<String>,
 }
 
 /// By container.
@@ -50,7 +61,12 @@ pub fn load(layout: &Layout) -> Result<Snapshots, StoreError> {
 /// The directories of a snapshot.
 pub fn directories(layout: &Layout, container: &str, record: &SnapshotRecord) -> Snapshot {
     let folder = layout.snapshots().join(container);
-    Snapshot { lower: stack(layout, &record.layers), upper: folder.join("upper"), work: folder.join("work") }
+    Snapshot {
+        lower: stack(layout, &record.layers),
+        upper: folder.join("upper"),
+        work: folder.join("work"),
+        volumes: record.volumes.iter().map(|volume| stack(layout, &volume.layers)).collect(),
+    }
 }
 
 /// Makes the directories of a new snapshot.
@@ -122,7 +138,17 @@ pub fn measure(path: &Path) -> std::io::Result<Usage> {
 }
 
 impl SnapshotRecord {
-    pub fn new(image: Digest, layers: Vec<String>) -> SnapshotRecord {
-        SnapshotRecord { version: FORMAT, image, layers }
+    pub fn new(image: Digest, layers: Vec<String>, volumes: Vec<VolumeRecord>) -> SnapshotRecord {
+        SnapshotRecord { version: FORMAT, image, layers, volumes }
+    }
+
+    /// Every image that it needs.
+    pub fn images(&self) -> impl Iterator<Item = &Digest> {
+        std::iter::once(&self.image).chain(self.volumes.iter().map(|volume| &volume.image))
+    }
+
+    /// Keys of every layer that it needs.
+    pub fn needed(&self) -> impl Iterator<Item = &String> {
+        self.layers.iter().chain(self.volumes.iter().flat_map(|volume| &volume.layers))
     }
 }
