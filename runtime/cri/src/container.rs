@@ -15,6 +15,7 @@
 pub mod create;
 pub mod exec;
 pub mod filter;
+pub mod image_volume;
 mod owner;
 pub mod plan;
 pub mod rootfs;

@@ -12,7 +12,7 @@ use image::Image;
 use super::plan::{self, Step};
 use super::spec::{self, Inputs, SandboxFacts};
 use super::user::{ResolvedUser, Wanted};
-use super::{Container, ContainerRecord, Phase, rootfs, signal, validate};
+use super::{Container, ContainerRecord, Phase, image_volume, rootfs, signal, validate};
 use crate::fault::{Doing as _, Fault, Outcome};
 use crate::id::ContainerId;
 use crate::node::Node;
@@ -133,7 +133,8 @@ impl Maker<'_> {
             Step::Record => save(self.node, record, Durability::Process).await,
             Step::Snapshot => {
                 let id = record.id.as_str();
-                let made = self.node.images.snapshot(id, &self.image.id).await;
+                let volumes = image_volume::find(self.node, &record.config.mounts)?;
+                let made = self.node.images.snapshot_with(id, &self.image.id, volumes).await;
                 let made = made.doing(|| "making the container's root file system".into())?;
                 let Some(user) = self.pod.user_namespace() else { return Ok(()) };
                 blocking(move || own_root(&made.upper, &user)).await
@@ -148,7 +149,12 @@ impl Maker<'_> {
             }
             Step::MountSources => {
                 let mounts = record.config.mounts.clone();
-                blocking(move || spec::prepare_sources(&mounts)).await
+                let snapshot = self.node.images.snapshot_of(record.id.as_str())?;
+                blocking(move || {
+                    spec::prepare_sources(&mounts)?;
+                    image_volume::look(&mounts, &snapshot)
+                })
+                .await
             }
             Step::Specification => self.specification(record).await,
             Step::Cgroup { .. } | Step::Streams | Step::Launch => Ok(()),

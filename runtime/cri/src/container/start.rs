@@ -7,7 +7,7 @@ use oci_spec::runtime::Spec;
 use sys::cgroup::Cgroup;
 
 use super::plan::{self, Step};
-use super::{Container, ContainerRecord, create, signal};
+use super::{Container, ContainerRecord, create, image_volume, signal};
 use crate::fault::{Doing as _, Fault, Outcome};
 use crate::io::{ContainerIo, IoOptions};
 use crate::node::Node;
@@ -119,7 +119,9 @@ async fn launch(
         return Err(Fault::failed("starting a container", "its plan has no cgroup or no streams"));
     };
     let snapshot = node.images.snapshot_of(record.id.as_str())?;
+    let image_volumes = image_volume::planned(&record.config.mounts, &snapshot);
     let options = PlanOptions {
+        image_volumes,
         bundle: node.container_records.folder(record.id.as_str()),
         rootfs: Some(Rootfs::Overlay { lower: snapshot.lower, upper: snapshot.upper, work: snapshot.work }),
         cgroup_procs: cgroup.v1_procs(),

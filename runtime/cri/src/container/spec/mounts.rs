@@ -10,6 +10,7 @@ use oci_spec::runtime::Mount;
 use sys::netns::IdRange;
 
 use super::{Context, Inputs};
+use crate::container::image_volume;
 use crate::fault::{Doing as _, Fault, Outcome};
 use crate::sandbox::UserNamespace;
 use crate::sandbox::user::ranges;
@@ -22,10 +23,13 @@ const QUEUES: &str = "/dev/mqueue";
 /// In the order in which they are mounted: parents before children.
 pub fn build(inputs: &Inputs<'_>, context: &Context<'_>) -> Outcome<Vec<Mount>> {
     let mut asked = Vec::new();
-    for mount in &inputs.config.mounts {
+    for (position, mount) in inputs.config.mounts.iter().enumerate() {
         check(mount)?;
         refuse_foreign_ids(mount, inputs)?;
-        asked.push(bind(mount)?);
+        asked.push(match image_volume::name(mount) {
+            Some(_) => image(mount, position),
+            None => bind(mount)?,
+        });
     }
     let taken = |path: &str| asked.iter().any(|mount: &Mount| mount.destination() == Path::new(path));
     let mut mounts: Vec<Mount> =
@@ -79,6 +83,12 @@ fn kernel(context: &Context<'_>) -> Vec<Mount> {
     mounts
 }
 
+/// An image is for reading: nothing in it is run, no device of it is opened.
+fn image(asked: &v1::Mount, position: usize) -> Mount {
+    let options = ["bind", "rprivate", "ro", "nosuid", "nodev", "noexec"];
+    mount(&asked.container_path, "bind", image_volume::source(position), &options)
+}
+
 fn bind(asked: &v1::Mount) -> Outcome<Mount> {
     let mut options = vec!["rbind"];
     options.push(match asked.propagation() {
@@ -106,13 +116,14 @@ fn check(asked: &v1::Mount) -> Outcome<()> {
     let clean = |path: &str| {
         path.starts_with('/') && !Path::new(path).components().any(|part| part == Component::ParentDir)
     };
-    if asked.image.as_ref().is_some_and(|image| !image.image.is_empty()) {
-        return refuse("image volumes are not supported by this runtime");
-    }
     if !clean(&asked.container_path) || asked.container_path == "/" {
         return refuse("container_path must be absolute, without `..`, and not the root");
     }
-    if !asked.host_path.starts_with('/') {
+    let why = image_volume::name(asked).and_then(|_| image_volume::refusal(asked));
+    if let Some(why) = why {
+        return refuse(why);
+    }
+    if image_volume::name(asked).is_none() && !asked.host_path.starts_with('/') {
         return refuse("host_path must be absolute");
     }
     if asked.recursive_read_only && !asked.readonly {
@@ -144,6 +155,9 @@ fn refuse_foreign_ids(asked: &v1::Mount, inputs: &Inputs<'_>) -> Outcome<()> {
 pub fn prepare_sources(mounts: &[v1::Mount]) -> Outcome<()> {
     for asked in mounts {
         check(asked)?;
+        if image_volume::name(asked).is_some() {
+            continue;
+        }
         let source = Path::new(&asked.host_path);
         if fs::symlink_metadata(source).is_err() {
             fs::DirBuilder::new()
@@ -231,6 +245,13 @@ mod tests {
         mount.propagation = MountPropagation::PropagationHostToContainer.into();
         assert_eq!(options(&mount), "rbind,rslave,ro");
         assert_eq!(rootfs_propagation(&[mount]).as_deref(), Some("rslave"));
+    }
+
+    #[test]
+    fn an_image_is_mounted_to_be_read() {
+        let mount = image(&asked("", "/models"), 3);
+        assert_eq!(mount.options().clone().unwrap().join(","), "bind,rprivate,ro,nosuid,nodev,noexec");
+        assert_eq!(mount.source().clone().unwrap(), Path::new("image-volumes/3"));
     }
 
     #[test]
