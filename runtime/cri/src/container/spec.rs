@@ -121,6 +121,7 @@ pub struct Context<'a> {
     pub namespaces: v1::NamespaceOption,
     pub resources: v1::LinuxContainerResources,
     pub privileged: bool,
+    pub has_own_ids: bool,
     pub host: &'a HostFacts,
 }
 
@@ -131,6 +132,7 @@ impl Inputs<'_> {
         Context {
             namespaces: security.namespace_options.clone().unwrap_or_default(),
             privileged: security.privileged,
+            has_own_ids: self.sandbox.user.is_some(),
             resources: linux.resources.unwrap_or_default(),
             security,
             host: self.host,
@@ -148,10 +150,11 @@ impl Context<'_> {
         self.paths(&self.security.readonly_paths, oci_spec::runtime::get_default_readonly_paths)
     }
 
-    /// Nothing in either list means "not said": a request without lists gets the defaults.
+    /// Nothing in either list means "not said": a request without lists gets the defaults. But in a user namespace it
+    /// means what it says, `procMount: Unmasked`: there the kernel itself guards what the paths show.
     fn paths(&self, asked: &[String], defaults: fn() -> Vec<String>) -> Vec<String> {
         let said = !self.security.masked_paths.is_empty() || !self.security.readonly_paths.is_empty();
-        match (self.privileged, said) {
+        match (self.privileged, said || self.has_own_ids) {
             (true, _) => Vec::new(),
             (false, true) => asked.to_vec(),
             (false, false) => defaults(),

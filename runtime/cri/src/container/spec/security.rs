@@ -91,15 +91,28 @@ impl Seccomp {
             Seccomp::RuntimeDefault => Ok(Some(oci::seccomp::runtime_default(bounding(context)?))),
             Seccomp::Localhost(path) => {
                 let failed = || format!("failed to load seccomp profile {}", path.display());
-                let length = std::fs::metadata(&path).doing(failed)?.len();
-                if length > PROFILE_BYTES_MAX {
-                    return Err(Fault::invalid(format!("{}: {length} bytes are no profile", failed())));
-                }
-                let text = std::fs::read(&path).doing(failed)?;
+                let text = read_profile(&path).doing(failed)?;
                 Ok(Some(serde_json::from_slice(&text).doing(failed)?))
             }
         }
     }
+}
+
+/// A regular file of a size that profiles have: a device would be read for ever, a pipe waited for.
+fn read_profile(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::{Error, Read as _};
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let careful = (rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY).bits() as i32;
+    let file = std::fs::File::options().read(true).custom_flags(careful).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(Error::other("not a regular file"));
+    }
+    let mut text = Vec::new();
+    file.take(PROFILE_BYTES_MAX + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > PROFILE_BYTES_MAX {
+        return Err(Error::other(format!("more than {PROFILE_BYTES_MAX} bytes are no profile")));
+    }
+    Ok(text)
 }
 
 /// The five sets. Inheritable stays empty, so that a file's capabilities decide after a change of user.

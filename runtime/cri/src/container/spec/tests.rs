@@ -123,6 +123,7 @@ fn a_request_without_a_profile_gets_what_the_command_line_chose() {
     let check = |unset: UnsetSeccomp, profile: Option<v1::SecurityProfile>, expect: Seccomp| {
         let facts = HostFacts { unset_seccomp: unset, ..host() };
         let context = Context {
+            has_own_ids: false,
             security: v1::LinuxContainerSecurityContext { seccomp: profile, ..Default::default() },
             namespaces: v1::NamespaceOption::default(),
             resources: v1::LinuxContainerResources::default(),
@@ -139,4 +140,46 @@ fn a_request_without_a_profile_gets_what_the_command_line_chose() {
     check(UnsetSeccomp::RuntimeDefault, None, Seccomp::RuntimeDefault);
     check(UnsetSeccomp::Unconfined, named(RuntimeDefault), Seccomp::RuntimeDefault);
     check(UnsetSeccomp::RuntimeDefault, named(Unconfined), Seccomp::Unconfined);
+}
+
+#[test]
+fn a_profile_is_a_file_of_the_host() {
+    let check = |path: &str, part: &str| {
+        let profile = v1::SecurityProfile {
+            profile_type: v1::security_profile::ProfileType::Localhost.into(),
+            localhost_ref: path.into(),
+        };
+        let refused =
+            spec(&with(v1::LinuxContainerSecurityContext { seccomp: Some(profile), ..Default::default() }));
+        let said = refused.unwrap_err().to_string();
+        assert!(said.contains(part), "{said}");
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    sys::fifo::create(&pipe).unwrap();
+    check("profile.json", "not an absolute path");
+    check("/dev/zero", "not a regular file");
+    check(pipe.to_str().unwrap(), "not a regular file");
+    check(folder.path().join("none").to_str().unwrap(), "No such file");
+}
+
+#[test]
+fn nothing_is_masked_where_nothing_is_asked_in_a_user_namespace() {
+    let check = |has_own_ids: bool, masked: &[&str], expect: usize| {
+        let facts = host();
+        let masked_paths = masked.iter().map(|path| (*path).to_owned()).collect();
+        let context = Context {
+            has_own_ids,
+            security: v1::LinuxContainerSecurityContext { masked_paths, ..Default::default() },
+            namespaces: v1::NamespaceOption::default(),
+            resources: v1::LinuxContainerResources::default(),
+            privileged: false,
+            host: &facts,
+        };
+        assert_eq!(context.masked_paths().len(), expect);
+    };
+    check(true, &[], 0);
+    check(true, &["/proc/kcore"], 1);
+    check(false, &["/proc/kcore"], 1);
+    check(false, &[], oci_spec::runtime::get_default_maskedpaths().len());
 }
