@@ -31,7 +31,7 @@ pub fn parts(layout: &Layout) -> Vec<Part> {
 
 fn cri_flags(layout: &Layout) -> Vec<String> {
     let options = &layout.options;
-    vec![
+    let mut flags = vec![
         flag("listen", format!("unix://{}", shown(&layout.cri_socket()))),
         flag("root", shown(&options.data_dir)),
         flag("state", shown(&options.state_dir)),
@@ -40,7 +40,9 @@ fn cri_flags(layout: &Layout) -> Vec<String> {
         flag("registries", shown(&options.registries)),
         flag("cgroup-root", &options.cgroup_root),
         flag("keeper-cgroup", &options.keeper_cgroup),
-    ]
+    ];
+    flags.extend(options.pinned_image.iter().map(|pattern| flag("pinned-image", pattern)));
+    flags
 }
 
 fn dns_flags(layout: &Layout) -> Vec<String> {

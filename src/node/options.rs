@@ -59,6 +59,9 @@ pub struct NodeOptions {
     /// Registry hosts, one folder each with its hosts.toml.
     #[arg(long, default_value = "/etc/keelson/registries", value_name = "DIR")]
     pub registries: PathBuf,
+    /// Images that are never collected: a name, `start*`, or `*part*`.
+    #[arg(long, env = "KEELSON_PINNED_IMAGE", value_delimiter = ',', value_name = "PATTERN")]
+    pub pinned_image: Vec<String>,
     /// Parent of pods' cgroups.
     #[arg(long, default_value = "/kubepods", value_name = "PATH")]
     pub cgroup_root: String,

@@ -18,7 +18,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use crate::container::image_volume;
 use crate::fault::{Fault, Outcome};
+use crate::image_service::is_pinned;
 use crate::node::Node;
 
 /// Between two looks at a transfer, however fast it changes.
@@ -165,11 +167,16 @@ fn absolute(path: String) -> Result<PathBuf, Status> {
 
 /// Images that no container uses and nobody pinned: those without a name, or all.
 async fn prune(node: &Arc<Node>, request: api::PruneRequest) -> Outcome<api::PruneResponse> {
-    let used: BTreeSet<String> =
-        node.containers.all().iter().map(|container| container.record().image_id.clone()).collect();
+    let mut used = BTreeSet::new();
+    for container in node.containers.all() {
+        let record = container.record();
+        used.insert(record.image_id.clone());
+        let mounted = record.config.mounts.iter().filter_map(image_volume::name);
+        used.extend(mounted.filter_map(|name| Some(node.images.get(name)?.id.to_string())));
+    }
     let mut removed = Vec::new();
     for image in node.images.list() {
-        let unwanted = !image.pinned && !used.contains(image.id.as_str());
+        let unwanted = !is_pinned(&image, &node.options.pinned_images) && !used.contains(image.id.as_str());
         if !unwanted || !(request.all || image.tags.is_empty()) {
             continue;
         }

@@ -6,6 +6,7 @@ mod describe;
 mod image_fs_info;
 mod image_status;
 mod list_images;
+mod pinned;
 mod pull_image;
 mod remove_image;
 mod stream_images;
@@ -19,6 +20,8 @@ use tonic::{Request, Response, Status};
 
 use crate::fault::Outcome;
 use crate::node::Node;
+
+pub use pinned::{Pattern, is_pinned};
 
 /// The service over one node.
 #[derive(Clone)]

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use crate::image_service::Pattern;
+
 /// `keelson cri`: every path a user may want elsewhere. The defaults are those of a node.
 #[derive(Clone, Debug, Parser)]
 #[command(about = "Serve the Kubernetes Container Runtime Interface on a unix socket")]
@@ -26,6 +28,9 @@ pub struct Options {
     /// Registry hosts, one folder each with its hosts.toml
     #[arg(long = "registries", default_value = "/etc/keelson/registries", value_name = "DIR")]
     pub registries_dir: PathBuf,
+    /// Images that are never collected: a name, `start*`, or `*part*`; may be repeated
+    #[arg(long = "pinned-image", value_delimiter = ',', value_name = "PATTERN")]
+    pub pinned_images: Vec<Pattern>,
     /// Where exec, attach and port-forward sessions connect to; loopback only
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
     pub stream_address: String,
@@ -93,6 +98,9 @@ mod tests {
         assert_eq!(options.unset_seccomp_profile, UnsetSeccomp::Unconfined);
         let strict = ["keelson cri", "--unset-seccomp-profile", "runtime/default"];
         assert_eq!(Options::parse_from(strict).unset_seccomp_profile, UnsetSeccomp::RuntimeDefault);
+        let pins = Options::parse_from(["keelson cri", "--pinned-image", "a/*,b", "--pinned-image", "*c*"]);
+        assert_eq!(pins.pinned_images.len(), 3);
+        assert!(Options::try_parse_from(["keelson cri", "--pinned-image", "*"]).is_err());
         assert!(Options::try_parse_from(["keelson cri", "--rot", "/r"]).is_err());
         let relative =
             Options::parse_from(["keelson cri", "--state", "s", "--cni-bin-dir", "b"]).absolute().unwrap();

@@ -3,7 +3,9 @@
 use cri_api::v1;
 use image::Image;
 
-pub fn image(image: &Image) -> v1::Image {
+use super::pinned::{Pattern, is_pinned};
+
+pub fn image(image: &Image, pins: &[Pattern]) -> v1::Image {
     let user = image.config.user.split(':').next().unwrap_or_default();
     let uid = uid(user);
     v1::Image {
@@ -14,7 +16,7 @@ pub fn image(image: &Image) -> v1::Image {
         uid: uid.map(|value| v1::Int64Value { value }),
         username: if uid.is_some() { String::new() } else { user.to_owned() },
         spec: Some(v1::ImageSpec { image: image.id.to_string(), ..Default::default() }),
-        pinned: image.pinned,
+        pinned: is_pinned(image, pins),
     }
 }
 

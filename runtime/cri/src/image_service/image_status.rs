@@ -23,5 +23,5 @@ pub async fn call(node: &Arc<Node>, request: v1::ImageStatusRequest) -> Outcome<
     } else {
         BTreeMap::new()
     };
-    Ok(v1::ImageStatusResponse { image: Some(describe::image(&image)), info })
+    Ok(v1::ImageStatusResponse { image: Some(describe::image(&image, &node.options.pinned_images)), info })
 }

@@ -12,5 +12,6 @@ pub async fn call(node: &Arc<Node>, request: v1::ListImagesRequest) -> Outcome<v
     let name = request.filter.and_then(|filter| filter.image).unwrap_or_default().image;
     let images =
         if name.is_empty() { node.images.list() } else { node.images.get(&name).into_iter().collect() };
-    Ok(v1::ListImagesResponse { images: images.iter().map(describe::image).collect() })
+    let described = images.iter().map(|image| describe::image(image, &node.options.pinned_images));
+    Ok(v1::ListImagesResponse { images: described.collect() })
 }
