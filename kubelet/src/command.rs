@@ -31,6 +31,7 @@ use crate::resources::Amounts;
 use crate::rotation::{self, Limits};
 use crate::runtime::Runtime;
 use crate::server::{self, ServerOptions};
+use crate::user_namespaces::UserNamespaces;
 use crate::volumes::Volumes;
 use crate::worker::Context;
 use crate::{follow, healthz, lease, node};
@@ -112,6 +113,7 @@ pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Resul
         events: events.clone(),
         volumes,
         images: Images::new(runtime.clone(), client.clone(), events.clone()),
+        user_namespaces: UserNamespaces::new(paths.clone(), node.facts.user_namespaces, options.max_pods),
         facts: node.facts.clone(),
         paths,
         directory: Directory::default(),
@@ -241,6 +243,7 @@ async fn node_options(options: &Options, runtime: &Runtime, version: &v1::Versio
         huge_page_sizes: Vec::new(),
         seccomp_profiles: options.root_dir.join("seccomp"),
         recursive_read_only: default.is_some_and(|features| features.recursive_read_only_mounts),
+        user_namespaces: default.is_some_and(|features| features.user_namespaces),
     };
     NodeOptions {
         facts,

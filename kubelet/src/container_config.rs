@@ -45,6 +45,8 @@ pub struct Inputs<'a> {
     pub environment: &'a [(String, String)],
     /// Of the volumes, as [`crate::volumes::Volumes::mounts`] has them.
     pub mounts: &'a [v1::Mount],
+    /// The pod's own ids; its mounts show those, too.
+    pub user: Option<&'a v1::UserNamespace>,
     /// Bind-mounted to /etc/hosts, unless the container brings its own.
     pub hosts_file: Option<PathBuf>,
     /// An empty file, bind-mounted to terminationMessagePath.

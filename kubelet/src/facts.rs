@@ -24,4 +24,6 @@ pub struct NodeFacts {
     pub seccomp_profiles: PathBuf,
     /// The runtime's Status says that it can make mounts read-only with everything below them.
     pub recursive_read_only: bool,
+    /// The runtime's Status says that pods can have users of their own.
+    pub user_namespaces: bool,
 }

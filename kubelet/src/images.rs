@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use client::{Client, EventKind, EventRecorder};
+use client::{Client, EventKind, EventRecorder, Reference};
 use cri_api::v1;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
@@ -24,6 +24,7 @@ use crate::backoff::{Backoffs, go_duration};
 use crate::container_config::ImageFacts;
 use crate::pod::{Container, Pod, PullPolicy};
 use crate::runtime::Runtime;
+use crate::volumes::ImageVolume;
 
 /// Pulls under way at one time.
 const PULLS_MAX: usize = 8;
@@ -46,6 +47,15 @@ struct Failures {
     last: HashMap<String, (Timestamp, String)>,
 }
 
+/// One image that a pod needs.
+struct Wish<'a> {
+    pod: &'a Pod,
+    /// What events are about.
+    about: Reference,
+    image: &'a str,
+    policy: PullPolicy,
+}
+
 /// Why a container waits for its image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageWaiting {
@@ -63,9 +73,20 @@ impl Images {
 
     /// The container's image, pulled if its policy says so.
     pub async fn ensure(&self, pod: &Pod, container: &Container) -> Result<ImageFacts, ImageWaiting> {
-        let asked = &container.image;
+        let about = pod.container_reference(container);
+        self.ensure_one(&Wish { pod, about, image: &container.image, policy: container.pull_policy }).await
+    }
+
+    /// An image that is a volume: what happens to it is told about the pod.
+    pub async fn ensure_volume(&self, pod: &Pod, volume: &ImageVolume) -> Result<ImageFacts, ImageWaiting> {
+        let about = pod.reference();
+        self.ensure_one(&Wish { pod, about, image: &volume.reference, policy: volume.policy }).await
+    }
+
+    async fn ensure_one(&self, wish: &Wish<'_>) -> Result<ImageFacts, ImageWaiting> {
+        let asked = wish.image;
         let tell = |kind, reason: &str, message: String| {
-            self.events.record(pod.container_reference(container), kind, reason, message);
+            self.events.record(wish.about.clone(), kind, reason, message)
         };
         let name = reference::complete(asked).map_err(|why| {
             let message = format!(
@@ -79,7 +100,7 @@ impl Images {
             tell(EventKind::Warning, "InspectFailed", message.clone());
             ImageWaiting { reason: "ImageInspectError", message, retry_after: SHORT_WAIT }
         })?;
-        match (present, container.pull_policy) {
+        match (present, wish.policy) {
             (Some(facts), PullPolicy::IfNotPresent | PullPolicy::Never) => {
                 let message = format!(
                     "Container image {asked:?} already present on machine and can be accessed by the pod"
@@ -92,16 +113,16 @@ impl Images {
                 tell(EventKind::Warning, "ErrImageNeverPull", message.clone());
                 Err(ImageWaiting { reason: "ErrImageNeverPull", message, retry_after: LONG_WAIT })
             }
-            _ => self.pull(pod, container, &name).await,
+            _ => self.pull(wish, &name).await,
         }
     }
 
-    async fn pull(&self, pod: &Pod, container: &Container, name: &str) -> Result<ImageFacts, ImageWaiting> {
-        let asked = &container.image;
+    async fn pull(&self, wish: &Wish<'_>, name: &str) -> Result<ImageFacts, ImageWaiting> {
+        let asked = wish.image;
         let tell = |kind, reason: &str, message: String| {
-            self.events.record(pod.container_reference(container), kind, reason, message);
+            self.events.record(wish.about.clone(), kind, reason, message)
         };
-        let key = format!("{}_{name}", pod.uid);
+        let key = format!("{}_{name}", wish.pod.uid);
         let now = self.client.surroundings().now;
         if let Some((left, why)) = self.backing_off(&key, now()) {
             tell(EventKind::Normal, "BackOff", format!("Back-off pulling image {asked:?}"));
@@ -113,7 +134,7 @@ impl Images {
         // The semaphore lives as long as we do and is never closed.
         let permit = self.pulls.acquire().await;
         let pulling = Instant::now();
-        let pulled = self.pull_with_secrets(pod, name).await;
+        let pulled = self.pull_with_secrets(wish.pod, name).await;
         drop(permit);
         let pulled = match pulled {
             Ok(_) => self.find(name).await.map(|found| found.map_or_else(|| Err(GONE.to_owned()), Ok)),

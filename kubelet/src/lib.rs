@@ -16,6 +16,7 @@
 //!
 //! **Invariants**
 //! - What a restart must not forget is asked of the runtime, never read from a file of ours: attempts, ids, exit codes.
+//!   The one exception is upstream's too: the users of pods, which are given before the runtime hears of them.
 //! - Only a pod's worker changes its sandbox and containers. Nothing polls where the runtime tells.
 
 mod admission;
@@ -52,6 +53,7 @@ pub mod sandbox_config;
 pub mod server;
 pub mod status;
 pub mod token;
+mod user_namespaces;
 pub mod verdicts;
 pub mod volumes;
 mod worker;

@@ -213,19 +213,28 @@ impl RestartPolicy {
     }
 }
 
+// === impl PullPolicy ===
+
+impl PullPolicy {
+    /// What is not said depends on the image's tag.
+    pub fn read(value: &Value, image: &str) -> PullPolicy {
+        match value.as_str() {
+            Some("Always") => PullPolicy::Always,
+            Some("Never") => PullPolicy::Never,
+            Some("IfNotPresent") => PullPolicy::IfNotPresent,
+            _ if is_latest(image) => PullPolicy::Always,
+            _ => PullPolicy::IfNotPresent,
+        }
+    }
+}
+
 // === impl Container ===
 
 impl Container {
     fn read(value: &Value, role: Role) -> Container {
         let text = |field: &str| value[field].as_str().unwrap_or_default().to_owned();
         let image = text("image");
-        let pull_policy = match value["imagePullPolicy"].as_str() {
-            Some("Always") => PullPolicy::Always,
-            Some("Never") => PullPolicy::Never,
-            Some("IfNotPresent") => PullPolicy::IfNotPresent,
-            _ if is_latest(&image) => PullPolicy::Always,
-            _ => PullPolicy::IfNotPresent,
-        };
+        let pull_policy = PullPolicy::read(&value["imagePullPolicy"], &image);
         Container { name: text("name"), image, role, pull_policy, value: value.clone() }
     }
 

@@ -25,6 +25,8 @@ pub struct Inputs<'a> {
     pub paths: &'a Paths,
     /// The node's own resolv.conf.
     pub resolv_conf: &'a str,
+    /// The pod's own ids.
+    pub user: Option<&'a v1::UserNamespace>,
     /// The pod's cgroup: a path, or a slice's name with the systemd driver.
     pub cgroup_parent: &'a str,
 }
@@ -78,7 +80,7 @@ fn linux(inputs: &Inputs<'_>) -> Result<v1::LinuxPodSandboxConfig, SandboxConfig
         Some((sysctl["name"].as_str()?.to_owned(), sysctl["value"].as_str().unwrap_or_default().to_owned()))
     });
     let security = v1::LinuxSandboxSecurityContext {
-        namespace_options: Some(namespaces::of(pod).map_err(SandboxConfigError)?),
+        namespace_options: Some(namespaces::of(pod, inputs.user)),
         selinux_options: security::selinux(&context["seLinuxOptions"]),
         // A group alone is refused by runtimes: the sandbox runs nothing, so nothing is lost without.
         run_as_group: if run_as_user.is_some() { id("runAsGroup") } else { None },

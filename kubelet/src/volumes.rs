@@ -43,7 +43,7 @@ use crate::container_config::ContainerConfigError;
 use crate::environment::expansion::expand;
 use crate::facts::NodeFacts;
 use crate::paths::Paths;
-use crate::pod::{Container, Pod, PodUid};
+use crate::pod::{Container, Pod, PodUid, PullPolicy};
 use crate::resources::Amounts;
 use crate::token::Tokens;
 use desired::{Medium, Part, Source, Volume};
@@ -70,8 +70,18 @@ pub struct PodVolumes {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
     path: PathBuf,
-    /// Written by the kubelet alone.
+    /// Written by the kubelet alone, or by nobody.
     read_only: bool,
+    /// An image, which has no place on the host.
+    is_image: bool,
+}
+
+/// A volume that is an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageVolume {
+    pub name: String,
+    pub reference: String,
+    pub policy: PullPolicy,
 }
 
 /// Why a volume is not there. The worker records `FailedMount` and tries again.
@@ -158,6 +168,7 @@ impl Volumes {
         container: &Container,
         environment: &[(String, String)],
         volumes: &PodVolumes,
+        images: &BTreeMap<String, String>,
     ) -> Result<Vec<v1::Mount>, ContainerConfigError> {
         let list = container.value["volumeMounts"].as_array().into_iter().flatten();
         let mut mounts = Vec::new();
@@ -171,6 +182,12 @@ impl Volumes {
             let path = sub_path_of(own, environment).map_err(wrong)?;
             if !path.is_empty() {
                 sub_path::validate(&path).map_err(wrong)?;
+            }
+            if place.is_image {
+                let image = images.get(name).cloned().unwrap_or_default();
+                mount.image = Some(v1::ImageSpec { image, ..Default::default() });
+                mount.image_sub_path = path;
+            } else if !path.is_empty() {
                 let folder = self.paths.pod(&pod.uid).join("volume-subpaths");
                 let target = folder.join(name).join(&container.name).join(index.to_string());
                 mount.host_path = target.to_string_lossy().into_owned();
@@ -179,6 +196,19 @@ impl Volumes {
             mounts.push(mount);
         }
         Ok(mounts)
+    }
+
+    /// The images that a container mounts, each once.
+    pub fn images(pod: &Pod, container: &Container) -> Vec<ImageVolume> {
+        let list = container.value["volumeMounts"].as_array().into_iter().flatten();
+        let mounted: Vec<&str> = list.filter_map(|own| own["name"].as_str()).collect();
+        let image = |volume: Volume| match volume.source {
+            Source::Image { reference, policy } if mounted.contains(&volume.name.as_str()) => {
+                Some(ImageVolume { name: volume.name, reference, policy })
+            }
+            _ => None,
+        };
+        desired::of(pod).into_iter().filter_map(image).collect()
     }
 
     /// Takes away every volume of the pod, also of one that only a former kubelet knew. Idempotent.
@@ -209,12 +239,13 @@ impl Volumes {
 
     fn place(&self, pod: &Pod, volume: &Volume) -> Place {
         let own = |plugin: &str| self.paths.volume(&pod.uid, plugin, &volume.name);
-        match &volume.source {
-            Source::EmptyDir { .. } => Place { path: own("kubernetes.io~empty-dir"), read_only: false },
-            Source::HostPath { path, .. } => Place { path: path.clone(), read_only: false },
-            Source::Files { plugin, .. } => Place { path: own(plugin), read_only: true },
-            Source::Unsupported(_) => Place { path: PathBuf::new(), read_only: true },
-        }
+        let (path, read_only) = match &volume.source {
+            Source::EmptyDir { .. } => (own("kubernetes.io~empty-dir"), false),
+            Source::HostPath { path, .. } => (path.clone(), false),
+            Source::Files { plugin, .. } => (own(plugin), true),
+            Source::Image { .. } | Source::Unsupported(_) => (PathBuf::new(), true),
+        };
+        Place { path, read_only, is_image: matches!(volume.source, Source::Image { .. }) }
     }
 
     async fn set_up(
@@ -245,9 +276,10 @@ impl Volumes {
                 let files = self.collect(pod, parts, *mode, next).await?;
                 self.write(pod, plugin, path, files).await
             }
+            Source::Image { .. } => Ok(()),
             Source::Unsupported(kind) if kind.is_empty() => Err("the volume names no source".to_owned()),
             Source::Unsupported(kind) => Err(format!(
-                "volumes of kind {kind} are not supported by this kubelet: emptyDir, hostPath, configMap, secret, projected and downwardAPI are"
+                "volumes of kind {kind} are not supported by this kubelet: emptyDir, hostPath, configMap, secret, projected, downwardAPI and image are"
             )),
         }
     }

@@ -45,6 +45,7 @@ use crate::pod::Pod;
 use crate::probes::{self, ProbeReport, Prober};
 use crate::runtime::Runtime;
 use crate::status::{Verdict, Waiting};
+use crate::user_namespaces::UserNamespaces;
 use crate::verdicts::Verdicts;
 use crate::volumes::{PodVolumes, Volumes};
 
@@ -71,6 +72,7 @@ pub struct Context {
     pub paths: Paths,
     pub directory: Directory,
     pub admission: Admission,
+    pub user_namespaces: UserNamespaces,
     pub cgroups: Cgroups,
     pub cgroup_root: String,
     /// The scheme of container ids.

@@ -22,6 +22,12 @@ pub fn all(inputs: &Inputs<'_>) -> Vec<v1::Mount> {
     {
         mounts.push(bind(file, place));
     }
+    if let Some(user) = inputs.user {
+        for mount in &mut mounts {
+            mount.uid_mappings.clone_from(&user.uids);
+            mount.gid_mappings.clone_from(&user.gids);
+        }
+    }
     mounts
 }
 

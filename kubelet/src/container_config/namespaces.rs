@@ -5,13 +5,10 @@ use cri_api::v1::NamespaceMode;
 
 use crate::pod::Pod;
 
-/// The pod's namespaces. The error is a sentence for the pod's owner.
-pub fn of(pod: &Pod) -> Result<v1::NamespaceOption, String> {
+/// The pod's namespaces; `user` are its own ids, where it has them.
+pub fn of(pod: &Pod, user: Option<&v1::UserNamespace>) -> v1::NamespaceOption {
     let spec = pod.spec();
     let node_or_pod = |node: bool| if node { NamespaceMode::Node } else { NamespaceMode::Pod };
-    if spec["hostUsers"] == false {
-        return Err("user namespaces (hostUsers: false) are not supported by this kubelet yet".into());
-    }
     let pid = if spec["hostPID"] == true {
         NamespaceMode::Node
     } else if spec["shareProcessNamespace"] == true {
@@ -19,11 +16,11 @@ pub fn of(pod: &Pod) -> Result<v1::NamespaceOption, String> {
     } else {
         NamespaceMode::Container
     };
-    Ok(v1::NamespaceOption {
+    v1::NamespaceOption {
         network: node_or_pod(pod.host_network).into(),
         pid: pid.into(),
         ipc: node_or_pod(spec["hostIPC"] == true).into(),
         target_id: String::new(),
-        userns_options: None,
-    })
+        userns_options: user.cloned(),
+    }
 }

@@ -44,7 +44,7 @@ pub fn of(inputs: &Inputs<'_>) -> Result<v1::LinuxContainerSecurityContext, Stri
     let paths = |list: &[&str]| -> Vec<String> {
         if unmasked { Vec::new() } else { list.iter().map(|path| (*path).to_owned()).collect() }
     };
-    let mut namespace_options = namespaces::of(pod)?;
+    let mut namespace_options = namespaces::of(pod, inputs.user);
     if let Some(target) = &inputs.target
         && namespace_options.pid() == NamespaceMode::Container
     {

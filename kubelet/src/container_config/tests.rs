@@ -20,6 +20,7 @@ fn made_with(pod_context: Value, container: Value, image: ImageFacts) -> Result<
         image: &image,
         environment: &environment,
         mounts: &[],
+        user: None,
         hosts_file: Some("/k/etc-hosts".into()),
         termination_message: Some("/k/message".into()),
         annotations: BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! Images that nobody uses, removed when the disk fills: the longest unused first, until enough is free.
 //!
-//! An image counts as used while any container, running or not, was made from it. What was used before we started is
+//! An image counts as used while any container, running or not, was made from it or has it mounted. What was used before we started is
 //! taken for used at the start.
 //!
 //! Reference: upstream's `image_gc_manager.go`, `--image-gc-high-threshold` and `--image-gc-low-threshold`.
@@ -13,7 +13,7 @@ use cri_api::v1;
 use nix::sys::statvfs::statvfs;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::runtime::Runtime;
 
@@ -70,15 +70,29 @@ async fn once(runtime: &Runtime, thresholds: Thresholds, seen: &mut Seen) -> Res
     Ok(wanted.saturating_sub(freed))
 }
 
-/// Ids and references of the images that containers were made from.
+/// Ids and references of the images that containers were made from, or have mounted.
 async fn used(runtime: &Runtime) -> Result<BTreeSet<String>, Status> {
     let list = runtime.service().list_containers(v1::ListContainersRequest::default()).await?;
-    let containers = list.into_inner().containers;
-    let names = containers.into_iter().flat_map(|container| {
+    let mut names = BTreeSet::new();
+    for container in list.into_inner().containers {
         let asked = container.image.map(|spec| spec.image).unwrap_or_default();
-        [container.image_id, container.image_ref, asked]
-    });
-    Ok(names.filter(|name| !name.is_empty()).collect())
+        names.extend([container.image_id, container.image_ref, asked]);
+        names.extend(volumes(runtime, &container.id).await?);
+    }
+    names.retain(|name| !name.is_empty());
+    Ok(names)
+}
+
+/// The images that are mounted into a container; a list does not tell them.
+async fn volumes(runtime: &Runtime, container: &str) -> Result<Vec<String>, Status> {
+    let request = v1::ContainerStatusRequest { container_id: container.to_owned(), verbose: false };
+    let status = match runtime.service().container_status(request).await {
+        Ok(answer) => answer.into_inner().status.unwrap_or_default(),
+        Err(gone) if gone.code() == Code::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let images = status.mounts.into_iter().filter_map(|mount| mount.image);
+    Ok(images.map(|image| image.image).collect())
 }
 
 fn is_used(image: &v1::Image, used: &BTreeSet<String>) -> bool {

@@ -9,7 +9,7 @@ use api::quantity::Quantity;
 use serde_json::Value;
 
 use super::objects::{Kind, ObjectName, Use};
-use crate::pod::Pod;
+use crate::pod::{Pod, PullPolicy};
 use crate::token::{DEFAULT_SECONDS, TokenWish};
 
 const DEFAULT_MODE: u32 = 0o644;
@@ -33,6 +33,8 @@ pub enum Source {
         /// `""` is no check.
         kind: String,
     },
+    /// An image, pulled when a container that mounts it starts; the runtime mounts it.
+    Image { reference: String, policy: PullPolicy },
     /// Files that the kubelet writes, and writes anew.
     Files { plugin: &'static str, parts: Vec<Part>, mode: u32 },
     /// By the field's name; none at all is an empty name.
@@ -116,6 +118,10 @@ fn source(volume: &Value) -> Source {
     }
     if let Some(own) = known("hostPath") {
         return Source::HostPath { path: text(&own["path"]).into(), kind: text(&own["type"]) };
+    }
+    if let Some(own) = known("image") {
+        let reference = text(&own["reference"]);
+        return Source::Image { policy: PullPolicy::read(&own["pullPolicy"], &reference), reference };
     }
     let files = |plugin: &'static str, own: &Value, parts: Vec<Part>| {
         let mode = mode(&own["defaultMode"]).unwrap_or(DEFAULT_MODE);
@@ -254,6 +260,10 @@ mod tests {
                 ],
                 mode: 0o644,
             },
+        );
+        check(
+            json!({"name": "v", "image": {"reference": "models:1"}}),
+            Source::Image { reference: "models:1".into(), policy: PullPolicy::IfNotPresent },
         );
         check(json!({"name": "v", "nfs": {"server": "s"}}), Source::Unsupported("nfs".into()));
     }

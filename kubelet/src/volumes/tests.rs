@@ -9,7 +9,7 @@ use super::*;
 
 #[test]
 fn mounts_follow_the_request() {
-    let place = |read_only| Place { path: "/k/v".into(), read_only };
+    let place = |read_only| Place { path: "/k/v".into(), read_only, is_image: false };
     let check = |own: Value, read_only: bool, runtime: bool, expect: Result<(&str, bool, bool), &str>| {
         let found = mount(&own, &place(read_only), runtime);
         let found = found

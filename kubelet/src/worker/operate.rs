@@ -1,5 +1,6 @@
 //! Operations of a pod that runs: volumes, steps of a plan, and what is collected.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,9 @@ use tokio::sync::mpsc;
 
 use super::stop::{Killing, kill};
 use super::{Context, Outcome, Progress, Worker};
+use crate::container_config::ImageFacts;
 use crate::garbage::{self, Garbage};
-use crate::images::words;
+use crate::images::{ImageWaiting, words};
 use crate::observed::{self, Observed};
 use crate::plan::Step;
 use crate::pod::Pod;
@@ -28,6 +30,8 @@ pub(super) struct Operation {
     pub volumes: Arc<PodVolumes>,
     pub progress: mpsc::Sender<Progress>,
     pub killing: Killing,
+    /// What became of the images that are volumes: each is pulled once for the containers that these steps start.
+    pub image_volumes: tokio::sync::Mutex<BTreeMap<String, Result<ImageFacts, ImageWaiting>>>,
 }
 
 impl Worker {
@@ -58,6 +62,7 @@ impl Worker {
             volumes: self.volumes.clone().unwrap_or_default(),
             progress: self.progress.0.clone(),
             killing: self.killing(),
+            image_volumes: tokio::sync::Mutex::default(),
         };
         async move { operation.execute(steps).await }.boxed()
     }
@@ -172,7 +177,9 @@ pub(super) fn sandbox_config(
     attempt: u32,
 ) -> Result<v1::PodSandboxConfig, SandboxConfigError> {
     let resolv_conf = std::fs::read_to_string(&context.resolv_conf).unwrap_or_default();
+    let user = context.user_namespaces.of(pod).map_err(SandboxConfigError)?;
     let (config, warnings) = sandbox_config::of(&sandbox_config::Inputs {
+        user: user.as_ref(),
         pod,
         attempt,
         node: &context.facts,

@@ -2,6 +2,7 @@
 //!
 //! Reference: upstream's `startContainer`, whose reasons and events these are.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use client::EventKind;
@@ -12,9 +13,11 @@ use super::operate::{Operation, sandbox_config};
 use super::stop::kill;
 use crate::container_config::{self, ImageFacts};
 use crate::hooks::{self, Hook};
+use crate::images::ImageWaiting;
 use crate::observed::{ObservedContainer, State};
 use crate::pod::{Addresses, Container};
 use crate::status::Waiting;
+use crate::volumes::Volumes;
 use crate::{environment, hosts_file};
 
 const CONFIG_ERROR: &str = "CreateContainerConfigError";
@@ -38,6 +41,12 @@ struct Why {
     retry_after: Duration,
 }
 
+impl From<ImageWaiting> for Why {
+    fn from(waiting: ImageWaiting) -> Why {
+        Why { reason: waiting.reason, message: waiting.message, retry_after: waiting.retry_after }
+    }
+}
+
 fn because(reason: &'static str, message: impl Into<String>) -> Why {
     Why { reason, message: message.into(), retry_after: AGAIN }
 }
@@ -59,15 +68,17 @@ impl Operation {
 
     async fn attempt(&self, container: &Container, attempt: u32) -> Result<(), Why> {
         let Some(sandbox) = self.observed.ready_sandbox() else { return Ok(()) };
+        let volumes = self.image_volumes(container).await?;
         let image = self.context.images.ensure(&self.pod, container).await.map_err(|waiting| {
             self.failed(container, waiting.reason);
-            Why { reason: waiting.reason, message: waiting.message, retry_after: waiting.retry_after }
+            Why::from(waiting)
         })?;
         let addresses = match self.pod.host_network {
             true => self.context.facts.addresses.clone(),
             false => sandbox.addresses.clone(),
         };
-        let config = self.configuration(container, attempt, &image, &addresses).await.map_err(|message| {
+        let config = self.configuration(container, attempt, &image, &volumes, &addresses).await;
+        let config = config.map_err(|message| {
             self.failed(container, &message);
             because(CONFIG_ERROR, message)
         })?;
@@ -96,6 +107,30 @@ impl Operation {
         self.post_start(container, &id, &addresses).await
     }
 
+    /// The images that the container mounts, by their volumes' names. All are tried; the last failure is told.
+    async fn image_volumes(&self, container: &Container) -> Result<BTreeMap<String, String>, Why> {
+        let (mut found, mut failure) = (BTreeMap::new(), None);
+        for volume in Volumes::images(&self.pod, container) {
+            let mut known = self.image_volumes.lock().await;
+            let got = match known.get(&volume.name) {
+                Some(got) => got.clone(),
+                None => {
+                    let got = self.context.images.ensure_volume(&self.pod, &volume).await;
+                    known.insert(volume.name.clone(), got.clone());
+                    got
+                }
+            };
+            match got {
+                Ok(facts) => drop(found.insert(volume.name, facts.id)),
+                Err(waiting) => {
+                    self.failed(container, waiting.reason);
+                    failure = Some(waiting);
+                }
+            }
+        }
+        failure.map_or(Ok(found), |waiting| Err(Why::from(waiting)))
+    }
+
     /// What an interrupted start left has the attempt's name. Where it stays, the next call says so.
     async fn remove_unstarted(&self, container: &Container, attempt: u32) {
         let is_left = |known: &&ObservedContainer| known.attempt == attempt && known.state == State::Created;
@@ -112,6 +147,7 @@ impl Operation {
         container: &Container,
         attempt: u32,
         image: &ImageFacts,
+        volumes: &BTreeMap<String, String>,
         addresses: &Addresses,
     ) -> Result<v1::ContainerConfig, String> {
         let (context, pod) = (&self.context, &self.pod);
@@ -120,7 +156,7 @@ impl Operation {
             .map_err(|error| error.to_string())?;
         let mounts = context
             .volumes
-            .mounts(pod, container, &environment, &self.volumes)
+            .mounts(pod, container, &environment, &self.volumes, volumes)
             .await
             .map_err(|error| error.to_string())?;
         let hosts_file =
@@ -130,7 +166,9 @@ impl Operation {
             .map_err(|error| format!("the file of the termination message: {error}"))?;
         let target = container.value["targetContainerName"].as_str();
         let target = target.and_then(|name| self.observed.latest(name)).map(|latest| latest.id.clone());
+        let user = context.user_namespaces.of(pod)?;
         container_config::of(&container_config::Inputs {
+            user: user.as_ref(),
             pod,
             container,
             attempt,

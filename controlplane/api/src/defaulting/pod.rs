@@ -119,6 +119,10 @@ fn volume(volume: &mut Value) {
             set(source, "defaultMode", FILE_MODE);
         }
     }
+    if let Some(image) = volume.get_mut("image") {
+        let reference = image["reference"].as_str().unwrap_or_default().to_owned();
+        set(image, "pullPolicy", pull_policy(&reference));
+    }
     if let Some(path) = volume.get_mut("hostPath") {
         set(path, "type", "");
     }
