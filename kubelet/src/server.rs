@@ -11,9 +11,10 @@
 //!
 //! Reference: Kubernetes "Kubelet authentication/authorization", KEP-2862 (fine-grained authorization).
 
+pub mod log_reader;
+
 mod answer;
 mod identity;
-mod log_reader;
 mod logs;
 mod metrics;
 mod pods;

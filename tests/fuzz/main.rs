@@ -12,5 +12,10 @@
 //! when something is wrong; [`mutate::run`] does the rest. What it prints on a failure is the input.
 
 mod bundle;
+mod frames;
+mod images;
+mod layers;
+mod logs;
 mod mutate;
+mod requests;
 mod seccomp;

@@ -13,8 +13,9 @@
 //!
 //! Reference: the CRI log format; kubernetes issue 20466 for rotation.
 
-mod entry;
-mod tail;
+pub mod entry;
+pub mod tail;
+
 #[cfg(test)]
 mod tests;
 mod watches;
@@ -47,17 +48,17 @@ const WITHOUT_WATCH: Duration = Duration::from_secs(1);
 
 /// Which part of a log, in which form.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Options {
-    pub(super) follow: bool,
-    pub(super) timestamps: bool,
+pub struct Options {
+    pub follow: bool,
+    pub timestamps: bool,
     /// Nothing older.
-    pub(super) since: Option<Timestamp>,
+    pub since: Option<Timestamp>,
     /// So many lines at the end.
-    pub(super) tail: Option<u64>,
+    pub tail: Option<u64>,
     /// No more bytes.
-    pub(super) limit: Option<u64>,
+    pub limit: Option<u64>,
     /// `stdout` or `stderr` alone.
-    pub(super) stream: Option<&'static str>,
+    pub stream: Option<&'static str>,
 }
 
 /// Whether the log may still grow.

@@ -16,10 +16,10 @@
 //! What is not here: reading logs back (the kubelet does), exit codes ([`crate::process`]).
 
 pub mod exec;
+pub mod line;
 
 mod attach;
 mod feed;
-mod line;
 mod log;
 mod pump;
 mod terminal;

@@ -24,7 +24,7 @@ mod metrics;
 mod name;
 pub mod node;
 pub mod options;
-mod paths;
+pub mod paths;
 mod pieces;
 mod pod_init;
 pub mod process;

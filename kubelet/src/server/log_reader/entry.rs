@@ -11,18 +11,18 @@ use super::Options;
 
 /// One entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Entry<'a> {
+pub struct Entry<'a> {
     /// As it stands there.
-    pub(super) time: &'a [u8],
-    pub(super) stream: &'a [u8],
+    pub time: &'a [u8],
+    pub stream: &'a [u8],
     /// The line goes on in the next entry of its stream.
-    pub(super) partial: bool,
-    pub(super) text: &'a [u8],
+    pub partial: bool,
+    pub text: &'a [u8],
 }
 
 impl<'a> Entry<'a> {
     /// An entry without its newline; none where it is not one.
-    pub(super) fn read(line: &'a [u8]) -> Option<Entry<'a>> {
+    pub fn read(line: &'a [u8]) -> Option<Entry<'a>> {
         let mut parts = line.splitn(4, |byte| *byte == b' ');
         let (time, stream, tags) = (parts.next()?, parts.next()?, parts.next()?);
         let partial = match tags.split(|byte| *byte == b':').next()? {
@@ -41,7 +41,7 @@ impl<'a> Entry<'a> {
 
 /// Turns entries into what the options ask for.
 #[derive(Debug)]
-pub(super) struct Format {
+pub struct Format {
     options: Options,
     /// Bytes that may still be given.
     left: Option<u64>,
@@ -50,17 +50,17 @@ pub(super) struct Format {
 }
 
 impl Format {
-    pub(super) fn new(options: Options) -> Format {
+    pub fn new(options: Options) -> Format {
         Format { left: options.limit, options, within_line: false }
     }
 
     /// Whether nothing more may be given.
-    pub(super) fn is_full(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         self.left == Some(0)
     }
 
     /// Takes the whole entries at the beginning of `piece`; gives how many bytes they are.
-    pub(super) fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) -> usize {
+    pub fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) -> usize {
         let mut consumed = 0;
         while let Some(end) = piece[consumed..].iter().position(|byte| *byte == b'\n') {
             let line = &piece[consumed..consumed + end];

@@ -15,7 +15,7 @@ const BLOCK: u64 = 64 * 1024;
 const LONGEST: usize = 1 << 20;
 
 /// The offset at which the last `lines` lines begin; the end of the file for none.
-pub(super) fn begin(file: &File, lines: u64) -> io::Result<u64> {
+pub fn begin(file: &File, lines: u64) -> io::Result<u64> {
     let mut back = Backwards::at_the_end(file)?;
     let (mut begin, mut seen) = (back.end(), 0);
     while let Some((offset, line)) = back.previous()? {
