@@ -27,7 +27,9 @@ pub struct Stage {
     pub image: String,
     pub tag: String,
     pub folder: tempfile::TempDir,
-    registry: Debian,
+    pub registry: Debian,
+    /// Further arguments of the daemon, for its next start.
+    pub arguments: Vec<String>,
     guard: Option<Guard>,
 }
 
@@ -73,7 +75,8 @@ impl Stage {
         std::fs::create_dir_all(&bin).expect("a folder");
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_keelson"), bin.join("keelson-cni")).expect("a link");
         let tag = guard.tag().to_owned();
-        let mut stage = Stage { daemon: None, image, tag, folder, registry, guard: Some(guard) };
+        let mut stage =
+            Stage { daemon: None, image, tag, folder, registry, arguments: Vec::new(), guard: Some(guard) };
         stage.start();
         stage
     }
@@ -91,6 +94,7 @@ impl Stage {
             .args(["--cni-conf-dir", &self.path("net.d"), "--cni-bin-dir", &self.path("bin")])
             .args(["--registries", &self.path("registries"), "--keeper-cgroup", "none"])
             .args(["--cgroup-root", &format!("/keelson-{}", self.tag)])
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -124,6 +128,14 @@ impl Stage {
             image: ImageSpec { image: self.image.clone(), ..Default::default() },
             folder: self.folder.path().to_owned(),
         }
+    }
+
+    /// What the daemon has in memory.
+    pub fn resident_kb(&self) -> u64 {
+        let pid = self.daemon.as_ref().map(Child::id).unwrap_or_default();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or_default()
     }
 
     pub fn log(&self) -> String {

@@ -110,3 +110,25 @@ async fn what_nobody_uses_goes(cli: &Cli, image: &str, client: &mut super::cri_n
     assert!(cli.done(&["prune", "--all"]).contains(image));
     assert_eq!(cli.json(&["ls"]), Value::Array(vec![]));
 }
+
+#[test]
+fn pinned_images_stay() {
+    stage("pinned_images_stay", async |stage, mut client| {
+        let cli = Cli { socket: stage.folder.path().join("cri.sock") };
+        let pinned = async |client: &mut super::cri_node::Client| {
+            let list = client.images.list_images(cri_api::v1::ListImagesRequest::default()).await;
+            list.expect("a list").into_inner().images.iter().map(|image| image.pinned).collect::<Vec<_>>()
+        };
+        assert_eq!(pinned(&mut client).await, [false]);
+        stage.kill();
+        stage.arguments = vec!["--pinned-image".into(), format!("nothing,{}", stage.image)];
+        stage.start();
+        client = stage.connect().await;
+        assert_eq!(pinned(&mut client).await, [true]);
+        assert_eq!(cli.json(&["prune", "--all"]), Value::Array(vec![]));
+        assert_eq!(cli.json(&["ls"])[0]["pinned"], true);
+        // Whoever names it may remove it.
+        cli.done(&["rm", &stage.image]);
+        assert!(pinned(&mut client).await.is_empty());
+    });
+}
