@@ -46,7 +46,6 @@ fn corpus() -> Vec<Vec<u8>> {
         .file("lower/x/y", 0o644, b"implicit")
         .hard_link("copy", "lower-file")
         .file("side/inside", 0o644, b"through a link")
-        .device("null", b'3', (1, 3))
         .file(&format!("{}name", "long/".repeat(40)), 0o644, b"deep");
     vec![plain.tar(), hiding.tar()]
 }
