@@ -5,6 +5,8 @@
 //!
 //! Reference: upstream's `lifecycle/predicate.go`, whose reasons and messages these are.
 
+pub mod sysctls;
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,6 +20,8 @@ use crate::resources::Amounts;
 pub struct Admission {
     allocatable: Amounts,
     labels: BTreeMap<String, String>,
+    /// Patterns of parameters that pods may set besides the safe ones.
+    sysctls: Vec<String>,
     taken: Mutex<BTreeMap<PodUid, (QosClass, Amounts)>>,
 }
 
@@ -31,7 +35,13 @@ pub struct Refusal {
 
 impl Admission {
     pub fn new(allocatable: Amounts, labels: BTreeMap<String, String>) -> Admission {
-        Admission { allocatable, labels, taken: Mutex::default() }
+        Admission { allocatable, labels, sysctls: Vec::new(), taken: Mutex::default() }
+    }
+
+    /// Pods may set what fits these, too.
+    #[must_use]
+    pub fn with_sysctls(self, sysctls: Vec<String>) -> Admission {
+        Admission { sysctls, ..self }
     }
 
     /// Counts the pod if there is room for it, or if it is known to run here already.
@@ -40,6 +50,7 @@ impl Admission {
         let mut taken = self.taken();
         if !is_known {
             self.affinity(pod)?;
+            sysctls::check(pod, &self.sysctls)?;
             let mut used = Amounts::default();
             for (_, amounts) in taken.values() {
                 used.add(amounts);

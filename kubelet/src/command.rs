@@ -117,7 +117,8 @@ pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Resul
         facts: node.facts.clone(),
         paths,
         directory: Directory::default(),
-        admission: Admission::new(node.facts.allocatable.clone(), labels.collect()),
+        admission: Admission::new(node.facts.allocatable.clone(), labels.collect())
+            .with_sysctls(options.allowed_unsafe_sysctls.clone()),
         cgroups: Cgroups::open(&options.cgroup_root),
         cgroup_root: options.cgroup_root.clone(),
         runtime_name: version.runtime_name.clone(),

@@ -69,6 +69,9 @@ pub struct Options {
     /// Pods that the node takes.
     #[arg(long, default_value_t = 110)]
     pub max_pods: i64,
+    /// Kernel parameters that pods may set besides the safe ones; the end of a name may be a `*`.
+    #[arg(long, value_delimiter = ',', value_parser = crate::admission::sysctls::pattern)]
+    pub allowed_unsafe_sysctls: Vec<String>,
     /// Parent of all pods' cgroups.
     #[arg(long, default_value = "/kubepods")]
     pub cgroup_root: String,

@@ -140,6 +140,10 @@ fn pods_have_names_and_namespaces() {
             &["# Kubernetes-managed hosts file (host network).", &namespace("net"), &namespace("ipc")],
         );
         node.until("one container sees the other", |node| said(node, "shared") == ["seen"]);
+        let unsafe_one = json!({"securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}});
+        run(node, "unsafe", "true", json!({}), unsafe_one);
+        let refused = node.until_pod("unsafe", "is refused", |status| status["phase"] == "Failed");
+        assert_eq!(refused["reason"], "SysctlForbidden", "{refused}");
         let _ended = node.until_pod("shared", "both end", |status| status["phase"] == "Failed");
     });
 }

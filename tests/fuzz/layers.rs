@@ -93,7 +93,7 @@ fn layers() {
         let limits = Limits { unpacked_bytes: 1 << 20, entries: 1000, reserve_bytes: 0, ..Limits::default() };
         let budget = Arc::new(AtomicU64::new(limits.unpacked_bytes));
         let done = unpack(bytes.as_slice(), &wanted, target.path(), &limits, budget)
-            .and_then(|unpacked| unpacked.deferred.settle(target.path(), &[below.clone()]));
+            .and_then(|unpacked| unpacked.deferred.settle(target.path(), std::slice::from_ref(&below)));
         target.close().expect("what was unpacked can be removed");
         let mut now = names(ground.path());
         now.sort();
