@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use apiserver::{ApiServer, KubeletAccess, Parts};
+use apiserver::{ApiServer, FrontProxy, KubeletAccess, Parts};
 use clap::Parser;
 use ipnet::IpNet;
 use pki::{Folder, FolderRequest, Kubeconfig, Profile, Usage};
@@ -143,6 +143,13 @@ pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Resul
         handover: Arc::new(shared),
         kubelets,
         encryption: Some(options.extras.encryption(&options.data_dir)),
+        front_proxy: FrontProxy {
+            identity: (
+                keys.front_proxy_client.chain("front-proxy-client.crt")?,
+                keys.front_proxy_client.key("front-proxy-client.key")?,
+            ),
+            authorities_pem: keys.front_proxy.certificate_pem().to_owned(),
+        },
         audit: options.extras.audit(),
         client_authorities: keys.cluster.certificate_pem().to_owned(),
         token_keys: keys.token_keys,

@@ -1,5 +1,6 @@
 //! End-to-end tests: real containers, packets, registries and kills, one file per story.
 
+mod api_aggregation;
 mod api_apply;
 mod api_audit;
 mod api_bodies;
@@ -8,6 +9,7 @@ mod api_credentials;
 mod api_custom;
 mod api_durability;
 mod api_encryption;
+mod api_fairness;
 mod api_kubectl;
 mod api_lists;
 mod api_nodes;

@@ -68,8 +68,16 @@ pub fn apply(kind: &Kind, object: &mut Value) {
         ("resource.k8s.io", "ResourceClaim") => policy::device_claim(&mut object["spec"]),
         ("resource.k8s.io", "ResourceClaimTemplate") => policy::device_claim(&mut object["spec"]["spec"]),
         ("discovery.k8s.io", "EndpointSlice") => endpoint_slice(object),
+        ("apiregistration.k8s.io", "APIService") => service_reference(&mut object["spec"]),
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => rbac::binding(object),
         _ => {}
+    }
+}
+
+/// A reference to a Service is to its port for HTTPS.
+fn service_reference(spec: &mut Value) {
+    if let Some(service) = spec.get_mut("service").filter(|service| service.is_object()) {
+        set(service, "port", 443);
     }
 }
 

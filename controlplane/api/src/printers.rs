@@ -5,6 +5,7 @@
 //!
 //! Reference: `pkg/printers/internalversion` of Kubernetes 1.36, by behaviour; Table of meta.k8s.io/v1.
 
+mod api_service;
 mod batch;
 mod certificates;
 mod core;
@@ -144,6 +145,7 @@ fn of_storage(kind: &str) -> (&'static [Column], Cells) {
 
 fn of_cluster(group: &str, kind: &str) -> (&'static [Column], Cells) {
     match (group, kind) {
+        ("apiregistration.k8s.io", "APIService") => (api_service::SERVICE, api_service::service),
         ("events.k8s.io", "Event") => (core::EVENT, core::event),
         ("coordination.k8s.io", "Lease") => (core::LEASE, core::lease),
         ("certificates.k8s.io", "CertificateSigningRequest") => {

@@ -10,6 +10,7 @@
 
 mod address;
 mod admission;
+mod api_service;
 mod batch;
 mod certificates;
 mod cluster;
@@ -161,6 +162,7 @@ fn own(report: &mut Report, kind: &Kind, object: &Value) {
         (EXTENSIONS, "CustomResourceDefinition") => {
             crate::definition::create(object).into_iter().for_each(|error| report.push(error));
         }
+        ("apiregistration.k8s.io", "APIService") => api_service::check(report, object),
         ("", "Namespace") => cluster::namespace(report, object),
         ("", "Node") => cluster::node(report, object),
         ("", "Service") => service::check(report, object),

@@ -10,6 +10,7 @@ use pki::{ClientTrust, PkiError, TokenKeys};
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
+use crate::aggregation::{Aggregation, FrontProxy};
 use crate::audit::{Audit, AuditError, AuditOptions};
 use crate::authentication::Authenticator;
 use crate::bootstrap::Announced;
@@ -18,6 +19,7 @@ use crate::connect::Sessions;
 use crate::definitions::Definitions;
 use crate::documents::Published;
 use crate::encryption::{self, Encryption, EncryptionError, Reloading};
+use crate::fairness::Fairness;
 use crate::handover::Handover;
 use crate::node_access::KubeletAccess;
 use crate::presence::Presence;
@@ -37,6 +39,8 @@ pub struct Parts {
     pub service_ranges: Vec<IpNet>,
     /// The keys that objects are encrypted with: an EncryptionConfiguration, followed while the server runs. None: all is plain.
     pub encryption: Option<std::path::PathBuf>,
+    /// Who this server is to aggregated ones.
+    pub front_proxy: FrontProxy,
     /// What is audited; nothing without it.
     pub audit: Option<AuditOptions>,
     /// Where other servers and pods reach this one.
@@ -98,6 +102,10 @@ pub struct ApiServer {
     pub kubelets: KubeletAccess,
     /// Streams to kubelets and pods.
     pub sessions: Sessions,
+    /// Who waits when many ask at once.
+    pub fairness: Fairness,
+    /// What other servers serve.
+    pub aggregation: Aggregation,
     /// Who is told of requests.
     pub audit: Option<Arc<Audit>>,
     /// Custom resources.
@@ -138,6 +146,8 @@ impl ApiServer {
             parts.encryption,
         )
         .map_err(StartError::Follow)?;
+        let front_proxy_authorities = parts.front_proxy.authorities_pem.clone();
+        let aggregation = Aggregation::start(server.clone(), parts.front_proxy);
         let audiences = vec![parts.issuer.clone()];
         let api_server = Arc::new(ApiServer {
             server,
@@ -147,6 +157,8 @@ impl ApiServer {
             kubelets: parts.kubelets,
             sessions: Sessions::new(parts.stopping),
             definitions,
+            fairness: Fairness::default(),
+            aggregation,
             audit,
             _encryption: encryption,
             specifications: Published::default(),
@@ -156,6 +168,7 @@ impl ApiServer {
         let announced = Announced {
             address: parts.advertised,
             authorities_pem: &parts.client_authorities,
+            front_proxy_pem: &front_proxy_authorities,
             facts: &parts.facts,
         };
         crate::bootstrap::ensure(&api_server, &announced).await.map_err(StartError::Bootstrap)?;

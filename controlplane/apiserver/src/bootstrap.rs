@@ -14,12 +14,14 @@ use std::net::IpAddr;
 
 use api::kind::Kind;
 use api::status::Status;
+use futures::future::try_join_all;
 use serde_json::{Value, json};
 use store::Revision;
 
 pub use roles::node_rules;
 
 use crate::api_server::ApiServer;
+use crate::fairness;
 use crate::registry::{self, Change, object_key};
 use crate::server::Server;
 
@@ -32,6 +34,8 @@ pub struct Announced<'a> {
     pub address: (IpAddr, u16),
     /// Whom they shall trust, PEM.
     pub authorities_pem: &'a str,
+    /// Whom aggregated servers shall believe what it says of others, PEM.
+    pub front_proxy_pem: &'a str,
     /// What nodes that join are told of the cluster.
     pub facts: &'a BTreeMap<String, String>,
 }
@@ -44,8 +48,19 @@ pub async fn ensure(api: &ApiServer, announced: &Announced<'_>) -> Result<(), St
         create(server, "", "namespaces", namespace).await?;
     }
     policy::ensure(server).await?;
+    flow_control(server).await?;
     cluster_info::ensure(server, announced.authorities_pem, announced.address, announced.facts).await?;
+    cluster_info::extensions(server, announced.authorities_pem, announced.front_proxy_pem).await?;
     kubernetes_service::ensure(server, announced.address.1).await
+}
+
+/// Who waits when many ask at once. Written together: none depends on another.
+async fn flow_control(server: &Server) -> Result<(), Status> {
+    let one = |resource, object| create(server, "flowcontrol.apiserver.k8s.io", resource, object);
+    let levels = fairness::bootstrap::priority_levels().into_iter();
+    let levels = levels.map(|object| one("prioritylevelconfigurations", object));
+    let schemas = fairness::bootstrap::flow_schemas().into_iter().map(|object| one("flowschemas", object));
+    try_join_all(levels.chain(schemas)).await.map(drop)
 }
 
 /// The row of a kind that is always served.

@@ -26,7 +26,9 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use serde_json::Value;
 
+pub(crate) use exchange::{Exchange, end_to_end, streamed};
 pub use sessions::Sessions;
+pub(crate) use upgrade::{is_upgrade, pass_on};
 
 use crate::answer::{Answer, Body};
 use crate::api_server::ApiServer;

@@ -1,7 +1,8 @@
 //! From HTTP to verbs: the order in which a request is taken apart, and where it goes.
 //!
 //! ```text
-//!   limits ─► who (authentication) ─► audit ─► impersonation ─► may they (authorization) ─► body ─► verb ─► answer
+//!   limits ─► who (authentication) ─► audit ─► impersonation ─► a seat (fairness) ─► may they (authorization) ─► body
+//!          ─► verb ─► answer
 //! ```
 
 use std::sync::Arc;
@@ -20,9 +21,13 @@ use crate::api_server::ApiServer;
 use crate::audit::{Asked, Trail};
 use crate::body;
 use crate::connect::Wire;
+use crate::fairness::Seat;
 use crate::request::{Request, Warnings};
 use crate::user::User;
-use crate::{component_status, connect, documents, handover, impersonation, registry, reviews, subresource};
+use crate::{
+    aggregation, component_status, connect, documents, handover, impersonation, registry, reviews,
+    subresource,
+};
 
 /// What the audit is told of an authorization, in upstream's words.
 const DECISION: &str = "authorization.k8s.io/decision";
@@ -70,13 +75,16 @@ impl serve::Handler for ApiServer {
             warnings: warnings.clone(),
             trail: trail.clone(),
         };
-        match self.answer(request, wire).await {
+        let (seat, answered) = self.in_turn(request, wire).await;
+        let mut response = match answered {
             Ok(answer) => respond(answer.warn(warnings.take()), trail, form, now),
             Err(status) => {
                 trail.failed(&status);
                 named(status_response(&status, form), &trail)
             }
-        }
+        };
+        seat.mark(response.headers_mut());
+        response
     }
 }
 
@@ -134,12 +142,27 @@ impl ApiServer {
         audit.begin(&Asked { peer: connection.peer, user, info, uri, headers: &head.headers, id, clock })
     }
 
+    /// Answers when there is a seat. A watch has begun when this returns, and needs none any more.
+    async fn in_turn(&self, request: Request, wire: Wire) -> (Seat, Result<Answer, Status>) {
+        let request = match impersonation::apply(self, request) {
+            Ok(request) => request,
+            Err(status) => return (Seat::default(), Err(status)),
+        };
+        let (seat, entered) = self.fairness.enter(&self.server.caches, &request.user, &request.info).await;
+        match entered {
+            Ok(()) => (seat, self.answer(request, wire).await),
+            Err(status) => (seat, Err(status)),
+        }
+    }
+
     async fn answer(&self, request: Request, wire: Wire) -> Result<Answer, Status> {
-        let request = impersonation::apply(self, request)?;
         let required = self.server.authorizer.require(&self.server.caches, &request.user, &request.info);
         request.trail.annotate(DECISION, || if required.is_ok() { "allow" } else { "forbid" }.to_owned());
         let reason = required?;
         request.trail.annotate(REASON, || reason);
+        if let Some(backend) = self.aggregation.route(&request.info.path) {
+            return aggregation::proxy(self, &request, &backend, wire).await;
+        }
         if !request.info.is_resource_request {
             if request.info.path == handover::PATH {
                 return handover::answer(self, &request).await;

@@ -15,6 +15,7 @@
 //! - No request is trusted for where it comes from.
 
 mod admission;
+mod aggregation;
 mod answer;
 mod api_server;
 mod audit;
@@ -29,6 +30,7 @@ mod definitions;
 mod documents;
 mod encryption;
 mod envelope;
+mod fairness;
 mod handover;
 mod housekeeping;
 mod http_face;
@@ -46,6 +48,7 @@ mod subresource;
 mod user;
 mod webhook;
 
+pub use aggregation::FrontProxy;
 pub use api_server::{ApiServer, COMPACTION_INTERVAL, Parts, StartError};
 pub use audit::{AuditError, AuditOptions, LogOptions, Rotation};
 pub use handover::{Handed, Handover, HandoverError};

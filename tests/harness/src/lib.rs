@@ -1,6 +1,7 @@
 //! What the end-to-end tests share. Only tests may depend on this crate; panics here are verdicts.
 //!
 //! - [`api::Server`]: a real API server, and clients that hide nothing.
+//! - [`extension`]: an extension API server that answers as it is told.
 //! - [`host::exclusive`]: one test at a time on the host's kernel objects, and nothing left afterwards.
 //! - [`netns::TestHost`]: a network namespace that plays a machine.
 //! - [`image`]: images made for the occasion, honest and hostile.
@@ -10,6 +11,7 @@
 //! - [`skip`]: a test that cannot run here says so and is counted.
 
 pub mod api;
+pub mod extension;
 pub mod host;
 pub mod image;
 pub mod netns;

@@ -36,7 +36,9 @@ impl NameRule {
             ("apps", "StatefulSet") => NameRule::Label,
             ("rbac.authorization.k8s.io", _) | ("", "Event" | "Binding") => NameRule::PathSegment,
             // Says more of its own.
-            ("networking.k8s.io", "IPAddress") => NameRule::PathSegment,
+            ("networking.k8s.io", "IPAddress") | ("apiregistration.k8s.io", "APIService") => {
+                NameRule::PathSegment
+            }
             _ => NameRule::Subdomain,
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! kube-public/cluster-info       kubeconfig    the authorities; read without a credential, checked against a token
+//! kube-system/extension-apiserver-authentication  whom aggregated API servers shall believe
 //! kube-system/keelson-cluster    cluster-cidr, service-cidr, cluster-domain, cluster-dns
 //! ```
 //!
@@ -16,6 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::{create, mend, row};
+use crate::aggregation::ALLOWED_NAMES;
 use crate::server::Server;
 
 /// What nodes are told.
@@ -36,6 +38,24 @@ pub(super) async fn ensure(
     );
     map(server, "kube-public", INFO, "kubeconfig", &json!({"kubeconfig": kubeconfig})).await?;
     map(server, "kube-system", CLUSTER, "", &json!(facts)).await
+}
+
+/// What aggregated servers need: whose clients they may believe, and by which headers they are told who asks.
+pub(super) async fn extensions(
+    server: &Server,
+    clients_pem: &str,
+    front_proxy_pem: &str,
+) -> Result<(), Status> {
+    let data = json!({
+        "client-ca-file": clients_pem,
+        "requestheader-allowed-names": json!(ALLOWED_NAMES).to_string(),
+        "requestheader-client-ca-file": front_proxy_pem,
+        "requestheader-extra-headers-prefix": r#"["X-Remote-Extra-"]"#,
+        "requestheader-group-headers": r#"["X-Remote-Group"]"#,
+        "requestheader-uid-headers": r#"["X-Remote-Uid"]"#,
+        "requestheader-username-headers": r#"["X-Remote-User"]"#,
+    });
+    map(server, "kube-system", "extension-apiserver-authentication", "", &data).await
 }
 
 /// One map: all of its data, or of a key alone where others write to it too.

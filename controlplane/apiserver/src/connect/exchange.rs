@@ -27,14 +27,14 @@ const HOP_BY_HOP: [HeaderName; 7] =
     [CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
 
 /// An answer, and what drives the connection that it comes from.
-pub(super) struct Exchange {
-    pub(super) answer: Response<Incoming>,
+pub(crate) struct Exchange {
+    pub(crate) answer: Response<Incoming>,
     driver: AbortOnDropHandle<()>,
 }
 
 impl Exchange {
     /// Asks for a path, with nothing else.
-    pub(super) async fn get<T>(stream: T, host: &str, path: &str) -> Result<Exchange, String>
+    pub(crate) async fn get<T>(stream: T, host: &str, path: &str) -> Result<Exchange, String>
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -43,7 +43,7 @@ impl Exchange {
     }
 
     /// Sends a request; the error is what a client may read.
-    pub(super) async fn send<T, B>(stream: T, request: Request<B>) -> Result<Exchange, String>
+    pub(crate) async fn send<T, B>(stream: T, request: Request<B>) -> Result<Exchange, String>
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         B: http_body::Body<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
@@ -60,7 +60,7 @@ impl Exchange {
 }
 
 /// The answer for our client: its body as it comes, of a type that is known or the one it has, until the server stops.
-pub(super) fn streamed(
+pub(crate) fn streamed(
     exchange: Exchange,
     content_type: Option<&'static str>,
     stopping: &CancellationToken,
@@ -82,7 +82,7 @@ pub(super) fn streamed(
 }
 
 /// Leaves the headers that go on.
-pub(super) fn end_to_end(headers: &mut HeaderMap) {
+pub(crate) fn end_to_end(headers: &mut HeaderMap) {
     for name in HOP_BY_HOP {
         headers.remove(name);
     }

@@ -81,7 +81,8 @@ where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     if is_upgrade(request) {
-        return pass_on(api, request, wire, &format!("{scheme}://{address}{path}"), stream).await;
+        return pass_on(api, request.headers.clone(), wire, &format!("{scheme}://{address}{path}"), stream)
+            .await;
     }
     let mut onward = http::Request::new(wire.body);
     *onward.method_mut() = wire.method;

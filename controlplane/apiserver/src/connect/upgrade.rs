@@ -9,8 +9,8 @@
 use api::kind::Verb;
 use api::path::RequestInfo;
 use api::status::Status;
-use http::Request as HttpRequest;
 use http::header::UPGRADE;
+use http::{HeaderMap, Request as HttpRequest};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -39,7 +39,7 @@ pub(super) async fn stream(
     }
     let dialled = api.kubelets.dial(address).await;
     let stream = dialled.map_err(|error| plain_failure(format!("error dialing backend: {error}")))?;
-    pass_on(api, request, wire, &format!("https://{address}{path}"), stream).await
+    pass_on(api, request.headers.clone(), wire, &format!("https://{address}{path}"), stream).await
 }
 
 /// Who may `get` must be allowed to `create` as well.
@@ -49,14 +49,14 @@ pub(super) fn may_create(api: &ApiServer, request: &Request) -> Result<(), Statu
 }
 
 /// Whether the client wants the connection to become something else.
-pub(super) fn is_upgrade(request: &Request) -> bool {
+pub(crate) fn is_upgrade(request: &Request) -> bool {
     request.headers.contains_key(UPGRADE)
 }
 
 /// Sends an upgrade on over `stream`; splices where the other side agrees.
-pub(super) async fn pass_on<T>(
+pub(crate) async fn pass_on<T>(
     api: &ApiServer,
-    request: &Request,
+    headers: HeaderMap,
     wire: Wire,
     to: &str,
     stream: T,
@@ -70,7 +70,7 @@ where
     let to = to.parse().map_err(Status::internal)?;
     let mut onward = HttpRequest::new(());
     *onward.method_mut() = wire.method;
-    *onward.headers_mut() = request.headers.clone();
+    *onward.headers_mut() = headers;
     if let Some(upgrade) = wire.upgrade {
         onward.extensions_mut().insert(upgrade);
     }

@@ -6,6 +6,7 @@ use api::wire::{Allow, Convert, negotiate};
 use bytes::Bytes;
 use http::header::ACCEPT;
 
+use crate::aggregation::{merge_groups, remote_group};
 use crate::answer::Answer;
 use crate::api_server::ApiServer;
 use crate::request::Request;
@@ -13,17 +14,27 @@ use crate::request::Request;
 pub(super) fn answer(api: &ApiServer, request: &Request, words: &[&str]) -> Result<Answer, Status> {
     let registry = &api.server.registry.current();
     let accept = request.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let routes = api.aggregation.routes();
     let accepted = negotiate(accept, Allow { discovery: true, ..Allow::default() })?;
     if let (Convert::Discovery(version), [prefix]) = (&accepted.convert, words) {
-        let document = discovery::aggregated(registry, *prefix == "api", version);
+        let mut document = discovery::aggregated(registry, *prefix == "api", version);
+        if let Some(items) = document["items"].as_array_mut().filter(|_| *prefix == "apis") {
+            merge_groups(registry, &routes, items, true);
+        }
         let content_type = discovery::aggregated_content_type(version).into();
         return Ok(Answer::Document { code: 200, content_type, bytes: Bytes::from(document.to_string()) });
     }
     let document = match words {
         ["api"] => Some(discovery::api_versions(registry, &api.advertised)),
-        ["apis"] => Some(discovery::group_list(registry)),
+        ["apis"] => {
+            let mut document = discovery::group_list(registry);
+            if let Some(items) = document["groups"].as_array_mut() {
+                merge_groups(registry, &routes, items, false);
+            }
+            Some(document)
+        }
         ["api", version] => discovery::resource_list(registry, "", version),
-        ["apis", group] => discovery::group(registry, group),
+        ["apis", group] => remote_group(&routes, group, discovery::group(registry, group)),
         ["apis", group, version] => discovery::resource_list(registry, group, version),
         _ => None,
     };

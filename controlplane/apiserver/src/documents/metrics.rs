@@ -11,7 +11,7 @@ use crate::api_server::ApiServer;
 pub(super) fn answer(api: &ApiServer) -> Answer {
     let server = &api.server;
     let (health, state) = (server.store.health(), server.store.state());
-    let mut text = String::new();
+    let (mut text, mut levels) = (String::new(), String::new());
     let mut figure = |name: &str, kind: &str, help: &str, value: f64| {
         // Writing to a String does not fail.
         let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
@@ -45,6 +45,16 @@ pub(super) fn answer(api: &ApiServer) -> Answer {
         "1 where writes are refused.",
         f64::from(u8::from(health.failed)),
     );
+    for (level, taken, waiting, refused) in api.fairness.figures() {
+        for (name, value) in [
+            ("apiserver_flowcontrol_current_executing_requests", number(taken as u64)),
+            ("apiserver_flowcontrol_current_inqueue_requests", number(waiting as u64)),
+            ("apiserver_flowcontrol_rejected_requests_total", number(refused)),
+        ] {
+            // Writing to a String does not fail.
+            let _ = writeln!(levels, "{name}{{priority_level=\"{level}\"}} {value}");
+        }
+    }
     if let Some(audit) = &api.audit {
         let (events, lost) = audit.counts();
         figure("apiserver_audit_event_total", "counter", "Audit events.", number(events));
@@ -53,6 +63,6 @@ pub(super) fn answer(api: &ApiServer) -> Answer {
     Answer::Document {
         code: 200,
         content_type: "text/plain; version=0.0.4; charset=utf-8".into(),
-        bytes: Bytes::from(text),
+        bytes: Bytes::from(text + &levels),
     }
 }

@@ -10,8 +10,10 @@ use api::openapi::{self, Document};
 use api::status::Status;
 use aws_lc_rs::digest::{Context, SHA512, digest};
 use bytes::Bytes;
+use serde_json::Value;
 
 use super::VERSION;
+use crate::aggregation::{Routes, merge_index, merge_swagger};
 use crate::answer::Answer;
 use crate::api_server::ApiServer;
 use crate::kinds::Kinds;
@@ -95,12 +97,24 @@ impl Published {
     }
 }
 
+/// A document with what aggregated servers have of it.
+fn with_others(api: &ApiServer, own: Bytes, merge: fn(&Routes, &mut Value)) -> Bytes {
+    let routes = api.aggregation.routes();
+    if routes.is_empty() {
+        return own;
+    }
+    // It was written here a moment ago.
+    let Ok(mut document) = serde_json::from_slice::<Value>(&own) else { return own };
+    merge(&routes, &mut document);
+    document.to_string().into()
+}
+
 pub(super) fn answer(api: &ApiServer, words: &[&str]) -> Result<Answer, Status> {
     let (published, kinds) = (&api.specifications, &api.server.registry);
     let bytes = match words {
-        ["openapi", "v3"] => Some(published.index(kinds)),
+        ["openapi", "v3"] => Some(with_others(api, published.index(kinds), merge_index)),
         ["openapi", "v3", rest @ ..] => published.v3(&kinds.current(), &rest.join("/")),
-        ["openapi", "v2"] => Some(published.v2(&kinds.current())),
+        ["openapi", "v2"] => Some(with_others(api, published.v2(&kinds.current()), merge_swagger)),
         _ => None,
     };
     let bytes = bytes.ok_or_else(Status::no_such_path)?;

@@ -159,6 +159,21 @@ impl Client {
         Err(http::rest(&mut wire, head).expect("the answer to a watch"))
     }
 
+    /// Asks for an upgrade, sends bytes, and gives as many back as were sent.
+    #[must_use]
+    pub fn echo(&self, path: &str, protocol: &str, bytes: &[u8]) -> Vec<u8> {
+        let mut wire = self.dial();
+        let client = self.with("connection", "Upgrade").with("upgrade", protocol);
+        http::ask(&mut wire, &self.address.to_string(), "GET", path, &client.all_headers(""), b"")
+            .expect("asking for an upgrade");
+        let head = http::head(&mut wire).expect("the answer to an upgrade");
+        assert_eq!(head.code, 101, "{head:?}");
+        wire.write_all(bytes).and_then(|()| wire.flush()).expect("sending over the stream");
+        let mut back = vec![0; bytes.len()];
+        wire.read_exact(&mut back).expect("the stream's other side");
+        back
+    }
+
     fn all_headers(&self, content_type: &str) -> Vec<(String, String)> {
         let mut headers = self.headers.clone();
         if !headers.iter().any(|(name, _)| name == "accept") {
