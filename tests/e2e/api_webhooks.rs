@@ -182,3 +182,77 @@ fn policies_are_expressions_that_requests_fulfil() {
     assert!(warned.header("warning").contains("at most 1 keys, not 2"), "{}", warned.header("warning"));
     warned.expect(201);
 }
+
+#[test]
+fn policies_change_objects_and_tell_the_audit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (policy, log) = (folder.path().join("policy.yaml"), folder.path().join("audit.log"));
+    let rules = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata, resources: [{group: '', resources: [configmaps]}], omitStages: [RequestReceived]}]\n";
+    std::fs::write(&policy, rules).expect("a policy of the audit");
+    let (policy, path) = (policy.display().to_string(), log.display().to_string());
+    let mut server =
+        Server::start_with(PROGRAM, &["--audit-policy-file", &policy, "--audit-log-path", &path]);
+    let admin = server.admin();
+    let matches = json!({"resourceRules": [{"operations": ["CREATE", "UPDATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}]});
+    let mutating = json!({"metadata": {"name": "marks"}, "spec": {"matchConstraints": matches, "reinvocationPolicy": "Never", "failurePolicy": "Fail",
+        "matchConditions": [{"name": "not-free", "expression": "object.metadata.name != 'free'"}],
+        "variables": [{"name": "team", "expression": "has(object.data) && 'team' in object.data ? object.data.team : 'nobody'"}],
+        "mutations": [
+            {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression":
+                "Object{metadata: Object.metadata{labels: {'team': variables.team}}, data: {'applied': 'yes'}}"}},
+            {"patchType": "JSONPatch", "jsonPatch": {"expression":
+                "[JSONPatch{op: 'test', path: '/data/applied', value: 'yes'}, JSONPatch{op: 'add', path: '/metadata/labels/' + jsonpatch.escapeKey('example.com/size'), value: string(size(object.data))}]"}}]}});
+    let policies = format!("{ADMISSION}/mutatingadmissionpolicies");
+    let mut broken = mutating.clone();
+    broken["spec"]["mutations"][0]["applyConfiguration"]["expression"] = "Object{metadata".into();
+    admin.post(&policies, &broken).refused(422, "Invalid", "spec.mutations[0].applyConfiguration.expression");
+    admin.post(&policies, &mutating).expect(201);
+    let bindings = format!("{ADMISSION}/mutatingadmissionpolicybindings");
+    admin
+        .post(&bindings, &json!({"metadata": {"name": "marks"}, "spec": {"policyName": "marks"}}))
+        .expect(201);
+    admin.get(&bindings).expect(200);
+    let made = admin.post(MAPS, &json!({"metadata": {"name": "a"}, "data": {"team": "sea"}})).expect(201);
+    assert_eq!(made["metadata"]["labels"], json!({"team": "sea", "example.com/size": "2"}));
+    assert_eq!(made["data"], json!({"team": "sea", "applied": "yes"}));
+    let free = admin.post(MAPS, &map("free")).expect(201);
+    assert!(free["metadata"].get("labels").is_none());
+    // A mutation that fails refuses, unless the policy says that it may.
+    let wrong = json!([{"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: 'remove', path: '/data/none'}]"}}]);
+    admin.patch(&format!("{policies}/marks"), "merge", &json!({"spec": {"mutations": wrong}})).expect(200);
+    admin.get(&policies).expect(200);
+    admin.post(MAPS, &map("b")).refused(
+        403,
+        "Forbidden",
+        "MutatingAdmissionPolicy 'marks' with binding 'marks' denied request: JSON Patch: ",
+    );
+    admin
+        .patch(&format!("{policies}/marks"), "merge", &json!({"spec": {"failurePolicy": "Ignore"}}))
+        .expect(200);
+    admin.get(&policies).expect(200);
+    admin.post(MAPS, &map("b")).expect(201);
+    // What is only to be audited is neither refused nor said.
+    let validating = json!({"metadata": {"name": "few"}, "spec": {"matchConstraints": matches,
+        "validations": [{"expression": "object.data.size() > 1", "message": "too few"}],
+        "auditAnnotations": [{"key": "size", "valueExpression": "'has ' + string(object.data.size())"}]}});
+    admin.post(&format!("{ADMISSION}/validatingadmissionpolicies"), &validating).expect(201);
+    let binding =
+        json!({"metadata": {"name": "few"}, "spec": {"policyName": "few", "validationActions": ["Audit"]}});
+    admin.post(&format!("{ADMISSION}/validatingadmissionpolicybindings"), &binding).expect(201);
+    admin.get(&format!("{ADMISSION}/validatingadmissionpolicybindings")).expect(200);
+    let said = admin.post(MAPS, &map("c"));
+    assert_eq!(said.header("warning"), "");
+    said.expect(201);
+    server.stop();
+    let events = std::fs::read_to_string(&log).expect("the audit's file");
+    let last: Value = serde_json::from_str(events.lines().last().expect("an event")).expect("a whole event");
+    assert_eq!(last["annotations"]["few/size"], "has 1");
+    let failures = last["annotations"]["validation.policy.admission.k8s.io/validation_failure"]
+        .as_str()
+        .expect("failures");
+    let failures: Value = serde_json::from_str(failures).expect("a list");
+    assert_eq!(
+        failures,
+        json!([{"message": "too few", "policy": "few", "binding": "few", "expressionIndex": "0", "validationActions": ["Audit"]}])
+    );
+}

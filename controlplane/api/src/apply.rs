@@ -114,6 +114,15 @@ pub fn apply(
     Ok(managers.written(object))
 }
 
+/// The object with a configuration merged into it; nobody owns anything by that.
+///
+/// # Errors
+/// Where the result is not of the type.
+pub fn merge_into(object: &Value, config: &Value, of: Of<'_>) -> Result<Value, Status> {
+    let merged = merge::merge(object.clone(), config.clone(), of.place());
+    of.canonical(merged).map_err(|error| Status::bad_request(error.0))
+}
+
 /// Finds conflicts, or takes the fields where that is asked for; what is gone is nobody's.
 fn settle(
     live: &Value,

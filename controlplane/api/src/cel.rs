@@ -7,7 +7,7 @@
 //! Why it is ours: what there is for Rust knows no costs, and a rule is a program of whoever may write a definition, run at
 //! every write. Here every step is paid for, and the object is borrowed, not copied.
 //!
-//! Not here: protobuf messages and enumerations, which Kubernetes has none of; time zones by name.
+//! Not here: protobuf messages and enumerations (the messages `Object` and `JSONPatch` of policies are maps); time zones by name.
 //! Invariants: no expression runs longer than its budget; none panics; evaluation has no effects.
 //! Reference: cel-spec; Kubernetes "Common Expression Language"; apiserver `cel/library` 1.36 by behaviour.
 

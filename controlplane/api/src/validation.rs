@@ -150,6 +150,15 @@ fn own(report: &mut Report, kind: &Kind, object: &Value) {
         ("", "ConfigMap") => keyed_data::config_map(report, object),
         ("", "Secret") => keyed_data::secret(report, object),
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => admission::policy(report, object),
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => {
+            admission::mutating_policy(report, object)
+        }
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding") => {
+            let at = Path::new("spec").child("policyName");
+            if object["spec"]["policyName"].as_str().is_none_or(str::is_empty) {
+                report.required(&at, "");
+            }
+        }
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => {
             admission::binding(report, object);
         }

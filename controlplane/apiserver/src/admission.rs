@@ -3,7 +3,7 @@
 //! ```text
 //!   namespace lifecycle, limit ranger, service account, node restriction, node taints, pod security, priority,
 //!   toleration seconds, certificate requests, default storage class, storage object in use, runtime class, default ingress class,
-//!   RBAC escalation, cluster IPs, mutating webhooks, validating policies and webhooks, resource quota
+//!   RBAC escalation, cluster IPs, mutating policies and webhooks, validating policies and webhooks, resource quota
 //! ```
 //!
 //! One file per plugin, each a function over the object; what it reads comes from the caches.
@@ -118,6 +118,7 @@ impl Server {
         if kind.group.is_empty() && kind.resource == "services" && request.info.subresource.is_empty() {
             service_ips::admit(self, &attributes, &mut object)?;
         }
+        policies::mutate(self, &attributes, &mut object)?;
         webhooks::mutate(self, &attributes, &mut object).await?;
         policies::validate(self, &attributes, &object)?;
         webhooks::validate(self, &attributes, &object).await?;

@@ -29,6 +29,7 @@ pub use delete::{delete, delete_one, expel};
 pub use delete_collection::delete_collection;
 pub use get::get;
 pub use list::list;
+pub use ownership::with_type;
 pub use patch::patch;
 pub use update::{change, update};
 pub use watch::watch;

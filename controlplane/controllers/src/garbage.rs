@@ -9,18 +9,21 @@
 //! Not by name: an owner is its UID. Before a dependent is deleted its owner is asked for live: the graph, fed by
 //! one cache per kind, may be behind.
 //!
-//! Kinds are those that discovery tells at the start. Reference: upstream's pkg/controller/garbagecollector.
+//! Built-in kinds are those that discovery tells at the start; custom ones come and go with their definitions. Kinds of
+//! aggregated servers are not collected. Reference: upstream's pkg/controller/garbagecollector.
 
+mod custom;
 mod execute;
 mod graph;
 mod plan;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use client::{Client, ClientError, Resource, WorkQueue, work};
+use client::{Cache, Client, ClientError, Resource, WorkQueue, work};
 
 use crate::context::Context;
 use crate::discovery;
+use custom::Custom;
 use graph::Graph;
 
 const NAME: &str = "generic-garbage-collector";
@@ -31,7 +34,9 @@ const AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
 struct Collector {
     client: Client,
     graph: Arc<Mutex<Graph>>,
+    /// Built-in kinds.
     resources: Vec<Resource>,
+    custom: Arc<Custom>,
     queue: WorkQueue<String>,
 }
 
@@ -50,14 +55,13 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
     let collected = |kind: &&discovery::Served| {
         kind.can("delete") && kind.can("list") && kind.can("watch") && kind.resource.plural != "events"
     };
-    let mut caches = Vec::new();
-    for kind in served.iter().filter(collected) {
+    let definitions = context.caches.of(&custom::DEFINITIONS);
+    definitions.synced().await;
+    let custom = Custom::new(context.client.clone(), definitions, graph.clone(), queue.clone());
+    let mut caches = custom.settle();
+    for kind in served.iter().filter(collected).filter(|kind| !custom.has(&kind.resource)) {
         let cache = context.caches.of(&kind.resource);
-        let (graph, adding) = (graph.clone(), queue.clone());
-        cache.subscribe(move |change| {
-            let look = graph.lock().unwrap_or_else(PoisonError::into_inner).apply(&change);
-            look.into_iter().for_each(|uid| adding.add(uid));
-        });
+        feed(&cache, &graph, &queue);
         caches.push(cache);
     }
     // Before every kind is known, an owner that is missing says nothing.
@@ -65,12 +69,26 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
         cache.synced().await;
     }
     let resources = served.into_iter().map(|kind| kind.resource).collect();
-    let collector =
-        Arc::new(Collector { client: context.client_of(NAME)?, graph, resources, queue: queue.clone() });
-    work(NAME, queue, WORKERS, move |uid: String| {
+    let collector = Arc::new(Collector {
+        client: context.client_of(NAME)?,
+        graph,
+        resources,
+        custom: custom.clone(),
+        queue: queue.clone(),
+    });
+    let working = work(NAME, queue, WORKERS, move |uid: String| {
         let collector = collector.clone();
         async move { collector.reconcile(&uid).await }
-    })
-    .await;
+    });
+    tokio::select! { () = working => {}, () = custom.follow() => {} }
     Ok(())
+}
+
+/// Brings the changes of a kind to the graph, and what must be looked at because of them to the queue.
+fn feed(cache: &Cache, graph: &Arc<Mutex<Graph>>, queue: &WorkQueue<String>) {
+    let (graph, adding) = (graph.clone(), queue.clone());
+    cache.subscribe(move |change| {
+        let look = graph.lock().unwrap_or_else(PoisonError::into_inner).apply(&change);
+        look.into_iter().for_each(|uid| adding.add(uid));
+    });
 }

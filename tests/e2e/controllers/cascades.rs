@@ -1,5 +1,7 @@
 //! What goes with what: cascades of all three kinds, namespaces, Services and their slices.
 
+use serde_json::{Value, json};
+
 use super::{Cluster, kubectl_or_skip};
 
 const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
@@ -28,6 +30,38 @@ fn deletions_cascade_as_asked() {
             && sets[0]["metadata"]["uid"] == uid
             && !sets[0]["metadata"]["ownerReferences"].is_null()
     });
+}
+
+#[test]
+fn objects_of_later_definitions_go_with_their_owners() {
+    if !kubectl_or_skip("objects_of_later_definitions_go_with_their_owners") {
+        return;
+    }
+    let cluster = Cluster::start();
+    let admin = &cluster.admin;
+    let definition = json!({"metadata": {"name": "boats.sea.example.com"}, "spec": {"group": "sea.example.com", "scope": "Namespaced",
+        "names": {"plural": "boats", "singular": "boat", "kind": "Boat", "listKind": "BoatList"},
+        "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}});
+    admin.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition).expect(201);
+    let boats = "/apis/sea.example.com/v1/namespaces/default/boats";
+    cluster.until("boats are served", || admin.get(boats).code == 200);
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let boat = |name: &str, owners: &[Value]| {
+        let boat = json!({"apiVersion": "sea.example.com/v1", "kind": "Boat", "metadata": {"name": name, "ownerReferences": owners}});
+        admin.post(boats, &boat).expect(201)
+    };
+    let of = |kind: &str, version: &str, owner: &Value| json!({"apiVersion": version, "kind": kind, "name": owner["metadata"]["name"], "uid": owner["metadata"]["uid"]});
+    let harbour = admin.post(maps, &json!({"metadata": {"name": "harbour"}})).expect(201);
+    let boat_of_harbour = boat("owned", &[of("ConfigMap", "v1", &harbour)]);
+    // And the other way: what a boat owns goes with the boat.
+    let cargo = json!({"metadata": {"name": "cargo", "ownerReferences": [of("Boat", "sea.example.com/v1", &boat_of_harbour)]}});
+    admin.post(maps, &cargo).expect(201);
+    boat("free", &[]);
+    admin.delete(&format!("{maps}/harbour")).expect(200);
+    cluster.until("the boat and its cargo are gone", || {
+        admin.get(&format!("{boats}/owned")).code == 404 && admin.get(&format!("{maps}/cargo")).code == 404
+    });
+    admin.get(&format!("{boats}/free")).expect(200);
 }
 
 #[test]

@@ -28,7 +28,8 @@ type Outcome<'a> = Result<Value<'a>, EvalError>;
 type Maybe<'a> = Option<Outcome<'a>>;
 
 /// Functions that are called by a name with a dot, without a receiver.
-const QUALIFIED: [&str; 26] = [
+const QUALIFIED: [&str; 27] = [
+    "jsonpatch.escapeKey",
     "optional.of",
     "optional.none",
     "optional.ofNonZeroValue",

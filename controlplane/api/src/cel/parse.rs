@@ -103,6 +103,16 @@ struct Parser<'a> {
 }
 
 const RELATIONS: [&str; 6] = ["==", "!=", "<=", ">=", "<", ">"];
+/// Whether a name is that of a message: `Object`, `Object.spec...` and `JSONPatch`, which admission policies make. Both are
+/// maps here; which fields there are the object's type says when it is merged.
+fn is_message(expr: &Expr) -> bool {
+    match &expr.node {
+        Node::Ident(name) => matches!(name.as_str(), "Object" | "JSONPatch"),
+        Node::Select { operand, optional: false, .. } => is_message(operand),
+        _ => false,
+    }
+}
+
 const RESERVED: [&str; 18] = [
     "as",
     "break",
@@ -287,10 +297,30 @@ impl Parser<'_> {
                 self.want("]")?;
                 let node = Node::Index { operand: Box::new(expr), index: Box::new(index), optional };
                 expr = Expr { at, node };
+            } else if is_message(&expr) && self.eat("{") {
+                expr = Expr { at, node: self.fields()? };
             } else {
                 return Ok(expr);
             }
         }
+    }
+
+    /// The fields of a message: a map whose keys are their names.
+    fn fields(&mut self) -> Result<Node, CompileError> {
+        let mut entries = Vec::new();
+        while !self.eat("}") {
+            if !entries.is_empty() {
+                self.want(",")?;
+                if self.eat("}") {
+                    break;
+                }
+            }
+            let (optional, at) = (self.eat("?"), self.place());
+            let key = Expr { at, node: Node::Text(self.name()?) };
+            self.want(":")?;
+            entries.push((key, self.condition()?, optional));
+        }
+        Ok(Node::Map(entries))
     }
 
     fn name(&mut self) -> Result<String, CompileError> {

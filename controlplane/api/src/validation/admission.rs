@@ -129,7 +129,15 @@ pub(super) fn policy(report: &mut Report, policy: &Value) {
             report.required(&at, "");
         }
     }
-    report.one_of(&path.child("failurePolicy"), spec.text("failurePolicy"), &["Fail", "Ignore"]);
+    for (path, one) in items(spec, "auditAnnotations", &path) {
+        if one.text("key").is_empty() {
+            report.required(&path.child("key"), "");
+        } else {
+            report.qualified_name(&path.child("key"), one.text("key"));
+        }
+        expression(report, one, "valueExpression", &Type::Dyn, &path);
+    }
+    common(report, spec, &path);
     for (path, one) in items(spec, "validations", &path) {
         expression(report, one, "expression", &Type::Bool, &path);
         if !one.text("messageExpression").is_empty() {
@@ -141,13 +149,42 @@ pub(super) fn policy(report: &mut Report, policy: &Value) {
             report.not_supported(&path.child("reason"), reason, &known);
         }
     }
-    for (path, one) in items(spec, "variables", &path) {
+}
+
+/// A mutating policy.
+pub(super) fn mutating_policy(report: &mut Report, policy: &Value) {
+    let (spec, path) = (&policy["spec"], Path::new("spec"));
+    if spec.list("mutations").is_empty() {
+        report.required(&path.child("mutations"), "mutations must contain at least one item");
+    }
+    if spec["matchConstraints"].list("resourceRules").is_empty() {
+        report.required(&path.child("matchConstraints").child("resourceRules"), "");
+    }
+    report.one_of(&path.child("reinvocationPolicy"), spec.text("reinvocationPolicy"), &["IfNeeded", "Never"]);
+    common(report, spec, &path);
+    for (path, one) in items(spec, "mutations", &path) {
+        let kind = one.text("patchType");
+        report.one_of(&path.child("patchType"), kind, &["ApplyConfiguration", "JSONPatch"]);
+        let name = if kind == "JSONPatch" { "jsonPatch" } else { "applyConfiguration" };
+        if one[name].is_object() {
+            expression(report, &one[name], "expression", &Type::Dyn, &path.child(name));
+        } else if !kind.is_empty() {
+            let why = format!("must be specified when patchType is {kind}");
+            report.required(&path.child(name), &why);
+        }
+    }
+}
+
+/// What policies of both kinds have.
+fn common(report: &mut Report, spec: &Value, path: &Path) {
+    report.one_of(&path.child("failurePolicy"), spec.text("failurePolicy"), &["Fail", "Ignore"]);
+    for (path, one) in items(spec, "variables", path) {
         if one.text("name").is_empty() {
             report.required(&path.child("name"), "name is not specified");
         }
         expression(report, one, "expression", &Type::Dyn, &path);
     }
-    for (path, one) in items(spec, "matchConditions", &path) {
+    for (path, one) in items(spec, "matchConditions", path) {
         expression(report, one, "expression", &Type::Bool, &path);
     }
 }

@@ -4,17 +4,18 @@
 //!   policies and bindings (read when they change) ─► constraints ─► conditions ─► params ─► variables ─► validations ─► deny, warn
 //! ```
 //!
-//! Not here: `auditAnnotations` and the action `Audit`, which need an audit log; MutatingAdmissionPolicy; type checking into
-//! the policy's status.
+//! MutatingAdmissionPolicy shares its policies' form and is in `mutate`. Not here: type checking into the policy's status.
 //!
 //! Reference: KEP-3488; `apiserver/pkg/admission/plugin/policy/validating` 1.36, by behaviour.
+
+mod mutate;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use api::cel::{self, Budget, Program, Type, Value as Cel};
 use api::selector::LabelSelector;
 use api::status::{Cause, Reason, Status};
-use serde_json::Value;
+use serde_json::{Value, json};
 use store::Revision;
 
 use super::webhooks::{GROUP, Rules, request_of};
@@ -24,11 +25,19 @@ use crate::server::Server;
 /// Names that expressions may use.
 const NAMES: [&str; 7] =
     ["object", "oldObject", "request", "params", "namespaceObject", "variables", "authorizer"];
+use mutate::Mutation;
+pub(super) use mutate::mutate;
+
+/// What the audit is told of failures, in upstream's words.
+const FAILURES: &str = "validation.policy.admission.k8s.io/validation_failure";
 const POLICY: &str = "ValidatingAdmissionPolicy";
 
 /// All policies with their bindings, as of two revisions.
 #[derive(Debug, Default)]
-pub struct Policies(Mutex<Kept>);
+pub struct Policies {
+    validating: Mutex<Kept>,
+    mutating: Mutex<Kept>,
+}
 
 /// The revisions of policies and bindings, and what was read at them.
 type Kept = ((Revision, Revision), Arc<Vec<Policy>>);
@@ -40,6 +49,8 @@ struct Policy {
     conditions: Vec<Program>,
     variables: Vec<(String, Program)>,
     validations: Vec<Validation>,
+    annotations: Vec<(String, Program)>,
+    mutations: Vec<Mutation>,
     ignores: bool,
     params: Option<(String, String)>,
     bindings: Vec<Binding>,
@@ -61,6 +72,9 @@ struct Binding {
     params: Value,
     denies: bool,
     warns: bool,
+    audits: bool,
+    /// As they were written.
+    actions: Value,
 }
 
 /// Which requests: rules, exceptions and selectors.
@@ -120,6 +134,8 @@ impl Policy {
             reason: text(&one["reason"]),
         };
         let variable = |one: &Value| Some((text(&one["name"]), compiled(&one["expression"], &Type::Dyn)?));
+        let annotation =
+            |one: &Value| Some((text(&one["key"]), compiled(&one["valueExpression"], &Type::Dyn)?));
         let bound = bindings.iter().filter(|binding| binding["spec"]["policyName"] == name.as_str());
         Policy {
             constraints: Constraints::read(&spec["matchConstraints"]),
@@ -129,6 +145,8 @@ impl Policy {
                 .collect(),
             variables: list("variables").iter().filter_map(variable).collect(),
             validations: list("validations").iter().map(validation).collect(),
+            annotations: list("auditAnnotations").iter().filter_map(annotation).collect(),
+            mutations: list("mutations").iter().map(Mutation::read).collect(),
             ignores: spec["failurePolicy"] == "Ignore",
             params: spec["paramKind"]
                 .is_object()
@@ -151,19 +169,28 @@ impl Binding {
             params: spec["paramRef"].clone(),
             denies: acts("Deny"),
             warns: acts("Warn"),
+            audits: acts("Audit"),
+            actions: spec["validationActions"].clone(),
         }
     }
 }
 
 impl Policies {
-    fn get(&self, server: &Server) -> Arc<Vec<Policy>> {
-        let caches = (
-            server.caches.named(GROUP, "validatingadmissionpolicies"),
-            server.caches.named(GROUP, "validatingadmissionpolicybindings"),
-        );
+    fn validating(&self, server: &Server) -> Arc<Vec<Policy>> {
+        let resources = ("validatingadmissionpolicies", "validatingadmissionpolicybindings");
+        Policies::get(&self.validating, server, resources)
+    }
+
+    fn mutating(&self, server: &Server) -> Arc<Vec<Policy>> {
+        let resources = ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings");
+        Policies::get(&self.mutating, server, resources)
+    }
+
+    fn get(kept: &Mutex<Kept>, server: &Server, resources: (&str, &str)) -> Arc<Vec<Policy>> {
+        let caches = (server.caches.named(GROUP, resources.0), server.caches.named(GROUP, resources.1));
         let (Some(policies), Some(bindings)) = caches else { return Arc::default() };
         let latest = (*policies.latest().borrow(), *bindings.latest().borrow());
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.0 != latest {
             let bound: Vec<Value> = bindings.list("").0.iter().map(|object| object.value()).collect();
             let read =
@@ -174,30 +201,49 @@ impl Policies {
     }
 }
 
-/// Checks a request against every policy.
+/// The namespace of the object that a request is about.
+fn namespace_of(server: &Server, attributes: &Attributes<'_>) -> Value {
+    if !attributes.kind.namespaced {
+        return Value::Null;
+    }
+    let namespaces = server.caches.named("", "namespaces");
+    let found = namespaces.and_then(|all| all.get(&attributes.request.info.namespace));
+    found.map_or(Value::Null, |namespace| namespace.value())
+}
+
+/// Checks a request against every policy, and tells the audit.
 pub(super) fn validate(server: &Server, attributes: &Attributes<'_>, object: &Value) -> Result<(), Status> {
-    let policies = server.policies.get(server);
+    let policies = server.policies.validating(server);
     if policies.is_empty() || attributes.kind.group == GROUP {
         return Ok(());
     }
-    let request = request_of(attributes, object);
+    let mut failures = Vec::new();
+    let checked = check(server, attributes, object, &policies, &mut failures);
+    if !failures.is_empty() {
+        attributes.request.trail.annotate(FAILURES, || Value::Array(failures).to_string());
+    }
+    checked
+}
+
+fn check(
+    server: &Server,
+    attributes: &Attributes<'_>,
+    object: &Value,
+    policies: &[Policy],
+    failures: &mut Vec<Value>,
+) -> Result<(), Status> {
+    let (request, namespace) = (request_of(attributes, object), namespace_of(server, attributes));
     let null = Value::Null;
     let old = attributes.old.unwrap_or(&null);
-    let namespace = match attributes.kind.namespaced {
-        true => {
-            server.caches.named("", "namespaces").and_then(|all| all.get(&attributes.request.info.namespace))
-        }
-        false => None,
-    };
-    let namespace = namespace.map_or(Value::Null, |namespace| namespace.value());
     for policy in policies.iter().filter(|policy| policy.constraints.fit(server, attributes, object)) {
         for binding in
             policy.bindings.iter().filter(|binding| binding.constraints.fit(server, attributes, object))
         {
+            let failed = Failed { position: 0, reason: String::new(), message: String::new() };
             let params = match params(server, attributes, policy, binding) {
                 Ok(params) => params,
-                Err(why) => {
-                    act(attributes, policy, binding, object, &why, "")?;
+                Err(message) => {
+                    act(attributes, policy, binding, object, &Failed { message, ..failed }, failures)?;
                     continue;
                 }
             };
@@ -209,8 +255,8 @@ pub(super) fn validate(server: &Server, attributes: &Attributes<'_>, object: &Va
                     ("params", Cel::of(&params, None)),
                     ("namespaceObject", Cel::of(&namespace, None)),
                 ];
-                for (message, reason) in judge(policy, names.to_vec()) {
-                    act(attributes, policy, binding, object, &message, &reason)?;
+                for failed in judge(attributes, policy, names.to_vec()) {
+                    act(attributes, policy, binding, object, &failed, failures)?;
                 }
             }
         }
@@ -218,54 +264,95 @@ pub(super) fn validate(server: &Server, attributes: &Attributes<'_>, object: &Va
     Ok(())
 }
 
-/// What a policy says against a request: sentences with their reasons.
-fn judge<'a>(policy: &'a Policy, mut names: Vec<(&'a str, Cel<'a>)>) -> Vec<(String, String)> {
-    let mut budget = Budget::new(cel::OBJECT_LIMIT);
-    let failed = |why: String| if policy.ignores { Vec::new() } else { vec![(why, String::new())] };
+/// A validation that did not hold.
+struct Failed {
+    position: usize,
+    message: String,
+    reason: String,
+}
+
+/// The names with `variables`; none where a condition says that the policy is not about this. The error is what a
+/// condition failed with.
+fn prepare<'a>(
+    policy: &'a Policy,
+    mut names: Vec<(&'a str, Cel<'a>)>,
+    budget: &mut Budget,
+) -> Result<Option<Vec<(&'a str, Cel<'a>)>>, String> {
     let mut error = None;
     for condition in &policy.conditions {
-        match condition.holds(&names, &mut budget) {
+        match condition.holds(&names, budget) {
             Ok(true) => {}
-            Ok(false) => return Vec::new(),
+            Ok(false) => return Ok(None),
             Err(why) => error = Some(why),
         }
     }
     if let Some(why) = error {
-        return failed(why.to_string());
+        return Err(why.to_string());
     }
     // What has no value is missing where it is used, and only there.
     let mut variables: Vec<(Cel<'a>, Cel<'a>)> = Vec::new();
     for (name, program) in &policy.variables {
         let mut known = names.clone();
         known.push(("variables", Cel::Map(Arc::new(variables.clone()))));
-        if let Ok(value) = program.run(&known, &mut budget) {
+        if let Ok(value) = program.run(&known, budget) {
             variables.push((Cel::text(name), value));
         }
     }
     names.push(("variables", Cel::Map(Arc::new(variables))));
+    Ok(Some(names))
+}
+
+/// What a policy says against a request. Its annotations go to the audit.
+fn judge<'a>(attributes: &Attributes<'_>, policy: &'a Policy, names: Vec<(&'a str, Cel<'a>)>) -> Vec<Failed> {
+    let mut budget = Budget::new(cel::OBJECT_LIMIT);
+    let failed = |position: usize, message: String| {
+        let failed = Failed { position, message, reason: String::new() };
+        if policy.ignores { Vec::new() } else { vec![failed] }
+    };
+    let names = match prepare(policy, names, &mut budget) {
+        Ok(Some(names)) => names,
+        Ok(None) => return Vec::new(),
+        Err(why) => return failed(0, why),
+    };
     let mut said = Vec::new();
-    for validation in &policy.validations {
+    for (position, validation) in policy.validations.iter().enumerate() {
         let Some(program) = &validation.program else { continue };
         match program.holds(&names, &mut budget) {
             Ok(true) => {}
             Ok(false) => {
-                let made =
-                    validation.message_program.as_ref().map(|program| program.run(&names, &mut budget));
-                let message = match made {
-                    Some(Ok(Cel::Text(text))) if !text.trim().is_empty() && !text.contains('\n') => {
-                        text.trim().to_owned()
-                    }
-                    _ if !validation.message.trim().is_empty() => validation.message.trim().to_owned(),
-                    _ => format!("failed expression: {}", validation.text.trim()),
-                };
-                said.push((message, validation.reason.clone()));
+                let message = message_of(validation, &names, &mut budget);
+                said.push(Failed { position, message, reason: validation.reason.clone() });
             }
             Err(why) => {
-                said.extend(failed(format!("expression '{}' resulted in error: {why}", validation.text)));
+                said.extend(failed(
+                    position,
+                    format!("expression '{}' resulted in error: {why}", validation.text),
+                ));
             }
         }
     }
+    for (key, program) in &policy.annotations {
+        match program.run(&names, &mut budget) {
+            Ok(Cel::Text(text)) if !text.trim().is_empty() => {
+                let key = format!("{}/{key}", policy.name);
+                attributes.request.trail.annotate(&key, || text.trim().chars().take(10 << 10).collect());
+            }
+            Ok(_) => {}
+            Err(why) => said.extend(failed(0, format!("failed to evaluate audit annotation '{key}': {why}"))),
+        }
+    }
     said
+}
+
+fn message_of<'a>(validation: &Validation, names: &[(&str, Cel<'a>)], budget: &mut Budget) -> String {
+    let made = validation.message_program.as_ref().map(|program| program.run(names, budget));
+    match made {
+        Some(Ok(Cel::Text(text))) if !text.trim().is_empty() && !text.contains('\n') => {
+            text.trim().to_owned()
+        }
+        _ if !validation.message.trim().is_empty() => validation.message.trim().to_owned(),
+        _ => format!("failed expression: {}", validation.text.trim()),
+    }
 }
 
 /// The parameters of a binding; one null where it has none.
@@ -311,16 +398,21 @@ fn params(
     Ok(found)
 }
 
-/// Denies or warns, as the binding says.
+/// Denies, warns or tells the audit, as the binding says.
 fn act(
     attributes: &Attributes<'_>,
     policy: &Policy,
     binding: &Binding,
     object: &Value,
-    message: &str,
-    reason: &str,
+    failed: &Failed,
+    failures: &mut Vec<Value>,
 ) -> Result<(), Status> {
+    let Failed { position, message, reason } = failed;
     let (policy, bound) = (&policy.name, &binding.name);
+    if binding.audits {
+        failures.push(json!({"message": message, "policy": policy, "binding": bound,
+            "expressionIndex": position.to_string(), "validationActions": binding.actions}));
+    }
     if binding.warns {
         let warning = format!("Validation failed for {POLICY} '{policy}' with binding '{bound}': {message}");
         attributes.request.warn(warning);
@@ -334,7 +426,7 @@ fn act(
         (name, _) => name,
     };
     let mut status = Status::forbidden(attributes.kind.qualified_resource(), name, &sentence);
-    (status.reason, status.code) = match reason {
+    (status.reason, status.code) = match reason.as_str() {
         "Forbidden" => (Reason::Forbidden, 403),
         "Unauthorized" => (Reason::Unauthorized, 401),
         "RequestEntityTooLarge" => (Reason::RequestEntityTooLarge, 413),

@@ -82,18 +82,19 @@ impl Collector {
             return Ok(OwnerState::Solid);
         }
         let namespace = if resource.namespaced { node.key.namespace.as_str() } else { "" };
-        match self.client.get(resource, namespace, &owner.name).await {
+        match self.client.get(&resource, namespace, &owner.name).await {
             Err(error) if error.is_not_found() => Ok(OwnerState::Absent { uid }),
             Err(error) => Err(error),
             Ok(live) if Meta::of(&live).uid() != uid => Ok(OwnerState::Absent { uid }),
-            Ok(live) if Node::of(resource, &live).waits() => Ok(OwnerState::Waiting { uid }),
+            Ok(live) if Node::of(&resource, &live).waits() => Ok(OwnerState::Waiting { uid }),
             Ok(_) => Ok(OwnerState::Solid),
         }
     }
 
-    fn resource_of(&self, owner: &Owner) -> Option<&Resource> {
+    fn resource_of(&self, owner: &Owner) -> Option<Resource> {
         let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
-        self.resources.iter().find(|resource| resource.group == group && resource.kind == owner.kind.as_str())
+        let of = |resource: &&Resource| resource.group == group && resource.kind == owner.kind.as_str();
+        self.custom.find(group, &owner.kind).or_else(|| self.resources.iter().find(of).cloned())
     }
 
     /// All dependents lose their reference, then the object may go.

@@ -95,6 +95,7 @@ ip - s P
 isIP - s b
 ip C - P
 ip.isCanonical - s b
+jsonpatch.escapeKey - s s
 family P - i
 isUnspecified P - b
 isLoopback P - b

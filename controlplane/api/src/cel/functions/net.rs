@@ -135,6 +135,7 @@ pub(super) fn call<'a>(name: &str, args: &[Value<'a>]) -> Maybe<'a> {
         "isURL" => Ok(Value::Bool(Url::parse(text).is_ok())),
         "ip" => address(text).map(Value::Ip).map_err(EvalError),
         "isIP" => Ok(Value::Bool(address(text).is_ok())),
+        "jsonpatch.escapeKey" => Ok(Value::text(&text.replace('~', "~0").replace('/', "~1"))),
         "ip.isCanonical" => {
             address(text).map(|found| Value::Bool(found.to_string() == **text)).map_err(EvalError)
         }
