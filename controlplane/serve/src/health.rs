@@ -3,9 +3,10 @@
 //! Not for anything that needs to know who asks: these say whether a part is well, on loopback, or to a load
 //! balancer that knows no certificates. HTTP/1.1 alone; bodies of requests are not read.
 //!
-//! **Invariants.** Connections, headers and waits are bounded; an answer is made without waiting.
+//! **Invariants.** Connections, headers and waits are bounded; an answer is made at once, or off the reactor.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,6 +97,15 @@ impl HealthListener {
         report: impl Fn(&str) -> Report + Send + Sync + 'static,
         stopping: CancellationToken,
     ) {
+        self.serve_later(move |path| std::future::ready(report(path)), stopping).await;
+    }
+
+    /// The same where answers take a while.
+    pub async fn serve_later<F: Future<Output = Report> + Send + 'static>(
+        self,
+        report: impl Fn(&str) -> F + Send + Sync + 'static,
+        stopping: CancellationToken,
+    ) {
         let report = Arc::new(report);
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         let mut connections = JoinSet::new();
@@ -116,14 +126,21 @@ impl HealthListener {
     }
 }
 
-async fn converse(stream: TcpStream, peer: SocketAddr, report: Arc<impl Fn(&str) -> Report>) {
+async fn converse<F: Future<Output = Report>>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    report: Arc<impl Fn(&str) -> F>,
+) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer = if matches!(*request.method(), Method::GET | Method::HEAD) {
-            report(request.uri().path())
-        } else {
-            Report::text(405, "Method Not Allowed\n")
-        };
-        std::future::ready(Ok::<_, Infallible>(answer.into_response()))
+        let answer =
+            matches!(*request.method(), Method::GET | Method::HEAD).then(|| report(request.uri().path()));
+        async move {
+            let answer = match answer {
+                Some(answer) => answer.await,
+                None => Report::text(405, "Method Not Allowed\n"),
+            };
+            Ok::<_, Infallible>(answer.into_response())
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

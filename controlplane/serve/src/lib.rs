@@ -16,6 +16,7 @@
 mod connection;
 mod health;
 mod listener;
+pub mod prometheus;
 mod tls;
 
 pub use connection::{ConnInfo, Limits};
