@@ -4,6 +4,7 @@
 //! Batch ── one send ──▶ kernel ── n acknowledgements ──▶ RequestError for each that failed
 //! Socket::links() ...   dumps: read leniently, repeated when the kernel says they were torn
 //! Events                multicast groups on a plain descriptor; whoever has a reactor polls it
+//! Sockets               connected datagram sockets, and their end
 //! ```
 //!
 //! What is sent is typed by netlink-packet-route, which stays hidden behind the types here. What is
@@ -25,6 +26,7 @@ mod message;
 mod neighbour;
 mod route;
 mod socket;
+mod sockets;
 
 pub use address::{Address, Scope};
 pub use batch::{BATCH_REQUESTS_MAX, Batch};
@@ -35,3 +37,4 @@ pub use mac::Mac;
 pub use neighbour::Neighbour;
 pub use route::{MAIN_TABLE, Route, RouteKind};
 pub use socket::{NetlinkError, RequestError, Socket};
+pub use sockets::{Connected, Sockets};

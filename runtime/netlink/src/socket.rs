@@ -93,7 +93,7 @@ impl Socket {
         if refused.is_empty() { Ok(()) } else { Err(NetlinkError::Refused(refused)) }
     }
 
-    fn around(socket: NetlinkSocket) -> Socket {
+    pub(crate) fn around(socket: NetlinkSocket) -> Socket {
         Socket { socket, buffer: vec![0; RECEIVE_BYTES], sequence: 1 }
     }
 

@@ -1,4 +1,4 @@
-//! One NETLINK_ROUTE socket: open, join groups, send, receive. Messages are bytes here; what they mean
+//! One netlink socket, of routes or of sockets: open, join groups, send, receive. Messages are bytes here; what they mean
 //! is runtime/netlink's.
 //!
 //! **Invariants.** Only what the kernel (port 0) sent is handed out. Receiving waits at most
@@ -25,7 +25,7 @@ pub struct NetlinkSocket(OwnedFd);
 impl NetlinkSocket {
     /// For requests: short acknowledgements, error texts, strict dumps, bounded waiting.
     pub fn for_requests() -> io::Result<NetlinkSocket> {
-        let socket = NetlinkSocket::open()?;
+        let socket = NetlinkSocket::open(None)?;
         socket.option(libc::NETLINK_CAP_ACK, 1)?;
         socket.option(libc::NETLINK_EXT_ACK, 1)?;
         socket.option(libc::NETLINK_GET_STRICT_CHK, 1)?;
@@ -33,9 +33,18 @@ impl NetlinkSocket {
         Ok(socket)
     }
 
+    /// For questions about sockets (NETLINK_SOCK_DIAG), otherwise as [`NetlinkSocket::for_requests`].
+    pub fn for_sockets() -> io::Result<NetlinkSocket> {
+        let socket = NetlinkSocket::open(Some(rustix::net::netlink::SOCK_DIAG))?;
+        socket.option(libc::NETLINK_CAP_ACK, 1)?;
+        socket.option(libc::NETLINK_EXT_ACK, 1)?;
+        sockopt::set_socket_timeout(&socket.0, sockopt::Timeout::Recv, Some(RECEIVE_TIMEOUT))?;
+        Ok(socket)
+    }
+
     /// For events of the given RTNLGRP_* groups. `receive` fails with ENOBUFS when some were lost.
     pub fn for_events(groups: &[u32]) -> io::Result<NetlinkSocket> {
-        let socket = NetlinkSocket::open()?;
+        let socket = NetlinkSocket::open(None)?;
         // Needs CAP_NET_ADMIN; without it the default size serves.
         let _ = socket.socket_option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, EVENT_BUFFER_BYTES);
         for group in groups {
@@ -75,10 +84,10 @@ impl NetlinkSocket {
         }
     }
 
-    fn open() -> io::Result<NetlinkSocket> {
-        // Protocol 0 of this family is NETLINK_ROUTE.
-        let fd =
-            rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+    /// Without a protocol: NETLINK_ROUTE, which is 0.
+    fn open(protocol: Option<rustix::net::Protocol>) -> io::Result<NetlinkSocket> {
+        let (family, flags) = (AddressFamily::NETLINK, SocketFlags::CLOEXEC);
+        let fd = rustix::net::socket_with(family, SocketType::RAW, flags, protocol)?;
         rustix::net::bind(&fd, &SocketAddrNetlink::new(0, 0))?;
         rustix::net::connect(&fd, &SocketAddrNetlink::new(0, 0))?;
         Ok(NetlinkSocket(fd))
