@@ -1,9 +1,12 @@
 //! How full the maps are. Counting walks a map: for people, not for every second.
 
+use std::os::fd::{AsFd as _, AsRawFd as _};
+
 use abi::{Affinity, AffinityKey, BackendKey, Flow, FlowState, Ip4, Ip6, MemberKey, ServiceKey};
+use aya::maps::MapData;
 
 use crate::error::DatapathError;
-use crate::tables::{Table, Tables};
+use crate::tables::{Table, Tables, failed};
 
 /// One map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +17,21 @@ pub struct Fill {
 }
 
 impl Tables {
+    /// What each map holds of the kernel's memory, in bytes, as the kernel tells it.
+    pub fn memory(&self) -> Result<Vec<(&'static str, u64)>, DatapathError> {
+        let mut all = Vec::new();
+        for map in abi::MAPS {
+            let opened =
+                MapData::from_pin(self.pins.map(map.name)).map_err(failed(map.name, "opening it"))?;
+            let path = format!("/proc/self/fdinfo/{}", opened.fd().as_fd().as_raw_fd());
+            // Only for people: a kernel that does not tell has none.
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            let told = text.lines().find_map(|line| line.strip_prefix("memlock:"));
+            all.push((map.name, told.and_then(|value| value.trim().parse().ok()).unwrap_or(0)));
+        }
+        Ok(all)
+    }
+
     /// Every map that can run full, by its name.
     pub fn fill(&self) -> Result<Vec<Fill>, DatapathError> {
         let of_both =
@@ -28,7 +46,11 @@ impl Tables {
             ("NODES4", of_both(true, nodes.clone())),
             ("NODES6", of_both(false, nodes)),
             ("NAMESPACES", self.namespaces()?.observed()?.len()),
+            ("POLICY", self.policies()?.allowed()?.len()),
         ];
+        let named = self.policies()?.named()?;
+        let four = named.iter().filter(|(prefix, _)| prefix.addr().is_ipv4()).count();
+        counted.extend([("IDENTITIES4", four), ("IDENTITIES6", named.len() - four)]);
         macro_rules! count {
             ($($name:literal: $key:ty => $value:ty),* $(,)?) => {
                 $( counted.push(($name, Table::<$key, $value>::open(&self.pins, $name)?.entries()?.len())); )*

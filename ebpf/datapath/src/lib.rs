@@ -74,6 +74,7 @@ mod policies;
 mod remove;
 mod reports;
 mod services;
+mod sockets;
 mod sources;
 mod tables;
 
@@ -93,5 +94,6 @@ pub use policies::{Allowed, Policies, Ports};
 pub use remove::{footprint, unload};
 pub use reports::{Ends, Packet, Reports, Verdict};
 pub use services::{Backend, Backends, Frontend, Service, Services, SetId, Traffic, Transport};
+pub use sockets::Sockets;
 pub use sources::Sources;
 pub use tables::Tables;

@@ -128,6 +128,15 @@ impl Services {
         }
     }
 
+    /// Where one leads.
+    pub fn get(&self, frontend: &Frontend) -> Result<Option<Service>, DatapathError> {
+        let found = match frontend.address {
+            IpAddr::V4(address) => self.v4.get(&key(frontend, Ip4::from(address)))?,
+            IpAddr::V6(address) => self.v6.get(&key(frontend, Ip6::from(address)))?,
+        };
+        Ok(found.as_ref().map(service))
+    }
+
     /// Every frontend that is in the maps.
     pub fn observed(&self) -> Result<Vec<(Frontend, Service)>, DatapathError> {
         let mut all = Vec::new();

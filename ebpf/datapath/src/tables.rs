@@ -21,6 +21,7 @@ use crate::pins::{self, Pins};
 use crate::policies::Policies;
 use crate::reports::Reports;
 use crate::services::{Backends, Services};
+use crate::sockets::Sockets;
 use crate::sources::Sources;
 
 /// The maps of a data path that somebody has loaded. Each call opens its maps anew; keep what it gives.
@@ -77,6 +78,11 @@ impl Tables {
     /// Flows. Writer: the programs; here they are only removed.
     pub fn conntrack(&self) -> Result<Conntrack, DatapathError> {
         Conntrack::open(&self.pins)
+    }
+
+    /// Where sockets were led. Writer: the programs.
+    pub fn sockets(&self) -> Result<Sockets, DatapathError> {
+        Sockets::open(&self.pins)
     }
 
     /// Who may talk to whom. Writer: the agent.

@@ -5,7 +5,7 @@
 //! What the node sends to itself passes no packet program, so its own node ports are translated here always,
 //! and so is everything if it has no gateway.
 
-use abi::{Protocol, Scope, Service, Settings, SettingsFlag};
+use abi::{Backend, Protocol, Scope, Service, Settings, SettingsFlag};
 
 use crate::choose;
 use crate::family::Family;
@@ -43,6 +43,16 @@ pub fn service<W: World>(world: &W, settings: &Settings, call: &Call<W::A>) -> O
         address = W::A::nowhere();
     }
     choose::service(world, settings, address, call.port, call.protocol, Scope::Cluster)
+}
+
+/// The pod of this node behind a host port that a process of the node itself asks for: what the node sends to itself
+/// passes no packet program.
+#[inline(always)]
+pub fn host_port<W: World>(world: &W, settings: &Settings, call: &Call<W::A>) -> Option<Backend<W::A>> {
+    if !call.of_the_node || !(call.address.is_loopback() || world.is_local(&call.address)) {
+        return None;
+    }
+    choose::host_port(world, settings, call.address, call.port, call.protocol)
 }
 
 #[cfg(test)]

@@ -39,3 +39,30 @@ fn sockets_that_are_translated() {
     // Neither TCP nor UDP.
     check(false, true, 132, true, (VIP, 80), false);
 }
+
+#[test]
+fn host_ports_are_for_the_nodes_own_sockets() {
+    let check = |of_the_node: bool, to: ([u8; 4], u16), expect: bool| {
+        let world = Fake::new();
+        let key = |address, port: u16| abi::ServiceKey {
+            address: ip(address),
+            port: port.to_be(),
+            protocol: Protocol::TCP,
+            scope: Scope::Cluster as u8,
+        };
+        world.map_host_port(key([0; 4], 8080), ([10, 244, 0, 12], 80));
+        world.map_host_port(key(NODE, 8081), ([10, 244, 0, 12], 80));
+        let mut settings = settings();
+        settings.flags |= SettingsFlag::HOST_PORTS;
+        let (protocol, port) = (Protocol::TCP, to.1.to_be());
+        let call = Call { address: ip(to.0), port, protocol, bound: false, of_the_node };
+        assert_eq!(host_port(&world, &settings, &call).is_some(), expect, "{call:?}");
+    };
+    check(true, (NODE, 8080), true);
+    check(true, ([127, 0, 0, 1], 8080), true);
+    check(true, (NODE, 8081), true);
+    check(true, ([127, 0, 0, 1], 8081), false);
+    check(true, (VIP, 8080), false);
+    // Packets of pods are translated on their way.
+    check(false, (NODE, 8080), false);
+}

@@ -331,7 +331,8 @@ pub unsafe fn about4(start: usize, end: usize, transport: u32) -> Option<About<I
     }
 }
 
-/// As [`about4`]; extension headers of that packet are not gone past.
+/// As [`about4`]; of that packet's extension headers only a fragment's is gone past, because a datagram that is too large for a
+/// router is most likely sent in fragments.
 ///
 /// # Safety
 /// `start..end` is readable.
@@ -346,9 +347,18 @@ pub unsafe fn about6(start: usize, end: usize, transport: u32) -> Option<About<I
         if read::<u8>(ip, end, 0)? >> 4 != 6 {
             return None;
         }
-        let protocol = read::<u8>(ip, end, 6)?;
+        let mut protocol = read::<u8>(ip, end, 6)?;
+        let mut length = IPV6_HEADER;
+        if protocol == FRAGMENT {
+            // Later ones have no ports.
+            if u16::from_be(read::<u16>(ip, end, IPV6_HEADER + 2)?) & 0xfff8 != 0 {
+                return None;
+            }
+            protocol = read::<u8>(ip, end, IPV6_HEADER)?;
+            length += 8;
+        }
         let mut flow = flow(read::<Ip6>(ip, end, 8)?, read::<Ip6>(ip, end, 24)?, protocol);
-        let ports = ip + IPV6_HEADER;
+        let ports = ip + length;
         if protocol == Protocol::TCP || protocol == Protocol::UDP {
             flow.source_port = read::<u16>(ports, end, 0)?;
             flow.destination_port = read::<u16>(ports, end, 2)?;
@@ -358,7 +368,7 @@ pub unsafe fn about6(start: usize, end: usize, transport: u32) -> Option<About<I
             return None;
         }
         let header = transport + 8;
-        Some(About { flow, header, transport: header + IPV6_HEADER as u32 })
+        Some(About { flow, header, transport: header + length as u32 })
     }
 }
 

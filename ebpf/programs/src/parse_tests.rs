@@ -158,11 +158,20 @@ fn ipv6_errors_are_about_a_packet() {
     let seen = read6(58, &[error, about.clone(), std::vec![0, 9, 0, 10, 0, 0, 0, 0]]).unwrap();
     assert_eq!(seen.part, Part::Error);
     assert_eq!(read6(58, &[std::vec![135, 0, 0, 0, 0, 0, 0, 0]]).unwrap().part, Part::Portless);
-    let bytes = [std::vec![0; 62], about, std::vec![0, 9, 0, 10]].concat();
-    let start = bytes.as_ptr() as usize;
-    // SAFETY: all of it is ours.
-    let about = unsafe { about6(start, start + bytes.len(), 54) }.unwrap();
-    assert_eq!((about.header, about.transport), (62, 102));
-    let ports = (u16::from_be(about.flow.source_port), u16::from_be(about.flow.destination_port));
-    assert_eq!(ports, (9, 10));
+    let check = |about: Vec<u8>, rest: &[u8], expect: Option<(u32, u8)>| {
+        let bytes = [&std::vec![0; 62], &about, rest].concat();
+        let start = bytes.as_ptr() as usize;
+        // SAFETY: all of it is ours.
+        let about = unsafe { about6(start, start + bytes.len(), 54) };
+        assert_eq!(about.as_ref().map(|about| (about.transport, about.flow.protocol)), expect);
+        let Some(about) = about else { return };
+        assert_eq!(about.header, 62);
+        let ports = (u16::from_be(about.flow.source_port), u16::from_be(about.flow.destination_port));
+        assert_eq!(ports, (9, 10));
+    };
+    check(about.clone(), &[0, 9, 0, 10], Some((102, 17)));
+    // One of a datagram in fragments: the first tells whose it was, a later one does not.
+    about[6] = 44;
+    check(about.clone(), &[17, 0, 0, 1, 0, 0, 0, 7, 0, 9, 0, 10], Some((110, 17)));
+    check(about, &[17, 0, 0, 8, 0, 0, 0, 7, 0, 9, 0, 10], None);
 }

@@ -100,6 +100,21 @@ fn key<A>(context: Context, kind: u8, address: A, port: u16) -> SocketKey<A> {
     }
 }
 
+/// What the socket called the backend that it is given.
+#[inline(always)]
+fn remember4(context: Context, address: Ip4, port: u16, backend: Backend<Ip4>) {
+    let name = SocketName { address, port, pad: 0 };
+    let _ = maps::SOCKETS4.insert(key(context, 0, backend.address, backend.port), name, 0);
+    count(Counter::Sockets);
+}
+
+#[inline(always)]
+fn remember6(context: Context, address: Ip6, port: u16, backend: Backend<Ip6>) {
+    let name = SocketName { address, port, pad: 0 };
+    let _ = maps::SOCKETS6.insert(key(context, 0, backend.address, backend.port), name, 0);
+    count(Counter::Sockets);
+}
+
 /// Sends a call to a service to a backend. The address is as the caller gave it.
 #[inline(always)]
 fn to_backend4(context: Context, address: Ip4, bound: bool) -> Result<Option<Backend<Ip4>>, ()> {
@@ -127,16 +142,11 @@ fn to_backend4(context: Context, address: Ip4, bound: bool) -> Result<Option<Bac
     let Some(backend) = choose::backend(&world, service, namespace.address4, world.random()) else {
         return Err(());
     };
-    let _ = maps::SOCKETS4.insert(
-        key(context, 0, backend.address, backend.port),
-        SocketName { address, port, pad: 0 },
-        0,
-    );
+    remember4(context, address, port, backend);
     if bound {
         let name = SocketName { address: backend.address, port: backend.port, pad: 0 };
         let _ = maps::SOCKETS4.insert(forward, name, 0);
     }
-    count(Counter::Sockets);
     Ok(Some(backend))
 }
 
@@ -156,13 +166,34 @@ fn to_backend6(context: Context, address: Ip6, bound: bool) -> Result<Option<Bac
     let Some(backend) = choose::backend(&world, service, namespace.address6, world.random()) else {
         return Err(());
     };
-    let _ = maps::SOCKETS6.insert(
-        key(context, 0, backend.address, backend.port),
-        SocketName { address, port, pad: 0 },
-        0,
-    );
-    count(Counter::Sockets);
+    remember6(context, address, port, backend);
     Ok(Some(backend))
+}
+
+/// Sends a call of the node's own process to the pod behind a host port. Apart from the services: a value that two ways of
+/// finding a backend share has been undefined on a third.
+#[inline(always)]
+fn host_port4(context: Context, address: Ip4) -> Option<Backend<Ip4>> {
+    let (namespace, settings) = (namespace(context)?, settings()?);
+    // SAFETY: the context is the program's own.
+    let (port, protocol) = unsafe { ((*context).user_port as u16, (*context).protocol as u8) };
+    let of_the_node = namespace.address4 == Ip4::default() && namespace.address6 == Ip6::default();
+    let call = Call { address, port, protocol, bound: false, of_the_node };
+    let backend = name::host_port(&Kernel4 { packet: None }, settings, &call)?;
+    remember4(context, address, port, backend);
+    Some(backend)
+}
+
+#[inline(always)]
+fn host_port6(context: Context, address: Ip6) -> Option<Backend<Ip6>> {
+    let (namespace, settings) = (namespace(context)?, settings()?);
+    // SAFETY: the context is the program's own.
+    let (port, protocol) = unsafe { ((*context).user_port as u16, (*context).protocol as u8) };
+    let of_the_node = namespace.address4 == Ip4::default() && namespace.address6 == Ip6::default();
+    let call = Call { address, port, protocol, bound: false, of_the_node };
+    let backend = name::host_port(&Kernel6 { packet: None }, settings, &call)?;
+    remember6(context, address, port, backend);
+    Some(backend)
 }
 
 #[inline(always)]
@@ -170,17 +201,23 @@ fn call4(context: Context, bound: bool) -> i32 {
     // SAFETY: the context is the program's own.
     let address = Ip4 { bits: unsafe { (*context).user_ip4 } };
     match to_backend4(context, address, bound) {
-        Ok(Some(backend)) => {
-            // SAFETY: as above; the kernel lets this hook write both.
-            unsafe {
-                (*context).user_ip4 = backend.address.bits;
-                (*context).user_port = u32::from(backend.port);
-            }
-            ALLOW
-        }
-        Ok(None) => ALLOW,
+        Ok(Some(backend)) => set4(context, backend),
+        Ok(None) => match host_port4(context, address) {
+            Some(backend) => set4(context, backend),
+            None => ALLOW,
+        },
         Err(()) => refuse(),
     }
+}
+
+#[inline(always)]
+fn set4(context: Context, backend: Backend<Ip4>) -> i32 {
+    // SAFETY: the context is the program's own; the kernel lets this hook write both.
+    unsafe {
+        (*context).user_ip4 = backend.address.bits;
+        (*context).user_port = u32::from(backend.port);
+    }
+    ALLOW
 }
 
 /// The address of an IPv6 socket's peer.
@@ -229,24 +266,36 @@ fn call6(context: Context, bound: bool) -> i32 {
     let address = address6(context);
     if is_mapped(address) {
         return match to_backend4(context, Ip4 { bits: address.d }, bound) {
-            Ok(Some(found)) => {
-                set_address6(context, Ip6 { a: 0, b: 0, c: MAPPED, d: found.address.bits });
-                set_port(context, found.port);
-                ALLOW
-            }
-            Ok(None) => ALLOW,
+            Ok(Some(found)) => set_mapped(context, found),
+            Ok(None) => match host_port4(context, Ip4 { bits: address.d }) {
+                Some(found) => set_mapped(context, found),
+                None => ALLOW,
+            },
             Err(()) => refuse(),
         };
     }
     match to_backend6(context, address, bound) {
-        Ok(Some(found)) => {
-            set_address6(context, found.address);
-            set_port(context, found.port);
-            ALLOW
-        }
-        Ok(None) => ALLOW,
+        Ok(Some(found)) => set6(context, found),
+        Ok(None) => match host_port6(context, address) {
+            Some(found) => set6(context, found),
+            None => ALLOW,
+        },
         Err(()) => refuse(),
     }
+}
+
+#[inline(always)]
+fn set_mapped(context: Context, found: Backend<Ip4>) -> i32 {
+    set_address6(context, Ip6 { a: 0, b: 0, c: MAPPED, d: found.address.bits });
+    set_port(context, found.port);
+    ALLOW
+}
+
+#[inline(always)]
+fn set6(context: Context, found: Backend<Ip6>) -> i32 {
+    set_address6(context, found.address);
+    set_port(context, found.port);
+    ALLOW
 }
 
 /// Calls a backend by the name that the socket used.

@@ -2,6 +2,7 @@
 
 mod cgroup;
 mod echo;
+mod mtu;
 mod node;
 mod paths;
 mod policies;

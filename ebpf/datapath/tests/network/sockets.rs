@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsFd as _;
 
-use keelson_datapath::{Scope, Service, Traffic, Transport};
+use keelson_datapath::{HostPort, Scope, Service, Traffic, Transport};
 
 use super::cgroup::OwnCgroup;
 use super::node::{
@@ -65,10 +65,33 @@ fn sockets_are_translated_and_named() {
     assert!(node.outside.inside(|| connect(0, (NODE, NODE_PORT))).is_err());
     assert_eq!(translated(&node), before);
     refused(&node);
+    host_ports_of_the_node(&node);
     drop(servers);
     node.finish();
     drop(cgroup);
     guard.finish();
+}
+
+/// Its own processes reach the pod behind a host port, too: by any of the node's addresses, or by the one that was asked for.
+fn host_ports_of_the_node(node: &Node) {
+    let mut ports = node.datapath.host_ports().unwrap();
+    let port =
+        |address: Ipv4Addr, port, transport| HostPort { address: IpAddr::V4(address), port, transport };
+    let pod = SocketAddr::new(IpAddr::V4(POD_A), 80);
+    for transport in [Transport::Tcp, Transport::Udp] {
+        ports.put(&port(ANY, 8080, transport), pod).unwrap();
+        ports.put(&port(NODE, 8081, transport), pod).unwrap();
+    }
+    for to in [(NODE, 8080), (Ipv4Addr::LOCALHOST, 8080), (NODE, 8081)] {
+        assert!(ask(&node.host, 0, to).unwrap().starts_with("a "), "{to:?}");
+        let (answer, peer) = ask_udp(&node.host, to, 10).unwrap();
+        assert!(
+            answer.starts_with("a ") && peer == SocketAddr::new(IpAddr::V4(to.0), to.1),
+            "{answer}, {peer}"
+        );
+    }
+    assert!(ask(&node.host, 0, (Ipv4Addr::LOCALHOST, 8081)).is_err(), "another address of the node");
+    assert!(ask(&node.host, 0, (NODE, 8082)).is_err(), "another port");
 }
 
 /// A service without backends refuses at once.
