@@ -4,13 +4,13 @@
 //!
 //! Reference: upstream's pkg/proxy/healthcheck/proxy_health.go, whose paths and JSON these are.
 
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serve::Report;
+use serve::prometheus::{CONTENT_TYPE, Histogram, Text};
 use tokio::time::Instant;
 
 /// Upstream: twice its sync period.
@@ -38,7 +38,9 @@ pub(crate) struct Counts {
     pub steps: AtomicU64,
     pub frontends: AtomicU64,
     pub sets: AtomicU64,
-    pub nanoseconds: AtomicU64,
+    pub took: Histogram,
+    /// Seconds since 1970 of the last time that the maps were right.
+    pub last: AtomicU64,
 }
 
 impl Health {
@@ -56,6 +58,7 @@ impl Health {
     /// The maps are as they shall be.
     pub(crate) fn updated(&self) {
         let now = (self.now)();
+        self.counts.last.store(now.as_second().unsigned_abs(), Ordering::Relaxed);
         self.times(|times| *times = Times { pending: None, updated: Some(now) });
     }
 
@@ -90,10 +93,7 @@ impl Health {
     /// What is answered on the metrics address.
     pub(crate) fn metrics(&self, path: &str) -> Report {
         match path {
-            "/metrics" => Report {
-                content_type: "text/plain; version=0.0.4",
-                ..Report::text(200, self.counts.render())
-            },
+            "/metrics" => Report { content_type: CONTENT_TYPE, ..Report::text(200, self.counts.render()) },
             "/healthz" => Report::text(200, "ok"),
             "/proxyMode" => Report::text(200, "ebpf"),
             _ => Report::missing(),
@@ -106,28 +106,49 @@ impl Health {
 }
 
 impl Counts {
-    /// Prometheus' text format.
+    /// Prometheus' text format; names that begin with `kubeproxy_` are upstream's.
     fn render(&self) -> String {
-        let mut text = String::new();
+        let mut text = Text::default();
         let rows = [
-            ("syncs_total", "counter", &self.syncs),
-            ("sync_failures_total", "counter", &self.failures),
-            ("map_changes_total", "counter", &self.steps),
-            ("frontends", "gauge", &self.frontends),
-            ("backend_sets", "gauge", &self.sets),
-            ("sync_nanoseconds_total", "counter", &self.nanoseconds),
+            ("syncs_total", "counter", "Times that the maps were made right", &self.syncs),
+            ("sync_failures_total", "counter", "Times that they could not be", &self.failures),
+            ("map_changes_total", "counter", "Entries that were written or removed", &self.steps),
+            ("frontends", "gauge", "Addresses and ports of Services in the maps", &self.frontends),
+            ("backend_sets", "gauge", "Sets of backends in the maps", &self.sets),
         ];
-        for (name, kind, value) in rows {
-            let value = value.load(Ordering::Relaxed);
-            let _ = writeln!(text, "# TYPE keelson_proxy_{name} {kind}\nkeelson_proxy_{name} {value}");
+        for (name, kind, help, value) in rows {
+            text.single(&format!("keelson_proxy_{name}"), kind, help, value.load(Ordering::Relaxed));
         }
-        text
+        text.single(
+            "kubeproxy_sync_proxy_rules_last_timestamp_seconds",
+            "gauge",
+            "The last time proxy rules were successfully synced",
+            self.last.load(Ordering::Relaxed),
+        );
+        let help = "SyncProxyRules latency in seconds";
+        text.histogram("kubeproxy_sync_proxy_rules_duration_seconds", help, &self.took);
+        text.finish()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn metrics_have_upstreams_names() {
+        let health = Health::new(|| "2026-11-28T12:00:00Z".parse().unwrap());
+        health.updated();
+        health.counts.took.observe(Duration::from_millis(3));
+        let text = health.metrics("/metrics").body;
+        for line in [
+            "kubeproxy_sync_proxy_rules_duration_seconds_bucket{le=\"0.004\"} 1\n",
+            "kubeproxy_sync_proxy_rules_last_timestamp_seconds 1795867200\n",
+            "keelson_proxy_frontends 0\n",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn late_changes_are_unhealthy() {

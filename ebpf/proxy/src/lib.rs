@@ -18,6 +18,7 @@
 mod claims;
 mod command;
 mod desired;
+mod ending;
 mod execute;
 mod frontends;
 mod health;

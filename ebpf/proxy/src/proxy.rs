@@ -18,13 +18,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use client::{Backoff, Cache, Caches, Client, EventKind, EventRecorder, Key, Reference, Resource, Selection};
-use datapath::{Backend, Config, DatapathError, SetId, Transport};
+use datapath::{Backend, Config, DatapathError, SetId};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::claims::{Claims, Wanted};
 use crate::desired::{NodePorts, desired};
+use crate::ending;
 use crate::execute::{Later, Maps};
 use crate::health::Health;
 use crate::inbox::Inbox;
@@ -217,8 +218,7 @@ impl Proxy {
         let (frontends, sets) = open.observed.size();
         counts.frontends.store(frontends as u64, Ordering::Relaxed);
         counts.sets.store(sets as u64, Ordering::Relaxed);
-        let spent = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        counts.nanoseconds.fetch_add(spent, Ordering::Relaxed);
+        counts.took.observe(begun.elapsed());
         let next = open.next();
         self.open = Some(open);
         Ok(next)
@@ -283,21 +283,7 @@ impl Proxy {
         }
         let Some(open) = &self.open else { return };
         let (tables, backends) = (open.maps.tables.clone(), std::mem::take(&mut self.forgotten));
-        self.forgetting.spawn_blocking(move || {
-            let forget = || -> Result<usize, DatapathError> {
-                let mut conntrack = tables.conntrack()?;
-                let mut entries = 0;
-                for backend in &backends {
-                    entries += conntrack.forget_backend(*backend, Transport::Udp)?;
-                }
-                Ok(entries)
-            };
-            match forget() {
-                Ok(entries) => tracing::debug!(backends = backends.len(), entries, "flows are forgotten"),
-                // Idle flows end by themselves.
-                Err(error) => tracing::warn!(%error, "flows to backends that are gone are still there"),
-            }
-        });
+        self.forgetting.spawn_blocking(move || ending::end(&tables, &backends));
     }
 }
 
