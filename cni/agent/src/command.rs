@@ -2,15 +2,17 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser;
 use client::{Cache, Client, Config, Key, Resource, Selection, Surroundings};
 use ipnet::IpNet;
+use serve::HealthListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -20,6 +22,7 @@ use crate::carrier::Settings;
 use crate::condition;
 use crate::endpoint::Registry;
 use crate::flows;
+use crate::metrics::Figures;
 use crate::names::Names;
 use crate::network::Host;
 use crate::overlay::Mode;
@@ -71,6 +74,9 @@ pub struct Options {
     /// When nodes are reached through a VXLAN tunnel: where no network of the uplink reaches them, always or never.
     #[arg(long, default_value = "auto", env = "KEELSON_TUNNEL")]
     pub tunnel: Mode,
+    /// Where /metrics and /healthz are answered; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:9962")]
+    pub metrics_bind_address: SocketAddr,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -127,6 +133,9 @@ pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Resul
     let server = Server::bind(&plan.socket).with_context(|| format!("{}", plan.socket.display()))?;
     let path = options.state_dir.join(flows::SOCKET);
     let teller = flows::Server::bind(&path).with_context(|| format!("{}", path.display()))?;
+    let metrics = HealthListener::bind(options.metrics_bind_address)
+        .await
+        .map_err(|error| anyhow::anyhow!("--metrics-bind-address: {error}"))?;
     let own = Selection { fields: format!("metadata.name={}", plan.node.name), ..Selection::default() };
     let nodes = Nodes {
         own: Cache::start(client.clone(), Resource::NODES, own),
@@ -141,10 +150,14 @@ pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Resul
     beside.spawn(condition::keep(client, plan.node.clone(), nodes.own.clone(), is_ready));
     let serving = tokio::spawn(server.run(calls, ending.clone()));
     let (sight, seen) = watch::channel(flows::Sight::default());
-    let telling = tokio::spawn(teller.run(seen, ending.clone()));
-    tracing::info!(node = %plan.node.name, socket = %plan.socket.display(), "the network agent runs");
-    let outcome =
-        Owner::new(plan, nodes, host, registry, (knowledge, sight), ready).run(asked, ending.clone()).await;
+    let figures = Arc::new(Figures::default());
+    let telling = tokio::spawn(teller.run(seen, figures.clone(), ending.clone()));
+    tracing::info!(node = %plan.node.name, socket = %plan.socket.display(), metrics = %metrics.address, "the network agent runs");
+    let asked_for = figures.clone();
+    let report = move |path: &str| asked_for.clone().report(path.to_owned());
+    beside.spawn(metrics.serve_later(report, ending.clone()));
+    let owner = Owner::new(plan, nodes, host, registry, (knowledge, sight), (ready, figures));
+    let outcome = owner.run(asked, ending.clone()).await;
     ending.cancel();
     beside.shutdown().await;
     serving.await?;

@@ -3,8 +3,6 @@
 //! **Invariants.** What is new goes in before pods hear of it, what is old goes out after. A map that is full keeps what it
 //! has: who is not entered is denied. What is there is read from the maps once, and again after anything failed.
 
-use std::time::{Duration, Instant};
-
 use datapath::{DatapathError, Tables};
 
 use crate::policy::{Compiled, Observed, Step, plan};
@@ -12,19 +10,8 @@ use crate::policy::{Compiled, Observed, Step, plan};
 #[derive(Debug, Default)]
 pub struct Enforcer {
     observed: Option<Observed>,
-    pub figures: Figures,
-}
-
-/// For metrics.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Figures {
-    pub entries: usize,
-    pub names: usize,
     /// Entries that found no room when last tried.
     pub refused: usize,
-    /// Times that policies were entered, and how long all of them took.
-    pub rounds: u64,
-    pub spent: Duration,
 }
 
 /// The second half of a round.
@@ -32,14 +19,12 @@ pub struct Figures {
 pub struct Rest {
     after: Vec<Step>,
     takes_away: bool,
-    begun: Instant,
     refused: Option<DatapathError>,
 }
 
 impl Enforcer {
     /// Enters what is new. Pods are to be told before [`Enforcer::finish`].
     pub fn begin(&mut self, tables: &Tables, desired: &Compiled) -> Result<Rest, DatapathError> {
-        let begun = Instant::now();
         let mut policies = tables.policies()?;
         let mut observed = match self.observed.take() {
             Some(observed) => observed,
@@ -73,9 +58,9 @@ impl Enforcer {
                 other => other?,
             }
         }
-        self.figures.refused = count;
+        self.refused = count;
         self.observed = Some(observed);
-        Ok(Rest { after, takes_away, begun, refused })
+        Ok(Rest { after, takes_away, refused })
     }
 
     /// Takes out what is old. `isolated`: a pod is isolated anew.
@@ -101,10 +86,6 @@ impl Enforcer {
         if rest.takes_away || isolated {
             tables.judge_flows_again()?;
         }
-        self.figures.entries = observed.allowed.len();
-        self.figures.names = observed.names.len();
-        self.figures.rounds += 1;
-        self.figures.spent += rest.begun.elapsed();
         self.observed = Some(observed);
         rest.refused.map_or(Ok(()), Err)
     }

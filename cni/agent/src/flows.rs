@@ -20,6 +20,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use datapath::{Reports, Tables};
@@ -31,8 +32,10 @@ use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::Figures;
+
 pub use filter::{Filter, range};
-pub use flow::{End, Flow, Named};
+pub use flow::{Clock, End, Flow, Named};
 
 /// The socket's name in the state folder.
 pub const SOCKET: &str = "flows.sock";
@@ -89,11 +92,16 @@ impl Server {
     }
 
     /// Reads and serves until it is told to stop.
-    pub async fn run(self, sight: watch::Receiver<Sight>, stopping: CancellationToken) {
+    pub async fn run(
+        self,
+        sight: watch::Receiver<Sight>,
+        figures: Arc<Figures>,
+        stopping: CancellationToken,
+    ) {
         let (coming, comers) = mpsc::channel(FOLLOWERS_MAX);
         let (demand, demanded) = watch::channel(0);
         let mut open = JoinSet::new();
-        open.spawn(read(sight, comers, demanded));
+        open.spawn(read(sight, comers, demanded, figures.clone()));
         let places = Arc::new(Semaphore::new(FOLLOWERS_MAX));
         let demand = Arc::new(demand);
         loop {
@@ -104,10 +112,10 @@ impl Server {
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let (coming, demand) = (coming.clone(), demand.clone());
+                    let (coming, demand, figures) = (coming.clone(), demand.clone(), figures.clone());
                     open.spawn(async move {
                         let _place = place;
-                        if let Err(error) = serve(stream, coming, &demand).await {
+                        if let Err(error) = serve(stream, coming, &demand, &figures).await {
                             tracing::debug!(%error, "a follower of flows broke off");
                         }
                     });
@@ -136,6 +144,7 @@ async fn read(
     mut sight: watch::Receiver<Sight>,
     mut comers: mpsc::Receiver<Coming>,
     mut demanded: watch::Receiver<usize>,
+    figures: Arc<Figures>,
 ) {
     let (told, _) = broadcast::channel(KEPT);
     let mut kept: VecDeque<Arc<Flow>> = VecDeque::new();
@@ -166,7 +175,7 @@ async fn read(
                 // One that has gone meanwhile.
                 let _ = comer.send((kept.iter().cloned().collect(), told.subscribe()));
             }
-            () = take(&mut ring, &seen, &mut kept, &told), if ring.is_some() => {}
+            () = take(&mut ring, &seen, &mut kept, (&told, &figures)), if ring.is_some() => {}
         }
     }
 }
@@ -203,7 +212,7 @@ async fn take(
     ring: &mut Option<AsyncFd<Ring>>,
     sight: &watch::Receiver<Sight>,
     kept: &mut VecDeque<Arc<Flow>>,
-    told: &broadcast::Sender<Arc<Flow>>,
+    (told, figures): (&broadcast::Sender<Arc<Flow>>, &Figures),
 ) {
     let Some(ring) = ring else { return std::future::pending().await };
     let Ok(mut guard) = ring.readable_mut().await else { return std::future::pending().await };
@@ -214,6 +223,7 @@ async fn take(
             guard.clear_ready();
             return;
         };
+        figures.reported(packet.verdict);
         let flow = Arc::new(Flow::of(&packet, &names, &clock));
         if kept.len() == KEPT {
             kept.pop_front();
@@ -237,6 +247,7 @@ async fn serve(
     stream: UnixStream,
     coming: mpsc::Sender<Coming>,
     demand: &watch::Sender<usize>,
+    figures: &Figures,
 ) -> io::Result<()> {
     let caller = stream.peer_cred()?;
     let (from, mut to) = stream.into_split();
@@ -281,6 +292,7 @@ async fn serve(
             Ok(flow) if question.filter.matches(&flow) => to.write_all(flow.line().as_bytes()).await?,
             Ok(_) => {}
             Err(broadcast::error::RecvError::Lagged(count)) => {
+                figures.lost.fetch_add(count, Ordering::Relaxed);
                 to.write_all(format!("{{\"lost\":{count}}}\n").as_bytes()).await?;
             }
             Err(broadcast::error::RecvError::Closed) => return Ok(()),

@@ -9,7 +9,8 @@
 //! NetworkPolicies, Pods ─────────▶       ├─▶ policy     who may talk to whom, by numbers
 //! programs ── ring ─────────────────────▶ flows ── flows.sock ──▶ keelson flows
 //!                                         ├─▶ conflist   10-keelson.conflist, last
-//!                                         └─▶ condition  NetworkUnavailable=False
+//!                                         ├─▶ condition  NetworkUnavailable=False
+//!                                         └─▶ metrics    counted as it goes, read from the maps when asked
 //! ```
 //!
 //! Not here: addresses of pods (the plugin's alone), Services (the proxy's). No netfilter rule and no `ip rule` of any kind.
@@ -31,6 +32,7 @@ mod enforcer;
 mod events;
 mod failure;
 pub mod flows;
+mod metrics;
 mod names;
 mod network;
 mod node;

@@ -324,4 +324,6 @@ impl fmt::Display for Object {
 }
 
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod tests;

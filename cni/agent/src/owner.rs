@@ -36,6 +36,7 @@ use crate::endpoint::Registry;
 use crate::events::Changes;
 use crate::failure::{LookError, chain};
 use crate::flows::Sight;
+use crate::metrics::Figures;
 use crate::names::Names;
 use crate::network::{self, Desired, Host, Tunnel};
 use crate::node::Node;
@@ -82,6 +83,7 @@ pub struct Owner {
     pods: Pods,
     policies: Policies,
     ready: watch::Sender<bool>,
+    figures: Arc<Figures>,
     /// Why it is not ready; what was wrong when it last looked.
     reason: String,
     unreachable: Vec<String>,
@@ -94,7 +96,7 @@ impl Owner {
         host: Host,
         registry: Registry,
         (knowledge, sight): (Knowledge, watch::Sender<Sight>),
-        ready: watch::Sender<bool>,
+        (ready, figures): (watch::Sender<bool>, Arc<Figures>),
     ) -> Owner {
         Owner {
             plan,
@@ -102,6 +104,7 @@ impl Owner {
             pods: Pods::new(host, registry),
             policies: Policies::new(knowledge, sight),
             ready,
+            figures,
             reason: "it is starting".to_owned(),
             unreachable: Vec::new(),
         }
@@ -127,7 +130,7 @@ impl Owner {
         }
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         let mut again = Some(Instant::now());
-        let mut sweeping = Sweeper::new();
+        let mut sweeping = Sweeper::new(self.figures.clone());
         let all = self.nodes.all.clone();
         let listed = all.synced();
         let known = self.policies.knowledge.policies();
@@ -170,12 +173,17 @@ impl Owner {
 
     /// Looks; the time of the next try if something failed.
     fn look_and_say(&mut self, backoff: &mut Backoff) -> Result<(), Instant> {
-        match self.look() {
+        let begun = Instant::now();
+        let looked = self.look();
+        self.tell_figures();
+        self.figures.syncs.observe(begun.elapsed());
+        match looked {
             Ok(()) => {
                 backoff.reset();
                 Ok(())
             }
             Err(error) => {
+                self.figures.sync_failures.fetch_add(1, Ordering::Relaxed);
                 let wait = backoff.next((client::Surroundings::system()).random);
                 let said = chain(&error);
                 tracing::warn!(node = %self.plan.node.name, error = %said, wait = ?wait, "the network is not as it should be; trying again");
@@ -185,6 +193,13 @@ impl Owner {
                 Err(Instant::now() + wait)
             }
         }
+    }
+
+    fn tell_figures(&self) {
+        let figures = &self.figures;
+        figures.ready.store(*self.ready.borrow(), Ordering::Relaxed);
+        figures.nodes.store(self.nodes.all.list("").len() as u64, Ordering::Relaxed);
+        figures.know(self.pods.carrier.tables());
     }
 
     /// Observes everything and makes it what it should be.
@@ -326,6 +341,7 @@ async fn at(time: Option<Instant>) {
 
 /// Looks for flows that ended, beside everything else: a full map takes a while.
 struct Sweeper {
+    figures: Arc<Figures>,
     due: Instant,
     running: Option<JoinHandle<()>>,
     /// What the last sweep found.
@@ -333,8 +349,8 @@ struct Sweeper {
 }
 
 impl Sweeper {
-    fn new() -> Sweeper {
-        Sweeper { due: Instant::now() + SWEEP, running: None, full: Arc::default() }
+    fn new(figures: Arc<Figures>) -> Sweeper {
+        Sweeper { figures, due: Instant::now() + SWEEP, running: None, full: Arc::default() }
     }
 
     fn sweep(&mut self, tables: Option<Tables>) {
@@ -344,9 +360,12 @@ impl Sweeper {
             return;
         }
         let Some(tables) = tables else { return };
-        let full = self.full.clone();
+        let (full, figures) = (self.full.clone(), self.figures.clone());
         self.running = Some(tokio::task::spawn_blocking(move || {
-            match tables.conntrack().and_then(|mut conntrack| conntrack.sweep()) {
+            let begun = Instant::now();
+            let swept = tables.conntrack().and_then(|mut conntrack| conntrack.sweep());
+            figures.swept(begun.elapsed(), swept.as_ref().ok());
+            match swept {
                 Ok(swept) => {
                     let Swept { entries, removed, pressure } = swept;
                     let was = full.swap(pressure > Pressure::None, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use client::Backoff;
@@ -108,9 +109,14 @@ impl Owner {
     pub(super) fn enforce_and_say(&mut self) {
         self.policies.look = None;
         self.policies.last = Instant::now();
-        match self.enforce() {
+        let begun = Instant::now();
+        let enforced = self.enforce();
+        self.figures.rounds.observe(begun.elapsed());
+        self.figures.refused.store(self.policies.enforcer.refused as u64, Ordering::Relaxed);
+        match enforced {
             Ok(()) => self.policies.backoff.reset(),
             Err(error) => {
+                self.figures.round_failures.fetch_add(1, Ordering::Relaxed);
                 let wait = self.policies.backoff.next((client::Surroundings::system()).random);
                 tracing::warn!(error = %chain(&error), wait = ?wait, "policies are not all in place; what is not allowed yet is denied");
                 self.policies.look = Some(Instant::now() + wait);
@@ -136,6 +142,8 @@ impl Owner {
             })
             .collect();
         let compiled = policy::compile(&cluster, &own);
+        self.figures.policies.store(cluster.policies.len() as u64, Ordering::Relaxed);
+        self.figures.identities.store(compiled.identities() as u64, Ordering::Relaxed);
         let permits: BTreeMap<String, Permit> = who
             .into_iter()
             .filter_map(|(link, who)| {

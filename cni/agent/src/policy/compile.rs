@@ -20,6 +20,14 @@ pub struct Compiled {
     pub names: BTreeMap<IpNet, u32>,
 }
 
+impl Compiled {
+    /// How many different ones there are.
+    pub fn identities(&self) -> usize {
+        let subjects = self.subjects.values().map(|(number, _)| *number).filter(|number| *number != 0);
+        subjects.chain(self.names.values().copied()).collect::<BTreeSet<u32>>().len()
+    }
+}
+
 /// `own` are the pods of this node with the addresses that the plugin gave them.
 pub fn compile(cluster: &Cluster, own: &[(Class, Vec<IpAddr>)]) -> Compiled {
     if cluster.policies.is_empty() {
