@@ -31,14 +31,14 @@ const PANICKED: i32 = 101;
 macro_rules! before_main {
     ($function:path) => {
         const _: () = {
-            extern "C" fn early() {
+            extern "C" fn __before_main() {
                 $crate::early::run($function)
             }
             // A section's name is unsafe to choose: the C library calls what it finds there, which is what this is for.
             #[used]
             #[allow(unsafe_code)]
             #[unsafe(link_section = ".init_array.00100")]
-            static EARLY: extern "C" fn() = early;
+            static EARLY: extern "C" fn() = __before_main;
         };
     };
 }
