@@ -162,8 +162,7 @@ impl Drop for PrivateBus {
 
 /// `keelson oci --systemd-cgroup` where cgroup2 is the only hierarchy.
 fn oci(bundle: &Bundle, address: &str, arguments: &[&str]) -> Output {
-    let line =
-        "umount -R -l /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec \"$0\" \"$@\"";
+    let line = "umount -R -l /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec \"$0\" \"$@\"";
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "sh", "-c", line, env!("CARGO_BIN_EXE_keelson")]);
     command.arg("oci").arg("--root").arg(bundle.path().join("state")).arg("--systemd-cgroup").args(arguments);
