@@ -118,6 +118,8 @@ pub struct Details {
     pub uid: String,
     pub causes: Vec<Cause>,
     pub retry_after_seconds: u32,
+    /// Where a list may go on; told in the metadata of the status.
+    pub continue_token: String,
 }
 
 /// A `metav1.Status`.
@@ -152,7 +154,9 @@ impl Status {
         let mut object = Map::new();
         object.insert("kind".into(), "Status".into());
         object.insert("apiVersion".into(), "v1".into());
-        object.insert("metadata".into(), json!({}));
+        let token = self.details.as_ref().map_or("", |details| &details.continue_token);
+        let metadata = if token.is_empty() { json!({}) } else { json!({"continue": token}) };
+        object.insert("metadata".into(), metadata);
         object.insert("status".into(), if self.success { "Success" } else { "Failure" }.into());
         if !self.message.is_empty() {
             object.insert("message".into(), self.message.as_str().into());
@@ -160,8 +164,10 @@ impl Status {
         if self.reason != Reason::Unknown {
             object.insert("reason".into(), self.reason.as_str().into());
         }
-        if let Some(details) = &self.details {
-            object.insert("details".into(), details.to_value());
+        if let Some(details) = self.details.as_ref().map(|details| details.to_value())
+            && details.as_object().is_some_and(|fields| !fields.is_empty())
+        {
+            object.insert("details".into(), details);
         }
         if !self.success {
             object.insert("code".into(), self.code.into());

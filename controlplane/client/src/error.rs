@@ -116,6 +116,7 @@ pub(crate) fn from_value(code: u16, value: &Value) -> Status {
                 .as_u64()
                 .and_then(|seconds| u32::try_from(seconds).ok())
                 .unwrap_or(0),
+            continue_token: text(&value["metadata"]["continue"]),
         })
     });
     Status {

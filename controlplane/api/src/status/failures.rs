@@ -11,6 +11,8 @@ use crate::field::{FieldError, aggregate, quote};
 pub const OPTIMISTIC_LOCK: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
 
+const INCONSISTENT_CONTINUE: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
+
 impl Status {
     fn failure(code: u16, reason: Reason, message: String, details: Option<Details>) -> Status {
         Status { success: false, code, reason, message, details: details.map(Box::new) }
@@ -153,10 +155,15 @@ impl Status {
     }
 
     /// 410 in the middle of a paginated list.
-    pub fn continue_expired() -> Status {
-        Self::expired(
-            "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
-        )
+    /// A list at exactly a revision that was compacted.
+    pub fn list_expired() -> Status {
+        Self::expired("The resourceVersion for the provided list is too old.")
+    }
+
+    /// A page of a revision that was compacted; `token` goes on with what is there now.
+    pub fn continue_expired(token: String) -> Status {
+        let details = Details { continue_token: token, ..Details::default() };
+        Self::failure(410, Reason::Expired, INCONSISTENT_CONTINUE.into(), Some(details))
     }
 
     pub fn unsupported_media_type(supported: &[&str]) -> Status {

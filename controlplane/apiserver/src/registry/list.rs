@@ -5,7 +5,8 @@
 //! | unset | | the cache, once it has what the store had when the request came |
 //! | 0 | | the cache as it is |
 //! | n | NotOlderThan or unset | the cache, once it has reached n |
-//! | n | Exact, or a continue token | the store at n; 410 where compacted |
+//! | n | Exact, or unset with a limit | the store at n; 410 where compacted |
+//! | | a continue token | the store at the token's revision; where that is compacted, 410 with a token that goes on in the cache |
 
 use std::sync::Arc;
 
@@ -57,20 +58,48 @@ pub(super) async fn collect(
     let limit = usize::try_from(options.limit).unwrap_or(0);
     if !options.continue_token.is_empty() {
         let (revision, start) = page_token::decode(&options.continue_token)?;
-        return older(server, kind, selection, revision, &start, limit).map_err(|status| match status.code {
-            410 => Status::continue_expired(),
-            _ => status,
+        if !matches!(options.resource_version.as_str(), "" | "0") {
+            let why = "specifying resource version is not allowed when using continue";
+            return Err(Status::bad_request(why));
+        }
+        let Some(revision) = revision else {
+            return latest(server, kind, selection, None, Page { start: &start, limit }).await;
+        };
+        return older(server, kind, selection, revision, Page { start: &start, limit }).map_err(|status| {
+            match status.code {
+                410 => Status::continue_expired(page_token::encode_latest(&start)),
+                _ => status,
+            }
         });
     }
+    let page = Page { start: "", limit };
     match (options.revision()?, options.resource_version_match) {
         (Some(revision), Some(VersionMatch::Exact)) => {
-            older(server, kind, selection, Revision(revision), "", limit)
+            older(server, kind, selection, Revision(revision), page)
         }
         // Upstream's oldest rule: with a limit, a revision without a match means exactly that one.
         (Some(revision), None) if limit > 0 && revision > 0 => {
-            older(server, kind, selection, Revision(revision), "", limit)
+            older(server, kind, selection, Revision(revision), page)
         }
-        (revision, _) => latest(server, kind, selection, revision, limit).await,
+        (revision, _) => latest(server, kind, selection, revision, page).await,
+    }
+}
+
+/// Which part of a list: from a key on (empty: the first), and how much (0: all).
+#[derive(Clone, Copy)]
+struct Page<'a> {
+    start: &'a str,
+    limit: usize,
+}
+
+impl Page<'_> {
+    /// Refuses a key that lies in another namespace than the request.
+    fn check(self, namespace: &str) -> Result<(), Status> {
+        let inside = self.start.strip_prefix(namespace).is_some_and(|rest| rest.starts_with('/'));
+        if self.start.is_empty() || namespace.is_empty() || inside {
+            return Ok(());
+        }
+        Err(Status::bad_request("continue key is not valid: it belongs to another namespace"))
     }
 }
 
@@ -79,12 +108,17 @@ async fn latest(
     kind: &'static Kind,
     selection: &Selection,
     revision: Option<u64>,
-    limit: usize,
+    page: Page<'_>,
 ) -> Result<Found, Status> {
+    page.check(&selection.namespace)?;
+    let limit = page.limit;
     let revision = server.fresh(revision).await?;
     let cache = server.cache(kind)?;
     let (mut objects, complete) = cache.list(&selection.namespace);
     let revision = revision.max(complete);
+    if !page.start.is_empty() {
+        objects.drain(..objects.partition_point(|object| &*object.key < page.start));
+    }
     if !selection.is_everything() {
         objects.retain(|object| selection.shows(object));
     }
@@ -97,24 +131,22 @@ async fn latest(
     Ok(Found { revision, objects, next, remaining: Some(behind) })
 }
 
-/// One page at a revision, from the key `start` (empty: the first).
+/// One page at a revision.
 fn older(
     server: &Server,
     kind: &'static Kind,
     selection: &Selection,
     revision: Revision,
-    start: &str,
-    limit: usize,
+    page: Page<'_>,
 ) -> Result<Found, Status> {
+    page.check(&selection.namespace)?;
+    let Page { start, limit } = page;
     let cache = server.cache(kind)?;
     let (prefix, keys) = (cache.prefix(), server.encryption.current());
     let space =
         if selection.namespace.is_empty() { String::new() } else { format!("{}/", selection.namespace) };
     let mut range = KeyRange::prefix(format!("{prefix}{space}"));
     if !start.is_empty() {
-        if !start.starts_with(space.as_str()) {
-            return Err(Status::bad_request("continue key is not valid: it belongs to another namespace"));
-        }
         range.start = format!("{prefix}{start}").into_bytes();
     }
     let mut objects: Vec<Arc<Object>> = Vec::new();
@@ -146,7 +178,7 @@ fn older(
 /// The answer for a read of the store that gave nothing.
 pub(super) fn read_status(server: &Server, error: ReadError) -> Status {
     match error {
-        ReadError::Compacted { requested, oldest } => Status::too_old_resource_version(requested.0, oldest.0),
+        ReadError::Compacted { .. } => Status::list_expired(),
         ReadError::Future { requested, .. } => {
             Status::too_large_resource_version(requested.0, server.store.state().revision().0, 1)
         }
