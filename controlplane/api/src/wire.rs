@@ -15,7 +15,7 @@ mod yaml;
 pub use body::{Body, BodyOf, decode_body, decode_options, patch_body};
 pub use media::{Accepted, Allow, Convert, Encoding, PatchType, negotiate};
 pub use watch::{WatchType, watch_frame_json, watch_frame_protobuf};
-pub use yaml::{from_yaml, to_yaml};
+pub use yaml::{doubled_key, from_yaml, to_yaml};
 
 #[cfg(test)]
 mod tests;

@@ -88,9 +88,22 @@ struct Collector {
 impl Collector {
     /// A custom resource: its own schema with what every object has.
     fn custom(&mut self, kind: &'static Kind, custom: &Custom) {
-        let mut schema = structural::publish(&custom.document(), self.style.v3);
         schema::find(&format!("{META}ObjectMeta")).into_iter().for_each(|found| self.add(found));
-        let Some(fields) = schema.as_object_mut() else { return };
+        let document = custom.document();
+        // In v2 clients take fields that are told for all that there are.
+        let schema = if !self.style.v3 && document["x-kubernetes-preserve-unknown-fields"] == true {
+            json!({"type": "object"})
+        } else {
+            let mut schema = structural::publish(&document, self.style.v3);
+            self.embedded(&mut schema);
+            self.own_fields(&mut schema);
+            schema
+        };
+        self.done.insert(kind.schema.to_owned(), schema);
+    }
+
+    /// The fields that every object has.
+    fn own_fields(&self, schema: &mut Value) {
         let metadata = reference(&format!("{META}ObjectMeta"), self.style);
         let metadata = if self.style.v3 {
             json!({"description": METADATA_TEXT, "allOf": [metadata]})
@@ -99,11 +112,33 @@ impl Collector {
             metadata["description"] = METADATA_TEXT.into();
             metadata
         };
+        let Some(fields) = schema.as_object_mut() else { return };
         let properties = fields.entry("properties").or_insert_with(|| json!({}));
         properties["apiVersion"] = json!({"description": API_VERSION_TEXT, "type": "string"});
         properties["kind"] = json!({"description": KIND_TEXT, "type": "string"});
         properties["metadata"] = metadata;
-        self.done.insert(kind.schema.to_owned(), schema);
+    }
+
+    /// Embedded objects have them too, and must say what they are.
+    fn embedded(&self, schema: &mut Value) {
+        if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+            properties.values_mut().for_each(|inner| self.embedded(inner));
+        }
+        for name in ["items", "additionalProperties"] {
+            if let Some(inner) = schema.get_mut(name).filter(|inner| inner.is_object()) {
+                self.embedded(inner);
+            }
+        }
+        if schema["x-kubernetes-embedded-resource"] == true {
+            self.own_fields(schema);
+            let mut required = schema["required"].as_array().cloned().unwrap_or_default();
+            for name in ["kind", "apiVersion"] {
+                if !required.iter().any(|known| known == name) {
+                    required.push(name.into());
+                }
+            }
+            schema["required"] = required.into();
+        }
     }
 
     fn add(&mut self, kind: &'static Type) {

@@ -4,11 +4,13 @@ use serde_json::Value;
 
 use super::{Additional, Structural};
 use crate::field::quote;
+use crate::schema;
 
 /// Fields that every object has, at the root and where an object is embedded.
 const OWN: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
-/// Removes what the schema does not know. At the root, and in embedded objects, `metadata` is not looked into.
+/// Removes what the schema does not know. Of embedded objects `metadata` is what every object's is, whatever the schema
+/// says of it; at the root it is left to the caller.
 pub fn prune(value: &mut Value, schema: &Structural, root: bool) {
     walk(value, schema, root, &mut String::new(), &mut |_| true);
 }
@@ -43,6 +45,9 @@ fn walk(
                 }
                 path.push_str(name);
                 let kept = if is_object && OWN.contains(&name.as_str()) {
+                    if !root && name == "metadata" {
+                        metadata(inner, path, drop);
+                    }
                     true
                 } else if let Some(below) = schema.field(name) {
                     walk(inner, below, false, path, drop);
@@ -67,4 +72,17 @@ fn walk(
         }
         _ => {}
     }
+}
+
+fn metadata(value: &mut Value, path: &mut String, drop: &mut impl FnMut(&str) -> bool) {
+    let Value::Object(fields) = value else { return };
+    let known = schema::object_meta();
+    let length = path.len();
+    fields.retain(|name, _| {
+        path.push('.');
+        path.push_str(name);
+        let kept = known.field(name).is_some() || !drop(path);
+        path.truncate(length);
+        kept
+    });
 }

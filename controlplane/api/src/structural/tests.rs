@@ -146,7 +146,7 @@ fn unknown_fields_go_and_defaults_come() {
     })));
     let mut value = json!({"apiVersion": "x/v1", "kind": "X", "metadata": {"name": "n"}, "extra": 1,
         "spec": {"gone": 1, "known": null, "free": {"any": [1], "inner": {"gone": 2}}, "map": {"k": {"gone": 3}},
-            "pod": {"apiVersion": "v1", "kind": "Pod", "metadata": {"labels": {}}, "spec": {"gone": 4}}}});
+            "pod": {"apiVersion": "v1", "kind": "Pod", "metadata": {"labels": {}, "gone": 5}, "spec": {"gone": 4}}}});
     assert_eq!(
         unknown(&value, &schema, 10),
         [
@@ -154,6 +154,7 @@ fn unknown_fields_go_and_defaults_come() {
             "unknown field \"spec.gone\"",
             "unknown field \"spec.free.inner.gone\"",
             "unknown field \"spec.map.k.gone\"",
+            "unknown field \"spec.pod.metadata.gone\"",
             "unknown field \"spec.pod.spec.gone\""
         ]
     );

@@ -1,7 +1,10 @@
 //! YAML bodies and answers. YAML 1.1's booleans (`yes`, `on`, ...) are booleans, as kubectl's parser reads them.
 
-use crate::schema::{Decoded, Type};
+use serde::Deserialize as _;
 use serde_json::Value;
+
+use crate::field::quote;
+use crate::schema::{Decoded, Type};
 
 /// Parses one document; doubled keys become issues (the last one counts).
 pub fn from_yaml(text: &[u8], kind: Option<&'static Type>) -> Result<Decoded, String> {
@@ -14,6 +17,26 @@ pub fn from_yaml(text: &[u8], kind: Option<&'static Type>) -> Result<Decoded, St
         crate::schema::decode_with(deserializer, kind)
     })
     .map_err(|error| error.to_string())
+}
+
+/// The first key that a text (YAML or JSON) gives twice, in the words of upstream's parser.
+pub fn doubled_key(text: &[u8]) -> Option<String> {
+    let options = serde_saphyr::options! {
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
+        strict_booleans: false,
+        with_snippet: false,
+    };
+    let read = serde_saphyr::with_deserializer_from_slice_with_options(text, options, |deserializer| {
+        serde::de::IgnoredAny::deserialize(deserializer)
+    });
+    match read {
+        Err(serde_saphyr::Error::DuplicateMappingKey { key, location }) => Some(format!(
+            "error converting YAML to JSON: yaml: unmarshal errors:\n  line {}: key {} already set in map",
+            location.line(),
+            quote(&key.unwrap_or_default())
+        )),
+        _ => None,
+    }
 }
 
 /// Writes a value with its keys sorted, as upstream does.

@@ -2,9 +2,9 @@
 
 use api::apply::Of;
 use api::kind::{Kind, Verb};
-use api::path::PatchOptions;
+use api::path::{FieldValidation, PatchOptions};
 use api::status::{Reason, Status};
-use api::wire::patch_body;
+use api::wire::{doubled_key, patch_body};
 use serde_json::Value;
 
 use super::create::create_object;
@@ -22,27 +22,36 @@ pub async fn apply(
     options: &PatchOptions,
     body: &[u8],
 ) -> Result<Answer, Status> {
-    let config = configuration(request, kind, body)?;
+    let (config, doubled) = configuration(request, kind, body)?;
+    let strict = options.field_validation == FieldValidation::Strict;
     let applied = |live: Option<&Value>| {
-        ownership::with_type(kind, |of| {
+        let applied = ownership::with_type(kind, |of| {
             ownership::as_writer(request, kind, |writer| {
                 api::apply::apply(live, &config, of, writer, options.force)
             })
-        })?
+        })??;
+        // Behind the merge, which says more of what is wrong.
+        match &doubled {
+            Some(why) if strict => Err(Status::bad_request(format!("error strict decoding YAML: {why}"))),
+            _ => Ok(applied),
+        }
     };
+    let warnings = match options.field_validation {
+        FieldValidation::Warn => doubled.clone().into_iter().collect(),
+        _ => Vec::new(),
+    };
+    let answer = |code, object| Answer::object(code, kind, Shown::Value(object)).warn(warnings.clone());
     let changed =
         || change_owned(server, request, kind, options.dry_run, |old| applied(Some(old)), |_, new| Ok(new));
     match changed().await {
         Err(status) if status.reason == Reason::NotFound && request.info.subresource.is_empty() => {}
-        outcome => return Ok(Answer::object(200, kind, Shown::Value(outcome?))),
+        outcome => return Ok(answer(200, outcome?)),
     }
     may_create(server, request, kind, &config)?;
     match create_object(server, request, kind, applied(None)?, options.dry_run).await {
         // Somebody else was faster.
-        Err(status) if status.reason == Reason::AlreadyExists => {
-            Ok(Answer::object(200, kind, Shown::Value(changed().await?)))
-        }
-        created => Ok(Answer::object(201, kind, Shown::Value(created?))),
+        Err(status) if status.reason == Reason::AlreadyExists => Ok(answer(200, changed().await?)),
+        created => Ok(answer(201, created?)),
     }
 }
 
@@ -64,12 +73,14 @@ pub async fn apply_config(
     change_owned(server, request, kind, options.dry_run, desire, |_, new| Ok(new)).await
 }
 
-/// The body, which must be about the object of the path.
-fn configuration(request: &Request, kind: &'static Kind, body: &[u8]) -> Result<Value, Status> {
+/// The body, which must be about the object of the path, and what it says twice.
+fn configuration(
+    request: &Request,
+    kind: &'static Kind,
+    body: &[u8],
+) -> Result<(Value, Option<String>), Status> {
     let decoded = patch_body(body, true)?;
-    if let Some(issue) = decoded.issues.first() {
-        return Err(Status::bad_request(format!("error decoding YAML: {issue}")));
-    }
+    let doubled = if decoded.issues.is_empty() { None } else { doubled_key(body) };
     let info = &request.info;
     let text = |name: &str| decoded.value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (api_version, name) = (kind.api_version(), kind.kind);
@@ -99,7 +110,7 @@ fn configuration(request: &Request, kind: &'static Kind, body: &[u8]) -> Result<
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
     }
-    Ok(config)
+    Ok((config, doubled))
 }
 
 /// Who may patch may not therefore create.
