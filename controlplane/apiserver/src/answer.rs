@@ -2,6 +2,7 @@
 //!
 //! JSON of stored objects is passed on as it lies in the cache; every other form is made from it here.
 
+mod compress;
 mod form;
 mod list_body;
 
@@ -22,6 +23,7 @@ use serde_json::{Value, json};
 use serve::BodyError;
 use store::Revision;
 
+pub use compress::compress;
 pub use form::Form;
 
 use crate::object::Object;
@@ -163,7 +165,9 @@ impl Answer {
                 }
                 response
             }),
-            Answer::List(list) => form.list(list, now).map(|body| with_body(200, form.content_type(), body)),
+            Answer::List(list) => {
+                form.list(list, now).map(|body| compressible(200, form.content_type(), body))
+            }
             Answer::Watch { form, frames } => {
                 let frames = frames.map(|bytes| Ok::<_, BodyError>(Frame::data(bytes)));
                 Ok(with_body(200, form.stream_content_type(), StreamBody::new(frames).boxed_unsync()))
@@ -186,8 +190,27 @@ pub fn status_response(status: &Status, form: Form) -> Response<Body> {
     response
 }
 
+/// Bytes of a media type.
+pub fn document(code: u16, content_type: &str, bytes: Bytes) -> Response<Body> {
+    whole(code, content_type, bytes)
+}
+
+/// A response without a body.
+pub fn nothing(code: u16) -> Response<Body> {
+    let mut response = whole(code, "", Bytes::new());
+    response.headers_mut().remove(CONTENT_TYPE);
+    response
+}
+
 fn whole(code: u16, content_type: &str, bytes: Bytes) -> Response<Body> {
-    with_body(code, content_type, Full::new(bytes).map_err(|never| match never {}).boxed_unsync())
+    compressible(code, content_type, Full::new(bytes).map_err(|never| match never {}).boxed_unsync())
+}
+
+/// Large ones are compressed on the way out.
+fn compressible(code: u16, content_type: &str, body: Body) -> Response<Body> {
+    let mut response = with_body(code, content_type, body);
+    response.extensions_mut().insert(compress::Compressible);
+    response
 }
 
 fn with_body(code: u16, content_type: &str, body: Body) -> Response<Body> {

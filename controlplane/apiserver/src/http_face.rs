@@ -11,12 +11,13 @@ use api::kind::{Kind, Verb};
 use api::path::{Query, RequestInfo};
 use api::status::Status;
 use bytes::Bytes;
+use http::header::ACCEPT_ENCODING;
 use http::{HeaderValue, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serve::ConnInfo;
 
-use crate::answer::{Answer, Body, Form, status_response};
+use crate::answer::{Answer, Body, Form, compress, status_response};
 use crate::api_server::ApiServer;
 use crate::audit::{Asked, Trail};
 use crate::body;
@@ -65,6 +66,7 @@ impl serve::Handler for ApiServer {
         let wire = Wire { method: head.method, uri: head.uri, body, upgrade };
         let warnings = Warnings::default();
         let headers = head.headers;
+        let accepted = headers.get(ACCEPT_ENCODING).cloned();
         let request = Request {
             info,
             query,
@@ -84,7 +86,7 @@ impl serve::Handler for ApiServer {
             }
         };
         seat.mark(response.headers_mut());
-        response
+        compress(response, accepted.as_ref())
     }
 }
 

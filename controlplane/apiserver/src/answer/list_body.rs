@@ -87,6 +87,9 @@ impl Body for ListBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
+        let rest = self.list.objects.get(self.sent..).unwrap_or_default();
+        let mut hint = SizeHint::default();
+        hint.set_lower(rest.iter().map(|object| object.json.len() as u64).sum());
+        hint
     }
 }

@@ -3,9 +3,11 @@
 use api::discovery;
 use api::status::Status;
 use api::wire::{Allow, Convert, negotiate};
+use aws_lc_rs::digest::{SHA512, digest};
 use bytes::Bytes;
-use http::header::ACCEPT;
+use http::header::{ACCEPT, CACHE_CONTROL, HeaderValue};
 
+use super::tagged;
 use crate::aggregation::{merge_groups, remote_group};
 use crate::answer::Answer;
 use crate::api_server::ApiServer;
@@ -21,8 +23,12 @@ pub(super) fn answer(api: &ApiServer, request: &Request, words: &[&str]) -> Resu
         if let Some(items) = document["items"].as_array_mut().filter(|_| *prefix == "apis") {
             merge_groups(registry, &routes, items, true);
         }
-        let content_type = discovery::aggregated_content_type(version).into();
-        return Ok(Answer::Document { code: 200, content_type, bytes: Bytes::from(document.to_string()) });
+        let bytes = Bytes::from(document.to_string());
+        let hash = hex::encode_upper(digest(&SHA512, &bytes));
+        let content_type = discovery::aggregated_content_type(version);
+        let mut response = tagged::tagged(request, &content_type, &hash, || bytes);
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public"));
+        return Ok(tagged::answer(response));
     }
     let document = match words {
         ["api"] => Some(discovery::api_versions(registry, &api.advertised)),

@@ -12,11 +12,14 @@ use aws_lc_rs::digest::{Context, SHA512, digest};
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::VERSION;
+use super::{VERSION, tagged};
 use crate::aggregation::{Routes, merge_index, merge_swagger};
 use crate::answer::Answer;
 use crate::api_server::ApiServer;
 use crate::kinds::Kinds;
+use crate::request::Request;
+
+const JSON: &str = "application/json";
 
 /// The documents as they are sent.
 #[derive(Debug, Default)]
@@ -31,6 +34,7 @@ struct Builtin {
     /// Path below `/openapi/v3/`, hash and document.
     v3: Vec<(String, String, Bytes)>,
     v2: Bytes,
+    v2_hash: String,
 }
 
 impl Builtin {
@@ -41,7 +45,9 @@ impl Builtin {
             let bytes = Bytes::from(content.to_string());
             Some((document.path, hex::encode_upper(digest(&SHA512, &bytes)), bytes))
         });
-        Builtin { v3: made.collect(), v2: openapi::v2(&registry, VERSION.2).to_string().into() }
+        let v2 = Bytes::from(openapi::v2(&registry, VERSION.2).to_string());
+        let v2_hash = hex::encode_upper(digest(&SHA512, &v2));
+        Builtin { v3: made.collect(), v2, v2_hash }
     }
 }
 
@@ -80,13 +86,25 @@ impl Published {
         hex::encode_upper(context.finish())
     }
 
-    fn v3(&self, registry: &Registry, path: &str) -> Option<Bytes> {
-        let document = openapi::documents(registry).into_iter().find(|document| document.path == path)?;
+    fn v3(&self, registry: &Registry, document: &Document) -> Bytes {
         if registry.of_version(document.group, document.version).any(|kind| kind.is_custom()) {
-            let content = openapi::v3(registry, document.group, document.version, VERSION.2)?;
-            return Some(content.to_string().into());
+            let content = openapi::v3(registry, document.group, document.version, VERSION.2);
+            return content.unwrap_or_default().to_string().into();
         }
-        self.builtin().v3.iter().find(|(known, ..)| known == path).map(|(_, _, bytes)| bytes.clone())
+        let known = self.builtin().v3.iter().find(|(path, ..)| *path == document.path);
+        known.map(|(_, _, bytes)| bytes.clone()).unwrap_or_default()
+    }
+
+    /// Of custom kinds again their definitions' hash: the rest is built in.
+    fn v2_hash(&self, registry: &Registry) -> String {
+        let mut custom = registry.kinds().filter_map(|kind| kind.custom()).peekable();
+        if custom.peek().is_none() {
+            return self.builtin().v2_hash.clone();
+        }
+        let mut context = Context::new(&SHA512);
+        context.update(self.builtin().v2_hash.as_bytes());
+        custom.for_each(|custom| context.update(custom.definition()));
+        hex::encode_upper(context.finish())
     }
 
     fn v2(&self, registry: &Registry) -> Bytes {
@@ -109,14 +127,37 @@ fn with_others(api: &ApiServer, own: Bytes, merge: fn(&Routes, &mut Value)) -> B
     document.to_string().into()
 }
 
-pub(super) fn answer(api: &ApiServer, words: &[&str]) -> Result<Answer, Status> {
+fn hash_of(bytes: &[u8]) -> String {
+    hex::encode_upper(digest(&SHA512, bytes))
+}
+
+pub(super) fn answer(api: &ApiServer, request: &Request, words: &[&str]) -> Result<Answer, Status> {
     let (published, kinds) = (&api.specifications, &api.server.registry);
-    let bytes = match words {
-        ["openapi", "v3"] => Some(with_others(api, published.index(kinds), merge_index)),
-        ["openapi", "v3", rest @ ..] => published.v3(&kinds.current(), &rest.join("/")),
-        ["openapi", "v2"] => Some(with_others(api, published.v2(&kinds.current()), merge_swagger)),
-        _ => None,
+    tagged::takes_json(request)?;
+    let response = match words {
+        ["openapi", "v3"] => {
+            let index = with_others(api, published.index(kinds), merge_index);
+            tagged::tagged(request, JSON, &hash_of(&index), || index)
+        }
+        ["openapi", "v3", rest @ ..] => {
+            let (registry, path) = (kinds.current(), rest.join("/"));
+            let documents = openapi::documents(&registry);
+            let document = documents.iter().find(|document| document.path == path);
+            let document = document.ok_or_else(Status::no_such_path)?;
+            let hash = published.hash(&registry, document);
+            let address = format!("/openapi/v3/{path}");
+            tagged::hashed(request, &address, &hash, || published.v3(&registry, document))
+        }
+        ["openapi", "v2"] if api.aggregation.routes().is_empty() => {
+            let registry = kinds.current();
+            let hash = published.v2_hash(&registry);
+            tagged::tagged(request, JSON, &hash, || published.v2(&registry))
+        }
+        ["openapi", "v2"] => {
+            let whole = with_others(api, published.v2(&kinds.current()), merge_swagger);
+            tagged::tagged(request, JSON, &hash_of(&whole), || whole)
+        }
+        _ => return Err(Status::no_such_path()),
     };
-    let bytes = bytes.ok_or_else(Status::no_such_path)?;
-    Ok(Answer::Document { code: 200, content_type: "application/json".into(), bytes })
+    Ok(tagged::answer(response))
 }
