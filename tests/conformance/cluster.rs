@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks of a test at what it waits for.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long the past is kept, at least: longer than a behaviour that looks back needs, short enough to wait for.
+pub const COMPACTION: Duration = Duration::from_secs(4);
 const KEELSON: &str = env!("CARGO_BIN_EXE_keelson");
 
 /// What all behaviours share.
@@ -35,7 +37,8 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn start() -> Cluster {
-        let server = Server::start(KEELSON);
+        let interval = COMPACTION.as_secs().to_string();
+        let server = Server::start_with(KEELSON, &["--compaction-interval-seconds", &interval]);
         let controllers = Command::new(KEELSON)
             .arg("controllers")
             .arg("--kubeconfig")
@@ -51,6 +54,11 @@ impl Cluster {
     /// The same cluster, for another thread.
     pub fn beside(&self) -> Cluster {
         Cluster { admin: self.processes.server.admin(), processes: self.processes.clone() }
+    }
+
+    /// The server itself: its kubeconfig, kubectl, other clients.
+    pub fn server(&self) -> &Server {
+        &self.processes.server
     }
 
     /// A namespace with the account that its pods need.

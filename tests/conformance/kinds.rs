@@ -135,6 +135,11 @@ fn job_template() -> Value {
     template
 }
 
+/// Constraints of a policy that no request of any test fulfils.
+fn nothing_matches() -> Value {
+    json!({"resourceRules": [{"apiGroups": ["none.example.test"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["nothings"]}]})
+}
+
 lives! {
     "a ConfigMap lives" => Life::new("v1", "configmaps", json!({"data": {"a": "b"}})),
     "a Secret lives" => Life::new("v1", "secrets", json!({"stringData": {"a": "b"}})),
@@ -208,4 +213,14 @@ lives! {
         json!({"spec": {"spec": {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "c"}}]}}}})),
     "a ResourceSlice lives" => Life::new("resource.k8s.io/v1", "resourceslices",
         json!({"spec": {"driver": "example.test", "nodeName": "n", "pool": {"name": "p", "generation": 1, "resourceSliceCount": 1}}})).at_cluster(),
+    "a ValidatingAdmissionPolicy lives" => Life::new("admissionregistration.k8s.io/v1", "validatingadmissionpolicies",
+        json!({"spec": {"matchConstraints": nothing_matches(), "validations": [{"expression": "true"}]}})).at_cluster()
+        .with_status(json!({"conditions": [{"type": "Odd", "status": "True", "reason": "r", "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"}]})),
+    "a ValidatingAdmissionPolicyBinding lives" => Life::new("admissionregistration.k8s.io/v1", "validatingadmissionpolicybindings",
+        json!({"spec": {"policyName": "none-such", "validationActions": ["Deny"]}})).at_cluster(),
+    "a MutatingAdmissionPolicy lives" => Life::new("admissionregistration.k8s.io/v1", "mutatingadmissionpolicies",
+        json!({"spec": {"matchConstraints": nothing_matches(), "reinvocationPolicy": "Never", "mutations": [{"patchType": "ApplyConfiguration",
+            "applyConfiguration": {"expression": "Object{}"}}]}})).at_cluster(),
+    "a MutatingAdmissionPolicyBinding lives" => Life::new("admissionregistration.k8s.io/v1", "mutatingadmissionpolicybindings",
+        json!({"spec": {"policyName": "none-such"}})).at_cluster(),
 }

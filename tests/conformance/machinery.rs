@@ -11,6 +11,7 @@ pub(super) const ALL: &[Behaviour] = &[
     ("every group's version is found where the group says", group_versions),
     ("every group prefers a version that it has", preferred_versions),
     ("lists come in chunks of one revision", chunks),
+    ("a list whose revision is gone goes on with what is there now", chunks_after_compaction),
     ("what has no table says 406", no_table),
     ("unknown and doubled fields are refused where that is asked", field_validation),
     ("unknown fields of the metadata are refused too", unknown_metadata),
@@ -121,6 +122,40 @@ fn chunks(cluster: &Cluster, namespace: &str) {
     }
     assert_eq!(names.len(), 25);
     assert!(names.windows(2).all(|pair| pair[0].as_str() < pair[1].as_str()));
+}
+
+fn chunks_after_compaction(cluster: &Cluster, namespace: &str) {
+    let all = path("v1", namespace, "podtemplates");
+    let create = |name: &str| {
+        cluster.create(&all, &json!({"metadata": {"name": name}, "template": template("t")}));
+    };
+    for name in ["a", "b", "d", "e"] {
+        create(name);
+    }
+    let first = cluster.get(&format!("{all}?limit=2"));
+    let token = first["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+    cluster.delete(&format!("{all}/d"));
+    create("c");
+    let mut expired = Value::Null;
+    cluster.until("the end of that revision", || {
+        let answer = cluster.admin.get(&format!("{all}?limit=2&continue={token}"));
+        expired = answer.json();
+        answer.code == 410
+    });
+    assert_eq!(expired["reason"], "Expired");
+    let told = expired["message"].as_str().unwrap_or_default();
+    assert!(told.contains("Continuing with the provided token results in an inconsistent list"), "{told}");
+    let inconsistent = expired["metadata"]["continue"].as_str().expect("a token that goes on");
+    // From where the other one stood, as it is now; and from here on it is one moment again.
+    let rest = cluster.get(&format!("{all}?limit=1&continue={inconsistent}"));
+    assert_eq!(rest["items"][0]["metadata"]["name"], "c");
+    let revision =
+        |list: &Value| list["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse::<u64>().ok());
+    assert!(revision(&rest) > revision(&first), "{rest}");
+    let token = rest["metadata"]["continue"].as_str().expect("there is more");
+    let last = cluster.get(&format!("{all}?limit=1&continue={token}"));
+    assert_eq!(last["items"][0]["metadata"]["name"], "e");
+    assert!(last["metadata"]["continue"].is_null() && revision(&last) == revision(&rest), "{last}");
 }
 
 fn no_table(cluster: &Cluster, _: &str) {

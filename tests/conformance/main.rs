@@ -4,17 +4,26 @@
 //! the documentation, not by the suite's code. A few run at a time, for most of them wait. What fails is named at the
 //! end, with how many hold; `CONFORMANCE=words` in the environment runs those whose name has the words in it.
 //!
+//! [`covered`] says which of the suite's tests stands for which behaviour here, so that none is lost.
+//!
 //! Not here: what needs a kubelet. Pods that must run are said to run by the test.
 
 mod apps;
+mod certificates;
 mod cluster;
+mod command_line;
 mod configuration;
+mod covered;
+mod definitions;
 mod events;
 mod kinds;
 mod limits;
 mod machinery;
 mod namespaces;
 mod network;
+mod owners;
+mod policies;
+mod published;
 mod quotas;
 mod storage;
 
@@ -27,21 +36,29 @@ use cluster::Cluster;
 /// A behaviour: what it is, and the test of it, in a namespace that is made for it.
 type Behaviour = (&'static str, fn(&Cluster, &str));
 
+/// Behaviours that the product does not have yet: they are told, and not run.
+const NOT_YET: [&str; 2] = ["a policy changes a Deployment", "a policy changes a Deployment's annotations"];
 /// Behaviours at work at a time.
 const AT_ONCE: usize = 6;
 /// The slowest ones are named after a run.
 const SLOWEST: usize = 5;
 
 fn all() -> impl Iterator<Item = &'static Behaviour> {
-    let suites: [&[Behaviour]; 10] = [
+    let suites = [
         // What waits longest first.
+        machinery::ALL,
         apps::ALL,
+        owners::ALL,
         quotas::ALL,
         namespaces::ALL,
         network::ALL,
         storage::ALL,
-        machinery::ALL,
+        definitions::ALL,
+        published::ALL,
+        policies::ALL,
+        command_line::ALL,
         configuration::ALL,
+        certificates::ALL,
         limits::ALL,
         events::ALL,
         kinds::ALL,
@@ -53,7 +70,8 @@ fn all() -> impl Iterator<Item = &'static Behaviour> {
 fn behaviours() {
     let words = std::env::var("CONFORMANCE").unwrap_or_default();
     let cluster = Cluster::start();
-    let waiting = Mutex::new(all().filter(|(what, _)| what.contains(&words)).enumerate());
+    let chosen = all().filter(|(what, _)| what.contains(&words) && !NOT_YET.contains(what));
+    let waiting = Mutex::new(chosen.enumerate());
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
@@ -76,6 +94,7 @@ fn behaviours() {
     let failed: Vec<&str> = done.iter().filter(|(_, _, held)| !held).map(|(_, what, _)| *what).collect();
     let held = done.len() - failed.len();
     println!("conformance: {held} behaviours hold");
+    NOT_YET.iter().for_each(|what| harness::skip(what, "not built yet"));
     assert!(failed.is_empty(), "{held} behaviours hold; these do not: {failed:#?}");
 }
 
