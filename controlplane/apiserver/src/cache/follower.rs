@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use store::{Event, ReadError, Revision, Store, WatchError, Watcher};
 
-use super::{CacheError, Caches, everything};
+use super::{CacheError, Caches, KindCache, everything};
 
 /// The two parts of a key behind `/registry/`.
 fn place(key: &[u8]) -> Option<(&str, &str)> {
@@ -35,18 +35,19 @@ impl Follower {
         let events = self.watcher.advance().await?;
         // Held to the end: a cache that is added sees everything behind the revision it was filled at.
         let kinds = self.caches.kinds.read().unwrap_or_else(PoisonError::into_inner);
-        let mut owned: HashMap<(&str, &str), Vec<&Event>> = HashMap::new();
+        // By cache, not by what a key begins with: of the core group's keys that has a namespace in it, and a ring is
+        // in the order of revisions over all namespaces.
+        let mut owned: HashMap<(&str, &str), (&KindCache, Vec<&Event>)> = HashMap::new();
         for event in &events {
-            if let Some(place) = place(&event.record.key) {
-                owned.entry(place).or_default().push(event);
+            let Some((first, second)) = place(&event.record.key) else { continue };
+            // The core group has no part of its own in a key.
+            let found = kinds.get_key_value(&("", first)).or_else(|| kinds.get_key_value(&(first, second)));
+            if let Some((place, cache)) = found {
+                owned.entry(*place).or_insert_with(|| (&**cache, Vec::new())).1.push(event);
             }
         }
-        for ((first, second), events) in owned {
-            // The core group has no part of its own in a key.
-            let cache = kinds.get(&("", first)).or_else(|| kinds.get(&(first, second)));
-            if let Some(cache) = cache {
-                cache.take(&events, self.snapshot_at);
-            }
+        for (cache, events) in owned.into_values() {
+            cache.take(&events, self.snapshot_at);
         }
         self.caches.progress.send_replace(self.watcher.seen());
         Ok(())
@@ -90,7 +91,39 @@ mod tests {
     use store::{Command, SingleOptions, Transaction, Urgency};
 
     use super::*;
+    use crate::cache::Position;
+    use crate::envelope::{self, Place};
     use api::kind::Registry;
+
+    #[tokio::test]
+    async fn a_ring_is_in_order_over_all_namespaces() {
+        const NAMESPACES: usize = 20;
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_single(folder.path(), SingleOptions::default()).unwrap();
+        let (caches, following) = Caches::start(&store, &Registry::builtin(), Arc::default()).await.unwrap();
+        following.abort();
+        let begin = store.state().revision();
+        let mut follower = Follower::new(&store, caches.clone(), begin);
+        let maps = Registry::builtin().by_resource("", "v1", "configmaps").unwrap();
+        for namespace in 0..NAMESPACES {
+            let path = format!("/registry/configmaps/n{namespace}/a");
+            let object = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"name": "a", "namespace": format!("n{namespace}")}});
+            let sealed = envelope::seal(&object, Place { path: path.as_bytes(), key: None }).unwrap();
+            let put = Transaction::put_if(path.into_bytes(), Revision(0), sealed, 0);
+            store.transact(put, Urgency::Now).await.unwrap();
+        }
+        // One batch of all of them.
+        follower.step().await.unwrap();
+        let cache = caches.of(maps).unwrap();
+        for seen in 0..NAMESPACES {
+            let after = Position(Revision(begin.0 + seen as u64));
+            let changes = cache.changes(after, usize::MAX >> 1).unwrap();
+            let revisions: Vec<u64> = changes.iter().map(|change| change.object.revision.0).collect();
+            let wanted: Vec<u64> = (after.0.0 + 1..=begin.0 + NAMESPACES as u64).collect();
+            assert_eq!(revisions, wanted);
+        }
+    }
 
     #[tokio::test]
     async fn caches_that_the_history_left_behind_are_read_anew() {
