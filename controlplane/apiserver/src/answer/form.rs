@@ -30,6 +30,8 @@ pub struct Form {
     encoding: Encoding,
     shape: Shape,
     pretty: bool,
+    /// Of a table: its columns were told before.
+    columns_told: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +51,8 @@ enum Include {
 
 impl Form {
     /// Plain JSON.
-    pub const JSON: Form = Form { encoding: Encoding::Json, shape: Shape::Whole, pretty: false };
+    pub const JSON: Form =
+        Form { encoding: Encoding::Json, shape: Shape::Whole, pretty: false, columns_told: false };
 
     /// The form that a request asks for.
     pub fn negotiate(headers: &HeaderMap, query: &Query, watch: bool) -> Result<Form, Status> {
@@ -70,7 +73,13 @@ impl Form {
             Convert::None | Convert::Discovery(_) => Shape::Whole,
         };
         let pretty = accepted.pretty || query.flag("pretty");
-        Ok(Form { encoding: accepted.encoding, shape, pretty })
+        Ok(Form { encoding: accepted.encoding, shape, pretty, columns_told: false })
+    }
+
+    /// The same for one who knows a table's columns.
+    #[must_use]
+    pub fn without_columns(self) -> Form {
+        Form { columns_told: self.is_table(), ..self }
     }
 
     /// Whether rows and columns are asked for.
@@ -93,8 +102,10 @@ impl Form {
         object: &Shown,
         now: jiff::Timestamp,
     ) -> Result<Bytes, Status> {
-        if let (Form { encoding: Encoding::Json, shape: Shape::Whole, pretty: false }, Shown::Cached(object)) =
-            (self, object)
+        if let (
+            Form { encoding: Encoding::Json, shape: Shape::Whole, pretty: false, .. },
+            Shown::Cached(object),
+        ) = (self, object)
             && strategy::is_shown_as_stored(row)
         {
             return Ok(object.json.clone());
@@ -109,9 +120,14 @@ impl Form {
             Shape::Table(include) => {
                 let revision = value["metadata"]["resourceVersion"].clone();
                 let rows = vec![table_row(row, strategy::to_stored(row, value), include, now)];
-                self.encode(&table(row, json!({"resourceVersion": revision}), rows), "")
+                self.encode(&self.table(row, json!({"resourceVersion": revision}), rows), "")
             }
         }
+    }
+
+    fn table(self, row: &'static Kind, metadata: Value, rows: Vec<Value>) -> Value {
+        let columns = if self.columns_told { Value::Null } else { json!(printers::columns(row)) };
+        json!({"kind": "Table", "apiVersion": META, "metadata": metadata, "columnDefinitions": columns, "rows": rows})
     }
 
     /// A page of objects.
@@ -133,7 +149,7 @@ impl Form {
         let bytes = match self.shape {
             Shape::Table(include) => {
                 let rows = objects.map(|object| table_row(row, object, include, now)).collect();
-                self.encode(&table(row, metadata.into(), rows), "")?
+                self.encode(&self.table(row, metadata.into(), rows), "")?
             }
             Shape::Metadata => {
                 let items: Vec<Value> =
@@ -183,13 +199,13 @@ impl Form {
 
     /// A frame that tells how far a watch is.
     pub fn bookmark(self, row: &'static Kind, revision: Revision, initial_end: bool) -> Bytes {
-        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        let mut metadata = json!({"resourceVersion": revision.to_string()});
         if initial_end {
             metadata["annotations"] = json!({INITIAL_END: "true"});
         }
         let encoded = match self.shape {
             Shape::Table(_) => {
-                self.encode(&table(row, json!({"resourceVersion": revision.to_string()}), vec![]), "")
+                self.encode(&self.table(row, json!({"resourceVersion": revision.to_string()}), vec![]), "")
             }
             Shape::Metadata => self.encode_partial(
                 &json!({"kind": "PartialObjectMetadata", "apiVersion": META, "metadata": metadata}),
@@ -274,10 +290,6 @@ fn other_item(row: &'static Kind, object: &Object) -> Bytes {
 
 fn partial(object: &Value) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": META, "metadata": object["metadata"]})
-}
-
-fn table(row: &'static Kind, metadata: Value, rows: Vec<Value>) -> Value {
-    json!({"kind": "Table", "apiVersion": META, "metadata": metadata, "columnDefinitions": printers::columns(row), "rows": rows})
 }
 
 /// A row of an object in its stored form.

@@ -5,6 +5,9 @@
 //! | unset or 0 | an ADDED per object there is, then changes |
 //! | n | changes behind n; an ERROR 410 where they are gone |
 //! | any, with sendInitialEvents | an ADDED per object, a bookmark that ends them, then changes |
+//! | unset or 0, with sendInitialEvents=false | changes behind now |
+//!
+//! A table's columns are told with its first event alone.
 //!
 //! A watch holds a position in the shared ring of changes, no buffer of its own: a client that reads slowly
 //! falls behind and is told 410.
@@ -71,6 +74,8 @@ pub async fn watch(server: &Server, request: &Request, kind: &'static Kind) -> R
     if initial {
         let reached = server.fresh(revision).await?;
         watch.begin_with_what_is_there(reached, options.send_initial_events == Some(true));
+    } else if revision.unwrap_or(0) == 0 {
+        watch.position = Position(server.fresh(revision).await?);
     }
     Ok(Answer::Watch { form: request.form, frames: Box::pin(watch.frames()) })
 }
@@ -120,7 +125,9 @@ impl Watch {
     fn frames(self) -> impl Stream<Item = Bytes> + Send {
         futures::stream::unfold(self, |mut watch| async move {
             let frame = watch.next().await?;
-            Some((watch.encode(&frame), watch))
+            let bytes = watch.encode(&frame);
+            watch.form = watch.form.without_columns();
+            Some((bytes, watch))
         })
     }
 
