@@ -5,6 +5,7 @@
 mod compress;
 mod form;
 mod list_body;
+mod row;
 
 use std::borrow::Cow;
 use std::pin::Pin;
@@ -25,6 +26,7 @@ use store::Revision;
 
 pub use compress::compress;
 pub use form::Form;
+pub use row::Row;
 
 use crate::object::Object;
 

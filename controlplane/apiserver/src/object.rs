@@ -1,7 +1,7 @@
 //! An object as the caches hold it: its JSON bytes, and the few values that lists and watches select by.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use api::kind::Kind;
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use store::{Record, Revision};
 
+use crate::answer::Row;
 use crate::encryption::Keyring;
 use crate::envelope::{self, EnvelopeError};
 
@@ -25,6 +26,8 @@ pub struct Object {
     pub labels: BTreeMap<String, String>,
     /// Selectable fields by their path in the stored form.
     pub fields: Vec<(&'static str, String)>,
+    /// Its row in tables, once somebody has asked for one.
+    pub row: OnceLock<Option<Box<Row>>>,
 }
 
 #[derive(Deserialize)]
@@ -62,7 +65,8 @@ impl Object {
         let projection: Projection = serde_json::from_slice(&json).map_err(damaged)?;
         let fields = fields(&json, kinds).map_err(damaged)?;
         let key = String::from_utf8_lossy(record.key.get(prefix..).unwrap_or_default()).into();
-        Ok(Object { key, revision, json, labels: projection.metadata.labels.unwrap_or_default(), fields })
+        let labels = projection.metadata.labels.unwrap_or_default();
+        Ok(Object { key, revision, json, labels, fields, row: OnceLock::new() })
     }
 
     /// The namespace, empty at cluster scope.

@@ -13,13 +13,13 @@ use http_body_util::{BodyExt, Full};
 use serde_json::{Map, Value, json};
 use store::Revision;
 
-use super::list_body::ListBody;
+use super::list_body::{Items, ListBody};
 use super::{Body, List, Shown};
 use crate::cache::ChangeKind;
 use crate::object::Object;
 use crate::strategy;
 
-const META: &str = "meta.k8s.io/v1";
+pub(super) const META: &str = "meta.k8s.io/v1";
 const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 /// Marks the bookmark that ends the objects a watch began with (KEP-3157).
 const INITIAL_END: &str = "k8s.io/initial-events-end";
@@ -43,7 +43,7 @@ enum Shape {
 
 /// What a table's rows carry besides their cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Include {
+pub(super) enum Include {
     Nothing,
     Metadata,
     Whole,
@@ -132,9 +132,8 @@ impl Form {
 
     /// A page of objects.
     pub(super) fn list(self, list: List, now: jiff::Timestamp) -> Result<Body, Status> {
-        if self == Form::JSON {
-            let item = if strategy::is_shown_as_stored(list.kind) { stored_item } else { other_item };
-            return Ok(ListBody::new(list, item).map_err(|never| match never {}).boxed_unsync());
+        if self.encoding == Encoding::Json && !self.pretty {
+            return Ok(ListBody::new(list, self.items(now)).map_err(|never| match never {}).boxed_unsync());
         }
         let row = list.kind;
         let mut metadata = Map::new();
@@ -169,6 +168,15 @@ impl Form {
             }
         };
         Ok(Full::new(bytes).map_err(|never| match never {}).boxed_unsync())
+    }
+
+    /// How a list that is made while it is sent looks.
+    fn items(self, now: jiff::Timestamp) -> Items {
+        match self.shape {
+            Shape::Whole => Items::Whole,
+            Shape::Metadata => Items::Metadata,
+            Shape::Table(include) => Items::Rows(include, now),
+        }
     }
 
     /// A frame of a watch: what happened to an object, as of a revision.
@@ -280,20 +288,17 @@ fn schema_of(row: &'static Kind, value: &Value) -> &'static str {
     }
 }
 
-fn stored_item(_row: &'static Kind, object: &Object) -> Bytes {
-    object.json.clone()
-}
-
-fn other_item(row: &'static Kind, object: &Object) -> Bytes {
-    strategy::from_stored(row, object.value()).to_string().into()
-}
-
-fn partial(object: &Value) -> Value {
+pub(super) fn partial(object: &Value) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": META, "metadata": object["metadata"]})
 }
 
 /// A row of an object in its stored form.
-fn table_row(row: &'static kind::Kind, object: Value, include: Include, now: jiff::Timestamp) -> Value {
+pub(super) fn table_row(
+    row: &'static kind::Kind,
+    object: Value,
+    include: Include,
+    now: jiff::Timestamp,
+) -> Value {
     let cells = printers::cells(row, &object, now);
     match include {
         Include::Nothing => json!({"cells": cells}),

@@ -1,24 +1,36 @@
-//! The JSON of a list as a body that is made while it is sent: objects are shared, and at most one chunk is
-//! in memory at a time.
+//! The JSON of a list, whole, of metadata or as a table, as a body that is made while it is sent: objects are shared, and at
+//! most one chunk is in memory at a time.
 
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use api::printers;
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
 use super::List;
+use super::form::{Include, META, partial};
+use super::row::row;
 use crate::object::Object;
+use crate::strategy;
 
 /// Bytes of a chunk, more or less.
 const CHUNK_BYTES: usize = 64 << 10;
 
+/// What a list shows of each object.
+#[derive(Clone, Copy)]
+pub(super) enum Items {
+    Whole,
+    Metadata,
+    /// Rows of a table, as of a time.
+    Rows(Include, jiff::Timestamp),
+}
+
 /// A list on its way.
 pub(super) struct ListBody {
     list: List,
-    /// How an item's bytes are made from its object.
-    item: fn(&'static api::kind::Kind, &Object) -> Bytes,
+    items: Items,
     /// Items sent.
     sent: usize,
     begun: bool,
@@ -26,16 +38,29 @@ pub(super) struct ListBody {
 }
 
 impl ListBody {
-    pub(super) fn new(list: List, item: fn(&'static api::kind::Kind, &Object) -> Bytes) -> ListBody {
-        ListBody { list, item, sent: 0, begun: false, ended: false }
+    pub(super) fn new(list: List, items: Items) -> ListBody {
+        ListBody { list, items, sent: 0, begun: false, ended: false }
+    }
+
+    fn item(&self, object: &Object) -> Bytes {
+        let kind = self.list.kind;
+        match self.items {
+            Items::Whole if strategy::is_shown_as_stored(kind) => object.json.clone(),
+            Items::Whole => strategy::from_stored(kind, object.value()).to_string().into(),
+            Items::Metadata => partial(&strategy::from_stored(kind, object.value())).to_string().into(),
+            Items::Rows(include, now) => row(kind, object, include, now),
+        }
     }
 
     fn head(&self) -> String {
         let List { kind, revision, next, remaining, .. } = &self.list;
+        let (list_kind, version) = match self.items {
+            Items::Whole => (kind.list_kind, kind.api_version()),
+            Items::Metadata => ("PartialObjectMetadataList", META.into()),
+            Items::Rows(..) => ("Table", META.into()),
+        };
         let mut head = format!(
-            "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{{\"resourceVersion\":\"{revision}\"",
-            kind.list_kind,
-            kind.api_version()
+            "{{\"kind\":\"{list_kind}\",\"apiVersion\":\"{version}\",\"metadata\":{{\"resourceVersion\":\"{revision}\""
         );
         if let Some(next) = next {
             head.push_str(&format!(",\"continue\":\"{next}\""));
@@ -43,7 +68,13 @@ impl ListBody {
         if let Some(remaining) = remaining {
             head.push_str(&format!(",\"remainingItemCount\":{remaining}"));
         }
-        head.push_str("},\"items\":[");
+        head.push('}');
+        match self.items {
+            Items::Rows(..) => {
+                head.push_str(&format!(",\"columnDefinitions\":{},\"rows\":[", printers::columns(kind)));
+            }
+            _ => head.push_str(",\"items\":["),
+        }
         head
     }
 
@@ -64,7 +95,7 @@ impl ListBody {
             if self.sent > 0 {
                 chunk.put_u8(b',');
             }
-            chunk.put_slice(&(self.item)(self.list.kind, object));
+            chunk.put_slice(&self.item(object));
             self.sent += 1;
         }
         Some(chunk.freeze())

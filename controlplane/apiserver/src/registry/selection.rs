@@ -87,6 +87,7 @@ mod tests {
             json: bytes::Bytes::new(),
             labels: Default::default(),
             fields: vec![],
+            row: Default::default(),
         };
         for (path, key, shown) in [
             ("/api/v1/watch/namespaces/x/secrets/a", "x/a", true),
