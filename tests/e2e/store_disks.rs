@@ -19,7 +19,9 @@ const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 /// How long a change may take to show on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Size of a machine's store: its log's first segment, its state, and room.
-const DISK_MIB: u32 = 24;
+const DISK_MIB: u32 = 64;
+/// Bytes of an object: a few of them use up the room that the log has.
+const OBJECT_BYTES: usize = 100_000;
 /// How long a sync is held up; longer than what the store calls slow.
 const SLOW_MICROS: u32 = 700_000;
 
@@ -124,7 +126,7 @@ fn broken_follower(machines: &mut Machines) {
 /// Writes an object through a machine's API. Each write is acknowledged within the patience.
 fn write(machines: &Machines, at: usize, prefix: &str) {
     let admin = machines.admin(at);
-    let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": format!("{prefix}-")}, "data": {"a": "x".repeat(2000)}});
+    let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": format!("{prefix}-")}, "data": {"a": "x".repeat(OBJECT_BYTES)}});
     let begun = Instant::now();
     while inside(&admin, || admin.client.post(MAPS, &body).code) != 201 {
         assert!(begun.elapsed() < PATIENCE, "no write through machine {at}");

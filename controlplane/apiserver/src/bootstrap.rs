@@ -73,6 +73,10 @@ async fn create(server: &Server, group: &str, resource: &str, mut object: Value)
     let kind = row(server, group, resource)?;
     let text = |name: &str| object["metadata"][name].as_str().unwrap_or_default().to_owned();
     let key = object_key(kind, &text("namespace"), &text("name"));
+    // A restart writes nothing, and asks nobody.
+    if registry::read(server, kind, &key)?.1.is_some() {
+        return Ok(());
+    }
     object["kind"] = kind.kind.into();
     object["apiVersion"] = kind.api_version().into();
     object["metadata"]["uid"] = server.uid().into();

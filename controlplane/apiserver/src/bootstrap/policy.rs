@@ -1,9 +1,10 @@
 //! Bootstrap roles and bindings: made where they are missing, completed where a rule was lost.
 
 use api::status::Status;
+use futures::future::{BoxFuture, try_join_all};
 use serde_json::{Value, json};
 
-use super::roles::{self, RoleRow};
+use super::roles::{self, BindingRow, RoleRow};
 use super::{create, mend, row};
 use crate::authorization::Rule;
 use crate::server::Server;
@@ -14,29 +15,35 @@ const BOOTSTRAPPING: &str = "kubernetes.io/bootstrapping";
 
 /// Ensures every row of the tables.
 pub(super) async fn ensure(server: &Server) -> Result<(), Status> {
+    let mut work: Vec<BoxFuture<'_, Result<(), Status>>> = Vec::new();
     for role in roles::cluster_roles() {
-        ensure_role(server, "clusterroles", "", &role).await?;
+        work.push(Box::pin(async move { ensure_role(server, "clusterroles", "", &role).await }));
     }
     for (namespace, role) in roles::namespaced_roles() {
-        ensure_role(server, "roles", namespace, &role).await?;
+        work.push(Box::pin(async move { ensure_role(server, "roles", namespace, &role).await }));
     }
     for binding in roles::bindings() {
-        let resource = if binding.namespace.is_empty() { "clusterrolebindings" } else { "rolebindings" };
-        let subjects: Vec<Value> = binding.subjects.iter().map(|subject| subject.to_value()).collect();
-        let mut object = json!({
-            "metadata": metadata(binding.name, binding.namespace, &[]),
-            "roleRef": {"apiGroup": GROUP, "kind": binding.role_kind, "name": binding.role},
-            "subjects": subjects
-        });
-        if binding.namespace.is_empty() {
-            object["metadata"].as_object_mut().map(|metadata| metadata.shift_remove("namespace"));
-        }
-        create(server, GROUP, resource, object).await?;
-        let key = key(binding.namespace, binding.name);
-        mend(server, row(server, GROUP, resource)?, &key, |found| with_missing(found, "subjects", &subjects))
-            .await?;
+        work.push(Box::pin(async move { ensure_binding(server, &binding).await }));
     }
-    Ok(())
+    // All at once, so that their writes share syncs of the store.
+    try_join_all(work).await.map(drop)
+}
+
+async fn ensure_binding(server: &Server, binding: &BindingRow) -> Result<(), Status> {
+    let resource = if binding.namespace.is_empty() { "clusterrolebindings" } else { "rolebindings" };
+    let subjects: Vec<Value> = binding.subjects.iter().map(|subject| subject.to_value()).collect();
+    let mut object = json!({
+        "metadata": metadata(binding.name, binding.namespace, &[]),
+        "roleRef": {"apiGroup": GROUP, "kind": binding.role_kind, "name": binding.role},
+        "subjects": subjects
+    });
+    if binding.namespace.is_empty() {
+        object["metadata"].as_object_mut().map(|metadata| metadata.shift_remove("namespace"));
+    }
+    create(server, GROUP, resource, object).await?;
+    let key = key(binding.namespace, binding.name);
+    mend(server, row(server, GROUP, resource)?, &key, |found| with_missing(found, "subjects", &subjects))
+        .await
 }
 
 async fn ensure_role(server: &Server, resource: &str, namespace: &str, role: &RoleRow) -> Result<(), Status> {
