@@ -164,10 +164,9 @@ impl Status {
         if self.reason != Reason::Unknown {
             object.insert("reason".into(), self.reason.as_str().into());
         }
-        if let Some(details) = self.details.as_ref().map(|details| details.to_value())
-            && details.as_object().is_some_and(|fields| !fields.is_empty())
-        {
-            object.insert("details".into(), details);
+        // An empty one is told too, but not where the token alone made it.
+        if let Some(details) = self.details.as_ref().filter(|_| token.is_empty()) {
+            object.insert("details".into(), details.to_value());
         }
         if !self.success {
             object.insert("code".into(), self.code.into());
