@@ -230,7 +230,8 @@ fn packets(text: &mut Text, counters: &Counters) {
 }
 
 fn maps(text: &mut Text, fill: &[Fill]) {
-    let families: [(&str, &str, fn(&Fill) -> f64); 3] = [
+    type Value = fn(&Fill) -> f64;
+    let families: [(&str, &str, Value); 3] = [
         ("keelson_bpf_map_entries", "Entries of a map", |map| map.entries as f64),
         ("keelson_bpf_map_capacity", "The most entries that a map takes", |map| f64::from(map.capacity)),
         ("keelson_bpf_map_pressure", "Fill of a map, 0 to 1", |map| {
