@@ -63,6 +63,10 @@ fn the_command_line_is_runcs() {
         assert!(output.status.success(), "{argument}: {}", text(&output));
     }
     assert!(bundle.must(&["--version"]).contains("spec: 1.2"));
+    assert!(bundle.must(&["-v"]).contains("spec: 1.2"));
+    bundle.must(&["--rootless", "auto", "features"]);
+    let shown = Command::new(KEELSON).arg("oci").output().expect("it runs");
+    assert_eq!((shown.status.code(), text(&shown).contains("checkpoint")), (Some(0), true));
     for verb in ["checkpoint", "restore"] {
         let refused = bundle.oci(&[verb, "--image-path", "/x", "--leave-running", "c"]);
         assert_eq!(refused.status.code(), Some(1));

@@ -50,7 +50,7 @@ const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.
 const EXEC_FAILED: u8 = 255;
 
 #[derive(Debug, Parser)]
-#[command(name = NAME, about = "Runs OCI bundles: runc's command line", version = VERSION)]
+#[command(name = NAME, about = "Runs OCI bundles: runc's command line", version = VERSION, disable_version_flag = true)]
 struct Arguments {
     #[command(flatten)]
     global: Global,
@@ -79,8 +79,11 @@ struct Global {
     #[arg(long)]
     systemd_cgroup: bool,
     /// Accepted for runc's sake when it is not `true`
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "auto", default_missing_value = "true")]
+    #[arg(long, default_value = "auto")]
     rootless: String,
+    /// Print the version
+    #[arg(long, short = 'v', action = clap::ArgAction::Version)]
+    version: Option<bool>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -131,6 +134,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     }
     let parsed = match plain::arguments(&arguments).map_or_else(|| parse::arguments(&arguments, verb), Ok) {
         Ok(parsed) => parsed,
+        // As runc: who asks for nothing is shown what there is.
+        Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            print!("{}", error.render());
+            return 0;
+        }
         Err(error) => {
             // Help and version are errors to clap; they go to stdout with code 0.
             let _closed = error.print();

@@ -9,7 +9,7 @@ use clap::{Args as _, Command, FromArgMatches as _, Parser as _};
 use super::{Arguments, Global, NAME, VERSION, Verb, create, delete, exec, kill, start, state};
 
 /// Global flags that take their value from the next argument.
-const WITH_VALUE: [&str; 4] = ["--root", "--log", "--log-format", "--criu"];
+const WITH_VALUE: [&str; 5] = ["--root", "--log", "--log-format", "--criu", "--rootless"];
 
 /// The verb, if it can be told without knowing more.
 pub(super) fn verb(arguments: &[OsString]) -> Option<&str> {
@@ -30,7 +30,8 @@ pub(super) fn arguments(arguments: &[OsString], verb: Option<&str>) -> Result<Ar
     let Some(narrow) = verb.filter(|_| !help).and_then(description) else {
         return Arguments::try_parse_from(arguments);
     };
-    let command = Global::augment_args(Command::new(NAME).version(VERSION)).subcommand_required(true);
+    let command = Global::augment_args(Command::new(NAME).version(VERSION).disable_version_flag(true));
+    let command = command.subcommand_required(true);
     let matches = command.subcommand(narrow).try_get_matches_from(arguments)?;
     Ok(Arguments { global: Global::from_arg_matches(&matches)?, verb: Verb::from_arg_matches(&matches)? })
 }
@@ -59,6 +60,7 @@ mod tests {
             ("oci --root /r --log=/l --debug create -b /b x", Some("create")),
             ("oci --root create", None),
             ("oci --rootless=auto exec x ls", Some("exec")),
+            ("oci --rootless auto exec x ls", Some("exec")),
             ("oci --version", None),
         ] {
             let list: Vec<OsString> = line.split(' ').map(OsString::from).collect();
@@ -71,6 +73,8 @@ mod tests {
         for line in [
             "oci create --bundle /b --pid-file /p x",
             "oci --root /r start x",
+            "oci --rootless false start x",
+            "oci -v start x",
             "oci --log-format json --systemd-cgroup delete --force x",
             "oci kill --all x KILL",
             "oci exec -t -e A=b --cap CAP_CHOWN --user 1:2 x ls -l --all",

@@ -29,6 +29,7 @@ pub(super) fn arguments(list: &[OsString]) -> Option<Arguments> {
         criu: None,
         systemd_cgroup: false,
         rootless: "auto".into(),
+        version: None,
     };
     let verb = loop {
         match line.next()? {
