@@ -46,6 +46,8 @@ struct Work {
     kind: &'static Kind,
     cache: Arc<KindCache>,
     seen: HashMap<String, Seen>,
+    /// Our own that are as they should be, at their revisions: with a thousand definitions they are not read at every change.
+    settled: HashMap<String, Revision>,
 }
 
 /// Runs until it is aborted.
@@ -65,7 +67,8 @@ pub(super) async fn run(
     let Some(mut definitions) = follow("apiextensions.k8s.io", "customresourcedefinitions") else { return };
     let Some(mut services) = follow("", "services") else { return };
     let Some(mut slices) = follow("discovery.k8s.io", "endpointslices") else { return };
-    let mut work = Work { server, front_proxy, routes, kind, cache, seen: HashMap::new() };
+    let mut work =
+        Work { server, front_proxy, routes, kind, cache, seen: HashMap::new(), settled: HashMap::new() };
     loop {
         for changes in [&mut own, &mut definitions, &mut services, &mut slices] {
             changes.mark_unchanged();
@@ -100,7 +103,7 @@ impl Work {
             self.cache.list("").0.into_iter().map(|object| (object.name().to_owned(), object)).collect();
         let local = self.settle_local(&objects).await;
         let mut remote: Vec<(Arc<Object>, Value)> = Vec::new();
-        for object in objects.values() {
+        for object in objects.values().filter(|object| !self.is_settled(object)) {
             let value = object.value();
             if value["spec"]["service"].is_object() {
                 remote.push((object.clone(), value));
@@ -138,7 +141,7 @@ impl Work {
     }
 
     /// Makes what is missing of our own, takes away what is served no more, and says that it is there.
-    async fn settle_local(&self, objects: &BTreeMap<String, Arc<Object>>) -> Result<(), Status> {
+    async fn settle_local(&mut self, objects: &BTreeMap<String, Arc<Object>>) -> Result<(), Status> {
         let wanted = local::wanted(&self.server.registry.current());
         let now = meta::time(self.server.now());
         let now = now.as_str().unwrap_or_default();
@@ -156,20 +159,31 @@ impl Work {
                 changes.push((name.clone(), object.revision, Change::Delete));
                 continue;
             }
+            if self.is_settled(object) {
+                continue;
+            }
             let value = object.value();
-            if value["spec"]["service"].is_null()
-                && let Some(mended) = with_condition(&value, local::condition(now))
-            {
-                changes.push((name.clone(), object.revision, Change::Put(mended)));
+            if !value["spec"]["service"].is_null() {
+                continue;
+            }
+            match with_condition(&value, local::condition(now)) {
+                Some(mended) => changes.push((name.clone(), object.revision, Change::Put(mended))),
+                None => drop(self.settled.insert(name.clone(), object.revision)),
             }
         }
+        self.settled.retain(|name, _| objects.contains_key(name));
+        let (server, kind) = (&self.server, self.kind);
         stream::iter(changes)
             .map(|(key, revision, change)| async move {
-                registry::write(&self.server, self.kind, &key, revision, &change).await.map(drop)
+                registry::write(server, kind, &key, revision, &change).await.map(drop)
             })
             .buffer_unordered(AT_ONCE)
             .try_collect::<()>()
             .await
+    }
+
+    fn is_settled(&self, object: &Object) -> bool {
+        self.settled.get(object.name()) == Some(&object.revision)
     }
 
     /// Looks at a backend; the object with another condition, where it has changed.
