@@ -65,6 +65,8 @@ counters! {
     ReportsLost = "reports_lost",
     /// A sender was told that its packet was dropped: by a reset or an ICMP error.
     Refusals = "refusals_sent",
+    /// Sent on by the program of the uplink's driver, before the node's network stack saw it.
+    Early = "packets_forwarded_early",
 }
 
 impl Counter {

@@ -20,6 +20,7 @@
 //! POLICY        PolicyKey   -> 1           writer: agent      what isolated pods may; prefixes, see policy.rs
 //! IDENTITIES4/6 prefix      -> u32         writer: agent      whose address it is, in POLICY's numbers
 //! REPORTS       Report                     writer: programs   a ring: drops always, the rest on demand
+//! HOPS          number      -> Hop         writer: programs   per CPU; next hops of this second
 //! RATES         kind        -> Rate        writer: programs   per CPU; how many reports this second
 //! ```
 //!
@@ -38,6 +39,7 @@ mod address;
 mod counter;
 mod endpoint;
 mod flow;
+mod hop;
 mod maps;
 mod policy;
 mod report;
@@ -49,6 +51,7 @@ pub use address::{Address, Ip4, Ip6, Mac, prefix_mask4};
 pub use counter::{COUNTERS, Counter};
 pub use endpoint::{Endpoint, EndpointState, Isolation, Namespace, Node, NodeFlag};
 pub use flow::{Flow, FlowFlag, FlowState, FragmentKey, FragmentKey6, FragmentPorts, HOST_PORT, Protocol};
+pub use hop::{HOPS, Hop};
 pub use maps::{HASH, MAPS, MapShape, PROGRAMS, ProgramKind, ProgramShape, capacity};
 pub use policy::{ANYBODY, Direction, PolicyKey, policy_prefix};
 pub use report::{REPORTS_PER_SECOND, Rate, Report, ReportKind};

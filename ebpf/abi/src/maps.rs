@@ -3,8 +3,8 @@
 use crate::record::fnv;
 use crate::{
     Affinity, AffinityKey, Backend, BackendKey, ChoiceTable, Endpoint, Flow, FlowState, FragmentKey,
-    FragmentKey6, FragmentPorts, Ip4, Ip6, Mac, MemberKey, Namespace, Node, PolicyKey, Rate, Report, Service,
-    ServiceKey, Settings, SocketKey, SocketName, SourceKey,
+    FragmentKey6, FragmentPorts, Hop, Ip4, Ip6, Mac, MemberKey, Namespace, Node, PolicyKey, Rate, Report,
+    Service, ServiceKey, Settings, SocketKey, SocketName, SourceKey,
 };
 
 /// How many entries each map holds. All but FRAGMENTS and SOCKETS say when they are full.
@@ -30,6 +30,8 @@ pub mod capacity {
     pub const REPORTS: u32 = 1 << 20;
     /// Of drops, and of the rest.
     pub const RATES: u32 = 2;
+    /// A power of two.
+    pub const HOPS: u32 = crate::HOPS;
 }
 
 /// A map: its name and the shapes of key and value.
@@ -55,6 +57,8 @@ impl MapShape {
 pub enum ProgramKind {
     /// A tc classifier.
     Packet,
+    /// XDP in the driver of a link.
+    Wire,
     /// cgroup/connect4 and so on, by the kernel's name.
     Socket(&'static str),
 }
@@ -71,6 +75,10 @@ const fn map(name: &'static str, key: &'static str, value: &'static str, entries
 
 const fn packet(name: &'static str) -> ProgramShape {
     ProgramShape { name, kind: ProgramKind::Packet }
+}
+
+const fn wire(name: &'static str) -> ProgramShape {
+    ProgramShape { name, kind: ProgramKind::Wire }
 }
 
 const fn socket(name: &'static str, hook: &'static str) -> ProgramShape {
@@ -111,6 +119,7 @@ pub const MAPS: &[MapShape] = &[
     map("IDENTITIES4", Ip4::SHAPE, "u32", capacity::IDENTITIES),
     map("IDENTITIES6", Ip6::SHAPE, "u32", capacity::IDENTITIES),
     map("REPORTS", "", Report::SHAPE, capacity::REPORTS),
+    map("HOPS", "u32", Hop::SHAPE, capacity::HOPS),
     map("RATES", "u32", Rate::SHAPE, capacity::RATES),
 ];
 
@@ -121,6 +130,7 @@ pub const PROGRAMS: &[ProgramShape] = &[
     packet("from_host"),
     packet("from_uplink"),
     packet("to_uplink"),
+    wire("from_wire"),
     socket("connect4", "cgroup/connect4"),
     socket("connect6", "cgroup/connect6"),
     socket("sendmsg4", "cgroup/sendmsg4"),

@@ -1,7 +1,7 @@
 //! Attaches programs and pins their links, so that they outlive this process.
 //!
 //! ```text
-//! links/<ifindex>-<program>            a tcx link; its program is swapped in place
+//! links/<ifindex>-<program>            a tcx link, or XDP's; its program is swapped in place
 //! links/clsact-<ifindex>-<program>     a directory: there is a filter; see clsact.rs
 //! links/cgroup-<inode>-<program>       a cgroup link; the new one is attached and then renamed over the old
 //! ```
@@ -10,6 +10,7 @@
 //! goes, the kernel takes the program off; the pin then holds nothing and is replaced or forgotten.
 
 pub(crate) mod clsact;
+pub(crate) mod wire;
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
@@ -26,6 +27,7 @@ use aya::programs::{
 
 use aya::util::KernelVersion;
 
+use crate::config::Acceleration;
 use crate::error::DatapathError;
 use crate::pins::{self, Pins};
 
@@ -82,14 +84,19 @@ impl Means {
 /// Attaches the programs of a place; gives the index of its link.
 pub(crate) fn link(place: &Place, means: Means, pins: &Pins, programs: &Path) -> Result<u32, DatapathError> {
     let name = place.link();
-    let missing = |_| DatapathError::NoLink { name: name.to_owned() };
-    let socket = rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::DGRAM, None)
-        .map_err(missing)?;
-    let index = rustix::net::netdevice::name_to_index(&socket, name).map_err(missing)?;
+    let index = index_of(name)?;
     for (program, direction) in place.programs() {
         attach_one(program, *direction, (index, name), means, pins, programs)?;
     }
     Ok(index)
+}
+
+/// The index of a link of this namespace.
+pub(crate) fn index_of(name: &str) -> Result<u32, DatapathError> {
+    let missing = |_| DatapathError::NoLink { name: name.to_owned() };
+    let socket = rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::DGRAM, None)
+        .map_err(missing)?;
+    rustix::net::netdevice::name_to_index(&socket, name).map_err(missing)
 }
 
 fn attach_one(
@@ -237,10 +244,17 @@ fn is_gone(error: &std::io::Error) -> bool {
 }
 
 /// Puts this build's programs under every link that is pinned, and in the place of every filter.
-pub(crate) fn refresh(pins: &Pins, programs: &Path) -> Result<(), DatapathError> {
+pub(crate) fn refresh(pins: &Pins, programs: &Path, acceleration: Acceleration) -> Result<(), DatapathError> {
     for name in pins::names(&pins.links())? {
         let Some((place, program)) = name.rsplit_once('-') else { continue };
         if place.starts_with("cgroup-") {
+            continue;
+        }
+        if program == wire::PROGRAM {
+            let pin = pins.links().join(&name);
+            if acceleration == Acceleration::Disabled || !wire::renew(&pin, programs)? {
+                pins::remove(&pin)?;
+            }
             continue;
         }
         let failed = |source| DatapathError::Attach {

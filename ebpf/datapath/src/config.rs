@@ -33,6 +33,19 @@ pub struct Config {
     pub masquerade_ports: RangeInclusive<u16>,
     /// Attach by filters on clsact, as before Linux 6.6, where links would do.
     pub filters: bool,
+    pub acceleration: Acceleration,
+}
+
+/// Whether what belongs to a known flow of a Service and goes on to another machine is sent there by the driver of the uplink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Acceleration {
+    /// By every uplink; one whose driver cannot is an error.
+    Native,
+    /// Where the driver can, and the link is no veth pair.
+    BestEffort,
+    /// Drivers reset a link when they are given a program, and many receive more slowly afterwards.
+    #[default]
+    Disabled,
 }
 
 /// The addresses of the node behind which pods reach the outside; None: they keep their own.
@@ -56,6 +69,7 @@ impl Default for Config {
             gateway: Masquerade::default(),
             masquerade_ports: 61_000..=65_535,
             filters: false,
+            acceleration: Acceleration::default(),
         }
     }
 }

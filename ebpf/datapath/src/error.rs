@@ -19,6 +19,10 @@ pub enum DatapathError {
     Verifier { program: &'static str, said: String, source: io::Error },
     #[error("attaching {program} to {place}")]
     Attach { program: &'static str, place: String, source: Box<aya::programs::ProgramError> },
+    #[error(
+        "the driver of {link} takes no XDP program (native mode, Linux 5.18); use another link, or acceleration best-effort or disabled"
+    )]
+    Acceleration { link: String, source: Box<aya::programs::ProgramError> },
     #[error("pinning {}", path.display())]
     Pin { path: PathBuf, source: Box<aya::pin::PinError> },
     #[error("reading the link pinned at {}", path.display())]

@@ -6,6 +6,7 @@
 //! let datapath = Datapath::ensure(&config)?;           // load, pin, attach the socket hooks; again after each restart
 //! datapath.attach_gateway("keelson0", "keelson1")?;    // node <-> pods and services: see below
 //! datapath.attach_uplink("eth0")?;                     // node ports, answers to masqueraded pods
+//! datapath.accelerate("eth0")?;                        // XDP, if the configuration says so
 //! datapath.attach_host_device("kn4d12418f9cc9")?;      // one pod's host end
 //! datapath.endpoints()?.put(ip, &Endpoint { link, mac, identity, state: Pending })?;  ... Ready later
 //! datapath.namespaces()?.put(cookie, &[pod addresses])?;   // its sockets are translated from now on
@@ -80,7 +81,7 @@ mod tables;
 
 pub use abi::{ANYBODY, COUNTERS, Counter, Direction, EndpointState, Scope};
 pub use attach::Place;
-pub use config::{Config, Masquerade};
+pub use config::{Acceleration, Config, Masquerade};
 pub use conntrack::{Conntrack, Entry, Pressure, SWEEP_SECONDS, Swept};
 pub use counters::Counters;
 pub use endpoints::{Endpoint, Endpoints, Isolation};

@@ -6,11 +6,11 @@ use std::sync::{Mutex, PoisonError};
 
 use abi::{Ip4, Ip6, PROGRAMS, ProgramKind, Settings, SettingsFlag};
 use aya::maps::{Array, MapData};
-use aya::programs::{ProgramError, SchedClassifier};
+use aya::programs::{ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 
 use crate::attach::{self, Means, Place};
-use crate::config::Config;
+use crate::config::{Acceleration, Config};
 use crate::error::DatapathError;
 use crate::migrate::{self, Migration};
 use crate::namespaces::Namespaces;
@@ -27,6 +27,7 @@ pub struct Datapath {
     tables: Tables,
     programs: PathBuf,
     means: Means,
+    acceleration: Acceleration,
 }
 
 impl Deref for Datapath {
@@ -54,10 +55,10 @@ impl Datapath {
         if let Some(cgroup) = &config.cgroup {
             attach::sockets(cgroup, &pins, &programs)?;
         }
-        attach::refresh(&pins, &programs)?;
+        attach::refresh(&pins, &programs, config.acceleration)?;
         let means = if config.filters { Means::Clsact } else { Means::of_this_kernel() };
         remove::others(&pins, means, &programs)?;
-        Ok(Datapath { tables: Tables { pins }, programs, means })
+        Ok(Datapath { tables: Tables { pins }, programs, means, acceleration: config.acceleration })
     }
 
     /// The host's end of a pod's veth: what the pod sends is checked, translated and delivered. Returns the
@@ -78,6 +79,13 @@ impl Datapath {
             }
         })?;
         Ok(index)
+    }
+
+    /// Accelerates an uplink, or ceases to, as the configuration wishes. Not for tunnels. Idempotent.
+    pub fn accelerate(&self, link: &str) -> Result<(), DatapathError> {
+        let _lock = self.tables.pins.lock()?;
+        let index = attach::index_of(link)?;
+        attach::wire::ensure(self.acceleration, (index, link), &self.tables.pins, &self.programs)
     }
 
     /// The veth pair between the node itself and its pods and services: `link` holds the routes, the program
@@ -126,6 +134,13 @@ impl Datapath {
     pub fn program(&self, name: &'static str) -> Result<SchedClassifier, DatapathError> {
         SchedClassifier::from_pin(self.programs.join(name))
             .map_err(|source| DatapathError::Program { program: name, source: Box::new(source) })
+    }
+
+    /// The program of an uplink's driver, for tests and measurements.
+    pub fn wire_program(&self) -> Result<Xdp, DatapathError> {
+        let program = attach::wire::PROGRAM;
+        attach::wire::open(&self.programs)
+            .map_err(|source| DatapathError::Program { program, source: Box::new(source) })
     }
 
     fn attach(&self, place: &Place) -> Result<u32, DatapathError> {
@@ -185,6 +200,11 @@ fn load_program(
     match kind {
         ProgramKind::Packet => {
             let program: &mut SchedClassifier = program.try_into().map_err(refused)?;
+            program.load().map_err(refused)?;
+            program.pin(at).map_err(pinned)
+        }
+        ProgramKind::Wire => {
+            let program: &mut Xdp = program.try_into().map_err(refused)?;
             program.load().map_err(refused)?;
             program.pin(at).map_err(pinned)
         }

@@ -18,7 +18,7 @@ const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
 /// BPF_FIB_LKUP_RET_*.
-const SUCCESS: i64 = 0;
+pub const SUCCESS: i64 = 0;
 const NOT_FORWARDED: i64 = 4;
 const FORWARDING_DISABLED: i64 = 5;
 const NO_NEIGHBOUR: i64 = 7;
@@ -144,19 +144,23 @@ fn outside<A: Routed>(packet: *mut __sk_buff, settings: &Settings, ends: (A, A),
     }
 }
 
+/// Room for a question about a route, aligned as it is cleared.
+#[repr(C, align(8))]
+pub struct Question(bpf_fib_lookup);
+
 /// Makes it a question about nothing. Word by word, volatile and in place: the compiler would make it a call to
 /// memset.
 #[inline(always)]
-fn cleared(question: &mut MaybeUninit<bpf_fib_lookup>) -> &mut bpf_fib_lookup {
+pub fn cleared(question: &mut MaybeUninit<Question>) -> &mut bpf_fib_lookup {
     let words: *mut u64 = question.as_mut_ptr().cast();
     let mut at = 0;
     while at < size_of::<bpf_fib_lookup>() / size_of::<u64>() {
-        // SAFETY: within the record; its alignment in the kernel's frame is that of words.
+        // SAFETY: within the record.
         unsafe { words.add(at).write_volatile(0) };
         at += 1;
     }
     // SAFETY: numbers only, and all of them are written.
-    unsafe { question.assume_init_mut() }
+    unsafe { &mut question.assume_init_mut().0 }
 }
 
 /// Writes the receiver's Ethernet address.

@@ -16,7 +16,8 @@
 //! refuse.rs    resets and ICMP errors for what is dropped
 //! report.rs    tells what became of a packet
 //! deliver.rs   redirect_peer, redirect_neigh, redirect
-//! packet.rs    the packet programs        socket.rs    the socket programs
+//! packet.rs    the packet programs        socket.rs    the socket programs        wire.rs   XDP
+//! hop.rs       where XDP's packets go
 //! ```
 //!
 //! Built twice: as an ordinary crate of the workspace (clippy, tests of the logic) and, by
@@ -60,6 +61,8 @@ mod fragment;
 #[cfg(not(test))]
 mod frame;
 #[cfg(not(test))]
+mod hop;
+#[cfg(not(test))]
 mod kernel;
 #[cfg(not(test))]
 mod maps;
@@ -73,6 +76,8 @@ mod report;
 mod rewrite;
 #[cfg(not(test))]
 mod socket;
+#[cfg(not(test))]
+mod wire;
 
 #[cfg(keelson_bpf)]
 #[panic_handler]

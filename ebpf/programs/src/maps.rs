@@ -6,8 +6,8 @@
 
 use abi::{
     Affinity, AffinityKey, Backend, BackendKey, ChoiceTable, Endpoint, Flow, FlowState, FragmentKey,
-    FragmentKey6, FragmentPorts, Ip4, Ip6, MemberKey, Namespace, Node, PolicyKey, Rate, Service, ServiceKey,
-    Settings, SocketKey, SocketName, SourceKey, capacity,
+    FragmentKey6, FragmentPorts, Hop, Ip4, Ip6, MemberKey, Namespace, Node, PolicyKey, Rate, Service,
+    ServiceKey, Settings, SocketKey, SocketName, SourceKey, capacity,
 };
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
@@ -83,5 +83,7 @@ pub static REPORTS: RingBuf = RingBuf::pinned(capacity::REPORTS, 0);
 pub static RATES: PerCpuArray<Rate> = PerCpuArray::pinned(capacity::RATES, 0);
 #[map]
 pub static FRAGMENTS6: LruHashMap<FragmentKey6, FragmentPorts> = LruHashMap::pinned(capacity::FRAGMENTS, 0);
+#[map]
+pub static HOPS: PerCpuArray<Hop> = PerCpuArray::pinned(capacity::HOPS, 0);
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::pinned(capacity::COUNTERS, 0);

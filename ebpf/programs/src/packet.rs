@@ -28,8 +28,8 @@ use crate::track::{self, Ends, Origin, Verdict};
 use crate::world::World;
 use crate::{refuse, report, rewrite};
 
-const ETHERTYPE_IPV4: u16 = 0x0800_u16.to_be();
-const ETHERTYPE_IPV6: u16 = 0x86dd_u16.to_be();
+pub const ETHERTYPE_IPV4: u16 = 0x0800_u16.to_be();
+pub const ETHERTYPE_IPV6: u16 = 0x86dd_u16.to_be();
 
 /// Ethernet, the longest IPv4 header, and as much of an ICMP error as is read; or all there is.
 const PULLED: u32 = 14 + 60 + 8 + 60 + 8;

@@ -35,7 +35,7 @@ fn done(result: i64) -> Result<(), Refused> {
 
 /// What adding `new` and taking `old` away changes in a one's complement sum.
 #[inline(always)]
-fn difference(sum: u64, old: u32, new: u32) -> u64 {
+pub fn difference(sum: u64, old: u32, new: u32) -> u64 {
     sum + u64::from(!old) + u64::from(new)
 }
 
@@ -107,7 +107,7 @@ pub fn ipv4(packet: *mut __sk_buff, seen: &Seen<Ip4>, ends: &Ends<Ip4>, hop: boo
 
 /// Folds a sum of words to sixteen bits.
 #[inline(always)]
-fn folded16(sum: u64) -> u16 {
+pub fn folded16(sum: u64) -> u16 {
     let sum = folded(sum);
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = (sum & 0xffff) + (sum >> 16);

@@ -141,6 +141,25 @@ pub fn track<W: World>(
     begin(world, settings, seen, origin, ends)
 }
 
+/// Whether the packet is of a service's flow about which nothing is to be decided any more, and its ends then: it stands, its
+/// policies are as they were, and nobody is to be told. For whoever cannot drop, refuse or report.
+#[inline(always)]
+pub fn settled<W: World>(world: &W, settings: &Settings, seen: &Seen<W::A>, ends: &mut Ends<W::A>) -> bool {
+    let has_ports = seen.flow.protocol == Protocol::TCP || seen.flow.protocol == Protocol::UDP;
+    if !has_ports || seen.part != Part::Whole || seen.tcp & Tcp::SYN != 0 {
+        return false;
+    }
+    let Some(known) = world.flow(&seen.flow) else { return false };
+    let marks = marks(seen.tcp);
+    let is_told = settings.flags & SettingsFlag::REPORT != 0 && marks & !known.flags != 0;
+    if known.service == 0 || known.epoch != settings.policy_epoch || is_told {
+        return false;
+    }
+    world.touch(known, marks);
+    ends.set(known);
+    true
+}
+
 /// Answers and known flows only: for what the node itself sends.
 #[inline(always)]
 pub fn follow<W: World>(world: &W, seen: &Seen<W::A>, ends: &mut Ends<W::A>) -> Verdict {

@@ -302,3 +302,36 @@ fn host_ports_lead_to_their_pod() {
     assert_eq!(become_of((NODE, 8444), Origin::Uplink), None);
     assert_eq!(become_of((OUTSIDE, 8443), Origin::Uplink), None, "no address of the node");
 }
+
+#[test]
+fn only_what_is_settled_is_sent_early() {
+    let world = world();
+    let early = |protocol, (from, to): Ends, tcp, settings: &Settings| {
+        let mut ends = super::Ends::default();
+        settled(&world, settings, &packet(protocol, from, to, tcp), &mut ends).then(|| told(&ends))
+    };
+    let plain = settings();
+    let sent = ((OUTSIDE, 5000), (NODE, NODE_PORT + 1));
+    assert_eq!(early(TCP, sent, Tcp::ACK, &plain), None, "nobody knows it");
+    let expect = send(&world, TCP, sent, Tcp::SYN, Origin::Uplink).unwrap();
+    assert_eq!(expect.1, (ELSEWHERE, 8082));
+    let (answer, answered) = ((expect.1, expect.0), (sent.1, sent.0));
+    let changed = Settings { policy_epoch: plain.policy_epoch + 1, ..plain };
+    let watched = Settings { flags: plain.flags | SettingsFlag::REPORT, ..plain };
+    let check = |ends, tcp, settings, expect| {
+        assert_eq!(early(TCP, ends, tcp, settings), expect, "{ends:?} {tcp:#x}");
+    };
+    check(sent, Tcp::SYN, &plain, None);
+    check(sent, Tcp::ACK, &changed, None);
+    check(sent, Tcp::ACK, &watched, None);
+    check(sent, Tcp::ACK, &plain, Some(expect));
+    check(sent, Tcp::ACK, &watched, Some(expect));
+    check(answer, Tcp::SYN | Tcp::ACK, &plain, None);
+    check(answer, Tcp::ACK, &plain, Some(answered));
+    check(sent, Tcp::ACK | Tcp::FIN, &plain, Some(expect));
+    assert_eq!(early(UDP, sent, 0, &plain), None, "another flow");
+    // Not of a Service.
+    let own = ((POD, 5000), (OUTSIDE, 80));
+    send(&world, TCP, own, Tcp::SYN, Origin::Pod).unwrap();
+    check(own, Tcp::ACK, &plain, None);
+}

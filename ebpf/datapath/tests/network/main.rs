@@ -11,3 +11,4 @@ mod services;
 mod six;
 mod sockets;
 mod survival;
+mod wire;

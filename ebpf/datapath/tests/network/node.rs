@@ -185,6 +185,7 @@ fn start(config: &Config) -> Datapath {
     let datapath = Datapath::ensure(config).unwrap_or_else(|error| panic!("{error}: {error:?}"));
     datapath.attach_gateway("keelson0", "keelson1").expect("attaching the gateway");
     datapath.attach_uplink("up0").expect("attaching the uplink");
+    datapath.accelerate("up0").expect("accelerating the uplink");
     datapath
 }
 

@@ -7,16 +7,18 @@ use keelson_datapath::{Frontend, Scope, Transport};
 
 use super::node::{NODE_PORT, Node, PATIENCE};
 
-fn six(text: &str) -> Ipv6Addr {
+pub fn six(text: &str) -> Ipv6Addr {
     text.parse().expect("an address")
 }
 
 /// Who a server sees when `client` connects to `to`; and that bytes come and go.
-fn seen(client: &TestHost, server: &TestHost, port: u16, to: SocketAddr) -> Result<SocketAddr, String> {
+pub fn seen(client: &TestHost, server: &TestHost, port: u16, to: SocketAddr) -> Result<SocketAddr, String> {
     let failed = |error: std::io::Error| error.to_string();
     let any = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
     let (listener, socket) = server
         .inside(|| (TcpListener::bind(any).expect("listening"), UdpSocket::bind(any).expect("binding")));
+    rustix::net::sockopt::set_socket_timeout(&listener, rustix::net::sockopt::Timeout::Recv, Some(PATIENCE))
+        .map_err(|errno| errno.to_string())?;
     let stream = client.inside(|| TcpStream::connect_timeout(&to, PATIENCE)).map_err(failed)?;
     let (_, peer) = listener.accept().map_err(failed)?;
     drop(stream);
