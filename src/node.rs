@@ -71,6 +71,13 @@ fn agent_flags(layout: &Layout) -> Vec<String> {
             "tunnel",
             options.tunnel.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned()),
         ),
+        flag(
+            "acceleration",
+            options
+                .acceleration
+                .to_possible_value()
+                .map_or(String::new(), |value| value.get_name().to_owned()),
+        ),
     ];
     flags.extend(data_path_flags(layout));
     flags

@@ -38,6 +38,9 @@ pub struct NodeOptions {
     /// When other nodes are reached through a VXLAN tunnel.
     #[arg(long, default_value = "auto", env = "KEELSON_TUNNEL", value_name = "WHEN")]
     pub tunnel: ::agent::TunnelMode,
+    /// Whether what goes on to other machines is sent by XDP in the uplink's driver.
+    #[arg(long, default_value = "disabled", env = "KEELSON_ACCELERATION", value_name = "HOW")]
+    pub acceleration: ::agent::Acceleration,
     /// Most pods on this node.
     #[arg(long, default_value_t = MAX_PODS, env = "KEELSON_MAX_PODS", value_name = "COUNT")]
     pub max_pods: u32,

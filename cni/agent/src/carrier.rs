@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use datapath::{Config, Datapath, DatapathError, Masquerade, Namespaces, Node as Elsewhere, Tables};
+use datapath::{
+    Acceleration, Config, Datapath, DatapathError, Masquerade, Namespaces, Node as Elsewhere, Tables,
+};
 use ipnet::IpNet;
 use netlink::{Address, Link, Scope};
 
@@ -26,12 +28,15 @@ pub struct Settings {
     pub cluster_cidrs: Vec<IpNet>,
     pub service_cidrs: Vec<IpNet>,
     pub node_ips: Vec<IpAddr>,
+    pub acceleration: Acceleration,
 }
 
 /// The datapath, and with which configuration it was loaded.
 #[derive(Debug, Default)]
 pub struct Carrier {
     loaded: Option<(Datapath, Config)>,
+    /// The uplink that has been accelerated, or was found to be one that cannot be.
+    accelerated: Option<u32>,
 }
 
 impl Settings {
@@ -43,6 +48,7 @@ impl Settings {
             cgroup: self.cgroup.clone(),
             pod_cidrs: self.cluster_cidrs.clone(),
             service_cidrs: self.service_cidrs.clone(),
+            acceleration: self.acceleration,
             ..Config::default()
         }
     }
@@ -150,7 +156,7 @@ impl Carrier {
 
     /// Programs on the gateway (`peer` is the index of its other end) and the uplink, where they are missing.
     pub fn attach_node(
-        &self,
+        &mut self,
         desired: &Desired,
         peer: Option<u32>,
         uplink: Option<&Uplink>,
@@ -166,6 +172,10 @@ impl Carrier {
             let complete = ["from_uplink", "to_uplink"].iter().all(|program| has(uplink.index, program));
             if !complete {
                 datapath.attach_uplink(&uplink.name)?;
+            }
+            if self.accelerated != Some(uplink.index) {
+                datapath.accelerate(&uplink.name)?;
+                self.accelerated = Some(uplink.index);
             }
         }
         Ok(())

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::acceleration::Acceleration;
 use crate::carrier::Settings;
 use crate::condition;
 use crate::endpoint::Registry;
@@ -77,6 +78,9 @@ pub struct Options {
     /// Where /metrics and /healthz are answered; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:9962")]
     pub metrics_bind_address: SocketAddr,
+    /// Whether what goes on to other machines is sent by XDP in the uplink's driver: native, best-effort or disabled.
+    #[arg(long, default_value = "disabled", env = "KEELSON_ACCELERATION")]
+    pub acceleration: Acceleration,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -198,6 +202,7 @@ impl Options {
             cluster_cidrs: self.cluster_cidr.clone(),
             service_cidrs: self.service_cidr.clone(),
             node_ips: self.node_ip.clone(),
+            acceleration: self.acceleration.into(),
         }
     }
 

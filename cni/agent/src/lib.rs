@@ -23,6 +23,7 @@
 //!
 //! Reference: CNI 1.1; rtnetlink(7).
 
+mod acceleration;
 mod carrier;
 mod command;
 mod condition;
@@ -46,6 +47,7 @@ mod status;
 mod teardown;
 mod uplink;
 
+pub use acceleration::Acceleration;
 pub use command::{Options, main, run};
 pub use overlay::Mode as TunnelMode;
 pub use picture::picture;
