@@ -13,11 +13,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use datapath::{
-    Config, Datapath, Endpoint, EndpointState, Frontend, Masquerade, Namespaces, Node as Elsewhere, Scope,
-    Service, Traffic, Transport, unload,
+    Allowed, Config, Datapath, Direction, Endpoint, EndpointState, Frontend, Isolation, Masquerade,
+    Namespaces, Node as Elsewhere, Ports, Scope, Service, Traffic, Transport, unload,
 };
 use harness::netns::TestHost;
 
@@ -30,6 +33,10 @@ const A: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 11);
 const B: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 12);
 const E: Ipv4Addr = Ipv4Addr::new(10, 1, 2, 13);
 const NODE_PORT: u16 = 30_080;
+/// The number of both pods in policies.
+const IDENTITY: u32 = 300;
+/// How often reports are read.
+const READ: Duration = Duration::from_millis(10);
 /// Where cgroup2 may be.
 const CGROUPS: [&str; 2] = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 
@@ -44,6 +51,10 @@ pub enum Kind {
         services: usize,
         sockets: bool,
     },
+    /// Ours, one service; both pods are isolated and policies allow what they say.
+    Allowed,
+    /// Ours, one service; all flows are told, and read.
+    Told,
 }
 
 /// Whom a client calls, and from where.
@@ -75,7 +86,35 @@ pub struct Bed {
 struct Ours {
     config: Config,
     cgroup: Option<PathBuf>,
+    reader: Option<Reader>,
     _folder: tempfile::TempDir,
+}
+
+/// Reads what is told of flows, as the agent does while somebody follows.
+struct Reader {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Reader {
+    fn start(datapath: &Datapath) -> Reader {
+        datapath.report_flows(true).expect("flows told");
+        let mut reports = datapath.reports().expect("reports");
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                while reports.take().is_some() {}
+                std::thread::sleep(READ);
+            }
+        });
+        Reader { stop, thread }
+    }
+
+    fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.thread.join();
+    }
 }
 
 /// Address of service number n, from 1.
@@ -102,6 +141,8 @@ impl Bed {
             Kind::Nftables(count) => ("n", count),
             Kind::Ours { services, sockets: false } => ("k", services),
             Kind::Ours { services, sockets: true } => ("s", services),
+            Kind::Allowed => ("p", 1),
+            Kind::Told => ("f", 1),
         };
         let name = |host: &str| format!("{short}{count}{host}");
         let host = |host: &str| TestHost::create(tag, &name(host));
@@ -125,6 +166,7 @@ impl Bed {
                 bed.load("nft", &["-f", "-"], &rules::nftables(&services(count), &[ONE, FRONT]));
             }
             Kind::Ours { services, sockets } => bed.ours = Some(bed.start(tag, services, sockets)),
+            Kind::Allowed | Kind::Told => bed.ours = Some(bed.start(tag, 1, false)),
         }
         Some(bed)
     }
@@ -206,6 +248,10 @@ impl Bed {
             datapath.attach_uplink("x1").expect("an uplink");
             datapath
         });
+        let isolated = self.kind == Kind::Allowed;
+        if isolated {
+            allow(&datapath);
+        }
         for (host, link, address) in [(&self.a, "va", A), (&self.b, "vb", B)] {
             let index = self.one.inside(|| datapath.attach_host_device(link)).expect("a pod's link");
             let mac = mac(host, "eth0")
@@ -217,9 +263,9 @@ impl Bed {
             let endpoint = Endpoint {
                 link: index,
                 mac,
-                identity: 300,
+                identity: IDENTITY,
                 state: EndpointState::Ready,
-                isolation: datapath::Isolation::default(),
+                isolation: Isolation { ingress: isolated, egress: isolated },
             };
             datapath.endpoints().and_then(|mut all| all.put(address.into(), &endpoint)).expect("an endpoint");
             let namespace = std::fs::File::open(host.path()).expect("the namespace");
@@ -235,7 +281,8 @@ impl Bed {
             .and_then(|mut nodes| nodes.put("10.1.2.0/24".parse().expect("a range"), elsewhere))
             .expect("a node");
         fill(&datapath, services);
-        Ours { config, cgroup, _folder: folder }
+        let reader = (self.kind == Kind::Told).then(|| Reader::start(&datapath));
+        Ours { config, cgroup, reader, _folder: folder }
     }
 
     pub fn call(&self, talk: Talk, target: Target, length: Duration) -> Told {
@@ -263,7 +310,10 @@ impl Bed {
             let _ = server.wait();
         }
         self.servers.clear();
-        if let Some(ours) = self.ours.take() {
+        if let Some(mut ours) = self.ours.take() {
+            if let Some(reader) = ours.reader.take() {
+                reader.stop();
+            }
             let unloaded = self.one.inside(|| unload(&ours.config));
             if let Err(error) = unloaded {
                 println!("what is left of a bed: {error}");
@@ -278,6 +328,22 @@ impl Bed {
 impl Drop for Bed {
     fn drop(&mut self) {
         self.clear();
+    }
+}
+
+/// Both pods may talk to the service's port, and nothing else.
+fn allow(datapath: &Datapath) {
+    let mut policies = datapath.policies().expect("policies");
+    for address in [A, B] {
+        let prefix = format!("{address}/32").parse().expect("an address");
+        policies.name(prefix, IDENTITY).expect("a name");
+    }
+    for direction in [Direction::Ingress, Direction::Egress] {
+        for protocol in [6, 17] {
+            let what = Ports::Of { protocol, first: PORT, bits: 16 };
+            let allowed = Allowed { subject: IDENTITY, peer: IDENTITY, direction, what };
+            policies.allow(&allowed).expect("a policy");
+        }
     }
 }
 

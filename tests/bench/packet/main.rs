@@ -96,6 +96,7 @@ fn kinds() -> Vec<Kind> {
     kinds.extend(theirs.iter().map(|count| Kind::Iptables(*count)));
     kinds.extend(theirs.iter().map(|count| Kind::Nftables(*count)));
     kinds.extend(ours.iter().map(|count| Kind::Ours { services: *count, sockets: false }));
+    kinds.extend([Kind::Allowed, Kind::Told]);
     kinds.push(Kind::Ours { services: ours.last().copied().unwrap_or(1).min(10_000), sockets: true });
     kinds
 }
@@ -119,6 +120,8 @@ fn rows(beds: &[Bed]) -> Vec<Row> {
                 }
                 add(at, format!("keelson packets, {services}"), Target::Service(services));
             }
+            Kind::Allowed => add(at, "keelson packets, 1, allowed by policies".into(), Target::Service(1)),
+            Kind::Told => add(at, "keelson packets, 1, all flows told".into(), Target::Service(1)),
             Kind::Ours { services, sockets: true } => {
                 add(at, format!("keelson sockets, {services}"), Target::Service(services));
                 add(at, "keelson sockets, pod directly".into(), Target::Pod);
@@ -138,7 +141,7 @@ fn ports(beds: &[Bed], elsewhere: bool) -> Vec<Row> {
                 rows.push(Row { label: "routed, pod directly".into(), bed: at, target });
                 continue;
             }
-            Kind::Bridge | Kind::Ours { sockets: true, .. } => continue,
+            Kind::Bridge | Kind::Allowed | Kind::Told | Kind::Ours { sockets: true, .. } => continue,
             Kind::Iptables(count) => format!("kube-proxy iptables, {count}"),
             Kind::Nftables(count) => format!("kube-proxy nftables, {count}"),
             Kind::Ours { services, .. } => format!("keelson, {services}"),

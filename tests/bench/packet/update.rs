@@ -1,6 +1,8 @@
 //! What a change costs: map writes of one Service among 10,000, and filling the maps for all of them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use datapath::{Config, Datapath, Frontend, Scope, Service, Traffic, Transport, unload};
@@ -19,6 +21,7 @@ pub fn print() {
     bed::fill(&datapath, SERVICES);
     println!("\n| maps | |\n|---|---|");
     println!("| {SERVICES} services into empty maps | {:.0} ms |", begun.elapsed().as_secs_f64() * 1000.0);
+    println!("| their memory in the kernel | {:.1} MB |", memory(&config.bpffs) as f64 / 1e6);
     let mut backends = datapath.backends().expect("backends");
     let mut services = datapath.services().expect("services");
     let there = Frontend {
@@ -48,6 +51,22 @@ pub fn print() {
     drop((backends, services, datapath));
     unload(&config).expect("unloading");
     guard.finish();
+}
+
+/// What the maps of services take, as the kernel tells it of a map's descriptor.
+fn memory(bpffs: &Path) -> u64 {
+    let versions = std::fs::read_dir(bpffs).expect("the pins").flatten();
+    let version = versions.map(|entry| entry.path()).find(|path| path.join("maps").exists()).expect("maps");
+    let maps = ["SERVICES4", "BACKENDS4", "MEMBERS4", "TABLES"];
+    maps.iter().map(|name| memory_of(&version.join("maps").join(name))).sum()
+}
+
+fn memory_of(pin: &Path) -> u64 {
+    let map = aya::maps::MapData::from_pin(pin).expect("a map");
+    let told = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd()));
+    let told = told.expect("what the kernel tells of a descriptor");
+    let line = told.lines().find_map(|line| line.strip_prefix("memlock:"));
+    line.and_then(|bytes| bytes.trim().parse().ok()).expect("memlock")
 }
 
 /// CPU time of this thread.
