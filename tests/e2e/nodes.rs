@@ -1,6 +1,8 @@
 //! Two machines, one cluster: pods reach pods, Services and names on both, over one network or through a tunnel; a node
 //! leaves and comes back.
 
+mod policies;
+
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,13 +43,28 @@ struct Pair {
 
 impl Pair {
     fn start(guard: &harness::host::Guard, segment: Segment) -> Pair {
+        Pair::start_with(guard, segment, false)
+    }
+
+    /// With addresses of both families everywhere.
+    fn start_dual(guard: &harness::host::Guard, segment: Segment) -> Pair {
+        Pair::start_with(guard, segment, true)
+    }
+
+    fn start_with(guard: &harness::host::Guard, segment: Segment, dual: bool) -> Pair {
         let switch = Switch::new(guard);
         let mut a = Machine::new(guard, &switch, 'a', Segment::Near, 1);
         let mut b = Machine::new(guard, &switch, 'b', segment, 2);
-        a.start_server(&[]);
+        let own = |machine: &Machine| format!("--node-ip={},{}", machine.address(), machine.address6());
+        let (own_a, own_b) = (own(&a), own(&b));
+        let (own_a, own_b) = (own_a.as_str(), own_b.as_str());
+        let ranges =
+            ["--cluster-cidr=10.244.0.0/16,fd00:10:244::/56", "--service-cidr=10.96.0.0/16,fd00:10:96::/112"];
+        let both = [ranges[0], ranges[1], own_a];
+        a.start_server(if dual { &both } else { &[] });
         a.until_ready("node-a");
         let token = a.token();
-        b.start_agent(&a, &token, &[]);
+        b.start_agent(&a, &token, if dual { std::slice::from_ref(&own_b) } else { &[] });
         a.until("node-b registers", || a.kubectl(&["get", "node", "node-b"]).status.success());
         a.until_ready("node-b");
         a.until("pods have an account", || a.kubectl(&["get", "serviceaccount", "default"]).status.success());

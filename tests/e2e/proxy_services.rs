@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -44,14 +44,21 @@ struct Node {
 
 impl Node {
     fn start(guard: &Guard) -> Node {
-        let server = Server::start_under(guard, KEELSON, &[]);
+        Node::start_with(guard, false)
+    }
+
+    /// With the proxy, and so the API, in the node's own network, or beside it.
+    fn start_with(guard: &Guard, inside: bool) -> Node {
         let node = TestHost::create(guard.tag(), "node");
+        let serve_api = || Server::start_under(guard, KEELSON, &[]);
+        let server = if inside { node.inside(serve_api) } else { serve_api() };
         let backends = TestHost::create(guard.tag(), "backends");
         node.connect("eth0", &backends, "eth0");
         node.address("eth0", &format!("{NODE}/24"));
         for last in 11..15 {
             backends.address("eth0", &format!("192.0.2.{last}/24"));
             serve(&backends, last);
+            answer(&backends, last);
         }
         let root = CGROUPS.iter().map(PathBuf::from).find(|root| root.join("cgroup.procs").exists());
         let cgroup = root.expect("cgroup2").join(format!("kp{}", guard.tag()));
@@ -67,7 +74,8 @@ impl Node {
         let admin = server.admin();
         let kubeconfig = kubeconfig(&server, "proxy", "system:kube-proxy");
         let healthz = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let proxy = proxy(&config, &kubeconfig, healthz);
+        let start = || proxy(&config, &kubeconfig, healthz);
+        let proxy = if inside { node.inside(start) } else { start() };
         // The proxy waits for the data path.
         node.inside(|| Datapath::ensure(&config)).expect("a data path");
         Node {
@@ -149,6 +157,14 @@ impl Node {
     }
 }
 
+impl Drop for Node {
+    fn drop(&mut self) {
+        // A test that fails leaves nothing that goes on; one that ends well has ended it.
+        let _ = self.proxy.kill();
+        let _ = self.proxy.wait();
+    }
+}
+
 /// Starts the proxy, where the node is and nothing else.
 fn proxy(config: &Config, kubeconfig: &str, healthz: SocketAddr) -> Child {
     Command::new(KEELSON)
@@ -170,6 +186,17 @@ fn serve(host: &TestHost, last: u8) {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
             let _ = writeln!(stream, "{last}");
+        }
+    });
+}
+
+/// The same for datagrams.
+fn answer(host: &TestHost, last: u8) {
+    let address = IpAddr::from([192, 0, 2, last]);
+    let socket = host.inside(|| UdpSocket::bind((address, 8080))).expect("a socket");
+    std::thread::spawn(move || {
+        while let Ok((_, peer)) = socket.recv_from(&mut [0; 64]) {
+            let _ = socket.send_to(format!("{last}\n").as_bytes(), peer);
         }
     });
 }
@@ -329,4 +356,101 @@ fn proxy_follows_traffic_policies() {
     eventually("nobody is told any more", || !asked("HTTP"));
     drop(tables);
     node.finish(guard);
+}
+
+#[test]
+fn a_connected_datagram_socket_leaves_a_backend_that_is_gone() {
+    const TEST: &str = "a_connected_datagram_socket_leaves_a_backend_that_is_gone";
+    if !harness::root_or_skip(TEST) {
+        return;
+    }
+    let guard = exclusive(TEST);
+    // It looks for sockets of the network in which it runs.
+    let node = Node::start_with(&guard, true);
+    let service = json!({"metadata": {"name": "web"}, "spec": {"clusterIP": CLUSTER_IP,
+        "ports": [{"port": 53, "targetPort": 8080, "protocol": "UDP"}]}});
+    let made = node.node.inside(|| node.admin.post(SERVICES, &service));
+    assert_eq!(made.code, 201, "{}", made.text());
+    node.datagrams_to(&[11, 12]);
+    // One socket to the Service and one to a backend itself, both connected: resolvers do that.
+    let mut through = node.connected(CLUSTER_IP, 53);
+    eventually("the Service answers", || {
+        through = node.connected(CLUSTER_IP, 53);
+        through.as_ref().is_ok_and(|socket| asked(socket).is_ok())
+    });
+    let through = through.expect("a socket");
+    let directly = node.connected("192.0.2.11", 8080).expect("a socket");
+    let first = asked(&through).expect("an answer");
+    assert!(first == "11" || first == "12", "{first}");
+    let (gone, other) = if first == "11" { (11, 12) } else { (12, 11) };
+    node.datagrams_to(&[other]);
+    // Its owner is told, connects anew, and never hears of the old one again.
+    eventually("the socket is ended", || match asked(&through) {
+        Ok(who) => {
+            assert_eq!(who, first);
+            false
+        }
+        Err(error) => {
+            // Whoever waits for an answer hears the one, whoever asks the other.
+            let told = [rustix::io::Errno::CONNABORTED, rustix::io::Errno::DESTADDRREQ]
+                .map(|one| one.raw_os_error());
+            assert!(error.raw_os_error().is_some_and(|number| told.contains(&number)), "{error}");
+            true
+        }
+    });
+    // What has not been heard yet is no answer to what is asked next.
+    through.take_error().expect("the socket's error");
+    node.node.inside(|| through.connect((CLUSTER_IP, 53))).expect("connecting anew");
+    for _ in 0..10 {
+        assert_eq!(asked(&through).expect("an answer"), other.to_string(), "not {gone}");
+    }
+    // Who asked for the address itself is left alone.
+    node.datagrams_to(&[12]);
+    node.datagrams_to(&[]);
+    eventually("nobody is there", || node.connected(CLUSTER_IP, 53).is_err());
+    for _ in 0..10 {
+        assert_eq!(asked(&directly).expect("an answer"), "11");
+    }
+    drop((through, directly));
+    node.finish(guard);
+}
+
+/// One question on a connected socket.
+fn asked(socket: &UdpSocket) -> std::io::Result<String> {
+    socket.send(b"q")?;
+    let mut buffer = [0; 64];
+    let length = socket.recv(&mut buffer)?;
+    Ok(String::from_utf8_lossy(&buffer[..length]).trim().to_owned())
+}
+
+impl Node {
+    /// Sets the backends of the Service's datagrams by their last numbers.
+    fn datagrams_to(&self, last: &[u8]) {
+        let endpoints: Vec<Value> =
+            last.iter().map(|last| json!({"addresses": [format!("192.0.2.{last}")]})).collect();
+        let slice = json!({"metadata": {"name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
+            "addressType": "IPv4", "ports": [{"name": "", "port": 8080, "protocol": "UDP"}], "endpoints": endpoints});
+        let path = format!("{SLICES}/web-1");
+        let answer = self.node.inside(|| match self.admin.get(&path).code {
+            200 => self.admin.put(&path, &slice),
+            _ => self.admin.post(SLICES, &slice),
+        });
+        assert!(matches!(answer.code, 200 | 201), "{}", answer.text());
+    }
+
+    /// A socket of a process of the node, connected. It is of the cgroup in which its maker was.
+    fn connected(&self, address: &str, port: u16) -> std::io::Result<UdpSocket> {
+        let table = fs::read_to_string("/proc/self/cgroup")?;
+        let here = table.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+        let root = self.cgroup.parent().expect("the root");
+        let enter =
+            |group: &std::path::Path| fs::write(group.join("cgroup.procs"), std::process::id().to_string());
+        enter(&self.cgroup)?;
+        let socket = self.node.inside(|| UdpSocket::bind(("0.0.0.0", 0)));
+        enter(&root.join(here))?;
+        let socket = socket?;
+        socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+        self.node.inside(|| socket.connect((address, port)))?;
+        Ok(socket)
+    }
 }

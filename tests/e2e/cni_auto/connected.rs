@@ -206,3 +206,38 @@ fn an_uplink_may_come_and_go() {
     drop(pods);
     node.end(guard);
 }
+
+#[test]
+fn host_ports_are_opened_checked_and_closed() {
+    let test = "cni_auto::host_ports_are_opened_checked_and_closed";
+    if !harness::root_or_skip(test) {
+        return;
+    }
+    let guard = harness::host::exclusive(test);
+    let node = Node::ready(&guard);
+    let pod = TestHost::create(guard.tag(), "a");
+    let asking = |port: u16, previous: &serde_json::Value| {
+        json!({"runtimeConfig": {"portMappings": [{"hostPort": port, "containerPort": 80, "protocol": "tcp"}]},
+            "prevResult": previous})
+    };
+    let listener = pod.inside(|| std::net::TcpListener::bind(("0.0.0.0", 80)).unwrap());
+    let none = serde_json::Value::Null;
+    let mut first = asking(8080, &none);
+    first.as_object_mut().unwrap().remove("prevResult");
+    let result = node.succeeded(node.call("ADD", "a", Some(&pod), &first));
+    let knock = |from: &TestHost| {
+        let target = "192.0.2.1:8080".parse().unwrap();
+        from.inside(|| std::net::TcpStream::connect_timeout(&target, std::time::Duration::from_secs(1)))
+            .is_ok()
+    };
+    assert!(knock(&node.outside), "from outside");
+    assert!(listener.accept().is_ok());
+    node.succeeded(node.call("CHECK", "a", Some(&pod), &asking(8080, &result)));
+    // What was asked for and is not there is named.
+    let said = node.call("CHECK", "a", Some(&pod), &asking(8081, &result)).failed_with(104);
+    assert!(said.contains("8081"), "{said}");
+    node.del("a", Some(&pod));
+    assert!(!knock(&node.outside), "it is closed");
+    drop((listener, pod));
+    node.end(guard);
+}
