@@ -21,6 +21,7 @@ mod image_service;
 mod index;
 pub mod io;
 mod metrics;
+pub mod migrations;
 mod name;
 pub mod node;
 pub mod options;

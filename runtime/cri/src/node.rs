@@ -19,6 +19,7 @@ use crate::fault::{Doing as _, Fault, Outcome};
 use crate::id::SandboxId;
 use crate::index::{Found, Index};
 use crate::io::Streams;
+use crate::migrations::Migrations;
 use crate::name::Names;
 use crate::options::Options;
 use crate::paths::Paths;
@@ -38,6 +39,7 @@ pub struct Node {
     pub layout: Arc<Layout>,
     pub host: HostFacts,
     pub networks: Arc<Networks>,
+    pub migrations: Arc<Migrations>,
     pub sandboxes: Index<Sandbox>,
     pub containers: Index<Container>,
     pub sandbox_names: Names,
@@ -76,7 +78,9 @@ impl Node {
         let processes = Processes::connect(keeper).await.doing(|| "reaching the keeper".into())?;
         let streams = Streams::start(processes.clone()).doing(|| "starting the log writer".into())?;
         let networks = Arc::new(Networks::new(options.cni_conf_dir.clone(), options.cni_bin_dir.clone()));
+        let tasks = TaskTracker::new();
         Ok(Arc::new(Node {
+            migrations: Arc::new(Migrations::new(layout.clone(), tasks.clone())),
             options,
             paths,
             executable,
@@ -93,7 +97,7 @@ impl Node {
             sandbox_records,
             container_records,
             events: Events::default(),
-            tasks: TaskTracker::new(),
+            tasks,
             cancel: CancellationToken::new(),
         }))
     }
@@ -127,7 +131,11 @@ impl Node {
     }
 
     pub fn sandbox_executor(&self) -> Executor {
-        Executor { layout: self.layout.clone(), networks: self.networks.clone() }
+        Executor {
+            layout: self.layout.clone(),
+            networks: self.networks.clone(),
+            migrations: self.migrations.clone(),
+        }
     }
 
     /// Tells what happened to a container, with its pod around it.

@@ -22,6 +22,7 @@ mod events;
 mod kill;
 mod layout;
 mod remove;
+mod warm;
 
 pub use create::{Step, plan_create};
 pub use events::{Interest, OomEvents, Population, PopulationEvents};

@@ -43,6 +43,7 @@ pub async fn create(
     let record = desired(&pod, config, &image)?;
     let id = record.id.clone();
     node.container_names.reserve("container", &record.name, id.as_str())?;
+    node.migrations.expect();
     let name = record.name.clone();
     let made = Maker { node, pod: &pod, image: &image }.make(record, before).await;
     match made {

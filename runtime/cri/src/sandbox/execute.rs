@@ -15,6 +15,7 @@ use super::plan::{Lasts, Step};
 use super::{SandboxRecord, network};
 use crate::cni::{Attached, Networks};
 use crate::fault::{Doing as _, Fault, Outcome};
+use crate::migrations::Migrations;
 use crate::record::{Durability, make_folder, replace};
 
 /// What steps act on.
@@ -22,6 +23,7 @@ use crate::record::{Durability, make_folder, replace};
 pub struct Executor {
     pub layout: Arc<Layout>,
     pub networks: Arc<Networks>,
+    pub migrations: Arc<Migrations>,
 }
 
 /// Called before step k; a test makes it fail.
@@ -78,6 +80,10 @@ impl Executor {
             );
             return Ok(());
         }
+        if *step == Step::Migrations {
+            self.migrations.expect();
+            return Ok(());
+        }
         let (layout, step) = (self.layout.clone(), step.clone());
         blocking(move || do_step(&layout, &step)).await
     }
@@ -119,7 +125,7 @@ fn do_step(layout: &Layout, step: &Step) -> Outcome<()> {
         }
         Step::LogFolder { path } => fs::create_dir_all(path)
             .doing(|| format!("failed to create sandbox log directory {}", path.display())),
-        Step::Network => Ok(()),
+        Step::Network | Step::Migrations => Ok(()),
     }
 }
 
@@ -146,7 +152,7 @@ fn undo_step(layout: &Layout, step: &Step) -> Outcome<()> {
             }
             absent(fs::remove_dir(pins)).doing(|| format!("removing {}", pins.display()))
         }
-        Step::Network | Step::LogFolder { .. } => Ok(()),
+        Step::Network | Step::LogFolder { .. } | Step::Migrations => Ok(()),
     }
 }
 

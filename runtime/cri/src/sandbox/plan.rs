@@ -16,6 +16,8 @@ pub enum Step {
     Cgroup {
         path: String,
     },
+    /// Containers will come: the kernel gets ready meanwhile.
+    Migrations,
     Folder {
         path: PathBuf,
     },
@@ -57,7 +59,7 @@ impl Step {
         match self {
             Step::Network | Step::Namespaces { .. } | Step::SharedMemory { .. } => Lasts::WhileReady,
             Step::Cgroup { .. } | Step::Folder { .. } | Step::File { .. } => Lasts::WhileKnown,
-            Step::LogFolder { .. } => Lasts::ForEver,
+            Step::LogFolder { .. } | Step::Migrations => Lasts::ForEver,
         }
     }
 }
@@ -69,6 +71,7 @@ pub fn plan(record: &SandboxRecord, paths: &Paths, host: &files::HostFiles) -> V
     if record.made_cgroup_parent {
         steps.push(Step::Cgroup { path: record.cgroup_parent.clone() });
     }
+    steps.push(Step::Migrations);
     steps.push(Step::Folder { path: folder.clone() });
     for (name, content) in files::contents(record, host) {
         steps.push(Step::File { path: folder.join(name), content });
