@@ -21,6 +21,7 @@
 //! step: the kernel takes peer, addresses, routes and neighbours with it.
 
 mod execute;
+mod unlink;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;

@@ -106,6 +106,12 @@ impl Batch {
         self.push(format!("deleting forward {forward}"), Message::DelNeighbour(forward.message()), 0)
     }
 
+    /// The requests as they are sent, numbered from 1: for whoever sends them where nothing may be allocated.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        self.0.iter().zip(1..).flat_map(|(request, sequence)| request.numbered(sequence)).collect()
+    }
+
     /// What is sent at once: the position of its first request, and the requests.
     pub(crate) fn chunks(&self) -> impl Iterator<Item = (usize, &[Request])> {
         self.0.chunks(BATCH_REQUESTS_MAX).enumerate().map(|(k, chunk)| (k * BATCH_REQUESTS_MAX, chunk))

@@ -10,7 +10,7 @@ use netlink::{
     Address, Batch, Kind, Link, LinkChange, Neighbour, NetlinkError, NewLink, Peer, Route, Socket,
 };
 
-use super::{Desired, Object, Observed, Side, Step, Sysctl};
+use super::{Desired, Object, Observed, Side, Step, Sysctl, unlink};
 use crate::failure::Failure;
 
 /// A socket in the host's namespace, and one in the pod's if it exists.
@@ -133,9 +133,7 @@ impl Wires {
     }
 
     fn delete_index(&mut self, index: u32) -> Result<(), NetlinkError> {
-        let mut batch = Batch::new();
-        batch.delete_link(index);
-        match self.host.run(&batch) {
+        match unlink::delete(&mut self.host, index) {
             // Gone meanwhile: its pod's namespace ended.
             Err(error) if error.only(libc::ENODEV) => Ok(()),
             other => other,
