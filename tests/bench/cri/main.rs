@@ -10,7 +10,8 @@
 //! outlives the bench but cgroups, which are removed. Figures are ratios of medians and of minima: a busy machine
 //! is equally busy for both. Nothing is judged here; a call that fails ends the bench.
 //!
-//! `-- --only calls,pods,curve,pull,logs` picks rows, `--rounds N` the number of lives, `--executable FILE` another keelson.
+//! `-- --only calls,pods,curve,pull,logs` picks rows, `--rounds N` the number of lives, `--image-size MB` what is pulled,
+//! `--executable FILE` another keelson.
 
 mod calls;
 mod client;
@@ -53,6 +54,9 @@ pub struct Options {
     /// Pods of the curve
     #[arg(long, default_value_t = 500)]
     curve: usize,
+    /// Size of the image that is pulled, unpacked
+    #[arg(long, default_value_t = 500, value_name = "MB")]
+    image_size: usize,
     /// The keelson that is measured
     #[arg(long, default_value = env!("CARGO_BIN_EXE_keelson"))]
     executable: PathBuf,
@@ -135,7 +139,8 @@ fn inside(options: &Options, tag: &str) {
     let registry = debian(Login::None).expect("the registry is installed");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.expect("threads").block_on(async {
-        let images = payload::push(&registry, options.only.iter().any(|row| row == "pull"));
+        let large = options.only.iter().any(|row| row == "pull").then_some(options.image_size);
+        let images = payload::push(&registry, large);
         let mut pair = Pair {
             ours: Server::start(Kind::Keelson, &folder, &registry.address, &images, options, tag).await,
             peer: Server::start(Kind::Containerd, &folder, &registry.address, &images, options, tag).await,

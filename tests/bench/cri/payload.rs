@@ -13,9 +13,8 @@ pub const LINES: usize = 100_000;
 pub const LINE_BYTES: usize = 100;
 pub const LAST_LINE: &[u8; 9] = b"the last\n";
 
-/// Layers of the large image, and what each unpacks to.
+/// Layers of the large image.
 const LAYERS: usize = 5;
-const LAYER_BYTES: usize = 100 << 20;
 /// Of a tree of sources and texts.
 const SMALL_BYTES: u64 = 32 << 10;
 /// Of programs and libraries.
@@ -31,11 +30,13 @@ pub struct Images {
     pub large_description: String,
 }
 
-pub fn push(registry: &Debian, with_large: bool) -> Images {
+/// `large`: how many megabytes that image unpacks to, if it is wanted.
+pub fn push(registry: &Debian, large: Option<usize>) -> Images {
     let base = || busybox().expect("busybox is installed");
     let line = [vec![b'x'; LINE_BYTES - 1], vec![b'\n']].concat();
     let lines = Layer::new().file("lines", 0o644, &line.repeat(LINES)).file("last", 0o644, LAST_LINE);
-    let (large, large_description) = if with_large { push_large(registry) } else { Default::default() };
+    let (large, large_description) =
+        large.map(|megabytes| push_large(registry, megabytes)).unwrap_or_default();
     Images {
         pause: registry.push("pause", "1", &base().command(&["/bin/sleep", PAUSE]).build()),
         busybox: registry.push("busybox", "1", &base().build()),
@@ -45,31 +46,30 @@ pub fn push(registry: &Debian, with_large: bool) -> Images {
     }
 }
 
-fn push_large(registry: &Debian) -> (String, String) {
+fn push_large(registry: &Debian, megabytes: usize) -> (String, String) {
     let mut random = Random(SEED);
     let text = text(&mut random);
     let (mut image, mut stored, mut files) = (ImageBuilder::new(), 0, 0);
     for number in 0..LAYERS {
-        let (layer, count) = layer(number, &text, &mut random);
+        let (layer, count) = layer(number, (megabytes << 20) / LAYERS, &text, &mut random);
         let tar = layer.tar();
         let packed = gzip(&tar);
         (stored, files) = (stored + packed.len(), files + count);
         image = image.raw_layer(packed, sha256(&tar), Compression::Gzip);
     }
     let description = format!(
-        "{} MB of {files} files in {LAYERS} layers of gzip, {} MB on the wire",
-        (LAYERS * LAYER_BYTES) >> 20,
+        "{megabytes} MB of {files} files in {LAYERS} layers of gzip, {} MB on the wire",
         stored >> 20
     );
     (registry.push("large", "1", &image.command(&["/bin/true"]).build()), description)
 }
 
 /// Half of it small files of text, the rest large ones of which a third cannot be compressed.
-fn layer(number: usize, text: &[u8], random: &mut Random) -> (Layer, usize) {
+fn layer(number: usize, bytes: usize, text: &[u8], random: &mut Random) -> (Layer, usize) {
     let mut layer = Layer::new().folder(&format!("layer{number}/"), 0o755);
     let (mut written, mut files) = (0, 0_usize);
-    while written < LAYER_BYTES {
-        let small = written < LAYER_BYTES / 2;
+    while written < bytes {
+        let small = written < bytes / 2;
         let most = if small { SMALL_BYTES } else { BIG_BYTES };
         let length = (random.next() % most + 1) as usize;
         let at = random.next() as usize % (text.len() - length);
