@@ -92,7 +92,7 @@ fn layer(number: usize, bytes: usize, text: &[u8], random: &mut Random) -> (Laye
 /// Words that gzip makes about a third of.
 fn text(random: &mut Random) -> Vec<u8> {
     let words: Vec<String> =
-        (0..4096).map(|_| format!("{:x}", random.next() >> (random.next() % 40 + 20))).collect();
+        (0..600).map(|_| format!("{:x}", random.next() >> (random.next() % 40 + 20))).collect();
     let mut text = Vec::new();
     while text.len() < 4 * BIG_BYTES as usize {
         text.extend_from_slice(words[random.next() as usize % words.len()].as_bytes());
