@@ -18,7 +18,7 @@ pub fn del(config: &Config, environment: &Environment) -> Result<(), Failure> {
     let (network, attachment) = (config.network.clone(), environment.attachment.clone());
     tell_agent(config, &AgentCall::Unregister { network, attachment });
     // If the link stays, its addresses stay taken: the runtime comes again.
-    Wires::open(None)?.delete(&names.link, &names.alias)?;
+    Wires::open(None)?.delete_and_leave(&names.link, &names.alias)?;
     if config.state.exists() {
         Store::lock(&config.state)?.release(&environment.attachment)?;
     }

@@ -79,10 +79,32 @@ impl Wires {
     /// Deletes the host's end, and with it everything that was made; not one with another's alias. One
     /// without alias is an ADD's that was killed: nobody else makes links of such names.
     pub fn delete(&mut self, link: &str, alias: &str) -> Result<(), Failure> {
+        self.delete_by(link, alias, |host, index| {
+            let mut batch = Batch::new();
+            batch.delete_link(index);
+            host.run(&batch)
+        })
+    }
+
+    /// The same, without waiting for the kernel's own clean-up. For a process that ends soon: it leaves a child.
+    pub fn delete_and_leave(&mut self, link: &str, alias: &str) -> Result<(), Failure> {
+        self.delete_by(link, alias, unlink::delete)
+    }
+
+    fn delete_by(
+        &mut self,
+        link: &str,
+        alias: &str,
+        delete: impl FnOnce(&mut Socket, u32) -> Result<(), NetlinkError>,
+    ) -> Result<(), Failure> {
         let what = |source| Failure::Kernel { what: format!("deleting link {link}"), source };
         match self.host.link_named(link).map_err(what)? {
             Some(found) if found.alias.as_deref().is_none_or(|found| found == alias) => {
-                self.delete_index(found.index).map_err(what)
+                match delete(&mut self.host, found.index) {
+                    // Gone meanwhile: its pod's namespace ended.
+                    Err(error) if error.only(libc::ENODEV) => Ok(()),
+                    other => other.map_err(what),
+                }
             }
             _ => Ok(()),
         }
@@ -130,14 +152,6 @@ impl Wires {
             kind: Kind::Veth(peer),
         });
         self.host.run(&batch)
-    }
-
-    fn delete_index(&mut self, index: u32) -> Result<(), NetlinkError> {
-        match unlink::delete(&mut self.host, index) {
-            // Gone meanwhile: its pod's namespace ended.
-            Err(error) if error.only(libc::ENODEV) => Ok(()),
-            other => other,
-        }
     }
 }
 
