@@ -1,6 +1,7 @@
 //! NetworkPolicies on a node: what they let through, from the first packet on and through kills of the agent.
 
 mod families;
+mod seen;
 
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
