@@ -19,7 +19,10 @@ pub(crate) use plan::is_finished;
 
 use std::sync::Arc;
 
-use client::{Cache, Change, Client, ClientError, EventRecorder, Key, Outcome, Resource, WorkQueue, work};
+use api::selector::LabelSelector;
+use client::{
+    Cache, Change, Client, ClientError, EventRecorder, Key, Object, Outcome, Resource, WorkQueue, work,
+};
 
 use crate::context::Context;
 use crate::expectations::Expectations;
@@ -50,8 +53,9 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
     let queue = WorkQueue::new();
     let adding = queue.clone();
     controller.jobs.subscribe(move |change| adding.add(change.key.clone()));
-    let (adding, expectations) = (queue.clone(), controller.expectations.clone());
-    controller.pods.subscribe(move |change| pod_changed(&change, &expectations, &adding));
+    let (adding, jobs) = (queue.clone(), controller.jobs.clone());
+    let expectations = controller.expectations.clone();
+    controller.pods.subscribe(move |change| pod_changed(&change, &jobs, &expectations, &adding));
     work(NAME, queue, WORKERS, move |key| {
         let controller = controller.clone();
         async move { controller.reconcile(&key).await }
@@ -60,11 +64,23 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
     Ok(())
 }
 
-fn pod_changed(change: &Change<'_>, expectations: &Expectations, queue: &WorkQueue<Key>) {
+/// Whom a change of a pod concerns: its Jobs before and after; for an orphan every Job that may want it.
+fn pod_changed(change: &Change<'_>, jobs: &Cache, expectations: &Expectations, queue: &WorkQueue<Key>) {
     let (before, after) = expectations.observe(change, |pod| owner_key(pod, "Job"));
+    if let Some(orphan) = change.after.filter(|pod| pod.meta().controller().is_none()) {
+        jobs.list(&orphan.key.namespace)
+            .iter()
+            .filter(|job| selects(job, orphan))
+            .for_each(|job| queue.add(job.key.clone()));
+    }
     for key in [before, after].into_iter().flatten() {
         queue.add(key);
     }
+}
+
+fn selects(job: &Object, pod: &Object) -> bool {
+    let selector = LabelSelector::from_object(job.value().pointer("/spec/selector"));
+    selector.is_ok_and(|selector| pod.meta().labels().is_some_and(|labels| selector.matches(labels)))
 }
 
 impl Controller {
