@@ -131,7 +131,8 @@ fn syncs(server: &Server) -> f64 {
 fn control_plane(server: &Server, program: &str) {
     let part = |name: &str| {
         let mut command = std::process::Command::new(program);
-        command.arg(name).arg("--kubeconfig").arg(server.kubeconfig()).arg("--leader-elect");
+        command.arg(name).arg("--kubeconfig").arg(server.kubeconfig());
+        command.args(["--leader-elect", "--leader-elect-identity", "bench"]);
         command.stderr(std::process::Stdio::null()).spawn().expect("a part starts")
     };
     let mut parts = [part("scheduler"), part("controllers")];
