@@ -46,11 +46,11 @@ impl Datapath {
         pins.make(config)?;
         let _lock = pins.lock()?;
         let programs = pins.programs(object_hash());
+        let others = remove::other_versions(&pins)?;
+        others.iter().try_for_each(|version| Migration::new(version, &pins).share())?;
         load(&pins, &programs)?;
         migrate::tell(&pins)?;
-        for version in remove::other_versions(&pins)? {
-            Migration::new(&version, &pins).everything()?;
-        }
+        others.iter().try_for_each(|version| Migration::new(version, &pins).everything())?;
         enter(config, &pins)?;
         if let Some(cgroup) = &config.cgroup {
             attach::sockets(cgroup, &pins, &programs)?;

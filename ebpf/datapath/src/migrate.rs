@@ -1,11 +1,15 @@
 //! Takes over what another version of the data path knows, so that an upgrade cuts nothing.
 //!
 //! ```text
-//! load this version ─► copy everything ─► attach beside ─► copy flows again ─► take the other off ─► copy flows again
+//! share flows ─► load this version ─► copy everything ─► attach beside ─► copy flows ─► take the other off ─► copy flows
 //! ```
 //!
 //! A map is copied if its keys and values have the same shape there; each version says so by directories named
 //! `shapes/<MAP>-<hash of the shape>`. Of a map that has changed nothing is taken over: its writer fills it anew.
+//!
+//! Maps of flows that also have the same size are not copied but pinned here as well: both versions' programs run for a
+//! moment, the kernel takes a program off some time after its pin went, and a connection that begins in between is known
+//! to both. The copies of flows are for a size that has changed.
 //!
 //! **Invariants.** Nothing of the other version is changed. A flow that the other version knows better wins over one that
 //! this version's programs have made out of its middle.
@@ -25,6 +29,9 @@ use crate::error::DatapathError;
 use crate::load::change_settings;
 use crate::pins::{self, Pins};
 use crate::tables::{Table, failed, open};
+
+/// Maps of flows, written by programs alone.
+const SHARED: [&str; 2] = ["FLOWS4", "FLOWS6"];
 
 /// Says of which shapes the maps of a version are.
 pub(crate) fn tell(pins: &Pins) -> Result<(), DatapathError> {
@@ -49,6 +56,23 @@ pub(crate) struct Migration<'a> {
 impl Migration<'_> {
     pub(crate) fn new<'a>(version: &Path, own: &'a Pins) -> Migration<'a> {
         Migration { other: Pins { instance: own.instance.clone(), version: version.to_owned() }, own }
+    }
+
+    /// Before this version is loaded: its maps of flows are the other's, where they are alike.
+    pub(crate) fn share(&self) -> Result<(), DatapathError> {
+        for name in SHARED {
+            let (own, entries) = (self.own.map(name), MAPS.iter().find(|map| map.name == name));
+            if own.exists() || !self.has(name) {
+                continue;
+            }
+            let map = MapData::from_pin(self.other.map(name)).map_err(failed(name, "opening it"))?;
+            let size = map.info().map_err(failed(name, "asking for its size"))?.max_entries();
+            if entries.is_some_and(|wanted| wanted.entries == size) {
+                map.pin(&own)
+                    .map_err(|source| DatapathError::Pin { path: own.clone(), source: Box::new(source) })?;
+            }
+        }
+        Ok(())
     }
 
     /// What the writers of maps have entered, and all that the programs have.
