@@ -12,7 +12,6 @@
 //! - An event is never the truth, only a reason to read the cache again.
 //! - Every retry waits for a bounded, growing time. Clock and random numbers come from [`Surroundings`].
 
-mod anybody;
 mod backoff;
 mod cache;
 mod client;

@@ -13,12 +13,14 @@
 //! Reference: RFC 8446 4.3.2 (CertificateRequest), RFC 9113 (HTTP/2); limits as in Go's net/http where
 //! Kubernetes clients rely on them.
 
+mod anybody;
 mod connection;
 mod health;
 mod listener;
 pub mod prometheus;
 mod tls;
 
+pub use anybody::Anybody;
 pub use connection::{ConnInfo, Limits};
 pub use health::{HealthListener, Report};
 pub use listener::{BodyError, Handler, ListenError, Listener};
