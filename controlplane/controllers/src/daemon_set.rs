@@ -10,7 +10,6 @@ mod plan;
 
 use std::sync::Arc;
 
-use api::selector::LabelSelector;
 use client::{
     Cache, Change, Client, ClientError, EventRecorder, Key, Object, Outcome, Resource, WorkQueue, work,
 };
@@ -19,7 +18,7 @@ use crate::context::Context;
 use crate::expectations::Expectations;
 use crate::fields::{int, is_deleting};
 use crate::history::History;
-use crate::ownership::{self, Claim, claim, owner_key};
+use crate::ownership::{self, Claim, claim, owner_key, selector_of, suitors};
 
 const KIND: &str = "DaemonSet";
 const NAME: &str = "daemon-set-controller";
@@ -83,10 +82,7 @@ fn node_matters(change: &Change<'_>) -> bool {
 
 fn pod_changed(change: &Change<'_>, sets: &Cache, expectations: &Expectations, queue: &WorkQueue<Key>) {
     let (before, after) = expectations.observe(change, |pod| owner_key(pod, KIND));
-    if let Some(orphan) = change.after.filter(|pod| pod.meta().controller().is_none()) {
-        sets.list(&orphan.key.namespace).iter().for_each(|set| queue.add(set.key.clone()));
-    }
-    for key in [before, after].into_iter().flatten() {
+    for key in [before, after].into_iter().flatten().chain(suitors(change, sets)) {
         queue.add(key);
     }
 }
@@ -133,8 +129,7 @@ impl Controller {
 
     /// The pods that are its own, after adopting and releasing.
     async fn claimed(&self, set: &Arc<Object>) -> Result<Vec<Arc<Object>>, ClientError> {
-        let selector = LabelSelector::from_object(set.value().pointer("/spec/selector"))
-            .unwrap_or_else(|_| LabelSelector::nothing());
+        let selector = selector_of(set.value());
         let mut own = Vec::new();
         for pod in self.pods.list(&set.key.namespace) {
             match claim(set.value(), &selector, pod.value()) {

@@ -27,7 +27,7 @@ use client::{
 
 use crate::context::Context;
 use crate::fields::{is_deleting, text};
-use crate::ownership::{self, Claim, claim, owner_key};
+use crate::ownership::{self, Claim, claim, owner_key, suitors};
 
 const NAME: &str = "deployment-controller";
 const WORKERS: usize = 5;
@@ -73,14 +73,7 @@ fn set_changed(change: &Change<'_>, deployments: &Cache, queue: &WorkQueue<Key>)
             queue.add(key);
         }
     }
-    if let Some(orphan) = change.after.filter(|object| object.meta().controller().is_none()) {
-        for deployment in deployments.list(&orphan.key.namespace) {
-            let selector = LabelSelector::from_object(deployment.value().pointer("/spec/selector"));
-            if selector.is_ok_and(|s| orphan.meta().labels().is_some_and(|labels| s.matches(labels))) {
-                queue.add(deployment.key.clone());
-            }
-        }
-    }
+    suitors(change, deployments).into_iter().for_each(|key| queue.add(key));
 }
 
 /// A pod that is over or gone lets a `Recreate` go on.

@@ -19,14 +19,11 @@ pub(crate) use plan::is_finished;
 
 use std::sync::Arc;
 
-use api::selector::LabelSelector;
-use client::{
-    Cache, Change, Client, ClientError, EventRecorder, Key, Object, Outcome, Resource, WorkQueue, work,
-};
+use client::{Cache, Change, Client, ClientError, EventRecorder, Key, Outcome, Resource, WorkQueue, work};
 
 use crate::context::Context;
 use crate::expectations::Expectations;
-use crate::ownership::owner_key;
+use crate::ownership::{owner_key, suitors};
 
 const NAME: &str = "job-controller";
 const WORKERS: usize = 5;
@@ -64,23 +61,12 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
     Ok(())
 }
 
-/// Whom a change of a pod concerns: its Jobs before and after; for an orphan every Job that may want it.
+/// Whom a change of a pod concerns: its Jobs before and after; for an orphan every Job that selects it.
 fn pod_changed(change: &Change<'_>, jobs: &Cache, expectations: &Expectations, queue: &WorkQueue<Key>) {
     let (before, after) = expectations.observe(change, |pod| owner_key(pod, "Job"));
-    if let Some(orphan) = change.after.filter(|pod| pod.meta().controller().is_none()) {
-        jobs.list(&orphan.key.namespace)
-            .iter()
-            .filter(|job| selects(job, orphan))
-            .for_each(|job| queue.add(job.key.clone()));
-    }
-    for key in [before, after].into_iter().flatten() {
+    for key in [before, after].into_iter().flatten().chain(suitors(change, jobs)) {
         queue.add(key);
     }
-}
-
-fn selects(job: &Object, pod: &Object) -> bool {
-    let selector = LabelSelector::from_object(job.value().pointer("/spec/selector"));
-    selector.is_ok_and(|selector| pod.meta().labels().is_some_and(|labels| selector.matches(labels)))
 }
 
 impl Controller {

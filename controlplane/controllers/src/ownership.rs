@@ -4,7 +4,7 @@
 
 use api::meta::Meta;
 use api::selector::LabelSelector;
-use client::{Client, ClientError, Key, Object, Patch, Resource};
+use client::{Cache, Change, Client, ClientError, Key, Object, Patch, Resource};
 use serde_json::{Value, json};
 
 use crate::fields::{controller_reference, is_deleting};
@@ -14,6 +14,31 @@ pub(crate) fn owner_key(object: &Object, kind: &str) -> Option<Key> {
     let meta = object.meta();
     let owner = meta.controller().filter(|owner| owner.kind == kind)?;
     Some(Key::new(meta.namespace(), owner.name))
+}
+
+/// What an owner selects by; a ReplicationController's selector is a map. One that cannot be read selects nothing.
+pub(crate) fn selector_of(owner: &Value) -> LabelSelector {
+    let selector = owner.pointer("/spec/selector");
+    if owner["kind"] == "ReplicationController" {
+        let labels = selector.and_then(Value::as_object);
+        return labels.map_or_else(LabelSelector::nothing, LabelSelector::from_map);
+    }
+    LabelSelector::from_object(selector).unwrap_or_else(|_| LabelSelector::nothing())
+}
+
+/// Who may want an object that nobody manages now: the owners of its namespace that select it.
+pub(crate) fn suitors(change: &Change<'_>, owners: &Cache) -> Vec<Key> {
+    let Some(orphan) = change.after.filter(|object| object.meta().controller().is_none()) else {
+        return Vec::new();
+    };
+    let wants = |owner: &Object| selects(&selector_of(owner.value()), orphan);
+    let owners = owners.list(&orphan.key.namespace);
+    owners.iter().filter(|owner| wants(owner)).map(|owner| owner.key.clone()).collect()
+}
+
+/// A selector of everything is somebody's mistake and takes nothing.
+fn selects(selector: &LabelSelector, object: &Object) -> bool {
+    !selector.is_everything() && object.meta().labels().is_some_and(|labels| selector.matches(labels))
 }
 
 /// What an object is to a controller.

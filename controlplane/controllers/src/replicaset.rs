@@ -14,16 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::meta::Meta;
-use api::selector::LabelSelector;
 use client::{
     Cache, Change, Client, ClientError, EventRecorder, Key, Object, Outcome, Resource, WorkQueue, work,
 };
 
-use serde_json::Value;
-
 use crate::context::Context;
 use crate::expectations::Expectations;
-use crate::ownership::owner_key;
+use crate::ownership::{owner_key, suitors};
 
 const WORKERS: usize = 5;
 
@@ -85,33 +82,9 @@ fn pod_changed(
     queue: &WorkQueue<Key>,
 ) {
     let (before, after) = expectations.observe(change, |pod| owner_key(pod, &family.resource.kind));
-    let orphan = change.after.filter(|object| object.meta().controller().is_none());
-    if let Some(object) = orphan {
-        for set in sets.list(&object.key.namespace) {
-            if selects(&set, object) {
-                queue.add(set.key.clone());
-            }
-        }
-    }
-    for key in [before, after].into_iter().flatten() {
+    for key in [before, after].into_iter().flatten().chain(suitors(change, sets)) {
         queue.add(key);
     }
-}
-
-fn selects(set: &Object, pod: &Object) -> bool {
-    let selector = selector_of(set.value());
-    !selector.is_everything() && pod.meta().labels().is_some_and(|labels| selector.matches(labels))
-}
-
-/// What a set selects by; a ReplicationController's selector is a map. One that cannot be read selects nothing.
-fn selector_of(set: &Value) -> LabelSelector {
-    let selector = set.pointer("/spec/selector");
-    if set["kind"] == "ReplicationController" {
-        return selector
-            .and_then(Value::as_object)
-            .map_or_else(LabelSelector::nothing, LabelSelector::from_map);
-    }
-    LabelSelector::from_object(selector).unwrap_or_else(|_| LabelSelector::nothing())
 }
 
 impl Controller {

@@ -10,13 +10,12 @@ mod pod_of;
 
 use std::sync::Arc;
 
-use api::selector::LabelSelector;
 use client::{Cache, Client, ClientError, EventRecorder, Key, Object, Outcome, Resource, WorkQueue, work};
 
 use crate::context::Context;
 use crate::fields::{int, is_deleting, text};
 use crate::history::History;
-use crate::ownership::{self, Claim, claim};
+use crate::ownership::{self, Claim, claim, owner_key, selector_of, suitors};
 
 const NAME: &str = "statefulset-controller";
 const WORKERS: usize = 5;
@@ -50,16 +49,9 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
         let (adding, sets) = (queue.clone(), controller.sets.clone());
         cache.subscribe(move |change| {
             for object in [change.before, change.after].into_iter().flatten() {
-                match object.meta().controller() {
-                    Some(owner) if owner.kind == "StatefulSet" => {
-                        adding.add(Key::new(object.key.namespace.clone(), owner.name));
-                    }
-                    Some(_) => {}
-                    None => {
-                        sets.list(&object.key.namespace).iter().for_each(|set| adding.add(set.key.clone()))
-                    }
-                }
+                owner_key(object, "StatefulSet").into_iter().for_each(|key| adding.add(key));
             }
+            suitors(&change, &sets).into_iter().for_each(|key| adding.add(key));
         });
     }
     work(NAME, queue, WORKERS, move |key| {
@@ -107,8 +99,7 @@ impl Controller {
 
     /// The pods that are its own, after adopting and releasing.
     async fn claimed(&self, set: &Arc<Object>) -> Result<Vec<Arc<Object>>, ClientError> {
-        let selector = LabelSelector::from_object(set.value().pointer("/spec/selector"))
-            .unwrap_or_else(|_| LabelSelector::nothing());
+        let selector = selector_of(set.value());
         let mut own = Vec::new();
         for pod in self.pods.list(&set.key.namespace) {
             // Only a pod with such a name can be one of the set's.

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::selector::LabelSelector;
 use client::{Key, Object};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -12,7 +11,7 @@ use serde_json::Value;
 use super::indexes;
 use super::status::{self, Tally};
 use crate::fields::{condition, int, is_deleting, list, text, time};
-use crate::ownership::{Claim, claim};
+use crate::ownership::{Claim, claim, selector_of};
 
 /// A pod that is not written down yet carries this.
 pub(super) const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
@@ -106,8 +105,7 @@ pub(super) fn plan(job: &Value, observed: &Observed) -> Plan {
 }
 
 fn own(job: &Value, observed: &Observed, steps: &mut Vec<Step>) -> Vec<Arc<Object>> {
-    let selector = LabelSelector::from_object(job.pointer("/spec/selector"))
-        .unwrap_or_else(|_| LabelSelector::nothing());
+    let selector = selector_of(job);
     let mut own = Vec::new();
     for object in &observed.pods {
         let (pod, uid) = (object.key.clone(), object.uid.clone());

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::ranking;
 use crate::fields::{int, is_deleting};
-use crate::ownership::{Claim, claim};
+use crate::ownership::{Claim, claim, selector_of};
 use crate::pod;
 
 /// Pods made or deleted in one go.
@@ -51,7 +51,7 @@ pub(super) struct Plan {
 pub(super) fn plan(set: &Value, observed: &Observed) -> Plan {
     let mut steps = Vec::new();
     let mut owned = Vec::new();
-    let selector = super::selector_of(set);
+    let selector = selector_of(set);
     for object in observed.pods.iter().filter(|object| pod::is_active(object.value())) {
         let (pod, uid) = (object.key.clone(), object.uid.clone());
         match claim(set, &selector, object.value()) {
