@@ -18,9 +18,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use log::{LogOptions, Rotation};
-pub use policy::{Policy, PolicyError};
+pub use policy::Policy;
 pub use trail::{Asked, Trail};
 
+use crate::configuration_file::ConfigurationError;
 use log::Log;
 use policy::Level;
 
@@ -42,7 +43,7 @@ pub enum AuditError {
         /// Its file.
         path: PathBuf,
         /// What is wrong.
-        source: PolicyError,
+        source: ConfigurationError,
     },
     /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]

@@ -23,9 +23,11 @@ mod rewrite;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-pub use configuration::{ConfigurationError, Keyring};
+pub use configuration::Keyring;
 pub use key::{Key, Unfit};
 pub use reload::Reloading;
+
+use crate::configuration_file::ConfigurationError;
 
 /// The largest configuration that is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;

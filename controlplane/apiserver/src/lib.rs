@@ -25,6 +25,7 @@ mod body;
 mod bootstrap;
 mod cache;
 mod component_status;
+mod configuration_file;
 mod connect;
 mod definitions;
 mod documents;

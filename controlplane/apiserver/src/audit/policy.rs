@@ -2,7 +2,9 @@
 
 use api::path::RequestInfo;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
+use crate::configuration_file::{ConfigurationError, invalid, read};
 use crate::user::User;
 
 /// How much is told.
@@ -59,31 +61,6 @@ const LEVELS: [Level; 4] = [Level::None, Level::Metadata, Level::Request, Level:
 const STAGES: [Stage; 4] =
     [Stage::RequestReceived, Stage::ResponseStarted, Stage::ResponseComplete, Stage::Panic];
 
-/// What is wrong with a policy.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum PolicyError {
-    /// No YAML, or fields that there are not.
-    #[error("{0}")]
-    Parse(String),
-    /// Another kind.
-    #[error("{found:?} is not audit.k8s.io/v1, Kind=Policy")]
-    Kind {
-        /// What it says it is.
-        found: String,
-    },
-    /// No rules.
-    #[error("loaded illegal policy with 0 rules")]
-    Empty,
-    /// A field.
-    #[error("{at}: {why}")]
-    Invalid {
-        /// Its path.
-        at: String,
-        /// What is wrong.
-        why: String,
-    },
-}
-
 /// A policy.
 #[derive(Debug)]
 pub struct Policy {
@@ -110,12 +87,12 @@ struct Rule {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct File {
-    #[serde(default)]
-    api_version: String,
-    #[serde(default)]
-    kind: String,
+    #[serde(rename = "apiVersion")]
+    _api_version: IgnoredAny,
+    #[serde(rename = "kind")]
+    _kind: IgnoredAny,
     #[serde(default, rename = "metadata")]
-    _metadata: Option<serde_json::Value>,
+    _metadata: IgnoredAny,
     #[serde(default)]
     rules: Vec<Row>,
     #[serde(default)]
@@ -149,15 +126,10 @@ struct Resources {
 
 impl Policy {
     /// Reads a policy.
-    pub fn parse(text: &str) -> Result<Policy, PolicyError> {
-        let options = serde_saphyr::options! { with_snippet: false };
-        let file: File = serde_saphyr::from_str_with_options(text, options)
-            .map_err(|error| PolicyError::Parse(error.to_string()))?;
-        if file.api_version != "audit.k8s.io/v1" || file.kind != "Policy" {
-            return Err(PolicyError::Kind { found: format!("{}, Kind={}", file.api_version, file.kind) });
-        }
+    pub fn parse(text: &str) -> Result<Policy, ConfigurationError> {
+        let file: File = read(text, "audit.k8s.io/v1", "Policy")?;
         if file.rules.is_empty() {
-            return Err(PolicyError::Empty);
+            return Err(ConfigurationError::Unusable("loaded illegal policy with 0 rules"));
         }
         let everywhere = stages("omitStages", &file.omit_stages)?;
         let rules = file.rules.into_iter().enumerate().map(|(position, row)| {
@@ -231,10 +203,10 @@ fn covers(url: &str, path: &str) -> bool {
     }
 }
 
-fn level(at: &str, text: &str) -> Result<Level, PolicyError> {
+fn level(at: &str, text: &str) -> Result<Level, ConfigurationError> {
     let at = format!("{at}.level");
     if text.is_empty() {
-        return Err(invalid(at, "Required value".into()));
+        return Err(invalid(at, "Required value"));
     }
     let known = LEVELS.into_iter().find(|level| level.as_str() == text);
     let why = || {
@@ -245,7 +217,7 @@ fn level(at: &str, text: &str) -> Result<Level, PolicyError> {
     known.ok_or_else(|| invalid(at, why()))
 }
 
-fn stages(at: &str, texts: &[String]) -> Result<Vec<Stage>, PolicyError> {
+fn stages(at: &str, texts: &[String]) -> Result<Vec<Stage>, ConfigurationError> {
     let read = |(position, text): (usize, &String)| {
         let known = STAGES.into_iter().find(|stage| stage.as_str() == text);
         let why = || {
@@ -258,7 +230,7 @@ fn stages(at: &str, texts: &[String]) -> Result<Vec<Stage>, PolicyError> {
     texts.iter().enumerate().map(read).collect()
 }
 
-fn check(at: &str, row: &Row) -> Result<(), PolicyError> {
+fn check(at: &str, row: &Row) -> Result<(), ConfigurationError> {
     for (position, url) in row.non_resource_urls.iter().enumerate() {
         let at = format!("{at}.nonResourceURLs[{position}]");
         if url != "*" && !url.starts_with('/') {
@@ -275,19 +247,15 @@ fn check(at: &str, row: &Row) -> Result<(), PolicyError> {
     }
     for (position, resources) in row.resources.iter().enumerate() {
         if !resources.resource_names.is_empty() && resources.resources.is_empty() {
-            let why = "Invalid value: using resourceNames requires at least one resource".into();
+            let why = "Invalid value: using resourceNames requires at least one resource";
             return Err(invalid(format!("{at}.resources[{position}].resourceNames"), why));
         }
     }
     if !row.non_resource_urls.is_empty() && (!row.resources.is_empty() || !row.namespaces.is_empty()) {
-        let why = "Invalid value: rules cannot apply to both regular resources and non-resource URLs".into();
+        let why = "Invalid value: rules cannot apply to both regular resources and non-resource URLs";
         return Err(invalid(format!("{at}.nonResourceURLs"), why));
     }
     Ok(())
-}
-
-fn invalid(at: String, why: String) -> PolicyError {
-    PolicyError::Invalid { at, why }
 }
 
 #[cfg(test)]
@@ -295,7 +263,7 @@ mod tests {
     use super::*;
     use api::path::Query;
 
-    fn parse(rules: &str) -> Result<Policy, PolicyError> {
+    fn parse(rules: &str) -> Result<Policy, ConfigurationError> {
         Policy::parse(&format!("apiVersion: audit.k8s.io/v1\nkind: Policy\n{rules}"))
     }
 

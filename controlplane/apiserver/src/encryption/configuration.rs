@@ -10,45 +10,13 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::key::{Key, Unfit};
+use crate::configuration_file::{ConfigurationError, invalid, read};
 
 /// What an id may have, as its length is one byte.
 const NAME_MAX: usize = 200;
-
-/// What is wrong with a configuration.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum ConfigurationError {
-    /// No YAML, or fields that there are not.
-    #[error("{0}")]
-    Parse(String),
-    /// Another kind.
-    #[error("{found:?} is not apiserver.config.k8s.io/v1, Kind=EncryptionConfiguration")]
-    Kind {
-        /// What it says it is.
-        found: String,
-    },
-    /// A provider that is not there.
-    #[error(
-        "resources[{entry}].providers[{position}]: {provider} is not supported: use aesgcm, secretbox or identity"
-    )]
-    Provider {
-        /// Position of the entry.
-        entry: usize,
-        /// Position of the provider.
-        position: usize,
-        /// Which.
-        provider: &'static str,
-    },
-    /// Something else.
-    #[error("{at}: {why}")]
-    Invalid {
-        /// Its path.
-        at: String,
-        /// What is wrong.
-        why: String,
-    },
-}
 
 /// The keys of a configuration, and who uses which.
 #[derive(Debug, Default)]
@@ -60,10 +28,10 @@ pub struct Keyring {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct File {
-    #[serde(default)]
-    api_version: String,
-    #[serde(default)]
-    kind: String,
+    #[serde(rename = "apiVersion")]
+    _api_version: IgnoredAny,
+    #[serde(rename = "kind")]
+    _kind: IgnoredAny,
     resources: Vec<Entry>,
 }
 
@@ -104,21 +72,13 @@ struct Named {
 impl Keyring {
     /// Reads a configuration.
     pub fn parse(text: &str) -> Result<Keyring, ConfigurationError> {
-        // The parser would show the lines around a mistake, and they may hold a key.
-        let options = serde_saphyr::options! { with_snippet: false };
-        let file: File = serde_saphyr::from_str_with_options(text, options)
-            .map_err(|error| ConfigurationError::Parse(error.to_string()))?;
-        if file.api_version != "apiserver.config.k8s.io/v1" || file.kind != "EncryptionConfiguration" {
-            return Err(ConfigurationError::Kind {
-                found: format!("{}, Kind={}", file.api_version, file.kind),
-            });
-        }
+        let file: File = read(text, "apiserver.config.k8s.io/v1", "EncryptionConfiguration")?;
         let mut keyring = Keyring::default();
         for (position, entry) in file.resources.into_iter().enumerate() {
             keyring.add(position, entry)?;
         }
         if keyring.entries.is_empty() {
-            return Err(invalid("resources".into(), "must name at least one resource"));
+            return Err(invalid("resources", "must name at least one resource"));
         }
         Ok(keyring)
     }
@@ -164,7 +124,8 @@ impl Keyring {
 /// The keys of a provider; none for `identity`.
 fn keys_of(entry: usize, position: usize, provider: Provider) -> Result<Vec<Arc<Key>>, ConfigurationError> {
     let at = format!("resources[{entry}].providers[{position}]");
-    let unsupported = |provider| ConfigurationError::Provider { entry, position, provider };
+    let unsupported =
+        |provider| invalid(&at, format!("{provider} is not supported: use aesgcm, secretbox or identity"));
     if provider.aescbc.is_some() {
         return Err(unsupported("aescbc (it is not authenticated)"));
     }
@@ -208,7 +169,7 @@ fn named(
                 "secret is not of the expected length, got {}, expected one of {sizes:?}",
                 secret.len()
             );
-            return Err(invalid(format!("{at}.secret"), &why));
+            return Err(invalid(format!("{at}.secret"), why));
         }
         let key = make(&key.name, &secret);
         if made.iter().any(|known| known.id == key.id) {
@@ -217,10 +178,6 @@ fn named(
         made.push(Arc::new(key));
     }
     Ok(made)
-}
-
-fn invalid(at: String, why: &str) -> ConfigurationError {
-    ConfigurationError::Invalid { at, why: why.to_owned() }
 }
 
 /// Whether a name of a configuration means a resource.
