@@ -142,6 +142,43 @@ fn one_port_serves_for_the_service_and_then_for_its_pod() {
 }
 
 #[test]
+fn one_port_serves_for_two_services_of_one_pod() {
+    if !harness::root_or_skip("one_port_serves_for_two_services_of_one_pod") {
+        return;
+    }
+    let guard = harness::host::exclusive("one_port_serves_for_two_services_of_one_pod");
+    let node = Node::make(guard.tag(), None);
+    let server = Server::start(&node.b.host, "b", 80);
+    let addresses = [VIP, Ipv4Addr::new(10, 96, 0, 11)];
+    for (number, address) in (1..).zip(addresses) {
+        let both = [Transport::Tcp, Transport::Udp];
+        let frontends = both.map(|transport| frontend(address, 80, transport, Scope::Cluster));
+        node.serve(number, &frontends, &[backend(POD_B, 80)], None);
+    }
+    let a = &node.a.host;
+    let mut streams =
+        addresses.map(|address| a.inside(|| super::node::connect(5555, (address, 80))).unwrap());
+    let mut ports: Vec<u16> = Vec::new();
+    for _ in 0..2 {
+        ports.extend(streams.iter_mut().map(|stream| check("a service", question(stream), "b", POD_A)));
+    }
+    assert_eq!((ports[0], ports[0]), (5555, ports[2]), "the first keeps its port");
+    assert_eq!(ports[1], ports[3], "so does the second");
+    assert_ne!(ports[0], ports[1], "and the pod tells them apart");
+    // One socket and two Services: whose answer it is stays to be seen.
+    let socket = a.inside(|| std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 5556))).unwrap();
+    socket.set_read_timeout(Some(super::node::PATIENCE)).unwrap();
+    for address in addresses.into_iter().cycle().take(6) {
+        socket.send_to(b"who", (address, 80)).unwrap();
+        let (_, from) = socket.recv_from(&mut [0; 256]).expect("an answer");
+        assert_eq!(from, SocketAddr::from((address, 80)));
+    }
+    drop((streams, server));
+    node.finish();
+    guard.finish();
+}
+
+#[test]
 fn clients_are_spread_or_kept() {
     if !harness::root_or_skip("clients_are_spread_or_kept") {
         return;

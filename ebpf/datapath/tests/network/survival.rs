@@ -186,6 +186,62 @@ fn bulk_data_arrives_whole() {
 }
 
 #[test]
+fn a_full_table_refuses_what_is_new_and_keeps_what_stands() {
+    if !harness::root_or_skip("a_full_table_refuses_what_is_new_and_keeps_what_stands") {
+        return;
+    }
+    let guard = harness::host::exclusive("a_full_table_refuses_what_is_new_and_keeps_what_stands");
+    let node = Node::make(guard.tag(), None);
+    let server = Server::start(&node.b.host, "b", 80);
+    let there = [frontend(VIP, 80, Transport::Tcp, Scope::Cluster)];
+    node.serve(1, &there, &[SocketAddr::new(IpAddr::V4(POD_B), 80)], None);
+    let mut stream = node.a.host.inside(|| connect(0, (VIP, 80))).unwrap();
+    question(&mut stream).expect("there is room");
+    let filled = fill(&node);
+    assert!(filled > 200_000, "{filled}");
+    question(&mut stream).expect("a connection that stands");
+    let refused = ask(&node.a.host, 0, (VIP, 80));
+    assert!(refused.is_err(), "not untracked, and not in the place of another: {refused:?}");
+    assert!(node.datapath.counters().unwrap().get(abi::Counter::FlowsFull) > 0, "it is counted");
+    let swept = node.datapath.conntrack().unwrap().sweep().unwrap();
+    assert!(swept.removed >= filled, "what nobody has used goes: {swept:?}");
+    question(&mut stream).expect("what is used stays");
+    ask(&node.a.host, 0, (VIP, 80)).expect("there is room again");
+    drop((stream, server));
+    node.finish();
+    guard.finish();
+}
+
+/// Fills the table with flows that nobody has; how many there was room for.
+fn fill(node: &Node) -> usize {
+    use abi::{Flow, FlowState, Ip4, Protocol};
+    let versions = std::fs::read_dir(&node.config.bpffs).unwrap().flatten();
+    let pin = versions.map(|entry| entry.path().join("maps/FLOWS4")).find(|pin| pin.exists()).unwrap();
+    let map = aya::maps::Map::from_map_data(aya::maps::MapData::from_pin(pin).unwrap()).unwrap();
+    let mut table: aya::maps::HashMap<_, Flow<Ip4>, FlowState<Ip4>> = map.try_into().unwrap();
+    let destination = Ip4::from(Ipv4Addr::new(12, 0, 0, 1));
+    let (source_port, destination_port) = (1, 2);
+    let put = |number: &u32| -> bool {
+        let source = Ip4::from(Ipv4Addr::from(0x0b00_0000 + number));
+        let protocol = Protocol::UDP;
+        let flow = Flow { source, destination, source_port, destination_port, protocol, pad: 0, pad2: 0 };
+        let state = FlowState {
+            source,
+            destination,
+            source_port,
+            destination_port,
+            flags: 0,
+            pad: 0,
+            seen: 0,
+            service: 0,
+            epoch: 0,
+        };
+        table.insert(flow, state, 0).is_ok()
+    };
+    (0..1_u32 << 20).take_while(put).count()
+}
+
+#[test]
 fn flows_to_a_backend_that_is_gone_are_forgotten() {
     if !harness::root_or_skip("flows_to_a_backend_that_is_gone_are_forgotten") {
         return;
