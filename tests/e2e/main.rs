@@ -5,6 +5,7 @@ mod api_apply;
 mod api_audit;
 mod api_bodies;
 mod api_clients;
+mod api_conversion;
 mod api_credentials;
 mod api_custom;
 mod api_durability;

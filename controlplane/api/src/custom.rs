@@ -7,7 +7,7 @@
 //! A [`Kind`] is `'static`, so its few strings are kept for ever, once per distinct row; the schema is not: it lies in the
 //! row's [`Slot`] and goes when the definition changes. What nobody uses is never parsed, so a thousand definitions are cheap.
 //!
-//! Not here: whether a definition is valid (`definition`), conversion by webhook (the API server's).
+//! Not here: whether a definition is valid (`definition`), asking a webhook to convert (the API server's).
 
 mod jsonpath;
 mod row;
@@ -50,6 +50,8 @@ pub struct Custom {
     definition: Bytes,
     version: String,
     parsed: OnceLock<Parsed>,
+    /// The version that objects are stored in, where it is another one and somebody converts to it.
+    stored: OnceLock<Arc<Custom>>,
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +59,7 @@ struct Parsed {
     schema: Structural,
     columns: Vec<PrinterColumn>,
     scale: Option<ScalePaths>,
+    conversion: Option<Conversion>,
     deprecation: Option<String>,
     /// Objects lie in the store in this version alone.
     only_version: bool,
@@ -74,6 +77,15 @@ pub struct PrinterColumn {
     pub path: JsonPath,
 }
 
+/// A webhook that turns objects of one version into another's.
+#[derive(Debug, Clone)]
+pub struct Conversion {
+    /// How it is reached.
+    pub client: Value,
+    /// The first of the versions that it takes of what is taken here; none where there is none.
+    pub review: Option<&'static str>,
+}
+
 /// Where the scale subresource finds its numbers.
 #[derive(Debug, Clone)]
 pub struct ScalePaths {
@@ -85,7 +97,7 @@ pub struct ScalePaths {
 impl Custom {
     /// A version of a stored definition.
     pub fn new(definition: Bytes, version: &str) -> Custom {
-        Custom { definition, version: version.to_owned(), parsed: OnceLock::new() }
+        Custom { definition, version: version.to_owned(), parsed: OnceLock::new(), stored: OnceLock::new() }
     }
 
     fn parsed(&self) -> &Parsed {
@@ -122,6 +134,25 @@ impl Custom {
 
     pub fn scale(&self) -> Option<&ScalePaths> {
         self.parsed().scale.as_ref()
+    }
+
+    /// Who converts between versions; without one they differ in `apiVersion` alone.
+    pub fn conversion(&self) -> Option<&Conversion> {
+        self.parsed().conversion.as_ref()
+    }
+
+    /// What objects must be in the version that they are stored in.
+    pub fn stored(&self, version: &str) -> &Custom {
+        if self.version == version {
+            return self;
+        }
+        self.stored.get_or_init(|| Arc::new(Custom::new(self.definition.clone(), version)))
+    }
+
+    /// What a webhook has made, without what the schema does not know.
+    pub fn pruned(&self, mut object: Value) -> Value {
+        structural::prune(&mut object, self.schema(), true);
+        object
     }
 
     /// What a client is told that still uses this version.
@@ -220,12 +251,29 @@ impl Parsed {
                     selector: path("labelSelectorPath"),
                 }
             }),
+            conversion: Conversion::of(&definition["spec"]["conversion"]),
             terminating: definition["metadata"]["deletionTimestamp"].is_string(),
             only_version: definition["status"]["storedVersions"]
                 .as_array()
                 .is_some_and(|stored| stored.len() == 1 && stored[0] == version["name"]),
             deprecation: (version["deprecated"] == true).then(|| deprecation(definition, version)),
         }
+    }
+}
+
+impl Conversion {
+    fn of(conversion: &Value) -> Option<Conversion> {
+        if conversion["strategy"] != "Webhook" {
+            return None;
+        }
+        let webhook = &conversion["webhook"];
+        let versions = webhook["conversionReviewVersions"].as_array().into_iter().flatten();
+        let review = versions.filter_map(Value::as_str).find_map(|version| match version {
+            "v1" => Some("apiextensions.k8s.io/v1"),
+            "v1beta1" => Some("apiextensions.k8s.io/v1beta1"),
+            _ => None,
+        });
+        Some(Conversion { client: webhook["clientConfig"].clone(), review })
     }
 }
 

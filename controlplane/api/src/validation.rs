@@ -80,6 +80,17 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
     report.finish()
 }
 
+/// What is wrong with `labels` or `annotations` (the name of the field) of an object's metadata.
+pub fn metadata_texts(name: &str, texts: &serde_json::Map<String, Value>) -> Vec<FieldError> {
+    let (mut report, texts) = (Report::default(), Value::Object(texts.clone()));
+    match name {
+        "labels" => labels::labels(&mut report, &texts, &Path::new("metadata").child("labels")),
+        // Upstream's path is odd here.
+        _ => labels::annotations(&mut report, &texts, &Path::new("metadata").child("annotation")),
+    }
+    report.finish()
+}
+
 /// What is wrong with `new` as the successor of `old`.
 ///
 /// `subresource` is `""` for the object itself, else `status`, `finalize`, `scale`, `binding`, `ephemeralcontainers`, `resize`,

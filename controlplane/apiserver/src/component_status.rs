@@ -34,6 +34,7 @@ pub fn list(server: &Server, kind: &'static Kind) -> Answer {
         labels: BTreeMap::new(),
         fields: Vec::new(),
         row: Default::default(),
+        forms: Default::default(),
     };
     let objects = vec![Arc::new(object)];
     Answer::List(List { kind, revision: server.caches.revision(), objects, next: None, remaining: None })

@@ -264,7 +264,7 @@ impl ApiServer {
             ("status" | "approval" | "ephemeralcontainers" | "resize", Verb::Get) => {
                 registry::get(server, request, kind).await
             }
-            ("scale", Verb::Get) => subresource::scale::get(server, request, kind),
+            ("scale", Verb::Get) => subresource::scale::get(server, request, kind).await,
             ("scale", Verb::Update) => subresource::scale::update(server, request, kind, body).await,
             ("scale", Verb::Patch) => subresource::scale::patch(server, request, kind, body).await,
             ("binding", Verb::Create) => subresource::binding::create(server, request, kind, body).await,

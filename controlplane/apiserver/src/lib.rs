@@ -27,6 +27,7 @@ mod cache;
 mod component_status;
 mod configuration_file;
 mod connect;
+mod conversion;
 mod definitions;
 mod documents;
 mod encryption;

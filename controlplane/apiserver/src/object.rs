@@ -10,6 +10,7 @@ use serde_json::Value;
 use store::{Record, Revision};
 
 use crate::answer::Row;
+use crate::conversion::Forms;
 use crate::encryption::Keyring;
 use crate::envelope::{self, EnvelopeError};
 
@@ -28,6 +29,8 @@ pub struct Object {
     pub fields: Vec<(&'static str, String)>,
     /// Its row in tables, once somebody has asked for one.
     pub row: OnceLock<Option<Box<Row>>>,
+    /// Its forms in other versions, where a webhook makes them.
+    pub forms: Forms,
 }
 
 #[derive(Deserialize)]
@@ -66,7 +69,26 @@ impl Object {
         let fields = fields(&json, kinds).map_err(damaged)?;
         let key = String::from_utf8_lossy(record.key.get(prefix..).unwrap_or_default()).into();
         let labels = projection.metadata.labels.unwrap_or_default();
-        Ok(Object { key, revision, json, labels, fields, row: OnceLock::new() })
+        Ok(Object { key, revision, json, labels, fields, row: OnceLock::new(), forms: Forms::default() })
+    }
+
+    /// The same object in another form.
+    pub fn in_form(&self, value: &Value, kind: &'static Kind) -> Result<Object, serde_json::Error> {
+        let json = Bytes::from(value.to_string());
+        let projection: Projection = serde_json::from_slice(&json)?;
+        let (key, fields) = (self.key.clone(), fields(&json, &[kind])?);
+        let labels = projection.metadata.labels.unwrap_or_default();
+        let (row, forms) = (OnceLock::new(), Forms::default());
+        Ok(Object { key, revision: self.revision, json, labels, fields, row, forms })
+    }
+
+    /// An object that no store has.
+    #[cfg(test)]
+    pub fn for_tests(key: &str, value: &Value) -> Object {
+        let (labels, fields) = (BTreeMap::new(), Vec::new());
+        let json = Bytes::from(value.to_string());
+        let (row, forms) = (OnceLock::new(), Forms::default());
+        Object { key: key.into(), revision: Revision(7), json, labels, fields, row, forms }
     }
 
     /// The namespace, empty at cluster scope.

@@ -1,11 +1,13 @@
 //! Asks a webhook: one POST of JSON over TLS, at a URL or at a Service, within a time and up to a size.
 //!
 //! A Service is reached at one of its ready endpoints, so that the API needs no node's data path; without any, at its
-//! cluster IP. URLs name an IP address or `localhost`: this process resolves no names.
+//! cluster IP. Names in URLs are looked up as the host does (`resolve`), within the same time.
 //!
 //! Not what is asked (`admission::webhooks`, `conversion`). Reference: `WebhookClientConfig`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+mod resolve;
+
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +34,7 @@ const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Why a webhook gave no answer.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to call webhook: Post \"{url}\": {why}")]
+#[error("Post \"{url}\": {why}")]
 pub struct CallError {
     url: String,
     why: String,
@@ -40,12 +42,20 @@ pub struct CallError {
 
 /// Where a webhook is.
 struct Target {
-    address: SocketAddr,
+    place: Place,
     /// The name that its certificate is for.
     name: String,
     /// As it is shown, without a query.
     url: String,
     path: String,
+}
+
+/// How its address is found.
+enum Place {
+    /// A Service's endpoint.
+    At(SocketAddr),
+    /// A host of a URL.
+    Named(String, u16),
 }
 
 /// Posts `body` and reads the JSON that comes back.
@@ -70,14 +80,7 @@ pub async fn call(
 }
 
 async fn ask(target: &Target, tls: TlsConnector, body: Bytes) -> Result<Bytes, String> {
-    let address = target.address;
-    let stream = TcpStream::connect(address).await.map_err(|error| {
-        let why = match error.kind() {
-            std::io::ErrorKind::ConnectionRefused => "connect: connection refused".into(),
-            _ => error.to_string(),
-        };
-        format!("dial tcp {address}: {why}")
-    })?;
+    let stream = dial(&target.place).await?;
     let name = ServerName::try_from(target.name.clone()).map_err(|error| error.to_string())?;
     let stream = tls
         .connect(name, stream)
@@ -107,6 +110,28 @@ async fn ask(target: &Target, tls: TlsConnector, body: Bytes) -> Result<Bytes, S
         return Err(format!("the server answered {status}"));
     }
     Ok(bytes)
+}
+
+/// The first of the host's addresses that answers.
+async fn dial(place: &Place) -> Result<TcpStream, String> {
+    let addresses = match place {
+        Place::At(address) => vec![*address],
+        Place::Named(host, port) => resolve::addresses(host, *port).await?,
+    };
+    let mut failed = None;
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => {
+                let why = match error.kind() {
+                    std::io::ErrorKind::ConnectionRefused => "connect: connection refused".into(),
+                    _ => error.to_string(),
+                };
+                failed.get_or_insert(format!("dial tcp {address}: {why}"));
+            }
+        }
+    }
+    Err(failed.unwrap_or_else(|| "the host has no address".into()))
 }
 
 fn connector(config: &Value) -> Result<TlsConnector, String> {
@@ -159,7 +184,12 @@ fn target(server: &Server, config: &Value) -> Result<Target, String> {
     let port = u16::try_from(service["port"].as_i64().unwrap_or(443)).map_err(|error| error.to_string())?;
     let address = service_address(server, namespace, name, port)?;
     let url = shown(config);
-    Ok(Target { address, name: format!("{name}.{namespace}.svc"), url, path: path(service) })
+    Ok(Target {
+        place: Place::At(address),
+        name: format!("{name}.{namespace}.svc"),
+        url,
+        path: path(service),
+    })
 }
 
 fn by_url(url: &str) -> Result<Target, String> {
@@ -172,14 +202,9 @@ fn by_url(url: &str) -> Result<Target, String> {
         _ => (authority, 443),
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let address = match host {
-        "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        host => host.parse().map_err(|_| {
-            format!("lookup {host}: names are not resolved here; use an IP address or a Service")
-        })?,
-    };
     let path = if path.is_empty() { "/".to_owned() } else { path.to_owned() };
-    Ok(Target { address: (address, port).into(), name: host.to_owned(), url: url.to_owned(), path })
+    let place = Place::Named(host.to_owned(), port);
+    Ok(Target { place, name: host.to_owned(), url: url.to_owned(), path })
 }
 
 /// Where a port of a Service is served: at a ready endpoint, else at its cluster IP.

@@ -175,9 +175,12 @@ fn conversion(conversion: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     match text(conversion, "strategy") {
         "" => errors.push(FieldError::required(path.child("strategy"), "")),
         "None" => {
-            if !webhook.is_null() {
-                let why = "should not be set when strategy is not set to Webhook";
-                errors.push(FieldError::forbidden(path.child("webhook"), why));
+            let why = "should not be set when strategy is not set to Webhook";
+            if !webhook["clientConfig"].is_null() {
+                errors.push(FieldError::forbidden(path.child("webhookClientConfig"), why));
+            }
+            if !list(webhook, "conversionReviewVersions").is_empty() {
+                errors.push(FieldError::forbidden(path.child("conversionReviewVersions"), why));
             }
         }
         "Webhook" => {
@@ -202,7 +205,19 @@ fn conversion(conversion: &Value, path: &Path, errors: &mut Vec<FieldError>) {
 fn review_versions(versions: &[Value], path: &Path, errors: &mut Vec<FieldError>) {
     if versions.is_empty() {
         errors.push(FieldError::required(path, "the list must not be empty"));
-    } else if !versions.iter().any(|version| matches!(version.as_str(), Some("v1" | "v1beta1"))) {
+        return;
+    }
+    for (index, version) in versions.iter().enumerate() {
+        let name = version.as_str().unwrap_or_default();
+        if versions[..index].contains(version) {
+            errors.push(FieldError::invalid(path.index(index), name, "duplicate version"));
+            continue;
+        }
+        for complaint in dns_1035_label(name) {
+            errors.push(FieldError::invalid(path.index(index), name, complaint));
+        }
+    }
+    if !versions.iter().any(|version| matches!(version.as_str(), Some("v1" | "v1beta1"))) {
         let why = "must include at least one of v1, v1beta1";
         errors.push(FieldError::invalid(path, Value::from(versions), why));
     }

@@ -26,6 +26,7 @@ use store::Revision;
 
 use super::{Attributes, Operation};
 use crate::cache::KindCache;
+use crate::conversion;
 use crate::server::Server;
 use crate::webhook;
 pub(super) use rules::Rules;
@@ -123,7 +124,7 @@ impl Hook {
         if self.conditions.is_empty() {
             return Ok(Some(kind));
         }
-        let request = review::request(attributes, kind, object, "", false);
+        let request = review::request(attributes, kind, object, "");
         let old = attributes.old.cloned().unwrap_or(Value::Null);
         let names = [
             ("object", cel::Value::of(object, None)),
@@ -182,7 +183,10 @@ impl Hook {
             )));
         }
         let uid = server.uid();
-        let body = review::review(attributes, kind, object, &uid);
+        let old = attributes.old.unwrap_or(&Value::Null);
+        let now = conversion::between(server, attributes.kind, kind, object).await?;
+        let old = conversion::between(server, attributes.kind, kind, old).await?;
+        let body = review::review(attributes, kind, now, old, &uid);
         let failed = |why: String| match self.ignores {
             true => {
                 tracing::warn!(
@@ -196,7 +200,7 @@ impl Hook {
         };
         let answer = match webhook::call(server, &self.config, self.timeout, &body).await {
             Ok(answer) => answer,
-            Err(error) => return failed(error.to_string()),
+            Err(error) => return failed(format!("failed to call webhook: {error}")),
         };
         match review::answer(&answer, &uid) {
             Ok(review::Answer::Allowed { patch, warnings }) => {
@@ -255,7 +259,7 @@ pub(super) fn selects(
 
 /// A request as expressions see it.
 pub(super) fn request_of(attributes: &Attributes<'_>, object: &Value) -> Value {
-    review::request(attributes, attributes.kind, object, "", false)
+    review::request(attributes, attributes.kind, object, "")
 }
 
 /// Whether webhooks are asked about a kind at all: not about their own configuration, or nobody could mend it.
@@ -283,7 +287,8 @@ pub(super) async fn mutate(
             }
             let Some(kind) = hook.concerns(server, attributes, object)? else { continue };
             let Some(patch) = hook.ask(server, attributes, kind, object).await? else { continue };
-            let patched = patched(attributes, kind, object, &patch)
+            let patched = patched(server, attributes, kind, object, &patch).await?;
+            let patched = patched
                 .map_err(|why| Status::internal(format!("failed calling webhook {:?}: {why}", hook.name)))?;
             if patched != *object {
                 changed_after[..at].iter_mut().for_each(|changed| *changed = true);
@@ -294,32 +299,34 @@ pub(super) async fn mutate(
     Ok(())
 }
 
-/// The object with a JSON patch, which was made for the form of `kind`, in its canonical form.
-fn patched(
+/// The object with a JSON patch, which was made for the form of `kind`, in its canonical form; why the patch is none.
+async fn patched(
+    server: &Server,
     attributes: &Attributes<'_>,
     kind: &'static Kind,
     object: &Value,
     patch: &Value,
-) -> Result<Value, String> {
+) -> Result<Result<Value, String>, Status> {
     if attributes.operation == Operation::Delete {
-        return Err("a delete has nothing to patch".into());
+        return Ok(Err("a delete has nothing to patch".into()));
     }
-    let form = review::in_form(attributes.kind, kind, object);
+    let form = conversion::between(server, attributes.kind, kind, object).await?;
     let wanted = api::wire::BodyOf::from(kind);
     let patch = patch.to_string();
     let ignore = api::path::FieldValidation::Ignore;
     let whole =
         attributes.request.info.subresource.is_empty() || attributes.request.info.subresource == "status";
     let patched = if whole {
-        api::patch::apply(api::wire::PatchType::Json, &form, patch.as_bytes(), wanted, ignore)
-            .map_err(|status| status.message)?
-            .object
+        match api::patch::apply(api::wire::PatchType::Json, &form, patch.as_bytes(), wanted, ignore) {
+            Ok(patched) => patched.object,
+            Err(status) => return Ok(Err(status.message)),
+        }
     } else {
         form
     };
-    let mut object = review::in_form(kind, attributes.kind, &patched);
+    let mut object = conversion::between(server, kind, attributes.kind, &patched).await?;
     api::defaulting::apply(attributes.kind, &mut object);
-    Ok(object)
+    Ok(Ok(object))
 }
 
 /// Asks the validating webhooks.

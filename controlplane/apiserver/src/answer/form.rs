@@ -82,6 +82,11 @@ impl Form {
         Form { columns_told: self.is_table(), ..self }
     }
 
+    /// Whether of objects their metadata alone is asked for.
+    pub fn is_metadata(self) -> bool {
+        self.shape == Shape::Metadata
+    }
+
     /// Whether rows and columns are asked for.
     pub fn is_table(self) -> bool {
         matches!(self.shape, Shape::Table(_))

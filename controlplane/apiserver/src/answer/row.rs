@@ -134,24 +134,13 @@ fn joined(cells: &[Value]) -> Box<str> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::sync::OnceLock;
-
     use api::kind::Registry;
     use serde_json::json;
-    use store::Revision;
 
     use super::*;
 
     fn object(value: &Value) -> Object {
-        Object {
-            key: "x/p".into(),
-            revision: Revision(7),
-            json: value.to_string().into(),
-            labels: BTreeMap::new(),
-            fields: Vec::new(),
-            row: OnceLock::new(),
-        }
+        Object::for_tests("x/p", value)
     }
 
     /// Whatever was kept, a row is what it would be made anew.

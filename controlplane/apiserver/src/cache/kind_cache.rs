@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::CacheError;
 use super::changes::{Change, ChangeKind, Changes};
+use crate::conversion::Gate;
 use crate::encryption::Encryption;
 use crate::envelope;
 use crate::object::Object;
@@ -36,6 +37,8 @@ pub struct KindCache {
     latest: watch::Sender<Revision>,
     /// The kind is no longer served.
     ended: CancellationToken,
+    /// Who asks a webhook about these objects.
+    pub conversions: Gate,
 }
 
 #[derive(Debug)]
@@ -63,6 +66,7 @@ impl KindCache {
             state: RwLock::new(kept),
             latest: watch::Sender::new(Revision(0)),
             ended: CancellationToken::new(),
+            conversions: Gate::default(),
         }
     }
 

@@ -12,6 +12,7 @@ use super::{meta, object_key, ownership};
 use crate::admission::Operation;
 use crate::answer::{Answer, Shown};
 use crate::body;
+use crate::conversion;
 use crate::request::Request;
 use crate::server::Server;
 use crate::strategy;
@@ -47,14 +48,18 @@ pub(super) async fn create_object(
         let key = object_key(kind, &request.info.namespace, &name);
         let object = server.admit(request, kind, Operation::Create, None, object, dry_run).await?;
         let object = finish(kind, object)?;
+        let stored = conversion::to_stored(server, kind, object.clone()).await?;
         if dry_run {
             if server.cache(kind)?.get(&key).is_some() {
                 return Err(Status::already_exists(kind.qualified_resource(), &name));
             }
-            return Ok(strategy::from_stored(kind, object));
+            return conversion::as_stored(server, kind, object, stored).await;
         }
-        match write::write(server, kind, &key, Revision(0), &Change::Put(object.clone())).await? {
-            Ok(revision) => return with_revision(strategy::from_stored(kind, object), revision),
+        match write::write(server, kind, &key, Revision(0), &Change::Put(stored.clone())).await? {
+            Ok(revision) => {
+                let object = conversion::as_stored(server, kind, object, stored).await?;
+                return with_revision(object, revision);
+            }
             Err(_) if generates => {}
             Err(_) => return Err(Status::already_exists(kind.qualified_resource(), &name)),
         }
@@ -114,14 +119,14 @@ fn prepare(
     Ok(object)
 }
 
-/// Defaults, checks, and turns the object into its stored form.
+/// Defaults and checks.
 fn finish(kind: &'static Kind, mut object: Value) -> Result<Value, Status> {
     api::defaulting::apply(kind, &mut object);
     let errors = api::validation::create(kind, &object);
     if !errors.is_empty() {
         return Err(Status::invalid(kind.qualified_kind(), meta::text(&object, "name"), &errors));
     }
-    Ok(strategy::to_stored(kind, object))
+    Ok(object)
 }
 
 /// The object as it was written.

@@ -13,6 +13,7 @@ use super::{meta, object_key};
 use crate::admission::Operation;
 use crate::answer::{Answer, Shown};
 use crate::body;
+use crate::conversion;
 use crate::request::Request;
 use crate::server::Server;
 use crate::strategy;
@@ -45,10 +46,11 @@ pub async fn delete_one(
         let (expected, old) = write::read(server, kind, &key)?;
         let old = old.ok_or_else(|| Status::not_found(kind.qualified_resource(), name))?;
         check(kind, name, &options.preconditions, &old)?;
-        server.admit(request, kind, Operation::Delete, Some(&old), Value::Null, options.dry_run).await?;
+        let seen = conversion::from_stored(server, kind, old.clone()).await?;
+        server.admit(request, kind, Operation::Delete, Some(&seen), Value::Null, options.dry_run).await?;
         let step = plan(kind, &old, options, request.now)?;
         if options.dry_run {
-            return Ok(answer(kind, old, &step));
+            return answer(server, kind, old, &step).await;
         }
         match write::write(server, kind, &key, expected, &step).await? {
             Ok(revision) => {
@@ -57,7 +59,7 @@ pub async fn delete_one(
                     Change::Delete => with_revision(old, revision)?,
                     Change::Nothing => old,
                 };
-                return Ok(answer(kind, shown, &step));
+                return answer(server, kind, shown, &step).await;
             }
             Err(_) if options.preconditions.resource_version.is_some() => {
                 return Err(Status::optimistic_lock(kind.qualified_resource(), name));
@@ -68,8 +70,13 @@ pub async fn delete_one(
     Err(Status::optimistic_lock(kind.qualified_resource(), name))
 }
 
-fn answer(kind: &'static Kind, object: Value, step: &Change) -> Answer {
-    match step {
+async fn answer(
+    server: &Server,
+    kind: &'static Kind,
+    object: Value,
+    step: &Change,
+) -> Result<Answer, Status> {
+    Ok(match step {
         Change::Delete if !strategy::shows_deleted(kind) => {
             let uid = meta::text(&object, "uid").to_owned();
             let name = meta::text(&object, "name").to_owned();
@@ -82,8 +89,11 @@ fn answer(kind: &'static Kind, object: Value, step: &Change) -> Answer {
             };
             Answer::status(Status::success(Some(details)))
         }
-        _ => Answer::object(200, kind, Shown::Value(strategy::from_stored(kind, object))),
-    }
+        _ => {
+            let object = conversion::from_stored(server, kind, object).await?;
+            Answer::object(200, kind, Shown::Value(object))
+        }
+    })
 }
 
 /// What a delete does to the object as it is.

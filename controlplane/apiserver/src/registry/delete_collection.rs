@@ -27,7 +27,7 @@ pub async fn delete_collection(
     let list = ListOptions::parse(&request.query)?;
     let options = body::delete_options(request, &body)?;
     let selection = Selection::new(kind, &request.info, &list)?;
-    let found = collect(server, kind, &list, &selection).await?;
+    let found = collect(server, kind, &list, &selection, !selection.is_everything()).await?;
     let options = &options;
     // Owned, because a stream of borrowed items is not provably Send.
     stream::iter(found.objects.clone())

@@ -6,6 +6,7 @@ use api::status::Status;
 
 use super::object_key;
 use crate::answer::{Answer, Shown};
+use crate::conversion;
 use crate::request::Request;
 use crate::server::Server;
 
@@ -20,5 +21,10 @@ pub async fn get(server: &Server, request: &Request, kind: &'static Kind) -> Res
     let key = object_key(kind, &request.info.namespace, name);
     let object =
         server.cache(kind)?.get(&key).ok_or_else(|| Status::not_found(kind.qualified_resource(), name))?;
+    let mut shown = vec![object];
+    if !request.form.is_metadata() {
+        shown = conversion::shown(server, kind, shown).await?;
+    }
+    let object = shown.pop().ok_or_else(|| Status::not_found(kind.qualified_resource(), name))?;
     Ok(Answer::object(200, kind, Shown::Cached(object)))
 }

@@ -18,6 +18,7 @@ use store::{KeyRange, RangeRequest, ReadError, Revision};
 use super::page_token;
 use super::selection::Selection;
 use crate::answer::{Answer, List};
+use crate::conversion;
 use crate::object::Object;
 use crate::request::Request;
 use crate::server::Server;
@@ -29,7 +30,7 @@ const CHUNK: usize = 500;
 pub async fn list(server: &Server, request: &Request, kind: &'static Kind) -> Result<Answer, Status> {
     let options = ListOptions::parse(&request.query)?;
     let selection = Selection::new(kind, &request.info, &options)?;
-    let found = collect(server, kind, &options, &selection).await?;
+    let found = collect(server, kind, &options, &selection, !request.form.is_metadata()).await?;
     Ok(Answer::List(List {
         kind,
         revision: found.revision,
@@ -48,14 +49,16 @@ pub(super) struct Found {
     remaining: Option<usize>,
 }
 
-/// The objects of a list, by its options.
+/// The objects of a list, by its options; in the version of the kind where they are shown in it.
 pub(super) async fn collect(
     server: &Server,
     kind: &'static Kind,
     options: &ListOptions,
     selection: &Selection,
+    convert: bool,
 ) -> Result<Found, Status> {
     let limit = usize::try_from(options.limit).unwrap_or(0);
+    let whole = Page { start: "", limit, convert };
     if !options.continue_token.is_empty() {
         let (revision, start) = page_token::decode(&options.continue_token)?;
         if !matches!(options.resource_version.as_str(), "" | "0") {
@@ -63,23 +66,22 @@ pub(super) async fn collect(
             return Err(Status::bad_request(why));
         }
         let Some(revision) = revision else {
-            return latest(server, kind, selection, None, Page { start: &start, limit }).await;
+            return latest(server, kind, selection, None, Page { start: &start, ..whole }).await;
         };
-        return older(server, kind, selection, revision, Page { start: &start, limit }).map_err(|status| {
-            match status.code {
-                410 => Status::continue_expired(page_token::encode_latest(&start)),
-                _ => status,
-            }
+        let page = older(server, kind, selection, revision, Page { start: &start, ..whole }).await;
+        return page.map_err(|status| match status.code {
+            410 => Status::continue_expired(page_token::encode_latest(&start)),
+            _ => status,
         });
     }
-    let page = Page { start: "", limit };
+    let page = whole;
     match (options.revision()?, options.resource_version_match) {
         (Some(revision), Some(VersionMatch::Exact)) => {
-            older(server, kind, selection, Revision(revision), page)
+            older(server, kind, selection, Revision(revision), page).await
         }
         // Upstream's oldest rule: with a limit, a revision without a match means exactly that one.
         (Some(revision), None) if limit > 0 && revision > 0 => {
-            older(server, kind, selection, Revision(revision), page)
+            older(server, kind, selection, Revision(revision), page).await
         }
         (revision, _) => latest(server, kind, selection, revision, page).await,
     }
@@ -90,6 +92,8 @@ pub(super) async fn collect(
 struct Page<'a> {
     start: &'a str,
     limit: usize,
+    /// Into the version of the kind, before they are selected by what is in them.
+    convert: bool,
 }
 
 impl Page<'_> {
@@ -119,6 +123,9 @@ async fn latest(
     if !page.start.is_empty() {
         objects.drain(..objects.partition_point(|object| &*object.key < page.start));
     }
+    if page.convert {
+        objects = conversion::shown(server, kind, objects).await?;
+    }
     if !selection.is_everything() {
         objects.retain(|object| selection.shows(object));
     }
@@ -132,7 +139,7 @@ async fn latest(
 }
 
 /// One page at a revision.
-fn older(
+async fn older(
     server: &Server,
     kind: &'static Kind,
     selection: &Selection,
@@ -140,7 +147,7 @@ fn older(
     page: Page<'_>,
 ) -> Result<Found, Status> {
     page.check(&selection.namespace)?;
-    let Page { start, limit } = page;
+    let Page { start, limit, convert } = page;
     let cache = server.cache(kind)?;
     let (prefix, keys) = (cache.prefix(), server.encryption.current());
     let space =
@@ -155,9 +162,14 @@ fn older(
         let request = RangeRequest { range: range.clone(), revision: Some(revision), limit: chunk };
         let page = server.store.state().range(&request).map_err(|error| read_status(server, error))?;
         let mut behind = page.remaining;
-        for (position, record) in page.records.iter().enumerate() {
-            let object =
-                Object::open(prefix.len(), record, &cache.faces(), &keys).map_err(Status::internal)?;
+        let faces = cache.faces();
+        let open = |record| Object::open(prefix.len(), record, &faces, &keys).map(Arc::new);
+        let opened: Result<Vec<Arc<Object>>, _> = page.records.iter().map(open).collect();
+        let mut opened = opened.map_err(Status::internal)?;
+        if convert {
+            opened = conversion::shown(server, kind, opened).await?;
+        }
+        for (position, object) in opened.into_iter().enumerate() {
             if !selection.shows(&object) {
                 continue;
             }
@@ -166,7 +178,7 @@ fn older(
                 let next = objects.last().map(|object| object.key.to_string());
                 return Ok(Found { revision, objects, next, remaining: Some(behind) });
             }
-            objects.push(Arc::new(object));
+            objects.push(object);
         }
         let Some(last) = page.records.last().filter(|_| page.remaining > 0) else {
             return Ok(Found { revision, objects, next: None, remaining: None });

@@ -76,19 +76,11 @@ mod tests {
     use super::*;
     use api::kind::Registry;
     use api::path::Query;
-    use store::Revision;
 
     #[test]
     fn a_name_in_the_path_selects_that_name_alone() {
         let secrets = Registry::builtin().by_resource("", "v1", "secrets").unwrap();
-        let object = |key: &str| Object {
-            key: key.into(),
-            revision: Revision(1),
-            json: bytes::Bytes::new(),
-            labels: Default::default(),
-            fields: vec![],
-            row: Default::default(),
-        };
+        let object = |key: &str| Object::for_tests(key, &serde_json::Value::Null);
         for (path, key, shown) in [
             ("/api/v1/watch/namespaces/x/secrets/a", "x/a", true),
             ("/api/v1/watch/namespaces/x/secrets/a", "x/b", false),

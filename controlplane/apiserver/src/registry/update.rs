@@ -13,6 +13,7 @@ use super::{meta, object_key, ownership};
 use crate::admission::Operation;
 use crate::answer::{Answer, Shown};
 use crate::body;
+use crate::conversion;
 use crate::request::Request;
 use crate::server::Server;
 use crate::strategy;
@@ -75,7 +76,8 @@ pub(super) async fn change_owned(
     for _ in 0..MOST_TRIES {
         let (expected, old) = write::read(server, kind, &key)?;
         let old = old.ok_or_else(|| Status::not_found(kind.qualified_resource(), name))?;
-        let old = strategy::from_stored(kind, old);
+        let outdated = is_of_older_version(kind, &old);
+        let old = conversion::from_stored(server, kind, old).await?;
         let new = desire(&old)?;
         let given = meta::resource_version(&new)?;
         if given != 0 && Revision(given) != expected {
@@ -85,17 +87,17 @@ pub(super) async fn change_owned(
         check(kind, name, &uid, &old)?;
         let new = settle(server, request, kind, &old, new, dry_run).await?;
         let new = owners(&old, new)?;
-        if new == old {
+        if new == old && !outdated {
             return Ok(old);
         }
-        let stored = strategy::to_stored(kind, new.clone());
+        let stored = conversion::to_stored(server, kind, new.clone()).await?;
         if dry_run {
-            return Ok(new);
+            return conversion::as_stored(server, kind, new, stored).await;
         }
-        let change = if is_released(&new) { Change::Delete } else { Change::Put(stored) };
+        let change = if is_released(&new) { Change::Delete } else { Change::Put(stored.clone()) };
         // Where somebody else was faster, a version that the request insists on is refused at the next turn.
         if let Ok(revision) = write::write(server, kind, &key, expected, &change).await? {
-            return with_revision(new, revision);
+            return with_revision(conversion::as_stored(server, kind, new, stored).await?, revision);
         }
     }
     Err(Status::optimistic_lock(kind.qualified_resource(), name))
@@ -140,6 +142,15 @@ async fn settle(
     let mut new = new;
     strategy::bump_generation(kind, &mut new, old);
     Ok(new)
+}
+
+/// Whether a custom resource lies in the store in another version than it is written in now: writing it unchanged, which moves
+/// it to that one, is a change.
+fn is_of_older_version(kind: &Kind, stored: &Value) -> bool {
+    kind.is_custom()
+        && kind.storage.is_some_and(|storage| {
+            stored["apiVersion"] != api::kind::api_version(storage.group, storage.version)
+        })
 }
 
 /// Whether the last thing that held a deleted object back is gone.

@@ -24,14 +24,14 @@ use futures::Stream;
 use store::Revision;
 use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::selection::Selection;
 use crate::answer::{Answer, Form};
 use crate::cache::{Change, ChangeKind, KindCache, Position};
+use crate::conversion;
 use crate::object::Object;
 use crate::request::Request;
-use crate::server::{Clock, Server};
+use crate::server::Server;
 
 /// How often a watch that asked for bookmarks gets one.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
@@ -43,7 +43,7 @@ const SHORTEST_SECONDS: u64 = 1800;
 const LONGEST_SECONDS: u64 = 365 * 86_400;
 
 /// Answers a watch.
-pub async fn watch(server: &Server, request: &Request, kind: &'static Kind) -> Result<Answer, Status> {
+pub async fn watch(server: &Arc<Server>, request: &Request, kind: &'static Kind) -> Result<Answer, Status> {
     let mut options = ListOptions::parse(&request.query)?;
     options.watch = true;
     let selection = Selection::new(kind, &request.info, &options)?;
@@ -55,15 +55,16 @@ pub async fn watch(server: &Server, request: &Request, kind: &'static Kind) -> R
         Some(seconds) if seconds > 0 => seconds.unsigned_abs().min(LONGEST_SECONDS),
         _ => SHORTEST_SECONDS + server.random(SHORTEST_SECONDS),
     };
+    let converts = conversion::concerns(kind) && !request.form.is_metadata();
     let mut watch = Watch {
+        server: server.clone(),
+        converts,
         cache,
         latest,
         progress,
         selection,
         form: request.form,
         kind,
-        clock: server.clock.clone(),
-        stopping: server.stopping.clone(),
         position: Position(Revision(revision.unwrap_or(0))),
         waiting: VecDeque::new(),
         bookmarks: options.allow_watch_bookmarks,
@@ -73,7 +74,7 @@ pub async fn watch(server: &Server, request: &Request, kind: &'static Kind) -> R
     };
     if initial {
         let reached = server.fresh(revision).await?;
-        watch.begin_with_what_is_there(reached, options.send_initial_events == Some(true));
+        watch.begin_with_what_is_there(reached, options.send_initial_events == Some(true)).await?;
     } else if revision.unwrap_or(0) == 0 {
         watch.position = Position(server.fresh(revision).await?);
     }
@@ -81,6 +82,9 @@ pub async fn watch(server: &Server, request: &Request, kind: &'static Kind) -> R
 }
 
 struct Watch {
+    server: Arc<Server>,
+    /// Objects may have to be converted before they are selected and shown.
+    converts: bool,
     cache: Arc<KindCache>,
     /// Moves with every change of the kind.
     latest: Receiver<Revision>,
@@ -89,9 +93,6 @@ struct Watch {
     selection: Selection,
     form: Form,
     kind: &'static Kind,
-    clock: Clock,
-    /// The server's end.
-    stopping: CancellationToken,
     position: Position,
     /// Frames made and not yet taken: at most one batch, or the initial objects.
     waiting: VecDeque<Frame>,
@@ -109,8 +110,11 @@ enum Frame {
 }
 
 impl Watch {
-    fn begin_with_what_is_there(&mut self, reached: Revision, marked: bool) {
-        let (objects, complete) = self.cache.list(&self.selection.namespace);
+    async fn begin_with_what_is_there(&mut self, reached: Revision, marked: bool) -> Result<(), Status> {
+        let (mut objects, complete) = self.cache.list(&self.selection.namespace);
+        if self.converts {
+            objects = conversion::shown(&self.server, self.kind, objects).await?;
+        }
         let reached = reached.max(complete);
         for object in objects.into_iter().filter(|object| self.selection.shows(object)) {
             let revision = object.revision;
@@ -120,6 +124,7 @@ impl Watch {
         if marked && self.bookmarks {
             self.waiting.push_back(Frame::Bookmark { revision: reached, initial_end: true });
         }
+        Ok(())
     }
 
     fn frames(self) -> impl Stream<Item = Bytes> + Send {
@@ -142,28 +147,28 @@ impl Watch {
             let position = self.position.0;
             let wake = if self.bookmarks { self.next_bookmark.min(self.ends) } else { self.ends };
             let moved = tokio::select! {
-                () = self.stopping.cancelled() => return None,
+                () = self.server.stopping.cancelled() => return None,
                 () = self.cache.ended().cancelled() => return None,
                 moved = self.latest.wait_for(|latest| *latest > position) => Some(moved.map(|latest| *latest)),
                 () = tokio::time::sleep_until(wake) => None,
             };
             match moved {
-                Some(Ok(latest)) => self.advance(latest),
+                Some(Ok(latest)) => self.advance(latest).await,
                 Some(Err(_)) => self.ended = true,
-                None => self.rest(),
+                None => self.rest().await,
             }
         }
     }
 
     /// Time is up, or a bookmark is due.
-    fn rest(&mut self) {
+    async fn rest(&mut self) {
         let now = Instant::now();
         self.ended = now >= self.ends;
         self.next_bookmark = now + BOOKMARK_EVERY;
         // Everything up to here is in the rings already, so after this the position may say so.
         let reached = *self.progress.borrow_and_update();
         if reached > self.position.0 {
-            self.advance(reached);
+            self.advance(reached).await;
         }
         // A last bookmark lets the client go on where it is.
         let gone = matches!(self.waiting.back(), Some(Frame::Gone(_)));
@@ -172,7 +177,7 @@ impl Watch {
         }
     }
 
-    fn advance(&mut self, reached: Revision) {
+    async fn advance(&mut self, reached: Revision) {
         match self.cache.changes(self.position, BATCH) {
             Ok(changes) => {
                 let seen = match changes.last() {
@@ -180,16 +185,41 @@ impl Watch {
                     Some(last) => last.object.revision.max(reached),
                     None => reached,
                 };
+                let changes = match self.in_version(changes).await {
+                    Ok(changes) => changes,
+                    Err(status) => return self.fail(status),
+                };
                 let frames: Vec<Frame> = changes.iter().filter_map(|change| self.shown(change)).collect();
                 self.waiting.extend(frames);
                 self.position = Position(seen);
             }
             Err(gone) => {
-                self.ended = true;
-                let status = Status::too_old_resource_version(self.position.0.0, gone.0);
-                self.waiting.push_back(Frame::Gone(status));
+                self.fail(Status::too_old_resource_version(self.position.0.0, gone.0));
             }
         }
+    }
+
+    fn fail(&mut self, status: Status) {
+        self.ended = true;
+        self.waiting.push_back(Frame::Gone(status));
+    }
+
+    /// Changes with their objects in the version that is watched.
+    async fn in_version(&self, changes: Vec<Arc<Change>>) -> Result<Vec<Arc<Change>>, Status> {
+        if !self.converts {
+            return Ok(changes);
+        }
+        let objects = changes.iter().flat_map(|change| [Some(&change.object), change.previous.as_ref()]);
+        let objects: Vec<Arc<Object>> = objects.flatten().cloned().collect();
+        let mut shown = conversion::shown(&self.server, self.kind, objects).await?.into_iter();
+        let mut next = || shown.next().ok_or_else(|| Status::internal("an object was lost in conversion"));
+        let mut converted = Vec::with_capacity(changes.len());
+        for change in &changes {
+            let object = next()?;
+            let previous = change.previous.as_ref().map(|_| next()).transpose()?;
+            converted.push(Arc::new(Change { kind: change.kind, object, previous }));
+        }
+        Ok(converted)
     }
 
     /// How a change looks through the selection: entering it is ADDED, leaving it DELETED.
@@ -210,7 +240,7 @@ impl Watch {
     fn encode(&self, frame: &Frame) -> Bytes {
         match frame {
             Frame::Event(kind, object, revision) => {
-                self.form.event(self.kind, *kind, object, *revision, (self.clock)())
+                self.form.event(self.kind, *kind, object, *revision, self.server.now())
             }
             Frame::Bookmark { revision, initial_end } => {
                 self.form.bookmark(self.kind, *revision, *initial_end)

@@ -13,17 +13,17 @@ use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::body;
+use crate::conversion;
 use crate::registry::{self, change, object_key};
 use crate::request::Request;
 use crate::server::Server;
-use crate::strategy;
 
 /// Answers a get.
-pub fn get(server: &Server, request: &Request, kind: &'static Kind) -> Result<Answer, Status> {
+pub async fn get(server: &Server, request: &Request, kind: &'static Kind) -> Result<Answer, Status> {
     let name = &request.info.name;
     let (_, object) = registry::read(server, kind, &object_key(kind, &request.info.namespace, name))?;
     let object = object.ok_or_else(|| Status::not_found(kind.qualified_resource(), name))?;
-    Ok(answer(kind, &strategy::from_stored(kind, object)))
+    Ok(answer(kind, &conversion::from_stored(server, kind, object).await?))
 }
 
 /// Answers an update.

@@ -6,7 +6,6 @@ use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
 use crate::admission::{Attributes, Operation};
-use crate::strategy;
 
 const VERSION: &str = "admission.k8s.io/v1";
 
@@ -16,27 +15,23 @@ pub(super) enum Answer {
     Denied { status: Value, warnings: Vec<String> },
 }
 
-/// An object of one kind in the form of another face of it.
-pub(super) fn in_form(from: &Kind, to: &Kind, object: &Value) -> Value {
-    if std::ptr::eq(from, to) || object.is_null() {
-        return object.clone();
-    }
-    strategy::from_stored(to, strategy::to_stored(from, object.clone()))
-}
-
-/// The whole question.
-pub(super) fn review(attributes: &Attributes<'_>, kind: &'static Kind, object: &Value, uid: &str) -> Value {
-    json!({"kind": "AdmissionReview", "apiVersion": VERSION, "request": request(attributes, kind, object, uid, true)})
-}
-
-/// Its request, with or without the objects.
-pub(super) fn request(
+/// The whole question, about an object and what was there before, both in the form of `kind`.
+pub(super) fn review(
     attributes: &Attributes<'_>,
     kind: &'static Kind,
-    object: &Value,
+    object: Value,
+    old: Value,
     uid: &str,
-    objects: bool,
 ) -> Value {
+    let name_of = if object.is_null() { &old } else { &object };
+    let mut request = request(attributes, kind, name_of, uid);
+    request["object"] = object;
+    request["oldObject"] = old;
+    json!({"kind": "AdmissionReview", "apiVersion": VERSION, "request": request})
+}
+
+/// Its request, without the objects.
+pub(super) fn request(attributes: &Attributes<'_>, kind: &'static Kind, object: &Value, uid: &str) -> Value {
     let Attributes { request, operation, old, dry_run, .. } = *attributes;
     let info = &request.info;
     let named = |kind: &Kind| json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
@@ -72,10 +67,6 @@ pub(super) fn request(
         who["extra"] = json!(user.extra);
     }
     out.insert("userInfo".into(), who);
-    if objects {
-        out.insert("object".into(), in_form(attributes.kind, kind, object));
-        out.insert("oldObject".into(), old.map_or(Value::Null, |old| in_form(attributes.kind, kind, old)));
-    }
     out.insert("dryRun".into(), dry_run.into());
     out.insert("options".into(), options(attributes));
     Value::Object(out)

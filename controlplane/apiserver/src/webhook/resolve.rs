@@ -1,0 +1,100 @@
+//! Names of webhooks' hosts, without the C library: it would load code at run time.
+//!
+//! Order: an address as it is, `localhost`, /etc/hosts, then the name servers of /etc/resolv.conf, as the host has them.
+//! How long it may take is the caller's to bound.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use hickory_resolver::TokioResolver;
+
+/// Addresses tried at most.
+const MOST: usize = 8;
+
+/// The addresses of a host, in the order they are tried.
+pub(super) async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    if host == "localhost" || host.ends_with(".localhost") {
+        let both = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        return Ok(both.into_iter().map(|address| SocketAddr::new(address, port)).collect());
+    }
+    // Read again each time: /etc/resolv.conf changes under a long-lived server.
+    let resolver = TokioResolver::builder_tokio()
+        .and_then(|builder| builder.build())
+        .map_err(|error| format!("dial tcp: lookup {host}: {error}"))?;
+    by(&resolver, host, port).await
+}
+
+async fn by(resolver: &TokioResolver, host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    let none = || format!("dial tcp: lookup {host}: no such host");
+    let found = resolver.lookup_ip(host).await.map_err(|error| match error.is_no_records_found() {
+        true => none(),
+        false => format!("dial tcp: lookup {host}: {error}"),
+    })?;
+    let addresses: Vec<SocketAddr> =
+        found.iter().take(MOST).map(|address| SocketAddr::new(address, port)).collect();
+    if addresses.is_empty() { Err(none()) } else { Ok(addresses) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+    use hickory_resolver::net::runtime::TokioRuntimeProvider;
+    use hickory_resolver::proto::op::{Message, ResponseCode};
+    use hickory_resolver::proto::rr::rdata::A;
+    use hickory_resolver::proto::rr::{RData, Record, RecordType};
+    use tokio::net::UdpSocket;
+    use tokio_util::task::AbortOnDropHandle;
+
+    use super::*;
+
+    /// A name server that knows one name.
+    async fn name_server() -> (u16, AbortOnDropHandle<()>) {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let task = tokio::spawn(async move {
+            let mut bytes = [0; 512];
+            loop {
+                let (length, from) = socket.recv_from(&mut bytes).await.unwrap();
+                let question = Message::from_vec(&bytes[..length]).unwrap();
+                let query = question.queries[0].clone();
+                let mut answer = Message::response(question.metadata.id, question.metadata.op_code);
+                if query.name().to_ascii() != "hooks.example.com." {
+                    answer.metadata.response_code = ResponseCode::NXDomain;
+                } else if query.query_type() == RecordType::A {
+                    let data = RData::A(A::new(192, 0, 2, 7));
+                    answer.add_answer(Record::from_rdata(query.name().clone(), 60, data));
+                }
+                answer.add_query(query);
+                socket.send_to(&answer.to_vec().unwrap(), from).await.unwrap();
+            }
+        });
+        (port, AbortOnDropHandle::new(task))
+    }
+
+    #[tokio::test]
+    async fn names_are_looked_up_and_unknown_ones_are_told_as_go_tells_them() {
+        let (port, _server) = name_server().await;
+        let mut connection = ConnectionConfig::udp();
+        connection.port = port;
+        let server = NameServerConfig::new(Ipv4Addr::LOCALHOST.into(), true, vec![connection]);
+        let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
+        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        builder.options_mut().timeout = Duration::from_secs(5);
+        let resolver = builder.build().unwrap();
+        let found = by(&resolver, "hooks.example.com.", 443).await;
+        assert_eq!(found, Ok(vec!["192.0.2.7:443".parse().unwrap()]));
+        let unknown = by(&resolver, "gone.example.com.", 443).await;
+        assert_eq!(unknown, Err("dial tcp: lookup gone.example.com.: no such host".into()));
+    }
+
+    #[tokio::test]
+    async fn addresses_and_loopback_ask_nobody() {
+        assert_eq!(addresses("::1", 1).await, Ok(vec!["[::1]:1".parse().unwrap()]));
+        let local = addresses("hook.localhost", 2).await.unwrap();
+        assert_eq!(local[0], "127.0.0.1:2".parse().unwrap());
+    }
+}
