@@ -284,9 +284,16 @@ fn kept_by_hash(cluster: &Cluster, _: &str) {
     assert!(document.header("expires").ends_with(" GMT"));
     let moved = cluster.admin.get("/openapi/v3/apis/apps/v1?hash=0");
     assert_eq!((moved.code, moved.header("location")), (301, address));
+    // What kubectl asks for first; what has no such form is refused.
+    let protobuf = cluster.admin.with("accept", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf");
+    let answer = protobuf.get("/openapi/v2");
+    let of = answer.header("content-type");
+    assert_eq!((answer.code, of), (200, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"));
+    assert!(answer.body.starts_with(b"\x0a\x032.0\x12"), "a message that begins with its version");
+    assert_eq!(protobuf.with("if-none-match", answer.header("etag")).get("/openapi/v2").code, 304);
     let unreadable =
-        cluster.admin.with("accept", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf");
-    assert_eq!(unreadable.get("/openapi/v2").code, 406);
+        cluster.admin.with("accept", "application/com.github.proto-openapi.spec.v3@v1.0+protobuf");
+    assert_eq!(unreadable.get("/openapi/v3/apis/apps/v1").code, 406);
 }
 
 fn preconditions(cluster: &Cluster, namespace: &str) {

@@ -8,6 +8,7 @@
 
 mod paths;
 mod schemas;
+pub mod swagger;
 
 use serde_json::{Map, Value, json};
 
@@ -68,7 +69,7 @@ pub fn v3(registry: &Registry, group: &str, version: &str, release: &str) -> Opt
     }))
 }
 
-/// `/openapi/v2`, for older clients.
+/// `/openapi/v2`, for older clients; [`swagger::encode`] makes protobuf of it.
 pub fn v2(registry: &Registry, release: &str) -> Value {
     let kinds: Vec<_> = registry.kinds().collect();
     let style = schemas::Style { prefix: "#/definitions/", v3: false };

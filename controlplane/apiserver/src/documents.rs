@@ -4,6 +4,7 @@ mod discovery;
 mod health;
 mod metrics;
 mod openapi;
+mod swagger;
 mod tagged;
 
 use api::kind::Verb;
@@ -33,7 +34,7 @@ pub async fn answer(api: &ApiServer, request: &Request) -> Result<Answer, Status
         ["metrics"] => Ok(metrics::answer(api)),
         ["healthz" | "livez" | "readyz", ..] => health::answer(api, request, &words),
         ["api", ..] | ["apis", ..] => discovery::answer(api, request, &words),
-        ["openapi", ..] => openapi::answer(api, request, &words),
+        ["openapi", ..] => openapi::answer(api, request, &words).await,
         [".well-known", "openid-configuration"] => Ok(issuer(api)),
         ["openid", "v1", "jwks"] => Ok(Answer::Document {
             code: 200,

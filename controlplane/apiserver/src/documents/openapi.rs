@@ -1,4 +1,4 @@
-//! OpenAPI v3 per group version, found by the hash of its content, and v2.
+//! OpenAPI v3 per group version, found by the hash of its content. Version 2 is `swagger`'s.
 //!
 //! Documents of built-in kinds are made at the first request and kept. Those of custom resources are made when they are
 //! asked for and not kept: there may be thousands, and clients keep them by their hash.
@@ -12,8 +12,9 @@ use aws_lc_rs::digest::{Context, SHA512, digest};
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::swagger::{self, Swagger};
 use super::{VERSION, tagged};
-use crate::aggregation::{Routes, merge_index, merge_swagger};
+use crate::aggregation::{Routes, merge_index};
 use crate::answer::Answer;
 use crate::api_server::ApiServer;
 use crate::kinds::Kinds;
@@ -27,14 +28,14 @@ pub struct Published {
     builtin: OnceLock<Builtin>,
     /// The index, and of which generation of the kinds it is.
     index: Mutex<Option<(u64, Bytes)>>,
+    /// Version 2.
+    pub(super) swagger: Swagger,
 }
 
 #[derive(Debug)]
 struct Builtin {
     /// Path below `/openapi/v3/`, hash and document.
     v3: Vec<(String, String, Bytes)>,
-    v2: Bytes,
-    v2_hash: String,
 }
 
 impl Builtin {
@@ -45,9 +46,7 @@ impl Builtin {
             let bytes = Bytes::from(content.to_string());
             Some((document.path, hex::encode_upper(digest(&SHA512, &bytes)), bytes))
         });
-        let v2 = Bytes::from(openapi::v2(&registry, VERSION.2).to_string());
-        let v2_hash = hex::encode_upper(digest(&SHA512, &v2));
-        Builtin { v3: made.collect(), v2, v2_hash }
+        Builtin { v3: made.collect() }
     }
 }
 
@@ -94,25 +93,6 @@ impl Published {
         let known = self.builtin().v3.iter().find(|(path, ..)| *path == document.path);
         known.map(|(_, _, bytes)| bytes.clone()).unwrap_or_default()
     }
-
-    /// Of custom kinds again their definitions' hash: the rest is built in.
-    fn v2_hash(&self, registry: &Registry) -> String {
-        let mut custom = registry.kinds().filter_map(|kind| kind.custom()).peekable();
-        if custom.peek().is_none() {
-            return self.builtin().v2_hash.clone();
-        }
-        let mut context = Context::new(&SHA512);
-        context.update(self.builtin().v2_hash.as_bytes());
-        custom.for_each(|custom| context.update(custom.definition()));
-        hex::encode_upper(context.finish())
-    }
-
-    fn v2(&self, registry: &Registry) -> Bytes {
-        if registry.kinds().any(|kind| kind.is_custom()) {
-            return openapi::v2(registry, VERSION.2).to_string().into();
-        }
-        self.builtin().v2.clone()
-    }
 }
 
 /// A document with what aggregated servers have of it.
@@ -131,8 +111,11 @@ fn hash_of(bytes: &[u8]) -> String {
     hex::encode_upper(digest(&SHA512, bytes))
 }
 
-pub(super) fn answer(api: &ApiServer, request: &Request, words: &[&str]) -> Result<Answer, Status> {
+pub(super) async fn answer(api: &ApiServer, request: &Request, words: &[&str]) -> Result<Answer, Status> {
     let (published, kinds) = (&api.specifications, &api.server.registry);
+    if let ["openapi", "v2"] = words {
+        return swagger::answer(api, request).await.map(tagged::answer);
+    }
     tagged::takes_json(request)?;
     let response = match words {
         ["openapi", "v3"] => {
@@ -147,15 +130,6 @@ pub(super) fn answer(api: &ApiServer, request: &Request, words: &[&str]) -> Resu
             let hash = published.hash(&registry, document);
             let address = format!("/openapi/v3/{path}");
             tagged::hashed(request, &address, &hash, || published.v3(&registry, document))
-        }
-        ["openapi", "v2"] if api.aggregation.routes().is_empty() => {
-            let registry = kinds.current();
-            let hash = published.v2_hash(&registry);
-            tagged::tagged(request, JSON, &hash, || published.v2(&registry))
-        }
-        ["openapi", "v2"] => {
-            let whole = with_others(api, published.v2(&kinds.current()), merge_swagger);
-            tagged::tagged(request, JSON, &hash_of(&whole), || whole)
         }
         _ => return Err(Status::no_such_path()),
     };
