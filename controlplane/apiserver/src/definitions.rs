@@ -5,7 +5,8 @@
 //!   its deletion           ─► expel objects ─► the last is gone ─► finalizer off ─► withdraw
 //! ```
 //!
-//! One task. Definitions are parsed when they change, not when others do; what is kept of each is small.
+//! One task. A round looks at the definitions that changed and at those that wait for others, so that its cost is theirs and not
+//! that of a thousand others; what is kept of each is small.
 //!
 //! **Invariants**
 //! - A definition is Established only when its resources are served.
@@ -15,7 +16,7 @@
 
 mod plan;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use api::custom::{Custom, Interner, rows};
@@ -26,7 +27,7 @@ use serde_json::Value;
 use store::Revision;
 use tokio::task::JoinHandle;
 
-use crate::cache::KindCache;
+use crate::cache::{KindCache, Position};
 use crate::object::Object;
 use crate::registry::{self, Change};
 use crate::server::Server;
@@ -34,6 +35,8 @@ use plan::{Observed, Step, plan};
 
 /// Deletions of one kind's objects under way at once.
 const AT_ONCE: usize = 64;
+/// Rounds begin at least so far apart: definitions that come in a row are served together.
+const TOGETHER: std::time::Duration = std::time::Duration::from_millis(10);
 /// After a failure, such as a full disk.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -51,7 +54,16 @@ impl Definitions {
             .by_resource("apiextensions.k8s.io", "v1", "customresourcedefinitions")
             .ok_or_else(Status::no_such_path)?;
         let cache = server.cache(kind)?;
-        let mut work = Work { server, kind, cache, interner: Interner::default(), known: BTreeMap::new() };
+        let mut work = Work {
+            server,
+            kind,
+            cache,
+            interner: Interner::default(),
+            known: BTreeMap::new(),
+            groups: HashMap::new(),
+            seen: None,
+            waiting: BTreeSet::new(),
+        };
         work.round().await?;
         Ok(Definitions { task: tokio::spawn(work.run()) })
     }
@@ -65,7 +77,6 @@ impl Drop for Definitions {
 
 /// What is kept of a definition.
 struct Known {
-    revision: Revision,
     group: String,
     /// Its accepted names, as others of its group look at them.
     names: Value,
@@ -79,6 +90,13 @@ struct Work {
     cache: Arc<KindCache>,
     interner: Interner,
     known: BTreeMap<String, Known>,
+    /// The definitions of each group.
+    groups: HashMap<String, BTreeSet<String>>,
+    /// Changes up to here were looked at.
+    seen: Option<Revision>,
+    /// Definitions to be looked at though they did not change: those whose objects go, and those of a group where a name is
+    /// free again.
+    waiting: BTreeSet<String>,
 }
 
 impl Work {
@@ -86,13 +104,14 @@ impl Work {
         let mut latest = self.cache.latest();
         let mut progress = self.server.caches.progress();
         loop {
-            let waits_for_objects = self.known.values().any(|known| known.terminating);
+            let waits_for_objects = !self.waiting.is_empty();
             tokio::select! {
                 changed = latest.changed() => if changed.is_err() { return },
                 changed = progress.changed(), if waits_for_objects => if changed.is_err() { return },
                 () = self.server.stopping.cancelled() => return,
             }
             latest.borrow_and_update();
+            let begun = tokio::time::Instant::now();
             while let Err(status) = self.round().await {
                 if self.server.stopping.is_cancelled() {
                     return;
@@ -103,30 +122,33 @@ impl Work {
                 );
                 tokio::time::sleep(RETRY).await;
             }
+            tokio::time::sleep_until(begun + TOGETHER).await;
         }
     }
 
     /// Looks at every definition that changed, and at those that wait for others.
     async fn round(&mut self) -> Result<(), Status> {
-        let (objects, _) = self.cache.list("");
-        let present: BTreeSet<&str> = objects.iter().map(|object| object.name()).collect();
-        let gone: Vec<String> =
-            self.known.keys().filter(|name| !present.contains(name.as_str())).cloned().collect();
+        let (names, reached) = self.changed();
+        let mut look = std::mem::take(&mut self.waiting);
+        look.extend(names);
+        // Until all went well they are to be looked at again.
+        self.waiting.clone_from(&look);
+        let mut swapped = false;
+        let (present, gone): (Vec<String>, Vec<String>) =
+            look.into_iter().partition(|name| self.cache.get(name).is_some());
         let mut again: BTreeSet<String> = BTreeSet::new();
         for name in gone {
-            again.extend(self.withdraw(&name));
+            if let Some(group) = self.withdraw(&name) {
+                swapped = true;
+                again.extend(self.groups.get(&group).cloned().unwrap_or_default());
+            }
         }
+        again.extend(present);
+        self.waiting.extend(again.iter().cloned());
         let mut unserved = Vec::new();
-        let mut swapped = !again.is_empty();
-        for object in &objects {
-            let changed = match self.known.get(object.name()) {
-                Some(known) => {
-                    known.revision != object.revision || known.terminating || again.contains(&known.group)
-                }
-                None => true,
-            };
-            if changed {
-                swapped |= self.look(object, &mut unserved).await?;
+        for name in &again {
+            if let Some(object) = self.cache.get(name) {
+                swapped |= self.look(&object, &mut unserved).await?;
             }
         }
         if swapped {
@@ -137,26 +159,43 @@ impl Work {
             let established = api::definition::established(&object.value(), now.as_str().unwrap_or_default());
             self.write(&object, Change::Put(established)).await?;
         }
+        self.seen = Some(reached);
+        self.waiting.retain(|name| self.known.get(name).is_some_and(|known| known.terminating));
         Ok(())
+    }
+
+    /// The names of definitions that changed since the last round, and up to which revision.
+    fn changed(&self) -> (BTreeSet<String>, Revision) {
+        let reached = *self.cache.latest().borrow();
+        let since = self.seen.map(|seen| self.cache.changes(Position(seen), usize::MAX >> 1));
+        if let Some(Ok(changes)) = since {
+            return (changes.iter().map(|change| change.object.name().to_owned()).collect(), reached);
+        }
+        // At the start, and where changes were lost: all that are there, and all that were.
+        let (objects, complete) = self.cache.list("");
+        let present = objects.iter().map(|object| object.name().to_owned());
+        (present.chain(self.known.keys().cloned()).collect(), reached.max(complete))
     }
 
     /// One definition; whether what is served changed.
     async fn look(&mut self, object: &Arc<Object>, unserved: &mut Vec<Arc<Object>>) -> Result<bool, Status> {
         let definition = object.value();
-        let observed = self.observed(object.name(), &definition);
-        let group = observed.group.clone();
+        let group = definition["spec"]["group"].as_str().unwrap_or_default().to_owned();
+        let observed = self.observed(object.name(), &group, registry::meta::is_deleting(&definition));
         let now = registry::meta::time(self.server.now());
         let steps = plan(&definition, &observed, now.as_str().unwrap_or_default());
+        self.groups.entry(group.clone()).or_default().insert(object.name().to_owned());
         let known = self.known.entry(object.name().to_owned()).or_insert_with(|| Known {
-            revision: Revision(0),
             group,
             names: Value::Null,
             kinds: Vec::new(),
             terminating: false,
         });
-        known.revision = object.revision;
         known.names = serde_json::json!({"status": {"acceptedNames": definition["status"]["acceptedNames"]}});
         known.terminating = registry::meta::is_deleting(&definition);
+        if known.terminating {
+            self.waiting.insert(object.name().to_owned());
+        }
         let mut swapped = false;
         for step in steps {
             match step {
@@ -170,11 +209,11 @@ impl Work {
         Ok(swapped)
     }
 
-    fn observed(&self, name: &str, definition: &Value) -> Observed {
-        let group = definition["spec"]["group"].as_str().unwrap_or_default().to_owned();
-        let others = self.known.iter().filter(|(other, known)| *other != name && known.group == group);
-        let others = others.map(|(_, known)| known.names.clone()).collect();
-        Observed { group, others, objects: self.objects(name).len() }
+    fn observed(&self, name: &str, group: &str, terminating: bool) -> Observed<'_> {
+        let others = self.groups.get(group).into_iter().flatten().filter(|other| *other != name);
+        let others = others.filter_map(|other| self.known.get(other)).map(|known| &known.names).collect();
+        let objects = if terminating { self.objects(name).len() } else { 0 };
+        Observed { others, objects }
     }
 
     fn objects(&self, name: &str) -> Vec<Arc<Object>> {
@@ -215,6 +254,12 @@ impl Work {
     /// Forgets a definition that is gone; its group, whose names are free again.
     fn withdraw(&mut self, name: &str) -> Option<String> {
         let known = self.known.remove(name)?;
+        if let Some(names) = self.groups.get_mut(&known.group) {
+            names.remove(name);
+            if names.is_empty() {
+                self.groups.remove(&known.group);
+            }
+        }
         self.serve();
         for kind in known.kinds {
             self.server.caches.remove(kind.group, kind.resource);

@@ -1,16 +1,18 @@
 //! What the API costs: `cargo bench --bench api`, on demand.
 //!
 //! ```text
-//! start ─► creates of 1, 10, 50 clients ─► pods ─► lists ─► watchers ─► deletion ─► idle ─► the same with more objects
+//! start ─► creates of 1, 10, 50 clients ─► pods ─► lists ─► watchers ─► deletion ─► idle ─► the same with more objects ─► definitions
 //! ```
 //!
 //! One `keelson apiserver` on loopback; scheduler and controllers run beside it only where the row says "control plane", each
 //! a process of its own (`--bench node` measures them as `keelson server` has them, in one). Memory is proportional, syncs
 //! are the store's own count, as `/metrics` has it. Clients are blocking, one TLS
 //! connection each, in this process, which takes its part of the machine. `KEELSON_BENCH_PROGRAM` measures another
-//! executable, `KEELSON_BENCH_PODS` sets how many pods there are, `KEELSON_BENCH_OBJECTS` the longest curve. Figures are
+//! executable, `KEELSON_BENCH_PODS` sets how many pods there are, `KEELSON_BENCH_OBJECTS` the longest curve,
+//! `KEELSON_BENCH_DEFINITIONS` how many definitions; `KEELSON_BENCH_ONLY=definitions` leaves out the rest. Figures are
 //! rows of a Markdown table; nothing is judged here.
 
+mod definitions;
 mod load;
 mod process;
 
@@ -36,7 +38,11 @@ fn main() {
         (number("KEELSON_BENCH_PODS").unwrap_or(10_000), number("KEELSON_BENCH_OBJECTS").unwrap_or(100_000));
     let program =
         std::env::var("KEELSON_BENCH_PROGRAM").unwrap_or_else(|_| env!("CARGO_BIN_EXE_keelson").into());
+    let defined = number("KEELSON_BENCH_DEFINITIONS").unwrap_or(1000);
     println!("| figure | value | N and load |\n|---|---|---|");
+    if std::env::var("KEELSON_BENCH_ONLY").is_ok_and(|only| only == "definitions") {
+        return definitions::measure(&program, defined);
+    }
     let begun = Instant::now();
     let server = Server::start(&program);
     row("start to serving", &seconds(begun), "1 start, empty disk");
@@ -67,6 +73,7 @@ fn main() {
     idle(&server, &[], "after all this");
     drop(server);
     curves(&program, most);
+    definitions::measure(&program, defined);
 }
 
 fn lists(server: &Server, pods: usize) {

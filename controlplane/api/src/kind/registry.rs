@@ -31,12 +31,14 @@ impl Registry {
             a.group.cmp(b.group).then_with(versions).then_with(|| a.resource.cmp(b.resource))
         });
         let rows: Vec<&'static Kind> = builtin().collect();
+        let by_group: HashMap<&str, &[&'static Kind]> =
+            custom.chunk_by(|a, b| a.group == b.group).map(|kinds| (kinds[0].group, kinds)).collect();
         let known: HashSet<&str> = rows.iter().map(|kind| kind.group).collect();
         let mut kinds: Vec<&'static Kind> = Vec::with_capacity(rows.len() + custom.len());
         for (position, kind) in rows.iter().enumerate() {
             kinds.push(kind);
             if rows.get(position + 1).is_none_or(|next| next.group != kind.group) {
-                kinds.extend(custom.iter().filter(|one| one.group == kind.group));
+                kinds.extend(by_group.get(kind.group).copied().unwrap_or_default());
             }
         }
         kinds.extend(custom.iter().filter(|kind| !known.contains(kind.group)));

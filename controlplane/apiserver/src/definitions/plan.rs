@@ -4,10 +4,9 @@ use api::definition::{self, CLEANUP_FINALIZER};
 use serde_json::Value;
 
 /// What is there besides the definition.
-pub(super) struct Observed {
-    pub group: String,
+pub(super) struct Observed<'a> {
     /// The accepted names of the group's other definitions.
-    pub others: Vec<Value>,
+    pub others: Vec<&'a Value>,
     /// How many objects it has.
     pub objects: usize,
 }
@@ -28,12 +27,11 @@ pub(super) enum Step {
 }
 
 /// The steps for a definition.
-pub(super) fn plan(definition: &Value, observed: &Observed, now: &str) -> Vec<Step> {
+pub(super) fn plan(definition: &Value, observed: &Observed<'_>, now: &str) -> Vec<Step> {
     if definition["metadata"]["deletionTimestamp"].is_string() {
         return ending(definition, observed, now);
     }
-    let others: Vec<&Value> = observed.others.iter().collect();
-    let settled = definition::settled(definition, &others, now);
+    let settled = definition::settled(definition, &observed.others, now);
     if settled != *definition {
         // The next round sees what was written.
         return vec![Step::Write(settled)];
@@ -47,7 +45,7 @@ pub(super) fn plan(definition: &Value, observed: &Observed, now: &str) -> Vec<St
     }
 }
 
-fn ending(definition: &Value, observed: &Observed, now: &str) -> Vec<Step> {
+fn ending(definition: &Value, observed: &Observed<'_>, now: &str) -> Vec<Step> {
     let finalizers = definition["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
     let mut steps = Vec::new();
     // After a restart its objects have to be found before they can go.
@@ -99,8 +97,8 @@ mod tests {
         definition
     }
 
-    fn observed(others: Vec<Value>, objects: usize) -> Observed {
-        Observed { group: "x.io".into(), others, objects }
+    fn observed(others: Vec<&Value>, objects: usize) -> Observed<'_> {
+        Observed { others, objects }
     }
 
     #[test]
@@ -117,7 +115,7 @@ mod tests {
     #[test]
     fn a_taken_name_is_refused_until_it_is_free() {
         let other = json!({"status": {"acceptedNames": {"plural": "bs", "kind": "B", "shortNames": ["aa"]}}});
-        let steps = plan(&definition(), &observed(vec![other.clone()], 0), NOW);
+        let steps = plan(&definition(), &observed(vec![&other], 0), NOW);
         let [Step::Write(refused)] = &steps[..] else { panic!("{steps:?}") };
         let condition = &refused["status"]["conditions"][0];
         assert_eq!(
@@ -126,7 +124,7 @@ mod tests {
         );
         assert_eq!(condition["message"], "\"aa\" is already in use");
         assert_eq!(
-            plan(refused, &observed(vec![other], 0), NOW),
+            plan(refused, &observed(vec![&other], 0), NOW),
             [],
             "nothing changes while the other is there"
         );

@@ -1,6 +1,6 @@
 //! Custom kinds, which come and go with their definitions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -48,7 +48,8 @@ impl Custom {
 
     /// Follows what is served now, and what is not no more; the caches that are new.
     pub(super) fn settle(&self) -> Vec<Cache> {
-        let served: Vec<Resource> =
+        // A set: there may be a thousand of them.
+        let served: HashSet<Resource> =
             self.definitions.list("").iter().filter_map(|object| resource_of(object.value())).collect();
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         followed.retain(|resource, _| served.contains(resource));
