@@ -101,6 +101,18 @@ fn objects_of_a_definition_are_objects_like_others() {
     let found = admin.get(&format!("{TABS}?fieldSelector=spec.color=green")).expect(200);
     assert_eq!(found["items"].as_array().map(Vec::len), Some(1));
     assert_eq!((&found["kind"], &found["items"][0]["metadata"]["name"]), (&json!("TabList"), &json!("c")));
+    // They have no protobuf of their own: who takes JSON too gets that, as client-go's typed clients do.
+    let both = admin.with("accept", "application/vnd.kubernetes.protobuf,application/json");
+    for path in [TABS.to_owned(), format!("{TABS}/a"), format!("{TABS}/a/status")] {
+        let answer = both.get(&path);
+        assert_eq!((answer.code, answer.header("content-type")), (200, "application/json"), "{path}");
+    }
+    assert_eq!(both.watch(&format!("{TABS}?watch=1")).next_event().expect("an event")["type"], "ADDED");
+    let only = admin.with("accept", "application/vnd.kubernetes.protobuf");
+    only.get(TABS).refused(406, "NotAcceptable", "only the following media types are accepted");
+    assert_eq!(only.get(&format!("{TABS}/a/scale")).code, 200);
+    let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+    assert!(admin.with("accept", metadata).get(TABS).body.starts_with(b"k8s\0"));
     // Server-side apply item by item.
     let apply = |manager: &str, port: u32| {
         let config = tab("a", json!({"ports": [{"port": port, "name": manager}]}));

@@ -48,12 +48,13 @@ impl serve::Handler for ApiServer {
             Ok(info) => info,
             Err(error) => return status_response(&Status::bad_request(error.to_string()), Form::JSON),
         };
-        let form = match Form::negotiate(&head.headers, &query, info.verb == Verb::Watch) {
-            Ok(form) => form,
-            // Documents have forms of their own.
-            Err(_) if !info.is_resource_request => Form::JSON,
-            Err(status) => return status_response(&status, Form::JSON),
-        };
+        let form =
+            match Form::negotiate(&head.headers, &query, info.verb == Verb::Watch, self.is_custom(&info)) {
+                Ok(form) => form,
+                // Documents have forms of their own.
+                Err(_) if !info.is_resource_request => Form::JSON,
+                Err(status) => return status_response(&status, Form::JSON),
+            };
         let trail = |user: &User| self.trail(&connection, user, &info, &head);
         let user = match self.authenticator.user(&self.server, &connection, &head.headers) {
             Ok(user) => user,
@@ -142,6 +143,12 @@ impl ApiServer {
         let uri = head.uri.path_and_query().map_or("/", |uri| uri.as_str());
         let (id, clock) = (self.server.uid(), self.server.clock.clone());
         audit.begin(&Asked { peer: connection.peer, user, info, uri, headers: &head.headers, id, clock })
+    }
+
+    /// Whether a request is about custom resources themselves.
+    fn is_custom(&self, info: &RequestInfo) -> bool {
+        let kind = || self.server.registry.by_resource(&info.group, &info.version, &info.resource);
+        info.is_resource_request && info.subresource != "scale" && kind().is_some_and(|kind| kind.is_custom())
     }
 
     /// Answers when there is a seat. A watch has begun when this returns, and needs none any more.

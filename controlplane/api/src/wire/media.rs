@@ -67,6 +67,8 @@ pub struct Allow {
     pub discovery: bool,
     /// The answer is a watch stream: YAML has none.
     pub watch: bool,
+    /// Whole objects have no protobuf form: those of custom resources. Their metadata has one.
+    pub custom: bool,
 }
 
 /// The form agreed on.
@@ -149,6 +151,7 @@ impl<'a> Clause<'a> {
             }
         }
         let convert = match (kind, group, version) {
+            ("", "", "") if allow.custom && encoding == Encoding::Protobuf => return None,
             ("", "", "") => Convert::None,
             ("Table", "meta.k8s.io", "v1" | "v1beta1")
                 if allow.transforms && encoding != Encoding::Protobuf =>

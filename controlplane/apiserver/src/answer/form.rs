@@ -54,11 +54,11 @@ impl Form {
     pub const JSON: Form =
         Form { encoding: Encoding::Json, shape: Shape::Whole, pretty: false, columns_told: false };
 
-    /// The form that a request asks for.
-    pub fn negotiate(headers: &HeaderMap, query: &Query, watch: bool) -> Result<Form, Status> {
+    /// The form that a request asks for; `custom`: about objects that have no protobuf.
+    pub fn negotiate(headers: &HeaderMap, query: &Query, watch: bool, custom: bool) -> Result<Form, Status> {
         let values: Vec<&str> =
             headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
-        let allow = Allow { transforms: true, discovery: false, watch };
+        let allow = Allow { transforms: true, discovery: false, watch, custom };
         let accepted = wire::negotiate(&values.join(","), allow)?;
         let shape = match accepted.convert {
             Convert::Table(_) => Shape::Table(match query.get("includeObject").unwrap_or_default() {
