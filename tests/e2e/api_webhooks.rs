@@ -256,3 +256,46 @@ fn policies_change_objects_and_tell_the_audit() {
         json!([{"message": "too few", "policy": "few", "binding": "few", "expressionIndex": "0", "validationActions": ["Audit"]}])
     );
 }
+
+#[test]
+fn webhooks_are_asked_in_the_version_that_they_take_and_tell_the_audit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (policy, log) = (folder.path().join("policy.yaml"), folder.path().join("audit.log"));
+    let rules = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata, verbs: [create], resources: [{group: '', resources: [configmaps]}], omitStages: [RequestReceived]}]\n";
+    std::fs::write(&policy, rules).expect("a policy of the audit");
+    let (policy, path) = (policy.display().to_string(), log.display().to_string());
+    let mut server =
+        Server::start_with(PROGRAM, &["--audit-policy-file", &policy, "--audit-log-path", &path]);
+    let admin = server.admin();
+    // Of v1beta1 neither the type nor the uid of an answer was ever checked. Reached by a name.
+    let beta = Webhook::start(|_| {
+        let patch = harness::webhook::base64(r#"[{"op": "add", "path": "/data/hook", "value": "beta"}]"#);
+        json!({"response": {"allowed": true, "patch": patch, "auditAnnotations": {"why": "because"}}})
+    });
+    let gone = Webhook::start(|question| answer(question, json!({})));
+    let versions = json!({"admissionReviewVersions": ["v2", "v1beta1"]});
+    let mut mutating = configuration("MutatingWebhookConfiguration", "beta", &beta, versions);
+    let url = mutating["webhooks"][0]["clientConfig"]["url"]
+        .as_str()
+        .expect("a URL")
+        .replace("127.0.0.1", "localhost");
+    mutating["webhooks"][0]["clientConfig"]["url"] = url.into();
+    let ignored = json!({"failurePolicy": "Ignore"});
+    let opens = configuration("ValidatingWebhookConfiguration", "gone", &gone, ignored);
+    drop(gone);
+    admin.post(&format!("{ADMISSION}/mutatingwebhookconfigurations"), &mutating).expect(201);
+    admin.post(&format!("{ADMISSION}/validatingwebhookconfigurations"), &opens).expect(201);
+    admin.get(&format!("{ADMISSION}/validatingwebhookconfigurations")).expect(200);
+    assert_eq!(admin.post(MAPS, &map("a")).expect(201)["data"]["hook"], "beta");
+    assert_eq!(beta.asked()[0]["apiVersion"], "admission.k8s.io/v1beta1");
+    server.stop();
+    let events = std::fs::read_to_string(&log).expect("the audit's file");
+    let last: Value = serde_json::from_str(events.lines().last().expect("an event")).expect("a whole event");
+    let noted = &last["annotations"];
+    assert_eq!(noted["beta.example.com/why"], "because");
+    assert_eq!(
+        noted["mutation.webhook.admission.k8s.io/round_0_index_0"],
+        r#"{"configuration":"beta","webhook":"beta.example.com","mutated":true}"#
+    );
+    assert_eq!(noted["failed-open.validation.webhook.admission.k8s.io/round_0_index_0"], "gone.example.com");
+}

@@ -37,7 +37,7 @@ impl Webhook {
         let profile = Profile {
             common_name: "webhook".into(),
             organization: None,
-            names: vec!["127.0.0.1".into()],
+            names: vec!["127.0.0.1".into(), "localhost".into()],
             usage: Usage::Server,
             lifetime_seconds: 3600,
         };

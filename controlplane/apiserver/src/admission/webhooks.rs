@@ -39,7 +39,11 @@ const AT_ONCE: usize = 16;
 #[derive(Debug)]
 pub(super) struct Hook {
     name: String,
+    /// The object that it is in.
+    configuration: String,
     config: Value,
+    /// Of the reviews that it takes.
+    version: &'static str,
     rules: Rules,
     namespaces: LabelSelector,
     objects: LabelSelector,
@@ -72,7 +76,7 @@ impl Kept {
             let hooks = configurations.iter().flat_map(|object| {
                 let configuration = object.value();
                 let hooks = configuration["webhooks"].as_array().cloned().unwrap_or_default();
-                hooks.into_iter().map(Hook::read).collect::<Vec<_>>()
+                hooks.into_iter().map(|hook| Hook::read(hook, object.name())).collect::<Vec<_>>()
             });
             *kept = (latest, Arc::new(hooks.collect()));
         }
@@ -81,7 +85,7 @@ impl Kept {
 }
 
 impl Hook {
-    fn read(hook: Value) -> Hook {
+    fn read(hook: Value, configuration: &str) -> Hook {
         let text = |name: &str| hook[name].as_str().unwrap_or_default();
         // A selector that is wrong was refused; what is there anyway selects everything.
         let selector = |name: &str| LabelSelector::from_object(hook.get(name)).ok();
@@ -97,6 +101,8 @@ impl Hook {
             .collect();
         Hook {
             name: text("name").to_owned(),
+            configuration: configuration.to_owned(),
+            version: review::version(&hook),
             rules: Rules::read(&hook["rules"]),
             namespaces: selector("namespaceSelector").unwrap_or_else(LabelSelector::everything),
             objects: selector("objectSelector").unwrap_or_else(LabelSelector::everything),
@@ -168,13 +174,15 @@ impl Hook {
         registry.kinds().find(|kind| storage.is_some() && kind.storage == storage && fits(kind))
     }
 
-    /// Asks; the patch, where there is one. A failure of the webhook itself counts as its policy says.
+    /// Asks; the patch, where there is one. A failure of the webhook itself counts as its policy says; `at` is how the audit calls
+    /// this question.
     async fn ask(
         &self,
         server: &Server,
         attributes: &Attributes<'_>,
         kind: &'static Kind,
         object: &Value,
+        at: &str,
     ) -> Result<Option<Value>, Status> {
         if attributes.dry_run && !self.dry_runs {
             return Err(Status::bad_request(format!(
@@ -186,7 +194,7 @@ impl Hook {
         let old = attributes.old.unwrap_or(&Value::Null);
         let now = conversion::between(server, attributes.kind, kind, object).await?;
         let old = conversion::between(server, attributes.kind, kind, old).await?;
-        let body = review::review(attributes, kind, now, old, &uid);
+        let body = review::review(attributes, kind, now, old, &uid, self.version);
         let failed = |why: String| match self.ignores {
             true => {
                 tracing::warn!(
@@ -194,6 +202,7 @@ impl Hook {
                     error = why,
                     "failed open: the webhook's failure is ignored"
                 );
+                attributes.request.trail.annotate(&format!("failed-open.{at}"), || self.name.clone());
                 Ok(None)
             }
             false => Err(Status::internal(format!("failed calling webhook {:?}: {why}", self.name))),
@@ -202,17 +211,28 @@ impl Hook {
             Ok(answer) => answer,
             Err(error) => return failed(format!("failed to call webhook: {error}")),
         };
-        match review::answer(&answer, &uid) {
-            Ok(review::Answer::Allowed { patch, warnings }) => {
-                warnings.into_iter().for_each(|warning| attributes.request.warn(warning));
-                Ok(patch)
-            }
-            Ok(review::Answer::Denied { status, warnings }) => {
-                warnings.into_iter().for_each(|warning| attributes.request.warn(warning));
-                Err(review::denied(&self.name, &status))
-            }
-            Err(why) => failed(why),
+        let said = match review::answer(&answer, &uid, self.version) {
+            Ok(said) => said,
+            Err(why) => return failed(why),
+        };
+        review::warnings(&answer).for_each(|warning| attributes.request.warn(warning.to_owned()));
+        for (key, value) in review::annotations(&answer) {
+            attributes.request.trail.annotate(&format!("{}/{key}", self.name), || value.to_owned());
         }
+        match said {
+            review::Answer::Allowed { patch } => Ok(patch),
+            review::Answer::Denied { status } => Err(review::denied(&self.name, &status)),
+        }
+    }
+}
+
+impl Hook {
+    /// What the audit says of what it did.
+    fn mutation(&self, mutated: bool) -> String {
+        format!(
+            "{{\"configuration\":{:?},\"webhook\":{:?},\"mutated\":{mutated}}}",
+            self.configuration, self.name
+        )
     }
 }
 
@@ -286,11 +306,14 @@ pub(super) async fn mutate(
                 continue;
             }
             let Some(kind) = hook.concerns(server, attributes, object)? else { continue };
-            let Some(patch) = hook.ask(server, attributes, kind, object).await? else { continue };
+            let place = format!("mutation.webhook.admission.k8s.io/round_{round}_index_{at}");
+            let Some(patch) = hook.ask(server, attributes, kind, object, &place).await? else { continue };
             let patched = patched(server, attributes, kind, object, &patch).await?;
             let patched = patched
                 .map_err(|why| Status::internal(format!("failed calling webhook {:?}: {why}", hook.name)))?;
-            if patched != *object {
+            let mutated = patched != *object;
+            attributes.request.trail.annotate(&place, || hook.mutation(mutated));
+            if mutated {
                 changed_after[..at].iter_mut().for_each(|changed| *changed = true);
                 *object = patched;
             }
@@ -341,13 +364,14 @@ pub(super) async fn validate(
         return Ok(());
     }
     let mut asked = Vec::new();
-    for hook in hooks.iter() {
+    for (at, hook) in hooks.iter().enumerate() {
         if let Some(kind) = hook.concerns(server, attributes, object)? {
-            asked.push((hook, kind));
+            asked.push((hook, kind, format!("validation.webhook.admission.k8s.io/round_0_index_{at}")));
         }
     }
     for some in asked.chunks(AT_ONCE) {
-        let answers = some.iter().map(|(hook, kind)| hook.ask(server, attributes, kind, object));
+        let answers =
+            some.iter().map(|(hook, kind, place)| hook.ask(server, attributes, kind, object, place));
         for answer in join_all(answers).await {
             answer?;
         }

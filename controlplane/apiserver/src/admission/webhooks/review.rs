@@ -7,12 +7,25 @@ use serde_json::{Map, Value, json};
 
 use crate::admission::{Attributes, Operation};
 
-const VERSION: &str = "admission.k8s.io/v1";
+/// The version whose answers must say what they are.
+const V1: &str = "admission.k8s.io/v1";
+const V1BETA1: &str = "admission.k8s.io/v1beta1";
+
+/// The first of the versions that a webhook takes of those that are spoken here.
+pub(super) fn version(hook: &Value) -> &'static str {
+    let versions = hook["admissionReviewVersions"].as_array().into_iter().flatten();
+    let known = versions.filter_map(Value::as_str).find_map(|version| match version {
+        "v1" => Some(V1),
+        "v1beta1" => Some(V1BETA1),
+        _ => None,
+    });
+    known.unwrap_or(V1)
+}
 
 /// What a webhook says.
 pub(super) enum Answer {
-    Allowed { patch: Option<Value>, warnings: Vec<String> },
-    Denied { status: Value, warnings: Vec<String> },
+    Allowed { patch: Option<Value> },
+    Denied { status: Value },
 }
 
 /// The whole question, about an object and what was there before, both in the form of `kind`.
@@ -22,12 +35,13 @@ pub(super) fn review(
     object: Value,
     old: Value,
     uid: &str,
+    version: &str,
 ) -> Value {
     let name_of = if object.is_null() { &old } else { &object };
     let mut request = request(attributes, kind, name_of, uid);
     request["object"] = object;
     request["oldObject"] = old;
-    json!({"kind": "AdmissionReview", "apiVersion": VERSION, "request": request})
+    json!({"kind": "AdmissionReview", "apiVersion": version, "request": request})
 }
 
 /// Its request, without the objects.
@@ -92,11 +106,12 @@ fn options(attributes: &Attributes<'_>) -> Value {
     options
 }
 
-/// What an answer says; the error is one of the webhook itself.
-pub(super) fn answer(answer: &Value, uid: &str) -> Result<Answer, String> {
-    if answer["apiVersion"] != VERSION || answer["kind"] != "AdmissionReview" {
+/// What an answer says; the error is one of the webhook itself. Of `v1beta1` neither type nor uid were ever checked.
+pub(super) fn answer(answer: &Value, uid: &str, version: &str) -> Result<Answer, String> {
+    let is_strict = version == V1;
+    if is_strict && (answer["apiVersion"] != version || answer["kind"] != "AdmissionReview") {
         return Err(format!(
-            "expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got {}, Kind={}",
+            "expected webhook response of {version}, Kind=AdmissionReview, got {}, Kind={}",
             answer["apiVersion"].as_str().unwrap_or_default(),
             answer["kind"].as_str().unwrap_or_default()
         ));
@@ -106,17 +121,15 @@ pub(super) fn answer(answer: &Value, uid: &str) -> Result<Answer, String> {
         return Err("webhook response was absent".into());
     }
     let got = response["uid"].as_str().unwrap_or_default();
-    if got != uid {
+    if is_strict && got != uid {
         return Err(format!("expected response.uid={uid:?}, got {got:?}"));
     }
-    let warnings = response["warnings"].as_array().into_iter().flatten();
-    let warnings = warnings.filter_map(Value::as_str).map(str::to_owned).collect();
     if response["allowed"] != true {
-        return Ok(Answer::Denied { status: response["status"].clone(), warnings });
+        return Ok(Answer::Denied { status: response["status"].clone() });
     }
     let patch = match (response["patch"].as_str(), response["patchType"].as_str()) {
         (None | Some(""), None) => None,
-        (Some(patch), Some("JSONPatch")) => {
+        (Some(patch), kind) if kind == Some("JSONPatch") || !is_strict => {
             let bytes = base64::engine::general_purpose::STANDARD
                 .decode(patch)
                 .map_err(|error| format!("the patch is not base64: {error}"))?;
@@ -132,7 +145,18 @@ pub(super) fn answer(answer: &Value, uid: &str) -> Result<Answer, String> {
             return Err(format!("webhook returned invalid response.patchType of {other:?}"));
         }
     };
-    Ok(Answer::Allowed { patch, warnings })
+    Ok(Answer::Allowed { patch })
+}
+
+/// What a webhook wants the client's user to be told.
+pub(super) fn warnings(answer: &Value) -> impl Iterator<Item = &str> {
+    answer["response"]["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// What a webhook wants to stand in the audit.
+pub(super) fn annotations(answer: &Value) -> impl Iterator<Item = (&str, &str)> {
+    let annotations = answer["response"]["auditAnnotations"].as_object().into_iter().flatten();
+    annotations.filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
 }
 
 /// The refusal as the client sees it.
