@@ -51,7 +51,7 @@ pub use address::{Address, Ip4, Ip6, Mac, prefix_mask4};
 pub use counter::{COUNTERS, Counter};
 pub use endpoint::{Endpoint, EndpointState, Isolation, Namespace, Node, NodeFlag};
 pub use flow::{Flow, FlowFlag, FlowState, FragmentKey, FragmentKey6, FragmentPorts, HOST_PORT, Protocol};
-pub use hop::{HOPS, Hop};
+pub use hop::{BY_WIRE, HOPS, Hop};
 pub use maps::{HASH, MAPS, MapShape, PROGRAMS, ProgramKind, ProgramShape, capacity};
 pub use policy::{ANYBODY, Direction, PolicyKey, policy_prefix};
 pub use report::{REPORTS_PER_SECOND, Rate, Report, ReportKind};

@@ -8,8 +8,14 @@ use aya_ebpf::helpers::generated::{
     bpf_fib_lookup as fib_lookup, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_store_bytes,
 };
 
+use crate::family::Family;
 use crate::kernel::{count, count_at};
 use crate::route::{Delivery, Way};
+use crate::{hop, maps};
+
+/// In `tc_index` of a packet that a program sends out: it is what it shall be. No part of the kernel gives that field a
+/// meaning on its way from one program to the other.
+const SENT: u16 = 0x6b6e;
 
 /// Added to the counter of a dropped packet: above every action of tc.
 pub const DROPPED: i32 = 1 << 8;
@@ -35,12 +41,52 @@ pub fn drop_as(counter: u32) -> i32 {
     DROPPED + counter as i32
 }
 
+/// The same record by a pointer of which the compiler knows nothing: it would keep the address of a field that is wanted
+/// twice, and the verifier refuses what is not the address of the whole.
+#[inline(always)]
+pub fn anew(packet: *mut __sk_buff) -> *mut __sk_buff {
+    // SAFETY: a variable of this function.
+    unsafe { core::ptr::read_volatile(&raw const packet) }
+}
+
+/// Takes off what another program, of another machine on the same kernel perhaps, has left on the packet.
+#[inline(always)]
+pub fn arrives(packet: *mut __sk_buff) {
+    // SAFETY: the record is the program's own.
+    unsafe { (*packet).tc_index = 0 }
+}
+
+/// Whether a program here sends it.
+#[inline(always)]
+pub fn is_sent(packet: *mut __sk_buff) -> bool {
+    // SAFETY: the record is the program's own.
+    unsafe { (*packet).tc_index == u32::from(SENT) }
+}
+
+/// It leaves the node by a link.
+#[inline(always)]
+fn leaves(packet: *mut __sk_buff) {
+    count(Counter::ToOutside);
+    // SAFETY: the record is the program's own.
+    unsafe { (*anew(packet)).tc_index = u32::from(SENT) }
+}
+
 /// What the kernel's routes are asked about.
 pub trait Routed: Copy {
     /// Fills in family and addresses.
     fn ask(source: Self, destination: Self, question: &mut bpf_fib_lookup);
     /// Where the answer says the packet goes next.
     fn next(answer: &bpf_fib_lookup) -> bpf_redir_neigh;
+    /// Whether it is the one that lies there, where an IPv4 address is the first word.
+    ///
+    /// # Safety
+    /// `there` may be read.
+    unsafe fn is_at(&self, there: *const Ip6) -> bool;
+    /// Writes it there, word by word: two addresses at once become a call to memmove.
+    ///
+    /// # Safety
+    /// `there` may be written.
+    unsafe fn put(&self, there: *mut Ip6);
 }
 
 impl Routed for Ip4 {
@@ -60,6 +106,18 @@ impl Routed for Ip4 {
             __bindgen_anon_1: aya_ebpf::bindings::bpf_redir_neigh__bindgen_ty_1 { ipv6_nh: words },
         }
     }
+
+    #[inline(always)]
+    unsafe fn is_at(&self, there: *const Ip6) -> bool {
+        // SAFETY: as the caller says.
+        unsafe { (*there).a == self.bits }
+    }
+
+    #[inline(always)]
+    unsafe fn put(&self, there: *mut Ip6) {
+        // SAFETY: as the caller says.
+        unsafe { (&raw mut (*there).a).write_volatile(self.bits) }
+    }
 }
 
 impl Routed for Ip6 {
@@ -74,11 +132,30 @@ impl Routed for Ip6 {
     fn next(answer: &bpf_fib_lookup) -> bpf_redir_neigh {
         <Ip4 as Routed>::next(answer)
     }
+
+    #[inline(always)]
+    unsafe fn is_at(&self, there: *const Ip6) -> bool {
+        // SAFETY: as the caller says.
+        unsafe {
+            (*there).d == self.d && (*there).c == self.c && (*there).b == self.b && (*there).a == self.a
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn put(&self, there: *mut Ip6) {
+        // SAFETY: as the caller says.
+        unsafe {
+            (&raw mut (*there).a).write_volatile(self.a);
+            (&raw mut (*there).b).write_volatile(self.b);
+            (&raw mut (*there).c).write_volatile(self.c);
+            (&raw mut (*there).d).write_volatile(self.d);
+        }
+    }
 }
 
 /// Carries out a delivery. `link` is where the packet is now.
 #[inline(always)]
-pub fn deliver<A: Routed>(
+pub fn deliver<A: Routed + Family>(
     packet: *mut __sk_buff,
     settings: &Settings,
     delivery: Delivery,
@@ -95,6 +172,19 @@ pub fn deliver<A: Routed>(
         }
         Way::Node => to_node(packet, settings),
         Way::Outside => outside(packet, settings, ends, link),
+        Way::Hop => onward(packet, delivery.link),
+    }
+}
+
+/// Out of a link, to a neighbour that the kernel named just now.
+#[inline(always)]
+fn onward(packet: *mut __sk_buff, place: u32) -> i32 {
+    let Some(hop) = maps::HOPS.get_ptr(place) else { return drop(Counter::NoRoute) };
+    leaves(packet);
+    // SAFETY: the packet is the program's own and has an Ethernet header, and the entry holds its first twelve bytes.
+    unsafe {
+        bpf_skb_store_bytes(packet, 0, (&raw const (*hop).receiver).cast(), 12, 0);
+        bpf_redirect((*hop).link, 0) as i32
     }
 }
 
@@ -114,18 +204,21 @@ pub fn to_node(packet: *mut __sk_buff, settings: &Settings) -> i32 {
 }
 
 #[inline(always)]
-fn outside<A: Routed>(packet: *mut __sk_buff, settings: &Settings, ends: (A, A), link: u32) -> i32 {
+fn outside<A: Routed + Family>(packet: *mut __sk_buff, settings: &Settings, ends: (A, A), link: u32) -> i32 {
     let mut question = MaybeUninit::uninit();
     let question = cleared(&mut question);
     A::ask(ends.0, ends.1, question);
-    let asked_of = if settings.flags & SettingsFlag::GATEWAY != 0 { settings.gateway_peer } else { link };
-    question.ifindex = asked_of;
+    let asked = hop::asked_of(settings, link);
+    question.ifindex = asked;
     let length = size_of::<bpf_fib_lookup>() as i32;
     // SAFETY: the question is as long as the helper is told.
     let answer = unsafe { fib_lookup(packet.cast(), core::ptr::from_mut(question), length, 0) };
     match answer {
         SUCCESS | NO_NEIGHBOUR => {
-            count(Counter::ToOutside);
+            leaves(packet);
+            if answer == SUCCESS {
+                hop::keep(question, asked, &ends.0, &ends.1);
+            }
             let mut next = A::next(question);
             // SAFETY: as long as the helper is told.
             unsafe {
@@ -136,7 +229,7 @@ fn outside<A: Routed>(packet: *mut __sk_buff, settings: &Settings, ends: (A, A),
         // An address of the node that nobody has told us of.
         NOT_FORWARDED => to_node(packet, settings),
         FORWARDING_DISABLED if settings.uplink != 0 => {
-            count(Counter::ToOutside);
+            leaves(packet);
             // SAFETY: without parameters the kernel looks the next hop up itself.
             unsafe { bpf_redirect_neigh(settings.uplink, core::ptr::null_mut(), 0, 0) as i32 }
         }

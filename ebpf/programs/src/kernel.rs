@@ -16,7 +16,7 @@ use aya_ebpf::maps::lpm_trie::Key;
 use crate::policy::Judgement;
 use crate::track::{Origin, Verdict};
 use crate::world::{Inserted, World};
-use crate::{frame, maps, report};
+use crate::{frame, hop, maps, report};
 
 /// Linux errno of a place that is taken.
 const EEXIST: i32 = -17;
@@ -128,6 +128,11 @@ macro_rules! world {
             #[inline(always)]
             fn node_flags(&self, address: &$address) -> u32 {
                 maps::$nodes.get(Key::new($bits, *address)).map_or(0, |node| node.flags)
+            }
+
+            #[inline(always)]
+            fn hop(&self, settings: &Settings, source: &$address, destination: &$address) -> Option<u32> {
+                hop::find(self.packet?.as_ptr(), settings, source, destination)
             }
 
             #[inline(always)]

@@ -36,6 +36,7 @@ const PULLED: u32 = 14 + 60 + 8 + 60 + 8;
 
 #[classifier]
 pub fn from_pod(context: TcContext) -> i32 {
+    deliver::arrives(context.skb.skb);
     let action = match kind(&context) {
         Some(ETHERTYPE_IPV4) => pod4(context.skb.skb),
         Some(ETHERTYPE_IPV6) => pod6(context.skb.skb),
@@ -46,6 +47,7 @@ pub fn from_pod(context: TcContext) -> i32 {
 
 #[classifier]
 pub fn from_host(context: TcContext) -> i32 {
+    deliver::arrives(context.skb.skb);
     let action = match kind(&context) {
         Some(ETHERTYPE_IPV4) => through4(context.skb.skb, Origin::Node, false),
         Some(ETHERTYPE_IPV6) => through6(context.skb.skb, Origin::Node, false),
@@ -56,6 +58,7 @@ pub fn from_host(context: TcContext) -> i32 {
 
 #[classifier]
 pub fn from_uplink(context: TcContext) -> i32 {
+    deliver::arrives(context.skb.skb);
     let action = match kind(&context) {
         Some(ETHERTYPE_IPV4) => through4(context.skb.skb, Origin::Uplink, false),
         Some(ETHERTYPE_IPV6) => through6(context.skb.skb, Origin::Uplink, false),
@@ -76,6 +79,9 @@ pub fn to_pod(context: TcContext) -> i32 {
 
 #[classifier]
 pub fn to_uplink(context: TcContext) -> i32 {
+    if deliver::is_sent(context.skb.skb) {
+        return TC_ACT_OK;
+    }
     let action = match kind(&context) {
         Some(ETHERTYPE_IPV4) => known4(context.skb.skb),
         Some(ETHERTYPE_IPV6) => known6(context.skb.skb),
@@ -278,7 +284,7 @@ fn on4(packet: *mut __sk_buff, mut seen: Seen<Ip4>, origin: Origin, pending: boo
     if verdict == Verdict::UNTOUCHED && origin == Origin::Uplink {
         return TC_ACT_OK;
     }
-    let delivery = route::route(&world, settings, &seen.flow.source, &becomes.destination, origin, pending);
+    let delivery = way(&world, settings, &seen, &becomes, origin, pending);
     let hop = is_forwarded(origin, &delivery);
     if hop && rewrite::hops(&seen) <= 1 {
         return refuse::exceeded4(packet, &seen, settings.node4);
@@ -289,10 +295,25 @@ fn on4(packet: *mut __sk_buff, mut seen: Seen<Ip4>, origin: Origin, pending: boo
     hand_on(packet, settings, &seen.flow.source, (becomes.source, becomes.destination), origin, delivery)
 }
 
+/// Where it goes with these ends.
+#[inline(always)]
+fn way<W: World>(
+    world: &W,
+    settings: &Settings,
+    seen: &Seen<W::A>,
+    becomes: &Ends<W::A>,
+    origin: Origin,
+    pending: bool,
+) -> Delivery {
+    let (source, ends) = (&seen.flow.source, (&becomes.source, &becomes.destination));
+    route::route(world, settings, source, ends.0, ends.1, origin, pending)
+}
+
 /// Whether we are a router to it, and not its sender or its receiver.
 #[inline(always)]
 fn is_forwarded(origin: Origin, delivery: &Delivery) -> bool {
-    origin != Origin::Node && (delivery.way == Way::Pod || delivery.way == Way::Outside)
+    origin != Origin::Node
+        && (delivery.way == Way::Pod || delivery.way == Way::Outside || delivery.way == Way::Hop)
 }
 
 /// Ends that change nothing.
@@ -430,7 +451,7 @@ fn finish6(
 ) -> i32 {
     let Some(settings) = settings() else { return TC_ACT_OK };
     let world = Kernel6 { packet: NonNull::new(packet) };
-    let delivery = route::route(&world, settings, &seen.flow.source, &becomes.destination, origin, pending);
+    let delivery = way(&world, settings, seen, becomes, origin, pending);
     let hop = is_forwarded(origin, &delivery);
     if hop && rewrite::hops(seen) <= 1 {
         return EXCEEDED;
@@ -453,13 +474,13 @@ fn hand6(
 ) -> i32 {
     let Some(settings) = settings() else { return TC_ACT_OK };
     let world = Kernel6 { packet: NonNull::new(packet) };
-    let delivery = route::route(&world, settings, &seen.flow.source, &becomes.destination, origin, pending);
+    let delivery = way(&world, settings, seen, becomes, origin, pending);
     hand_on(packet, settings, &seen.flow.source, (becomes.source, becomes.destination), origin, delivery)
 }
 
 /// `source`: before translation; `ends`: after it.
 #[inline(always)]
-fn hand_on<A: deliver::Routed + Eq>(
+fn hand_on<A: deliver::Routed + Family>(
     packet: *mut __sk_buff,
     settings: &Settings,
     source: &A,
@@ -506,7 +527,7 @@ fn error4(
             (seen.flow.source, seen.flow.destination)
         }
     };
-    let delivery = route::route(world, settings, &seen.flow.source, &ends.1, by.0, by.1);
+    let delivery = route::route(world, settings, &seen.flow.source, &ends.0, &ends.1, by.0, by.1);
     hand_on(packet, settings, &seen.flow.source, ends, by.0, delivery)
 }
 

@@ -15,6 +15,8 @@ pub enum Way {
     Node,
     /// Wherever the node's routes lead.
     Outside,
+    /// The same, where they led just now: `link` is the place in HOPS.
+    Hop,
     Drop,
 }
 
@@ -39,23 +41,27 @@ impl Delivery {
     }
 }
 
-/// `source` is who sent it, before any translation.
+/// `source` is who sent it, before any translation; `named` is its name now.
 #[inline(always)]
 pub fn route<W: World>(
     world: &W,
     settings: &Settings,
     source: &W::A,
+    named: &W::A,
     destination: &W::A,
     origin: Origin,
     sender_pending: bool,
 ) -> Delivery {
     if let Some(endpoint) = world.endpoint(destination) {
         let pending = sender_pending || endpoint.state != EndpointState::Ready as u8;
-        let of_the_node = origin == Origin::Node || world.is_local(source);
-        if pending && !of_the_node {
+        // What is of the node may pass; who it is of is only looked up where it matters.
+        if pending && origin != Origin::Node && !world.is_local(source) {
             return Delivery::drop(Counter::Pending);
         }
         return Delivery { link: endpoint.link, mac: endpoint.mac, ..Delivery::by(Way::Pod) };
+    }
+    if !sender_pending && let Some(place) = world.hop(settings, named, destination) {
+        return Delivery { link: place, ..Delivery::by(Way::Hop) };
     }
     if world.is_local(destination) || destination.is_link_local() {
         return Delivery::by(Way::Node);

@@ -11,7 +11,7 @@ fn packets_find_their_way() {
                  destination: [u8; 4],
                  expect: Result<Way, Counter>| {
         let world = Fake::new();
-        let found = route(&world, &settings(), &ip(source), &ip(destination), origin, pending);
+        let found = route(&world, &settings(), &ip(source), &ip(source), &ip(destination), origin, pending);
         let expected = match expect {
             Ok(way) => way,
             Err(counter) => {
@@ -44,6 +44,20 @@ fn packets_find_their_way() {
 
 #[test]
 fn a_pod_is_reached_by_its_link_and_its_ethernet_address() {
-    let found = route(&Fake::new(), &settings(), &ip(POD), &ip(PEER), Origin::Pod, false);
+    let found = route(&Fake::new(), &settings(), &ip(POD), &ip(POD), &ip(PEER), Origin::Pod, false);
     assert_eq!((found.link, <[u8; 6]>::from(found.mac)), (6, [2, 0, 0, 0, 0, 12]));
+}
+
+#[test]
+fn a_hop_that_is_known_is_gone_by_where_nobody_here_is_meant() {
+    let world = Fake::new();
+    world.hops.borrow_mut().extend([(ip(NODE), ip(OUTSIDE)), (ip(POD), ip(PEER))]);
+    let check = |named: [u8; 4], to: [u8; 4], pending: bool, expect: (Way, u32)| {
+        let found = route(&world, &settings(), &ip(POD), &ip(named), &ip(to), Origin::Pod, pending);
+        assert_eq!((found.way, found.link), expect, "{named:?} to {to:?}");
+    };
+    check(NODE, OUTSIDE, false, (Way::Hop, 0));
+    check(POD, OUTSIDE, false, (Way::Outside, 0));
+    check(NODE, OUTSIDE, true, (Way::Drop, 0));
+    check(POD, PEER, false, (Way::Pod, 6));
 }

@@ -73,10 +73,12 @@ fn wire4(packet: *mut xdp_md) -> u32 {
     }
     // SAFETY: as long as the header that was read.
     let length = unsafe { ((start + ETHERNET + 2) as *const u16).read() };
-    let wide = Ip6 { a: becomes.destination.bits, b: 0, c: 0, d: 0 };
-    let Some(next) = hop::next(packet, settings, &becomes, wide, u32::from(u16::from_be(length))) else {
+    let Some(next) = hop::next(packet, settings, &becomes, u32::from(u16::from_be(length))) else {
         return XDP_PASS;
     };
+    if !is_back(packet, next) {
+        return XDP_PASS;
+    }
     let flow = &seen.flow;
     let sum = difference(0, flow.source.bits, becomes.source.bits);
     let sum = difference(sum, flow.destination.bits, becomes.destination.bits);
@@ -117,9 +119,12 @@ fn wire6(packet: *mut xdp_md) -> u32 {
         return XDP_PASS;
     }
     let length = u32::from(u16::from_be(seen.head as u16)) + IPV6_HEADER as u32;
-    let Some(next) = hop::next(packet, settings, &becomes, becomes.destination, length) else {
+    let Some(next) = hop::next(packet, settings, &becomes, length) else {
         return XDP_PASS;
     };
+    if !is_back(packet, next) {
+        return XDP_PASS;
+    }
     let sum =
         changed6(changed6(0, seen.flow.source, becomes.source), seen.flow.destination, becomes.destination);
     if !transport(start + ETHERNET + IPV6_HEADER, end, seen, &becomes, sum) {
@@ -191,15 +196,21 @@ fn renewed(change: u64, checksum: u16) -> u16 {
     !folded16(change + u64::from(!checksum))
 }
 
+/// Whether it leaves by the link that it came in by.
+#[inline(always)]
+fn is_back(packet: *mut xdp_md, next: &Hop) -> bool {
+    // SAFETY: the record is the program's own.
+    unsafe { (*packet).ingress_ifindex == next.link }
+}
+
 /// Addresses the frame to its next hop.
 #[inline(always)]
 fn sent(start: usize, next: &Hop) -> u32 {
     // SAFETY: the Ethernet header is there.
     unsafe {
-        (start as *mut u32).write(next.to.high);
-        ((start + 4) as *mut u16).write(next.to.low);
-        ((start + 6) as *mut u32).write(next.from.high);
-        ((start + 10) as *mut u16).write(next.from.low);
+        (start as *mut u32).write(next.receiver);
+        ((start + 4) as *mut u32).write(next.both);
+        ((start + 8) as *mut u32).write(next.sender);
     }
     count(Counter::Early);
     XDP_TX

@@ -27,6 +27,8 @@ pub trait World {
     fn is_local(&self, address: &Self::A) -> bool;
     /// abi's `NodeFlag` of the longest prefix that matches, or 0.
     fn node_flags(&self, address: &Self::A) -> u32;
+    /// Where what leaves with these ends goes next, if that was asked just now: a place in HOPS.
+    fn hop(&self, settings: &Settings, source: &Self::A, destination: &Self::A) -> Option<u32>;
     /// Whose address it is, in the numbers of policies; abi's `ANYBODY` where nobody has said.
     fn identity(&self, address: &Self::A) -> u32;
     /// Whether the longest prefix of the key that is in POLICY allows it.

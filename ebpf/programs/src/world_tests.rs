@@ -53,6 +53,8 @@ pub struct Fake {
     pub allowed: RefCell<Vec<PolicyKey>>,
     pub reported: RefCell<Vec<ReportKind>>,
     pub judged: RefCell<usize>,
+    /// Ends that leave, of which the next hop is known.
+    pub hops: RefCell<Vec<(Ip4, Ip4)>>,
 }
 
 fn keep<K: core::hash::Hash + Eq, V>(kept: &Kept<K, V>, key: K, value: V) {
@@ -238,6 +240,10 @@ impl World for Fake {
 
     fn is_source(&self, key: &SourceKey<Ip4>) -> bool {
         self.sources.borrow().contains(key)
+    }
+
+    fn hop(&self, _settings: &Settings, source: &Ip4, destination: &Ip4) -> Option<u32> {
+        self.hops.borrow().iter().position(|ends| *ends == (*source, *destination)).map(|at| at as u32)
     }
 
     fn choice(&self, _set: u32, hash: u32) -> Option<u32> {

@@ -7,7 +7,7 @@ use keelson_datapath::{Frontend, Node as Elsewhere, Scope, Transport};
 
 use super::echo;
 use super::node::{
-    FAR, NODE, NODE_PORT, Node, OUTSIDE, POD_A, POD_B, Server, VIP, ask, ask_udp, frontend, question,
+    FAR, NODE, NODE_PORT, Node, OUTSIDE, POD_A, POD_B, Server, VIP, ask, ask_udp, connect, frontend, question,
 };
 
 const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
@@ -204,6 +204,28 @@ fn clients_are_spread_or_kept() {
     assert!(hits.values().all(|count| (60..=140).contains(count)), "15 to 35 % each: {hits:?}");
     assert_eq!(spread(NODE_PORT + 1, 20).len(), 1, "a client stays with one");
     drop(servers);
+    node.finish();
+    guard.finish();
+}
+
+#[test]
+fn a_neighbour_that_changes_is_found_again() {
+    if !harness::root_or_skip("a_neighbour_that_changes_is_found_again") {
+        return;
+    }
+    let guard = harness::host::exclusive("a_neighbour_that_changes_is_found_again");
+    let node = Node::make(guard.tag(), None);
+    let server = Server::start(&node.outside, "out", 8080);
+    let mut stream = node.a.host.inside(|| connect(0, (OUTSIDE, 8080))).unwrap();
+    // Programs remember the next hop, each time for the rest of a second.
+    for _ in 0..20 {
+        question(&mut stream).expect("an answer");
+    }
+    let mac = "02:00:00:00:00:fe";
+    node.outside.ip(&["link", "set", "eth0", "address", mac]);
+    node.host.ip(&["neigh", "replace", &OUTSIDE.to_string(), "lladdr", mac, "dev", "up0"]);
+    question(&mut stream).expect("an answer from behind another Ethernet address");
+    drop((stream, server));
     node.finish();
     guard.finish();
 }
