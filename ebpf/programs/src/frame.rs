@@ -31,7 +31,7 @@ fn origin_of(number: u32) -> Origin {
 const NOTHING: u32 = Verdict::drop(Counter::Malformed).0;
 
 macro_rules! frames {
-    ($kernel:ident, $address:ty, $judge:ident, $lead:ident, $conceal:ident, $attempt:ident, $enter:ident) => {
+    ($kernel:ident, $address:ty, $judge:ident, $lead:ident, $conceal:ident, $attempt:ident, $oust:ident, $enter:ident) => {
         #[cfg_attr(keelson_bpf, unsafe(no_mangle))]
         #[inline(never)]
         pub fn $judge(flow: *const Flow<$address>, becomes: *const FlowState<$address>, origin: u32) -> u32 {
@@ -83,6 +83,16 @@ macro_rules! frames {
             track::attempt(&world, key, state, sockets_first != 0).0
         }
 
+        #[cfg_attr(keelson_bpf, unsafe(no_mangle))]
+        #[inline(never)]
+        pub fn $oust(key: *const Flow<$address>, state: *const FlowState<$address>) -> u32 {
+            // SAFETY: whoever calls it has references to both.
+            let (Some(key), Some(state)) = (unsafe { key.as_ref() }, unsafe { state.as_ref() }) else {
+                return 0;
+            };
+            u32::from(track::oust(&$kernel { packet: None }, key, state))
+        }
+
         #[inline(never)]
         pub fn $enter(
             packet: *mut __sk_buff,
@@ -96,5 +106,5 @@ macro_rules! frames {
     };
 }
 
-frames!(Kernel4, Ip4, judge4, lead4, conceal4, attempt4, enter4);
-frames!(Kernel6, Ip6, judge6, lead6, conceal6, attempt6, enter6);
+frames!(Kernel4, Ip4, judge4, lead4, conceal4, attempt4, oust4, enter4);
+frames!(Kernel6, Ip6, judge6, lead6, conceal6, attempt6, oust6, enter6);

@@ -100,7 +100,7 @@ fn touch<A>(state: &'static FlowState<A>, flags: u16) {
 macro_rules! world {
     ($kernel:ident, $address:ty, $bits:literal, $services:ident, $backends:ident, $members:ident, $endpoints:ident,
      $nodes:ident, $local:ident, $flows:ident, $affinity:ident, $sources:ident, $host_ports:ident,
-     $identities:ident, $judge:path, $lead:path, $conceal:path, $attempt:path, $enter:path, $report:ident,
+     $identities:ident, $judge:path, $lead:path, $conceal:path, $attempt:path, $oust:path, $enter:path, $report:ident,
      $tuple:ident) => {
         impl $kernel {
             #[inline(always)]
@@ -204,6 +204,11 @@ macro_rules! world {
                 sockets_first: bool,
             ) -> Verdict {
                 Verdict($attempt(self.packet(), key, state, u32::from(sockets_first)))
+            }
+
+            #[inline(always)]
+            fn oust(&self, key: &Flow<$address>, state: &FlowState<$address>) -> bool {
+                $oust(key, state) != 0
             }
 
             #[inline(always)]
@@ -377,6 +382,7 @@ world!(
     frame::lead4,
     frame::conceal4,
     frame::attempt4,
+    frame::oust4,
     frame::enter4,
     report4,
     ends
@@ -400,6 +406,7 @@ world!(
     frame::lead6,
     frame::conceal6,
     frame::attempt6,
+    frame::oust6,
     frame::enter6,
     report6,
     ends

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! **Invariants.** The entry of the answers goes in first and only where nothing is, so no two flows ever share
-//! the answers; whoever finds the place taken moves to another source port. Either both entries are in, or neither.
+//! the answers; whoever finds the place taken, by a flow that is not over, moves to another source port. Either both entries are in, or neither.
 
 use abi::{
     Backend, Counter, Flow, FlowFlag, FlowState, HOST_PORT, NodeFlag, Protocol, ReportKind, Scope,
@@ -439,7 +439,10 @@ pub fn enter<W: World>(
     }
     let mut tried = 0;
     while tried < PORTS_TRIED_MAX {
-        let verdict = world.attempt(key, state, hidden && movable);
+        let mut verdict = world.attempt(key, state, hidden && movable);
+        if verdict == TAKEN && world.oust(key, state) {
+            verdict = world.attempt(key, state, hidden && movable);
+        }
         if verdict == Verdict::BECOME {
             return enter_forward(world, key, state);
         }
@@ -491,6 +494,25 @@ pub fn attempt<W: World>(
         Inserted::Exists if is_remains(world, &answers, &back) => Verdict::BECOME,
         Inserted::Exists => TAKEN,
     }
+}
+
+/// Forgets the flow that has the answers to this one, if it is over: both ends have closed it, or one has reset it.
+#[inline(always)]
+pub fn oust<W: World>(world: &W, key: &Flow<W::A>, state: &FlowState<W::A>) -> bool {
+    if key.protocol != Protocol::TCP {
+        return false;
+    }
+    let answers = state.partner(key.protocol);
+    let Some(there) = world.flow(&answers) else { return false };
+    let sent = there.partner(key.protocol);
+    let Some(forth) = world.flow(&sent) else { return false };
+    let reset = (there.flags | forth.flags) & FlowFlag::RST != 0;
+    if !reset && there.flags & forth.flags & FlowFlag::FIN == 0 {
+        return false;
+    }
+    world.remove_flow(&sent);
+    world.remove_flow(&answers);
+    true
 }
 
 #[inline(always)]

@@ -118,6 +118,32 @@ fn one_port_for_a_service_and_for_its_pod() {
 }
 
 #[test]
+fn a_flow_that_is_over_gives_its_place() {
+    let (to_service, to_pod) = (((POD, 4000), (VIP, 80)), ((POD, 4000), (PEER, 8080)));
+    let answer = ((PEER, 8080), (POD, 4000));
+    let check = |tcp: &[(Ends, u8)], expect: Ends, moved: bool| {
+        let world = world();
+        send(&world, TCP, to_service, Tcp::SYN, Origin::Pod).unwrap();
+        for (ends, flags) in tcp {
+            send(&world, TCP, *ends, *flags, Origin::Pod).unwrap();
+        }
+        assert_eq!(send(&world, TCP, to_pod, Tcp::SYN, Origin::Pod), Ok(expect), "{tcp:?}");
+        let back = (expect.1, expect.0);
+        assert_eq!(send(&world, TCP, back, Tcp::SYN | Tcp::ACK, Origin::Pod), Ok((to_pod.1, to_pod.0)));
+        assert_eq!(world.counted.borrow().contains(&Counter::PortsMoved), moved, "{tcp:?}");
+        // Two entries a flow, and none of the one that was over.
+        assert_eq!(world.flows.borrow().len(), if moved { 4 } else { 2 }, "{tcp:?}");
+    };
+    let closing = Tcp::FIN | Tcp::ACK;
+    let moved = ((POD, 61_000), (PEER, 8080));
+    check(&[], moved, true);
+    check(&[(answer, Tcp::ACK), (to_service, closing)], moved, true);
+    check(&[(answer, closing), (to_service, closing)], to_pod, false);
+    check(&[(answer, Tcp::RST)], to_pod, false);
+    check(&[(to_service, Tcp::RST)], to_pod, false);
+}
+
+#[test]
 fn source_ports_are_searched_and_run_out() {
     let world = world();
     world.sockets.borrow_mut().push(61_000);

@@ -56,6 +56,8 @@ pub trait World {
     fn enter(&self, settings: &Settings, key: &Flow<Self::A>, state: &mut FlowState<Self::A>) -> Verdict;
     /// [`crate::track::attempt`].
     fn attempt(&self, key: &Flow<Self::A>, state: &FlowState<Self::A>, sockets_first: bool) -> Verdict;
+    /// [`crate::track::oust`].
+    fn oust(&self, key: &Flow<Self::A>, state: &FlowState<Self::A>) -> bool;
     /// Notes that the policies of an epoch allow the flow.
     fn renew(&self, state: &'static FlowState<Self::A>, epoch: u32);
     /// Tells whoever looks at flows.

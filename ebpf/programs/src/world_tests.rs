@@ -211,6 +211,10 @@ impl World for Fake {
         track::attempt(self, key, state, sockets_first)
     }
 
+    fn oust(&self, key: &Flow<Ip4>, state: &FlowState<Ip4>) -> bool {
+        track::oust(self, key, state)
+    }
+
     fn renew(&self, state: &'static FlowState<Ip4>, epoch: u32) {
         let found =
             self.flows.borrow().iter().find(|(_, there)| core::ptr::eq(**there, state)).map(|(key, _)| *key);
