@@ -143,10 +143,12 @@ mod tests {
 
     /// Each frontend with the last parts of its backends.
     fn shown(spec: Value, status: Value, node_ports: &NodePorts) -> Vec<String> {
-        let service = Service::read(&json!({"spec": spec, "status": status})).expect("a service to proxy");
+        let service =
+            Service::read(&json!({"spec": spec, "status": status})).unwrap().expect("a service to proxy");
         let slice = |address: [&str; 2]| {
-            Slice::read(&json!({"ports": [{"name": "", "port": 8080}], "endpoints": [
-                {"addresses": [address[0]], "nodeName": "here"}, {"addresses": [address[1]], "nodeName": "there"}]}))
+            let value = json!({"ports": [{"name": "", "port": 8080}], "endpoints": [
+                {"addresses": [address[0]], "nodeName": "here"}, {"addresses": [address[1]], "nodeName": "there"}]});
+            Slice::read(&value).expect("a slice").0
         };
         let slices = [slice(["10.1.0.1", "10.1.0.2"]), slice(["fd00::1", "fd00::2"])];
         let place = Place { node: "here".into(), zone: String::new() };

@@ -246,21 +246,23 @@ impl Proxy {
     /// The Services whose entries may have to change.
     fn look_at(&mut self, key: &Key) -> BTreeSet<Key> {
         let object = self.services.get(key);
-        let service = object.as_ref().and_then(|object| Service::read(object.value()));
+        let service = object.as_ref().and_then(|object| {
+            Service::read(&mut serde_json::Deserializer::from_str(object.raw()))
+                .inspect_err(|error| tracing::warn!(service = %key, %error, "not understood"))
+                .ok()?
+        });
         let port = service.as_ref().and_then(|service| service.health_check_port);
         let here = self.inbox.with_slices(|slices| ready_here(slices.of(key), &self.place));
         self.responders.set(key, port, here);
         let refusals = service.as_ref().map(|service| service.refusals.clone()).unwrap_or_default();
-        if let Some(object) = &object {
-            self.tell(key, &Reference::to(object), &refusals);
-        }
         if refusals.is_empty() {
             self.told.remove(key);
-        } else {
+        } else if let Some(object) = &object {
+            self.tell(key, &Reference::to(object), &refusals);
             self.told.insert(key.clone(), refusals);
         }
-        let wanted = service.zip(object).map(|(service, object)| Wanted {
-            created: object.meta().creation_timestamp().to_owned(),
+        let wanted = service.map(|service| Wanted {
+            created: service.created.clone(),
             ports: self.inbox.with_slices(|slices| {
                 desired(key, &service, || slices.of(key), &self.place, &self.node_ports)
             }),

@@ -151,7 +151,7 @@ mod tests {
     #[track_caller]
     fn check_slices(slices: &[Value], cluster: &[&str], local: &[&str]) {
         let port = ServicePort { name: "p".into(), transport: Transport::Tcp, port: 8, node_port: None };
-        let slices: Vec<Slice> = slices.iter().map(Slice::read).collect();
+        let slices: Vec<Slice> = slices.iter().map(|slice| Slice::read(slice).expect("a slice").0).collect();
         let place = Place { node: "here".into(), zone: "z".into() };
         let selected = select(&port, slices.iter(), &place);
         let text = |sockets: &[SocketAddr]| sockets.iter().map(ToString::to_string).collect::<Vec<_>>();

@@ -1,12 +1,12 @@
-//! What the proxy needs of a Service, read from its JSON.
+//! What the proxy needs of a Service, read from its JSON; the rest of it is skipped and never held.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::str::FromStr as _;
 
-use api::meta::Meta;
 use datapath::Transport;
 use ipnet::IpNet;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// Labels of Services and slices that are not ours: somebody else proxies them, or nobody.
@@ -19,6 +19,8 @@ const AFFINITY_SECONDS: u32 = 10_800;
 /// A Service that has addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Service {
+    /// RFC 3339.
+    pub created: String,
     pub cluster_ips: Vec<IpAddr>,
     pub external_ips: Vec<IpAddr>,
     /// Addresses of load balancers that leave the packets' destination as it is.
@@ -47,112 +49,201 @@ pub(crate) struct ServicePort {
     pub node_port: Option<u16>,
 }
 
-impl Service {
-    /// Reads a Service; `None` where there is nothing to proxy.
-    pub(crate) fn read(service: &Value) -> Option<Service> {
-        let spec = &service["spec"];
-        if spec["type"] == "ExternalName" || !is_ours(service) {
-            return None;
-        }
-        let mut cluster_ips = addresses(&spec["clusterIPs"]);
-        if cluster_ips.is_empty() {
-            cluster_ips.extend(address(&spec["clusterIP"]));
-        }
-        // Headless, or not allocated yet.
-        if cluster_ips.is_empty() {
-            return None;
-        }
-        let mut refusals = Vec::new();
-        let balancer_ips = balancer_ips(service);
-        let external = spec["type"] == "NodePort" || spec["type"] == "LoadBalancer";
-        let external_ips = addresses(&spec["externalIPs"]);
-        let external_local =
-            (external || !external_ips.is_empty()) && spec["externalTrafficPolicy"] == "Local";
-        let health_check_port = (spec["type"] == "LoadBalancer" && external_local)
-            .then(|| number(&spec["healthCheckNodePort"]))
-            .flatten();
-        Some(Service {
-            ports: ports(spec, external, &mut refusals),
-            cluster_ips,
-            external_ips,
-            balancer_ips,
-            affinity_seconds: affinity(spec),
-            internal_local: spec["internalTrafficPolicy"] == "Local",
-            external_local,
-            health_check_port,
-            sources: sources(spec, &mut refusals),
-            consistent: Meta::of(service).annotation(SELECTION) == Some("maglev"),
-            refusals,
-        })
+/// A Service as it comes.
+#[derive(Deserialize)]
+struct Document {
+    #[serde(default)]
+    metadata: Metadata,
+    #[serde(default)]
+    spec: Spec,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Metadata {
+    creation_timestamp: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    r#type: Option<String>,
+    #[serde(rename = "clusterIP")]
+    cluster_ip: Option<String>,
+    #[serde(rename = "clusterIPs")]
+    cluster_ips: Option<Vec<String>>,
+    #[serde(rename = "externalIPs")]
+    external_ips: Option<Vec<String>>,
+    external_traffic_policy: Option<String>,
+    internal_traffic_policy: Option<String>,
+    health_check_node_port: Option<u64>,
+    load_balancer_source_ranges: Option<Vec<String>>,
+    ports: Option<Vec<Port>>,
+    session_affinity: Option<String>,
+    session_affinity_config: Option<AffinityConfig>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Port {
+    pub name: Option<String>,
+    pub protocol: Option<String>,
+    pub port: Option<u64>,
+    node_port: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct AffinityConfig {
+    #[serde(rename = "clientIP")]
+    client_ip: Option<ClientAffinity>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ClientAffinity {
+    timeout_seconds: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    load_balancer: Option<Balancer>,
+}
+
+#[derive(Deserialize)]
+struct Balancer {
+    ingress: Option<Vec<Ingress>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Ingress {
+    ip: Option<String>,
+    ip_mode: Option<String>,
+}
+
+impl Metadata {
+    pub(crate) fn label(&self, name: &str) -> Option<&str> {
+        self.labels.as_ref()?.get(name).map(String::as_str)
+    }
+
+    /// Whether no label says otherwise.
+    pub(crate) fn is_ours(&self) -> bool {
+        NOT_OURS.iter().all(|label| self.label(label).is_none())
     }
 }
 
-/// Whether no label says otherwise.
-pub(crate) fn is_ours(object: &Value) -> bool {
-    NOT_OURS.iter().all(|label| Meta::of(object).label(label).is_none())
+impl Service {
+    /// Reads a Service; `None` where there is nothing to proxy.
+    ///
+    /// # Errors
+    /// What the API would not have admitted.
+    pub(crate) fn read<'de, D: Deserializer<'de>>(service: D) -> Result<Option<Service>, D::Error> {
+        let Document { metadata, spec, status } = Document::deserialize(service)?;
+        let is = |what: &Option<String>, value: &str| what.as_deref() == Some(value);
+        if is(&spec.r#type, "ExternalName") || !metadata.is_ours() {
+            return Ok(None);
+        }
+        let mut cluster_ips = addresses(spec.cluster_ips.as_ref());
+        if cluster_ips.is_empty() {
+            cluster_ips.extend(spec.cluster_ip.as_ref().and_then(|ip| ip.parse::<IpAddr>().ok()));
+        }
+        // Headless, or not allocated yet.
+        if cluster_ips.is_empty() {
+            return Ok(None);
+        }
+        let mut refusals = Vec::new();
+        let external = is(&spec.r#type, "NodePort") || is(&spec.r#type, "LoadBalancer");
+        let external_ips = addresses(spec.external_ips.as_ref());
+        let external_local =
+            (external || !external_ips.is_empty()) && is(&spec.external_traffic_policy, "Local");
+        let health_check_port = (is(&spec.r#type, "LoadBalancer") && external_local)
+            .then(|| number(spec.health_check_node_port))
+            .flatten();
+        let annotations = metadata.annotations.unwrap_or_default();
+        Ok(Some(Service {
+            created: metadata.creation_timestamp.unwrap_or_default(),
+            ports: ports(spec.ports.unwrap_or_default(), external, &mut refusals),
+            cluster_ips,
+            external_ips,
+            balancer_ips: balancer_ips(status),
+            affinity_seconds: affinity(spec.session_affinity.as_deref(), spec.session_affinity_config),
+            internal_local: is(&spec.internal_traffic_policy, "Local"),
+            external_local,
+            health_check_port,
+            sources: sources(spec.load_balancer_source_ranges.unwrap_or_default(), &mut refusals),
+            consistent: annotations.get(SELECTION).is_some_and(|selection| selection == "maglev"),
+            refusals,
+        }))
+    }
 }
 
-fn ports(spec: &Value, external: bool, refusals: &mut Vec<String>) -> Vec<ServicePort> {
+fn ports(all: Vec<Port>, external: bool, refusals: &mut Vec<String>) -> Vec<ServicePort> {
     let mut ports = Vec::new();
-    for port in list(&spec["ports"]) {
-        let name = port["name"].as_str().unwrap_or_default().to_owned();
-        let transport = match port["protocol"].as_str().unwrap_or("TCP") {
-            "TCP" => Transport::Tcp,
-            "UDP" => Transport::Udp,
-            other => {
-                refusals.push(format!("Port {name:?} is not proxied: protocol {other} is not supported"));
-                continue;
-            }
+    for port in all {
+        let name = port.name.unwrap_or_default();
+        let protocol = port.protocol.as_deref().unwrap_or("TCP");
+        let Some(transport) = transport(protocol) else {
+            refusals.push(format!("Port {name:?} is not proxied: protocol {protocol} is not supported"));
+            continue;
         };
-        let Some(wanted) = number(&port["port"]) else { continue };
-        let node_port = if external { number(&port["nodePort"]) } else { None };
+        let Some(wanted) = number(port.port) else { continue };
+        let node_port = if external { number(port.node_port) } else { None };
         ports.push(ServicePort { name, transport, port: wanted, node_port });
     }
     ports
 }
 
-fn affinity(spec: &Value) -> Option<u32> {
-    (spec["sessionAffinity"] == "ClientIP").then(|| {
-        let seconds = spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"].as_u64();
+pub(crate) fn transport(protocol: &str) -> Option<Transport> {
+    match protocol {
+        "TCP" => Some(Transport::Tcp),
+        "UDP" => Some(Transport::Udp),
+        _ => None,
+    }
+}
+
+fn affinity(wanted: Option<&str>, config: Option<AffinityConfig>) -> Option<u32> {
+    (wanted == Some("ClientIP")).then(|| {
+        let seconds = config.and_then(|config| config.client_ip?.timeout_seconds);
         seconds.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or(AFFINITY_SECONDS)
     })
 }
 
-fn balancer_ips(service: &Value) -> Vec<IpAddr> {
-    let ingress = list(&service["status"]["loadBalancer"]["ingress"]);
+fn balancer_ips(status: Status) -> Vec<IpAddr> {
+    let ingress = status.load_balancer.and_then(|balancer| balancer.ingress).unwrap_or_default();
     // With ipMode Proxy the packets come to a node port.
-    let own = ingress.iter().filter(|entry| entry["ipMode"].as_str().unwrap_or("VIP") == "VIP");
-    own.filter_map(|entry| address(&entry["ip"])).collect()
+    let own = ingress.iter().filter(|entry| entry.ip_mode.as_deref().unwrap_or("VIP") == "VIP");
+    own.filter_map(|entry| entry.ip.as_ref()?.parse().ok()).collect()
 }
 
 /// What cannot be read admits nobody: open to all would be worse than closed.
-fn sources(spec: &Value, refusals: &mut Vec<String>) -> Option<BTreeSet<IpNet>> {
-    let ranges = list(&spec["loadBalancerSourceRanges"]);
+fn sources(ranges: Vec<String>, refusals: &mut Vec<String>) -> Option<BTreeSet<IpNet>> {
     if ranges.is_empty() {
         return None;
     }
     let mut read = BTreeSet::new();
     for range in ranges {
-        match range.as_str().and_then(|range| IpNet::from_str(range.trim()).ok()) {
-            Some(range) => drop(read.insert(range.trunc())),
-            None => {
-                refusals.push(format!("{range} of loadBalancerSourceRanges is no range: it admits nobody"))
+        match IpNet::from_str(range.trim()) {
+            Ok(range) => drop(read.insert(range.trunc())),
+            Err(_) => {
+                refusals.push(format!("{range:?} of loadBalancerSourceRanges is no range: it admits nobody"))
             }
         }
     }
     Some(read)
 }
 
-pub(crate) fn number(value: &Value) -> Option<u16> {
-    u16::try_from(value.as_u64()?).ok().filter(|number| *number != 0)
+/// A port number.
+pub(crate) fn number(value: Option<u64>) -> Option<u16> {
+    u16::try_from(value?).ok().filter(|number| *number != 0)
 }
 
-fn address(value: &Value) -> Option<IpAddr> {
-    value.as_str()?.parse().ok()
-}
-
-fn addresses(value: &Value) -> Vec<IpAddr> {
-    list(value).iter().filter_map(address).collect()
+fn addresses(texts: Option<&Vec<String>>) -> Vec<IpAddr> {
+    texts.into_iter().flatten().filter_map(|text| text.parse().ok()).collect()
 }
 
 pub(crate) fn list(value: &Value) -> &[Value] {
@@ -166,7 +257,7 @@ mod tests {
 
     #[track_caller]
     fn check(service: Value, expect: Option<&str>) {
-        let shown = Service::read(&service).map(|service| {
+        let shown = Service::read(&service).expect("a Service").map(|service| {
             let ports: Vec<String> = service
                 .ports
                 .iter()
@@ -233,7 +324,8 @@ mod tests {
             let read = Service::read(
                 &json!({"spec": {"clusterIP": "10.0.0.1", "loadBalancerSourceRanges": ranges}}),
             );
-            read.unwrap().sources.map(|ranges| ranges.iter().map(ToString::to_string).collect::<Vec<_>>())
+            let read = read.unwrap().expect("a service to proxy");
+            read.sources.map(|ranges| ranges.iter().map(ToString::to_string).collect::<Vec<_>>())
         };
         assert_eq!(ranges(json!([])), None);
         assert_eq!(ranges(json!([" 203.0.113.7/24", "2001:db8::/32"])).unwrap().len(), 2);

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use client::{Change, Key, Object};
+use client::{Change, Key};
 use datapath::Transport;
-use serde_json::Value;
+use serde::{Deserialize, Deserializer};
 
-use crate::service::{is_ours, list, number};
+use crate::service::{Metadata, Port, number, transport};
 
 /// The label by which a slice says whose it is.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -40,42 +40,75 @@ pub(crate) struct Endpoint {
     pub nodes: Vec<String>,
 }
 
+/// An EndpointSlice as it comes.
+#[derive(Deserialize)]
+struct Document {
+    #[serde(default)]
+    metadata: Metadata,
+    ports: Option<Vec<Port>>,
+    endpoints: Option<Vec<Entry>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    addresses: Option<Vec<String>>,
+    conditions: Option<Conditions>,
+    node_name: Option<String>,
+    hints: Option<Hints>,
+}
+
+#[derive(Default, Deserialize)]
+struct Conditions {
+    ready: Option<bool>,
+    serving: Option<bool>,
+    terminating: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Hints {
+    for_zones: Option<Vec<Hint>>,
+    for_nodes: Option<Vec<Hint>>,
+}
+
+#[derive(Deserialize)]
+struct Hint {
+    name: String,
+}
+
 impl Slice {
-    pub(crate) fn read(slice: &Value) -> Slice {
-        let port = |port: &Value| {
-            let transport = match port["protocol"].as_str().unwrap_or("TCP") {
-                "TCP" => Transport::Tcp,
-                "UDP" => Transport::Udp,
-                _ => return None,
-            };
-            let name = port["name"].as_str().unwrap_or_default().to_owned();
-            Some(SlicePort { name, transport, port: number(&port["port"])? })
+    /// Reads a slice, and the name of the Service whose it is; `None` where that is not ours, or nobody's.
+    pub(crate) fn read<'de, D: Deserializer<'de>>(slice: D) -> Result<(Slice, Option<String>), D::Error> {
+        let Document { metadata, ports, endpoints } = Document::deserialize(slice)?;
+        let port = |port: Port| {
+            let transport = transport(port.protocol.as_deref().unwrap_or("TCP"))?;
+            let name = port.name.unwrap_or_default();
+            Some(SlicePort { name, transport, port: number(port.port)? })
         };
-        Slice {
-            ports: list(&slice["ports"]).iter().filter_map(port).collect(),
-            endpoints: list(&slice["endpoints"]).iter().filter_map(endpoint).collect(),
-        }
+        let slice = Slice {
+            ports: ports.into_iter().flatten().filter_map(port).collect(),
+            endpoints: endpoints.into_iter().flatten().filter_map(endpoint).collect(),
+        };
+        let owner = metadata.label(SERVICE_NAME).filter(|_| metadata.is_ours());
+        Ok((slice, owner.map(str::to_owned)))
     }
 }
 
-fn endpoint(endpoint: &Value) -> Option<Endpoint> {
-    let conditions = &endpoint["conditions"];
+fn endpoint(entry: Entry) -> Option<Endpoint> {
+    let Conditions { ready, serving, terminating } = entry.conditions.unwrap_or_default();
+    let Hints { for_zones, for_nodes } = entry.hints.unwrap_or_default();
     // Unknown readiness means ready, unknown serving means as ready.
-    let ready = conditions["ready"].as_bool().unwrap_or(true);
-    let names = |list: &Value| -> Vec<String> {
-        crate::service::list(list)
-            .iter()
-            .filter_map(|hint| hint["name"].as_str().map(str::to_owned))
-            .collect()
-    };
+    let ready = ready.unwrap_or(true);
+    let names = |hints: Option<Vec<Hint>>| hints.into_iter().flatten().map(|hint| hint.name).collect();
     Some(Endpoint {
-        address: list(&endpoint["addresses"]).first()?.as_str()?.parse().ok()?,
+        address: entry.addresses?.first()?.parse().ok()?,
         ready,
-        serving: conditions["serving"].as_bool().unwrap_or(ready),
-        terminating: conditions["terminating"].as_bool().unwrap_or(false),
-        node: endpoint["nodeName"].as_str().unwrap_or_default().to_owned(),
-        zones: names(&endpoint["hints"]["forZones"]),
-        nodes: names(&endpoint["hints"]["forNodes"]),
+        serving: serving.unwrap_or(ready),
+        terminating: terminating.unwrap_or(false),
+        node: entry.node_name.unwrap_or_default(),
+        zones: names(for_zones),
+        nodes: names(for_nodes),
     })
 }
 
@@ -83,24 +116,33 @@ fn endpoint(endpoint: &Value) -> Option<Endpoint> {
 #[derive(Debug, Default)]
 pub(crate) struct Slices {
     by_service: HashMap<Key, BTreeMap<String, Slice>>,
+    /// Services by the slices that they have.
+    owners: HashMap<Key, Key>,
 }
 
 impl Slices {
     /// A slice came, changed or went: the Services to be looked at again.
     pub(crate) fn changed(&mut self, change: Change<'_>) -> Vec<Key> {
-        let owner = |object: &Object| {
-            let name = object.meta().label(SERVICE_NAME).filter(|_| is_ours(object.value()))?;
-            Some(Key::new(change.key.namespace.as_str(), name))
+        let read = |raw: &str| {
+            let read = Slice::read(&mut serde_json::Deserializer::from_str(raw));
+            let (slice, owner) = read
+                .inspect_err(|error| tracing::warn!(slice = %change.key, %error, "not understood"))
+                .ok()?;
+            Some((slice, Key::new(change.key.namespace.as_str(), owner?)))
         };
-        let before = change.before.and_then(|object| owner(object));
-        let after = change.after.and_then(|object| owner(object));
-        if let Some(before) = before.as_ref().filter(|before| Some(*before) != after.as_ref()) {
+        let after = change.after.and_then(|object| read(object.raw()));
+        let before = self.owners.remove(change.key);
+        if let Some(before) =
+            before.as_ref().filter(|before| after.as_ref().is_none_or(|(_, after)| after != *before))
+        {
             self.set(before, &change.key.name, None);
         }
-        if let (Some(after), Some(object)) = (&after, change.after) {
-            self.set(after, &change.key.name, Some(Slice::read(object.value())));
+        let mut touched: Vec<Key> = before.into_iter().collect();
+        if let Some((slice, owner)) = after {
+            self.set(&owner, &change.key.name, Some(slice));
+            self.owners.insert(change.key.clone(), owner.clone());
+            touched.push(owner);
         }
-        let mut touched: Vec<Key> = before.into_iter().chain(after).collect();
         touched.dedup();
         touched
     }
@@ -124,16 +166,17 @@ impl Slices {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use client::Resource;
+    use client::{Object, Resource};
     use serde_json::json;
     use std::sync::Arc;
 
     #[test]
     fn conditions_that_are_not_said() {
-        let slice =
+        let (slice, _) =
             Slice::read(&json!({"ports": [{"port": 80}, {"port": 1, "protocol": "SCTP"}, {"name": "no"}],
             "endpoints": [{"addresses": ["10.0.0.1", "10.0.0.9"]}, {"addresses": ["10.0.0.2"], "conditions":
-            {"ready": false, "terminating": true}}, {"addresses": ["a.b.c"]}]}));
+            {"ready": false, "terminating": true}}, {"addresses": ["a.b.c"]}]}))
+            .expect("a slice");
         let shown: Vec<_> = slice.endpoints.iter().map(|e| (e.ready, e.serving, e.terminating)).collect();
         assert_eq!(shown, [(true, true, false), (false, false, true)]);
         assert_eq!(slice.ports, [SlicePort { name: String::new(), transport: Transport::Tcp, port: 80 }]);
@@ -159,6 +202,6 @@ mod tests {
         assert_eq!(tell(None, Some(&a)), ["a"]);
         assert_eq!(tell(Some(&a), Some(&b)), ["a", "b"]);
         assert_eq!(tell(Some(&b), None), ["b"]);
-        assert!(slices.by_service.is_empty());
+        assert!(slices.by_service.is_empty() && slices.owners.is_empty());
     }
 }
