@@ -62,7 +62,7 @@ impl Network {
             runtime_config: root.get("runtimeConfig").and_read(RuntimeConfig::read)?.unwrap_or_default(),
             prev_result: root.get("prevResult").and_read(Success::read)?,
             dns: root.get("dns").and_read(Dns::read)?.unwrap_or_default(),
-            valid_attachments: root.get("cni.dev/valid-attachments").and_read(read_attachments)?,
+            valid_attachments: valid_attachments(root, &document)?,
             document,
         })
     }
@@ -74,6 +74,17 @@ pub(crate) fn read_capabilities(field: &Field<'_>) -> Result<BTreeMap<String, bo
         Ok((name.clone(), on))
     };
     field.object()?.keys().map(flag).collect()
+}
+
+/// The list is `null` where a runtime written in Go has no pod left; under the second name for plugins that took the
+/// specification's example at its word.
+fn valid_attachments(
+    root: &Field<'_>,
+    document: &Map<String, Value>,
+) -> Result<Option<Vec<Attachment>>, Misfit> {
+    let names = ["cni.dev/valid-attachments", "cni.dev/attachments"];
+    let Some(name) = names.into_iter().find(|name| document.contains_key(*name)) else { return Ok(None) };
+    Ok(Some(root.get(name).and_read(read_attachments)?.unwrap_or_default()))
 }
 
 fn read_attachments(field: &Field<'_>) -> Result<Vec<Attachment>, Misfit> {
@@ -111,6 +122,18 @@ mod tests {
         assert_eq!(network.prev_result.as_ref().unwrap().ips.len(), 1);
         let written = Value::Object(network.runtime_config.to_json());
         assert_eq!(RuntimeConfig::read(&Field::root(&written)).unwrap(), network.runtime_config);
+    }
+
+    #[test]
+    fn attachments_may_be_none_or_unsaid() {
+        let check = |member: &str, expect: Option<usize>| {
+            let text = format!(r#"{{"cniVersion": "1.1.0", "name": "n", "type": "t"{member}}}"#);
+            let network = Network::parse(text.as_bytes()).unwrap();
+            assert_eq!(network.valid_attachments.map(|list| list.len()), expect, "{text}");
+        };
+        check("", None);
+        check(r#", "cni.dev/valid-attachments": null"#, Some(0));
+        check(r#", "cni.dev/attachments": [{"containerID": "c", "ifname": "e"}]"#, Some(1));
     }
 
     #[test]
