@@ -1,19 +1,21 @@
 //! Cluster IPs and node ports: each given to one Service at a time.
 //!
-//! What is taken is read off the Services themselves, so there is no second record to repair; a reservation holds
-//! an address between choosing it and the cache showing the Service that has it.
+//! What is taken is read off the Services themselves, each version of one once, so there is no second record to repair;
+//! a reservation holds an address between choosing it and the cache showing the Service that has it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::field::FieldError;
 use api::status::Status;
 use ipnet::IpNet;
 use serde_json::{Value, json};
+use store::Revision;
 
 use super::{Attributes, Operation, name_of, service_families};
+use crate::object::Object;
 use crate::server::Server;
 
 /// Ports that may be given or asked for.
@@ -29,7 +31,15 @@ const DRAWS: usize = 16;
 #[derive(Debug)]
 pub struct Allocator {
     ranges: Vec<Range>,
-    reserved: Mutex<BTreeMap<String, Reservation>>,
+    given: Mutex<Given>,
+}
+
+/// Who has what, as the cache of Services last showed it, and what it does not show yet.
+#[derive(Debug, Default)]
+struct Given {
+    reserved: BTreeMap<String, Reservation>,
+    seen: HashMap<Arc<str>, (Revision, Vec<String>)>,
+    holders: HashMap<String, Vec<Arc<str>>>,
 }
 
 /// One range, of one family.
@@ -53,7 +63,7 @@ impl Allocator {
             let host_bits = u32::from(range.max_prefix_len() - range.prefix_len());
             Range { network: range.network(), size: 1 << host_bits.clamp(2, LARGEST_RANGE_BITS) }
         };
-        Allocator { ranges: ranges.iter().map(range).collect(), reserved: Mutex::default() }
+        Allocator { ranges: ranges.iter().map(range).collect(), given: Mutex::default() }
     }
 
     /// The first address: the API's own Service.
@@ -104,15 +114,14 @@ pub(super) fn admit(server: &Server, attributes: &Attributes<'_>, service: &mut 
     let mut errors = Vec::new();
     let own = (attributes.request.info.namespace.as_str(), name_of(service).to_owned());
     let allocator = &server.allocator;
-    let mut reserved = allocator.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = allocator.given.lock().unwrap_or_else(PoisonError::into_inner);
     let now = server.now();
     let owner = format!("{}/{}", own.0, own.1);
     let longest = jiff::SignedDuration::try_from(RESERVED).unwrap_or_default();
-    reserved.retain(|_, reservation| now.duration_since(reservation.since) < longest);
-    let mut taken = taken(server, &owner, &mut reserved)?;
-    // What a Service was given itself is not in its way when it changes.
-    let others = reserved.iter().filter(|(_, reservation)| reservation.owner != owner);
-    taken.extend(others.map(|(what, _)| what.clone()));
+    known.reserved.retain(|_, reservation| now.duration_since(reservation.since) < longest);
+    let services = server.registry.by_resource("", "v1", "services").ok_or_else(Status::no_such_path)?;
+    known.look_at(&server.cache(services)?.list("").0);
+    let mut taken = Taken { known: &known, owner: &owner, now_given: BTreeSet::new() };
     let kind = service["spec"]["type"].as_str().unwrap_or("ClusterIP").to_owned();
     let mut given = Vec::new();
     if kind == "ExternalName" {
@@ -132,31 +141,63 @@ pub(super) fn admit(server: &Server, attributes: &Attributes<'_>, service: &mut 
     }
     if !attributes.dry_run {
         let reservation = |what| (what, Reservation { owner: owner.clone(), since: now });
-        reserved.extend(given.into_iter().map(reservation));
+        known.reserved.extend(given.into_iter().map(reservation));
     }
     Ok(())
 }
 
-/// Addresses and ports of all other Services. A reservation ends where its Service is seen to have what it was given:
-/// from then on the Service says it.
-fn taken(
-    server: &Server,
-    owner: &str,
-    reserved: &mut BTreeMap<String, Reservation>,
-) -> Result<BTreeSet<String>, Status> {
-    let kind = server.registry.by_resource("", "v1", "services").ok_or_else(Status::no_such_path)?;
-    let mut taken = BTreeSet::new();
-    for object in server.cache(kind)?.list("").0 {
-        for what in held(&object.value()) {
-            if reserved.get(&what).is_some_and(|reservation| *reservation.owner == *object.key) {
-                reserved.remove(&what);
+impl Given {
+    /// These are all Services there are. A reservation ends where its Service is seen to have what it was given: from
+    /// then on the Service says it.
+    fn look_at(&mut self, services: &[Arc<Object>]) {
+        for service in services {
+            if self.seen.get(&service.key).is_some_and(|(revision, _)| *revision == service.revision) {
+                continue;
             }
-            if *object.key != *owner {
-                taken.insert(what);
+            self.forget(&service.key);
+            let held = held(&service.value());
+            for what in &held {
+                if self.reserved.get(what).is_some_and(|reservation| *reservation.owner == *service.key) {
+                    self.reserved.remove(what);
+                }
+                self.holders.entry(what.clone()).or_default().push(service.key.clone());
+            }
+            self.seen.insert(service.key.clone(), (service.revision, held));
+        }
+        if self.seen.len() > services.len() {
+            let there: HashSet<&str> = services.iter().map(|service| &*service.key).collect();
+            let gone = self.seen.keys().filter(|key| !there.contains(&***key));
+            let gone: Vec<Arc<str>> = gone.cloned().collect();
+            gone.iter().for_each(|key| self.forget(key));
+        }
+    }
+
+    fn forget(&mut self, service: &str) {
+        for what in self.seen.remove(service).into_iter().flat_map(|(_, held)| held) {
+            let Some(holders) = self.holders.get_mut(&what) else { continue };
+            holders.retain(|holder| **holder != *service);
+            if holders.is_empty() {
+                self.holders.remove(&what);
             }
         }
     }
-    Ok(taken)
+}
+
+/// Addresses and ports that a Service may not have: what others have, and what it was just given.
+struct Taken<'a> {
+    known: &'a Given,
+    owner: &'a str,
+    now_given: BTreeSet<String>,
+}
+
+impl Taken<'_> {
+    fn contains(&self, what: &str) -> bool {
+        // What a Service was given itself is not in its way when it changes.
+        let holders = self.known.holders.get(what).into_iter().flatten();
+        let reserved = self.known.reserved.get(what).map(|reservation| reservation.owner.as_str());
+        holders.map(|holder| &**holder).chain(reserved).any(|other| other != self.owner)
+            || self.now_given.contains(what)
+    }
 }
 
 /// What a Service has.
@@ -178,7 +219,7 @@ fn port_key(port: &Value, number: u64) -> String {
 /// One address of each family that the Service has; what it was given new.
 fn cluster_ips(
     server: &Server,
-    taken: &BTreeSet<String>,
+    taken: &Taken<'_>,
     service: &mut Value,
     old: Option<&Value>,
     errors: &mut Vec<FieldError>,
@@ -234,7 +275,7 @@ fn cluster_ips(
 }
 
 /// Why an address that was asked for is not given.
-fn refuse(range: &Range, taken: &BTreeSet<String>, asked: &str) -> Option<&'static str> {
+fn refuse(range: &Range, taken: &Taken<'_>, asked: &str) -> Option<&'static str> {
     if !asked.parse::<IpAddr>().is_ok_and(|address| range.holds(address)) {
         return Some("the provided network does not match the current range");
     }
@@ -242,7 +283,7 @@ fn refuse(range: &Range, taken: &BTreeSet<String>, asked: &str) -> Option<&'stat
 }
 
 /// A free address: drawn, then searched. The lower part of the range is left to those who ask (KEP-3070).
-fn free_address(server: &Server, range: &Range, taken: &BTreeSet<String>) -> Option<IpAddr> {
+fn free_address(server: &Server, range: &Range, taken: &Taken<'_>) -> Option<IpAddr> {
     let asked_for = (range.size / 16).clamp(16, 256).min(range.size / 2);
     let upper = range.size - 1 - asked_for;
     let drawn = (0..DRAWS).map(|_| asked_for + server.random(u64::from(upper)) as u32);
@@ -252,7 +293,7 @@ fn free_address(server: &Server, range: &Range, taken: &BTreeSet<String>) -> Opt
 
 fn node_ports(
     server: &Server,
-    taken: &mut BTreeSet<String>,
+    taken: &mut Taken<'_>,
     service: &mut Value,
     errors: &mut Vec<FieldError>,
 ) -> Vec<String> {
@@ -287,7 +328,7 @@ fn node_ports(
             asked => asked,
         };
         port["nodePort"] = number.into();
-        taken.insert(port_key(port, number));
+        taken.now_given.insert(port_key(port, number));
         given.push(port_key(port, number));
     }
     given
