@@ -17,6 +17,8 @@ use ipnet::IpNet;
 
 const USAGE: u8 = 2;
 const VERSION: u32 = 1;
+/// As many as Hubble shows.
+const LAST: usize = 20;
 
 /// Show what became of packets on this node
 #[derive(Debug, Parser)]
@@ -24,9 +26,15 @@ struct Options {
     /// Go on with what comes.
     #[arg(short, long)]
     follow: bool,
-    /// The most of those that were before.
-    #[arg(long, default_value_t = 20)]
-    last: usize,
+    /// The most of those that were before: 20, or all that --since asks for.
+    #[arg(long)]
+    last: Option<usize>,
+    /// Not earlier: a moment (2026-11-28T16:20:33Z), or how long ago (90s, 5m).
+    #[arg(long, value_parser = ::agent::flows::moment)]
+    since: Option<jiff::Timestamp>,
+    /// Not later.
+    #[arg(long, value_parser = ::agent::flows::moment)]
+    until: Option<jiff::Timestamp>,
     /// A pod on either end: [NAMESPACE/]NAME, or the beginning of the name.
     #[arg(long)]
     pod: Vec<String>,
@@ -39,18 +47,39 @@ struct Options {
     /// The namespace of a pod on either end.
     #[arg(short, long)]
     namespace: Vec<String>,
+    /// Of the pod that sends.
+    #[arg(long)]
+    from_namespace: Vec<String>,
+    /// Of the pod that receives.
+    #[arg(long)]
+    to_namespace: Vec<String>,
     /// DROPPED or FORWARDED.
     #[arg(long, ignore_case = true, value_parser = ["DROPPED", "FORWARDED"])]
     verdict: Vec<String>,
+    /// Why it was dropped: POLICY_INGRESS and so on.
+    #[arg(long)]
+    drop_reason_desc: Vec<String>,
     /// TCP, UDP, SCTP, ICMPv4, ICMPv6.
     #[arg(long)]
     protocol: Vec<String>,
     /// A port on either end.
     #[arg(long)]
     port: Vec<u16>,
+    /// The sender's.
+    #[arg(long)]
+    from_port: Vec<u16>,
+    /// The receiver's.
+    #[arg(long)]
+    to_port: Vec<u16>,
     /// An address or a range on either end.
     #[arg(long, value_parser = ::agent::flows::range)]
     ip: Vec<IpNet>,
+    /// The sender's.
+    #[arg(long, value_parser = ::agent::flows::range)]
+    from_ip: Vec<IpNet>,
+    /// The receiver's.
+    #[arg(long, value_parser = ::agent::flows::range)]
+    to_ip: Vec<IpNet>,
     /// How to print them.
     #[arg(short, long, default_value = "compact")]
     output: Output,
@@ -90,16 +119,25 @@ fn question(options: &Options) -> ::agent::flows::Question {
         version: VERSION,
         follow: options.follow,
         all: options.verdict.is_empty() || !only_drops,
-        last: options.last,
+        last: options.last.unwrap_or(if options.since.is_some() { usize::MAX } else { LAST }),
         filter: ::agent::flows::Filter {
             pod: options.pod.clone(),
             from_pod: options.from_pod.clone(),
             to_pod: options.to_pod.clone(),
             namespace: options.namespace.clone(),
+            from_namespace: options.from_namespace.clone(),
+            to_namespace: options.to_namespace.clone(),
             verdict: options.verdict.clone(),
+            drop_reason: options.drop_reason_desc.clone(),
             protocol: options.protocol.clone(),
             port: options.port.clone(),
+            from_port: options.from_port.clone(),
+            to_port: options.to_port.clone(),
             ip: options.ip.clone(),
+            from_ip: options.from_ip.clone(),
+            to_ip: options.to_ip.clone(),
+            since: options.since.map(|since| since.to_string()),
+            until: options.until.map(|until| until.to_string()),
         },
     }
 }
@@ -147,5 +185,6 @@ mod tests {
         assert!(all(&[]) && all(&["-f", "--verdict", "FORWARDED"]));
         assert!(!all(&["--verdict", "DROPPED", "-f", "--pod", "web"]));
         assert!(Options::try_parse_from(["flows", "--ip", "nonsense"]).is_err());
+        assert!(Options::try_parse_from(["flows", "--since", "5m", "--from-ip", "10.0.0.0/8"]).is_ok());
     }
 }

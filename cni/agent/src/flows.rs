@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Figures;
 
-pub use filter::{Filter, range};
+pub use filter::{Filter, moment, range};
 pub use flow::{Clock, End, Flow, Named};
 
 /// The socket's name in the state folder.

@@ -171,8 +171,16 @@ fn filter(node: &Node, web: &super::Pod) {
         ("--pod", "web", Some("nobody")),
         ("--from-pod", "x/far", Some("x/web")),
         ("--namespace", "x", Some("y")),
+        ("--from-namespace", "x", Some("default")),
+        ("--to-namespace", "default", Some("x")),
+        ("--drop-reason-desc", "POLICY_INGRESS", Some("POLICY_EGRESS")),
         ("--ip", &address, Some(elsewhere)),
+        ("--to-ip", &address, Some(elsewhere)),
+        ("--from-ip", "10.244.0.0/24", Some(&address)),
         ("--port", "80", Some("81")),
+        ("--to-port", "80", Some("81")),
+        ("--since", "10m", Some("2099-01-01T00:00:00Z")),
+        ("--until", "0s", Some("2020-01-01T00:00:00Z")),
         ("--protocol", "TCP", Some("UDP")),
     ] {
         let drops = ["--verdict", "DROPPED", "--last", "1000", "-o", "json", flag];
