@@ -64,13 +64,29 @@ fn endpoint(service: &Value, pod: &Value, address: &str, zone: &dyn Fn(&str) -> 
             "name": text(pod, "/metadata/name"), "uid": text(pod, "/metadata/uid")}),
     );
     let node = text(pod, "/spec/nodeName");
+    let zone = if node.is_empty() { None } else { zone(node) };
     if !node.is_empty() {
         endpoint.insert("nodeName".into(), node.into());
-        if let Some(zone) = zone(node) {
-            endpoint.insert("zone".into(), zone.into());
-        }
+    }
+    if let Some(zone) = &zone {
+        endpoint.insert("zone".into(), zone.as_str().into());
+    }
+    if ready {
+        let hints = hints(text(service, "/spec/trafficDistribution"), node, zone.as_deref());
+        endpoint.extend(hints.map(|hints| ("hints".to_owned(), hints)));
     }
     Value::Object(endpoint)
+}
+
+/// Whom a ready endpoint is meant for (KEP-4444, KEP-3015): its zone, and with PreferSameNode its node before that.
+fn hints(distribution: &str, node: &str, zone: Option<&str>) -> Option<Value> {
+    let of_node = distribution == "PreferSameNode" && !node.is_empty();
+    let close = matches!(distribution, "PreferClose" | "PreferSameZone" | "PreferSameNode");
+    let zone = zone.filter(|_| close);
+    let mut hints = Map::new();
+    hints.extend(zone.map(|zone| ("forZones".to_owned(), json!([{"name": zone}]))));
+    hints.extend(of_node.then(|| ("forNodes".to_owned(), json!([{"name": node}]))));
+    (!hints.is_empty()).then_some(Value::Object(hints))
 }
 
 /// The Service's ports as this pod has them: a named target is the pod's own number; one it has not is left out.
@@ -159,6 +175,30 @@ mod tests {
                 endpoint["conditions"],
                 json!({"ready": ready, "serving": serving, "terminating": terminating})
             );
+        }
+    }
+
+    #[test]
+    fn traffic_distribution() {
+        for (distribution, zone, expect) in [
+            (Value::Null, Some("z"), Value::Null),
+            (json!("PreferClose"), Some("z"), json!({"forZones": [{"name": "z"}]})),
+            (json!("PreferSameZone"), Some("z"), json!({"forZones": [{"name": "z"}]})),
+            (json!("PreferSameZone"), None, Value::Null),
+            (
+                json!("PreferSameNode"),
+                Some("z"),
+                json!({"forZones": [{"name": "z"}], "forNodes": [{"name": "x"}]}),
+            ),
+            (json!("PreferSameNode"), None, json!({"forNodes": [{"name": "x"}]})),
+        ] {
+            let service = json!({"spec": {"trafficDistribution": distribution}});
+            let of = |ready: bool| {
+                let pod = pod("a", "10.0.0.1", ready, 1);
+                endpoint(&service, &pod, "10.0.0.1", &|_| zone.map(str::to_owned))["hints"].clone()
+            };
+            assert_eq!(of(true), expect, "{service}");
+            assert_eq!(of(false), Value::Null, "{service}");
         }
     }
 
