@@ -17,6 +17,8 @@ const CONNECTIONS: u32 = 400;
 const ECHO_EVERY: Duration = Duration::from_millis(50);
 /// One connection of its own.
 const CONNECT_EVERY: Duration = Duration::from_millis(100);
+/// The same while pods are replaced.
+const UPDATE_EVERY: Duration = Duration::from_millis(20);
 const KILLS: usize = 10;
 /// What a user may notice of a kill.
 const LONGEST_GAP: Duration = Duration::from_millis(300);
@@ -42,6 +44,7 @@ fn node_ports_have_no_listener_and_outlive_us() {
     no_rules(&node);
     one_port_for_both_ways(&node, cluster);
     kills_are_not_noticed(&node, cluster, public);
+    a_rolling_update_is_not_noticed(&node, cluster, public);
 
     drop(node);
     guard.finish();
@@ -147,6 +150,49 @@ fn kills_are_not_noticed(node: &DemoNode, cluster: SocketAddr, public: SocketAdd
         assert!(gap < LONGEST_GAP, "{name}: a gap of {} ms", gap.as_millis());
     }
     assert_eq!(web_processes(node), pods_before, "pods were restarted");
+}
+
+/// New pods are ready before old ones go, and old ones serve until nobody is sent to them: not one connection is lost.
+fn a_rolling_update_is_not_noticed(node: &DemoNode, cluster: SocketAddr, public: SocketAddr) {
+    let must = |line: &str| {
+        let output = node.kubectl(line);
+        assert!(output.status.success(), "kubectl {line}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let gently = serde_json::json!({"spec": {"strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 2}},
+        "template": {"spec": {"terminationGracePeriodSeconds": 3,
+            "containers": [{"name": "web", "lifecycle": {"preStop": {"sleep": {"seconds": 1}}}}]}}}});
+    must(&format!("patch deployment web --patch {gently}"));
+    must("rollout status deployment/web --timeout=100s");
+    let names = || -> Vec<String> {
+        let pods = node.json("get pods -l app=web");
+        let items = pods["items"].as_array().expect("pods").iter();
+        items.map(|pod| pod["metadata"]["name"].to_string()).collect()
+    };
+    let before = names();
+    let stop = Arc::new(AtomicBool::new(false));
+    let own: OwnedFd =
+        std::fs::File::open(format!("/proc/{}/ns/net", node.init)).expect("the node's network").into();
+    let outside = node.outside();
+    let talks = [("node to ClusterIP", &own, cluster), ("outside to NodePort", &outside, public)].map(
+        |(name, network, address)| {
+            let stop = stop.clone();
+            let connect = move || paced(UPDATE_EVERY, &stop, move || ask_once(address).map(drop));
+            (name, within(network, connect))
+        },
+    );
+    must("rollout restart deployment/web");
+    must("rollout status deployment/web --timeout=100s");
+    let began = Instant::now();
+    while names().iter().any(|name| before.contains(name)) {
+        assert!(began.elapsed() < PATIENCE, "the old pods do not go");
+        std::thread::sleep(LOOK);
+    }
+    stop.store(true, Ordering::SeqCst);
+    for (name, talk) in talks {
+        let (count, gap) = talk.join().expect("a talk").unwrap_or_else(|error| panic!("{name}: {error}"));
+        println!("{name}: {count} connections through an update, longest {} ms", gap.as_millis());
+        assert!(count > 50, "{name}: {count} connections");
+    }
 }
 
 fn wait_for(node: &DemoNode, part: &str) {
