@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use keelson_datapath::{
-    ANYBODY, Allowed, Counter, Direction, Endpoint, Isolation, Packet, Ports, Scope, Transport, Verdict,
+    ANYBODY, Allowed, Counter, DatapathError, Direction, Endpoint, Isolation, Packet, Ports, Scope,
+    Transport, Verdict,
 };
 
 use super::node::{FAR, NODE, Node, OUTSIDE, POD_A, POD_B, Server, VIP, ask, connect, frontend, question};
@@ -102,6 +103,38 @@ fn isolated_pods_do_what_they_may() {
     assert_eq!(policies.allowed().unwrap().len(), 2);
     assert_eq!(policies.named().unwrap().len(), 3);
     drop(servers);
+    node.finish();
+    guard.finish();
+}
+
+#[test]
+fn a_full_map_denies_what_is_not_in_it() {
+    if !harness::root_or_skip("a_full_map_denies_what_is_not_in_it") {
+        return;
+    }
+    let guard = harness::host::exclusive("a_full_map_denies_what_is_not_in_it");
+    let node = Node::make(guard.tag(), None);
+    let server = Server::start(&node.b.host, "b", 80);
+    let mut policies = node.datapath.policies().unwrap();
+    policies.name("10.244.0.11/32".parse().unwrap(), CLIENT).unwrap();
+    let direction = Direction::Ingress;
+    let of = |subject: u32, peer: u32| Allowed { subject, peer, direction, what: Ports::All };
+    policies.allow(&of(WEB, CLIENT)).unwrap();
+    isolate(&node, Isolation { ingress: true, egress: false });
+    let mut others = (0..1_u32 << 20).map(|number| of(10_000 + number, 7));
+    let refused = others.find_map(|other| policies.allow(&other).err()).expect("it has an end");
+    assert!(matches!(refused, DatapathError::Full { map: "POLICY", .. }), "{refused}");
+    let everybody = of(WEB, ANYBODY);
+    assert!(matches!(policies.allow(&everybody), Err(DatapathError::Full { .. })));
+    ask(&node.a.host, 0, (POD_B, 80)).expect("who is in it");
+    let to = SocketAddr::from((POD_B, 80));
+    let outside = || node.outside.inside(|| std::net::TcpStream::connect_timeout(&to, SHORT));
+    assert!(outside().is_err(), "who is not, is denied");
+    assert!(node.datapath.counters().unwrap().get(Counter::PolicyIngress) > 0, "and counted");
+    policies.withdraw(&of(10_000, 7)).unwrap();
+    policies.allow(&everybody).expect("there is room again");
+    ask(&node.outside, 0, (POD_B, 80)).expect("allowed now");
+    drop(server);
     node.finish();
     guard.finish();
 }
