@@ -158,7 +158,7 @@ impl Node {
     fn config(&self) -> Value {
         let list: Value = serde_json::from_slice(&std::fs::read(self.conflist()).unwrap()).unwrap();
         let mut config = list["plugins"][0].clone();
-        config["cniVersion"] = list["cniVersion"].clone();
+        config["cniVersion"] = list["cniVersions"].as_array().unwrap().last().unwrap().clone();
         config["name"] = list["name"].clone();
         config
     }

@@ -43,7 +43,8 @@ impl Desired {
         if let Some(mtu) = self.mtu {
             plugin["mtu"] = json!(mtu);
         }
-        json!({"cniVersion": "1.1.0", "name": self.network, "plugins": [plugin]})
+        // Runtimes before CNI 1.1 read the first only (containerd 1.6 refuses all that is newer than 1.0.0); others choose.
+        json!({"cniVersion": "1.0.0", "cniVersions": ["1.0.0", "1.1.0"], "name": self.network, "plugins": [plugin]})
     }
 }
 
@@ -95,6 +96,8 @@ mod tests {
         let text = desired().document().to_string();
         let list = cni_api::NetworkList::parse(text.as_bytes()).unwrap();
         assert_eq!((list.name.as_str(), list.plugins.len()), ("keelson", 1));
+        assert_eq!(list.version, cni_api::Version::V1_1_0);
+        assert_eq!(desired().document()["cniVersion"], "1.0.0", "what older runtimes read");
         let plugin = &desired().document()["plugins"][0];
         assert_eq!(plugin["ipam"]["ranges"][0][0]["gateway"], "10.244.4.1");
         assert_eq!(plugin["ipam"]["ranges"][1][0]["gateway"], "fd00:10:244:1::1");

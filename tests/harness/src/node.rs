@@ -156,10 +156,9 @@ impl Node {
         }
         std::fs::create_dir_all(self.path("bin")).expect("a folder");
         std::os::unix::fs::symlink(&self.program, self.path("bin/keelson-cni")).expect("a link");
-        // Debian's containerd knows no newer version.
-        let version = if self.runtime == Runtime::Containerd { "1.0.0" } else { "1.1.0" };
         let network = serde_json::json!({
-            "cniVersion": version, "name": "pods", "plugins": [{
+            // As the agent writes it: Debian's containerd knows no newer one than the first.
+            "cniVersion": "1.0.0", "cniVersions": ["1.0.0", "1.1.0"], "name": "pods", "plugins": [{
                 "type": "keelson-cni", "mode": "plain",
                 "ipam": {"ranges": [[{"subnet": self.subnet}]], "dataDir": self.path("ipam")},
             }],
