@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use keelson_store::raft::{Change, Peer, RaftOptions, Role, Wire};
+use keelson_store::raft::{Change, Peer, RaftOptions, Role, Status, Wire};
 use keelson_store::{EventKind, KeyRange, Revision, Store, WatchError};
 
 use super::network::{Network, Plug};
@@ -84,6 +84,41 @@ impl Cluster {
         }
     }
 
+    /// A member's disk is gone: another one takes its place, in a new folder, as a learner first.
+    pub async fn replace(&self, at: usize, random: &mut Random) {
+        let Some(id) = self.store(at).map(|store| store.member().unwrap().id()) else { return };
+        self.crash(at, random).await;
+        let folder = self.folders[at].path();
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.unwrap();
+        }
+        self.change(at, || Change::Remove { id }, |status| status.members.iter().all(|m| m.id != id)).await;
+        tokio::task::block_in_place(|| self.open(at, true));
+        let id = self.store(at).unwrap().member().unwrap().id();
+        let known = |status: &Status| status.members.iter().any(|m| m.id == id);
+        self.change(at, || Change::AddLearner { id, peer: peer(at) }, known).await;
+        let votes = |status: &Status| status.members.iter().any(|m| m.id == id && m.voter);
+        self.change(at, || Change::Promote { id }, votes).await;
+    }
+
+    /// Asks any member but one for a change until it is there.
+    async fn change(&self, but: usize, change: impl Fn() -> Change, there: impl Fn(&Status) -> bool) {
+        let asked = async {
+            for at in (0..self.folders.len()).cycle().filter(|at| *at != but) {
+                let Some(store) = self.store(at) else { continue };
+                let member = store.member().unwrap();
+                // A refusal may only mean that the one before was carried out all the same.
+                let _ = tokio::time::timeout(Duration::from_secs(5), member.change(change())).await;
+                if there(&member.status()) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(SETTLE, asked).await.expect("a majority is there, so the change is carried out");
+    }
+
     pub fn leader(&self) -> Option<usize> {
         let stores = self.stores.lock().unwrap();
         stores.iter().position(|store| {
@@ -128,15 +163,39 @@ fn peer(at: usize) -> Peer {
     Peer { name: format!("m{at}"), address: format!("simulated:{at}") }
 }
 
-/// Adds the beginning of a record that never was whole to the end of a log.
+/// Leaves what a power failure leaves of a batch that was never synced: any part of it, behind the last record or behind
+/// the room that was made for it.
 fn tear(log: &Path, random: &mut Random) {
     let mut segments: Vec<_> = std::fs::read_dir(log).unwrap().map(|entry| entry.unwrap().path()).collect();
     segments.sort();
     let Some(last) = segments.last() else { return };
     let mut bytes = std::fs::read(last).unwrap();
-    let torn = 1 + random.below(40) as usize;
-    bytes.extend((0..torn).map(|_| random.next() as u8));
+    let torn: Vec<u8> = (0..1 + random.below(400)).map(|_| random.next() as u8).collect();
+    let end = if random.percent(80) { end_of_records(&bytes) } else { bytes.len() };
+    bytes.resize(bytes.len().max(end + torn.len()), 0);
+    for (at, byte) in torn.into_iter().enumerate() {
+        // Blocks reach the disk in any order.
+        if !random.percent(20) {
+            bytes[end + at] = byte;
+        }
+    }
     std::fs::write(last, bytes).unwrap();
+}
+
+/// Where the first record of a segment begins, and the bytes of a record before its payload.
+const PREFIX: usize = 16;
+
+/// Where the room behind the last record begins.
+fn end_of_records(bytes: &[u8]) -> usize {
+    let mut end = PREFIX;
+    loop {
+        let length =
+            bytes.get(end..).and_then(|rest| rest.first_chunk()).map_or(0, |n| u32::from_le_bytes(*n));
+        if length == 0 {
+            return end.min(bytes.len());
+        }
+        end += (PREFIX + (length & !(1 << 31)) as usize).next_multiple_of(8);
+    }
 }
 
 /// A change as a watcher sees it: revision and position, then key and value.

@@ -31,13 +31,17 @@ pub enum Fault {
     Transfer(usize),
     /// A member ends while the network is bad.
     CrashInStorm(usize),
+    /// A member stands still as others see it; what was said to it and by it arrives later, all at once.
+    Paused(usize),
+    /// A member's disk is gone for good; another member takes its place.
+    Replaced(usize),
 }
 
 impl Fault {
     pub fn choose(random: &mut Random, members: usize) -> Fault {
         let at = random.below(members as u64) as usize;
         let other = (at + 1 + random.below(members as u64 - 1) as usize) % members;
-        match random.below(10) {
+        match random.below(12) {
             0 => Fault::Isolated(at),
             1 => Fault::Deaf(at),
             2 => Fault::Mute(at),
@@ -51,7 +55,9 @@ impl Fault {
             6 => Fault::CrashLeader,
             7 => Fault::CrashAll,
             8 => Fault::Transfer(at),
-            _ => Fault::CrashInStorm(at),
+            9 => Fault::CrashInStorm(at),
+            10 => Fault::Paused(at),
+            _ => Fault::Replaced(at),
         }
     }
 
@@ -59,6 +65,7 @@ impl Fault {
     pub async fn inflict(&self, cluster: &Cluster, random: &mut Random) {
         let members = 3;
         let cut = Weather { cut: true, ..Weather::default() };
+        let held = Weather { held: true, ..Weather::default() };
         let while_it_lasts = Duration::from_millis(300 + random.below(1500));
         let set = |from, to, weather| cluster.network.set(from, to, weather);
         let others = |at| (0..members).filter(move |other| *other != at);
@@ -67,6 +74,11 @@ impl Fault {
                 set(at, other, cut);
                 set(other, at, cut);
             }),
+            Fault::Paused(at) => others(at).for_each(|other| {
+                set(at, other, held);
+                set(other, at, held);
+            }),
+            Fault::Replaced(at) => return cluster.replace(at, random).await,
             Fault::Deaf(at) => others(at).for_each(|other| set(other, at, cut)),
             Fault::Mute(at) => others(at).for_each(|other| set(at, other, cut)),
             Fault::Split(at, other) => {
@@ -74,7 +86,7 @@ impl Fault {
                 set(other, at, cut);
             }
             Fault::Storm { loss, doubled, delay_millis } => {
-                storm(cluster, members, Weather { cut: false, loss, doubled, delay_millis });
+                storm(cluster, members, Weather { loss, doubled, delay_millis, ..Weather::default() });
             }
             Fault::Crash(at) => return restart(cluster, &[at], random, while_it_lasts).await,
             Fault::CrashLeader => {
@@ -91,7 +103,11 @@ impl Fault {
                 return;
             }
             Fault::CrashInStorm(at) => {
-                storm(cluster, members, Weather { cut: false, loss: 10, doubled: 10, delay_millis: 30 });
+                storm(
+                    cluster,
+                    members,
+                    Weather { loss: 10, doubled: 10, delay_millis: 30, ..Weather::default() },
+                );
                 return restart(cluster, &[at], random, while_it_lasts).await;
             }
         }

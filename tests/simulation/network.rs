@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use keelson_store::raft::{CallError, Called, Handler, Lane, Peer, Refusal, Request, Response, Transport};
 
+use tokio::sync::Notify;
+
 use super::random::Random;
 
 /// What happens to messages of one direction.
@@ -13,6 +15,8 @@ use super::random::Random;
 pub struct Weather {
     /// Nothing arrives.
     pub cut: bool,
+    /// All of it arrives, once the weather changes.
+    pub held: bool,
     /// So many of a hundred get lost.
     pub loss: u64,
     /// So many of a hundred arrive twice, the second time later.
@@ -26,6 +30,8 @@ pub struct Weather {
 pub struct Network {
     handlers: Mutex<HashMap<u64, (usize, Handler)>>,
     weather: Mutex<HashMap<(usize, usize), Weather>>,
+    /// The weather has changed.
+    changed: Notify,
     random: Mutex<Random>,
 }
 
@@ -38,7 +44,12 @@ struct Fate {
 
 impl Network {
     pub fn new(random: Random) -> Network {
-        Network { handlers: Mutex::default(), weather: Mutex::default(), random: Mutex::new(random) }
+        Network {
+            handlers: Mutex::default(),
+            weather: Mutex::default(),
+            changed: Notify::new(),
+            random: Mutex::new(random),
+        }
     }
 
     pub fn plug(&self, id: u64, at: usize, handler: Handler) {
@@ -56,6 +67,19 @@ impl Network {
     /// Every link is good again.
     pub fn heal(&self) {
         self.weather.lock().unwrap().clear();
+        self.changed.notify_waiters();
+    }
+
+    /// Waits while messages of this direction are held.
+    async fn flows(&self, from: usize, to: usize) {
+        loop {
+            let changed = self.changed.notified();
+            let held = self.weather.lock().unwrap().get(&(from, to)).is_some_and(|weather| weather.held);
+            if !held {
+                return;
+            }
+            changed.await;
+        }
     }
 
     fn fate(&self, from: usize, to: usize) -> Fate {
@@ -109,6 +133,7 @@ async fn exchange(
         return std::future::pending().await;
     }
     tokio::time::sleep(there.delay).await;
+    network.flows(from, at).await;
     if there.again {
         let (handler, bytes, delay) = (handler.clone(), bytes.clone(), there.delay * 2);
         // Commands of users go over a connection that numbers them; Raft's own messages must bear it.
@@ -126,6 +151,7 @@ async fn exchange(
         return std::future::pending().await;
     }
     tokio::time::sleep(back.delay).await;
+    network.flows(at, from).await;
     outcome.map_err(CallError::Refused)
 }
 

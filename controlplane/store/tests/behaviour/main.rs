@@ -283,6 +283,54 @@ async fn a_lease_takes_its_keys_with_it() {
 }
 
 #[tokio::test]
+async fn a_read_that_is_sure_writes_nothing() {
+    each(async |store| {
+        put(&store, "a", "1").await;
+        // What a follower still has to sync.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let written = || (store.health().syncs, store.member().map(|member| member.status().last));
+        let before = written();
+        for _ in 0..20 {
+            store.barrier().await.unwrap();
+        }
+        assert_eq!(written(), before);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_ends_leases_early_or_late_and_does_nothing_else() {
+    const RIGHT: u64 = 100_000_000;
+    const HOUR: u64 = 3_600_000;
+    let alive = |id, now_millis| Command::LeaseKeepAlive { id, now_millis };
+    let grant = |id, now_millis| Command::LeaseGrant { id, ttl_seconds: 10, now_millis };
+    each(async |store| {
+        store.command(grant(7, RIGHT)).await.unwrap();
+        let put_with = |key: &str, lease| {
+            let operation = Operation::Put { key: key.into(), value: "x".into(), lease };
+            Transaction { success: vec![operation], ..Transaction::default() }
+        };
+        store.transact(put_with("a", 7), Urgency::Now).await.unwrap();
+        let before = put(&store, "b", "x").await;
+        // An hour back: whoever has the right time ends it, and it begins anew with the next sign of life.
+        store.command(alive(7, RIGHT - HOUR)).await.unwrap();
+        assert_eq!(store.state().leases_due(RIGHT).unwrap(), (vec![7], None));
+        store.command(Command::LeaseRevoke(7)).await.unwrap();
+        let refused = store.command(alive(7, RIGHT)).await;
+        assert!(matches!(refused, Err(ProposeError::Refused(_))), "{refused:?}");
+        store.command(grant(8, RIGHT)).await.unwrap();
+        let again = store.transact(put_with("a", 8), Urgency::Now).await.unwrap().revision;
+        // An hour on: it lives too long, until the next sign of life with the right time.
+        store.command(alive(8, RIGHT + HOUR)).await.unwrap();
+        assert_eq!(store.state().leases_due(RIGHT).unwrap(), (vec![], Some(RIGHT + HOUR + 10_000)));
+        store.command(alive(8, RIGHT)).await.unwrap();
+        assert_eq!(store.state().leases_due(RIGHT + 10_000).unwrap(), (vec![8], None));
+        assert_eq!((before.next().next(), list(&store, "", None, 0).unwrap()), (again, "a=x b=x+0".into()));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn relaxed_writes_wait_for_company_but_not_for_ever() {
     each(async |store| {
         let relaxed = |key: &str| {
