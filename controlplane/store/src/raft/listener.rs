@@ -4,14 +4,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::frame::{read_frame, write_frame};
+use super::frame::{READ_BYTES, TOGETHER_BYTES, push_frame, read_frame, write_frames};
 use super::handler::Handler;
 use super::message::{Refusal, Request, Response, VERSION};
 use super::tls::{HELLO_BYTES, MAGIC, PeerTls};
@@ -84,7 +84,8 @@ async fn greet(
 }
 
 async fn serve(stream: TlsStream<TcpStream>, handler: Handler) {
-    let (mut reader, mut writer) = tokio::io::split(stream);
+    let (reader, mut writer) = tokio::io::split(stream);
+    let mut reader = BufReader::with_capacity(READ_BYTES, reader);
     let (answers, mut queue) = mpsc::channel::<(u64, Vec<u8>)>(REQUESTS);
     let requests = async {
         let places = Arc::new(Semaphore::new(REQUESTS));
@@ -107,8 +108,15 @@ async fn serve(stream: TlsStream<TcpStream>, handler: Handler) {
         }
     };
     let responses = async {
+        let mut frames = Vec::new();
         while let Some((id, body)) = queue.recv().await {
-            if write_frame(&mut writer, id, &body).await.is_err() {
+            let mut pushed = push_frame(&mut frames, id, &body);
+            while frames.len() < TOGETHER_BYTES
+                && let Ok((id, body)) = queue.try_recv()
+            {
+                pushed = pushed.and(push_frame(&mut frames, id, &body));
+            }
+            if write_frames(&mut writer, &mut frames).await.and(pushed).is_err() {
                 return;
             }
         }

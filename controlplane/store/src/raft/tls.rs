@@ -14,7 +14,7 @@ use pki::PEER_NAME;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -22,7 +22,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::declared::Peer;
-use super::frame::{read_frame, write_frame};
+use super::frame::{READ_BYTES, TOGETHER_BYTES, push_frame, read_frame, write_frames};
 use super::message::{Refusal, Request, Response, VERSION};
 use super::transport::{CallError, Called, Lane, Transport};
 
@@ -156,7 +156,8 @@ async fn run(
             return;
         }
     };
-    let (mut reader, mut writer) = tokio::io::split(stream);
+    let (reader, mut writer) = tokio::io::split(stream);
+    let mut reader = BufReader::with_capacity(READ_BYTES, reader);
     let pending = Pending::default();
     let answers = async {
         while let Ok((id, body)) = read_frame(&mut reader).await {
@@ -173,11 +174,20 @@ async fn run(
         }
     };
     let requests = async {
-        let mut next = 0;
-        while let Some(waiting) = queue.recv().await {
+        let (mut next, mut frames) = (0, Vec::new());
+        let mut push = |frames: &mut Vec<u8>, waiting: Waiting| {
             next += 1;
             pending.lock().unwrap_or_else(PoisonError::into_inner).insert(next, waiting.answer);
-            if write_frame(&mut writer, next, &waiting.body).await.is_err() {
+            push_frame(frames, next, &waiting.body)
+        };
+        while let Some(waiting) = queue.recv().await {
+            let mut pushed = push(&mut frames, waiting);
+            while frames.len() < TOGETHER_BYTES
+                && let Ok(waiting) = queue.try_recv()
+            {
+                pushed = pushed.and(push(&mut frames, waiting));
+            }
+            if write_frames(&mut writer, &mut frames).await.and(pushed).is_err() {
                 break;
             }
         }
