@@ -7,7 +7,7 @@ use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
 
-use super::{CONNECTIONS, Load, pair};
+use super::{AsyncPut, CONNECTIONS, Load, Turn, process};
 
 /// How long a cluster may take to be ready.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -24,14 +24,15 @@ struct PutRequest {
 #[derive(Clone, PartialEq, prost::Message)]
 struct PutResponse {}
 
-struct Cluster {
+/// A running cluster.
+pub struct Cluster {
     children: Vec<Child>,
-    clients: Vec<u16>,
+    channels: Vec<Channel>,
     _folder: tempfile::TempDir,
 }
 
 impl Cluster {
-    fn start(members: usize) -> std::io::Result<Cluster> {
+    pub async fn start(members: usize) -> std::io::Result<Cluster> {
         let folder = tempfile::tempdir()?;
         let free =
             || Ok::<u16, std::io::Error>(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port());
@@ -57,28 +58,36 @@ impl Cluster {
                 .spawn()?;
             children.push(child);
         }
-        Ok(Cluster { children, clients: ports.iter().map(|(client, _)| *client).collect(), _folder: folder })
-    }
-
-    async fn connections(&self) -> Vec<Channel> {
         let mut channels = Vec::new();
         for at in 0..CONNECTIONS {
-            let port = self.clients[at % self.clients.len()];
+            let (port, _) = ports[at % ports.len()];
             channels.push(
                 Endpoint::from_shared(format!("http://127.0.0.1:{port}")).expect("an address").connect_lazy(),
             );
         }
+        let cluster = Cluster { children, channels, _folder: folder };
         let deadline = Instant::now() + START_LIMIT;
-        while put(&mut Grpc::new(channels[0].clone()), (b"ready".to_vec(), vec![])).await.is_err() {
+        while put(cluster.channels[0].clone(), (b"ready".to_vec(), vec![])).await.is_err() {
             assert!(Instant::now() < deadline, "etcd does not answer");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        channels
+        Ok(cluster)
     }
 
-    /// Resident MiB of the first member.
-    fn memory(&self) -> f64 {
-        super::ours::resident(self.children[0].id())
+    /// Resident MiB of all members.
+    pub fn memory(&self) -> f64 {
+        self.children.iter().map(|child| process::resident(child.id())).sum()
+    }
+
+    pub async fn puts(&self, load: Load) -> Turn {
+        let pids: Vec<u32> = self.children.iter().map(Child::id).collect();
+        load.run(&pids, |client| self.channels[client % self.channels.len()].clone()).await
+    }
+}
+
+impl AsyncPut for Channel {
+    async fn put(&self, pair: (Vec<u8>, Vec<u8>)) {
+        put(self.clone(), pair).await.expect("a put");
     }
 }
 
@@ -91,42 +100,10 @@ impl Drop for Cluster {
     }
 }
 
-async fn put(grpc: &mut Grpc<Channel>, (key, value): (Vec<u8>, Vec<u8>)) -> Result<(), tonic::Status> {
+async fn put(channel: Channel, (key, value): (Vec<u8>, Vec<u8>)) -> Result<(), tonic::Status> {
+    let mut grpc = Grpc::new(channel);
     grpc.ready().await.map_err(|error| tonic::Status::unavailable(error.to_string()))?;
     let codec = tonic_prost::ProstCodec::<PutRequest, PutResponse>::default();
     let path = PathAndQuery::from_static("/etcdserverpb.KV/Put");
     grpc.unary(tonic::Request::new(PutRequest { key, value }), path, codec).await.map(drop)
-}
-
-pub async fn puts(members: usize, clients: usize, length: Duration) {
-    let cluster = match Cluster::start(members) {
-        Ok(cluster) => cluster,
-        Err(error) => return println!("| etcd | {members} | not measured: {error} | | | |"),
-    };
-    let channels = cluster.connections().await;
-    let load = std::sync::Arc::new(Load::of(length));
-    let tasks: Vec<_> = (0..clients)
-        .map(|client| {
-            let (load, channel) = (load.clone(), channels[client % channels.len()].clone());
-            tokio::spawn(async move {
-                let mut grpc = Grpc::new(channel);
-                let mut times = Vec::new();
-                for number in 0.. {
-                    if !load.goes_on() {
-                        break;
-                    }
-                    let begun = Instant::now();
-                    put(&mut grpc, pair(client, number)).await.expect("a put");
-                    times.push(begun.elapsed());
-                }
-                times
-            })
-        })
-        .collect();
-    let mut times = Vec::new();
-    for task in tasks {
-        times.extend(task.await.expect("a client"));
-    }
-    let memory = cluster.memory();
-    load.row(&format!("etcd, gRPC ({memory:.0} MiB)"), members, clients, times);
 }

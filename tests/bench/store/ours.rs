@@ -1,4 +1,4 @@
-//! Our store: members in this process, asked over their wire or directly.
+//! Our store: members in a process of their own, asked over their wire, or in this one, asked directly.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -6,24 +6,25 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keelson_store::raft::{Change, Client, Peer, PeerTls, RaftOptions, Role, Wire};
-use keelson_store::{Command, Operation, Revision, SingleOptions, Store, Transaction, Urgency};
+use keelson_store::{Command, Operation, Revision, Store, Transaction, Urgency};
 use pki::{Authority, PEER_NAME, Profile, Usage};
 
-use super::{CONNECTIONS, Load, pair};
+use super::member::Members;
+use super::{AsyncPut, CONNECTIONS, Load, Turn, pair, process};
 
 /// Writes of one batch where many keys are made.
 const BATCH: usize = 100;
 
-struct Cluster {
+/// Members in this process.
+pub struct Cluster {
     authority: Authority,
     stores: Vec<Store>,
     folders: Vec<tempfile::TempDir>,
-    addresses: Vec<SocketAddr>,
+    pub addresses: Vec<SocketAddr>,
 }
 
 impl Cluster {
-    async fn start(members: usize) -> Cluster {
-        let authority = Authority::create("peers", now()).expect("an authority");
+    pub async fn start(authority: Authority, members: usize) -> Cluster {
         let mut cluster =
             Cluster { authority, stores: Vec::new(), folders: Vec::new(), addresses: Vec::new() };
         for at in 0..members {
@@ -45,18 +46,11 @@ impl Cluster {
     }
 
     fn tls(&self) -> PeerTls {
-        let profile = Profile {
-            common_name: "member".into(),
-            organization: None,
-            names: vec![PEER_NAME.into()],
-            usage: Usage::Both,
-            lifetime_seconds: 86_400,
-        };
-        let certificate = self.authority.issue(&profile, now()).expect("a certificate");
-        PeerTls::new(&certificate, self.authority.certificate_pem()).expect("keys")
+        tls(&self.authority)
     }
 
-    fn leader(&self) -> usize {
+    /// The place of the member that leads.
+    pub fn leader(&self) -> usize {
         let leads = |store: &Store| store.member().is_some_and(|member| member.status().role == Role::Leader);
         loop {
             if let Some(at) = self.stores.iter().position(leads) {
@@ -65,6 +59,23 @@ impl Cluster {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
+}
+
+fn authority() -> Authority {
+    Authority::create("peers", now()).expect("an authority")
+}
+
+/// A certificate of a member.
+fn tls(authority: &Authority) -> PeerTls {
+    let profile = Profile {
+        common_name: "member".into(),
+        organization: None,
+        names: vec![PEER_NAME.into()],
+        usage: Usage::Both,
+        lifetime_seconds: 86_400,
+    };
+    let certificate = authority.issue(&profile, now()).expect("a certificate");
+    PeerTls::new(&certificate, authority.certificate_pem()).expect("keys")
 }
 
 fn open(folder: &Path, peer: &Peer, listen: SocketAddr, tls: PeerTls, join: bool) -> Store {
@@ -82,83 +93,69 @@ fn transaction(pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Transaction {
     Transaction { success: pairs.into_iter().map(put).collect(), ..Transaction::default() }
 }
 
-/// Runs clients and prints their row.
-async fn measure<F, P>(store: &str, members: usize, clients: usize, length: Duration, putter: P)
-where
-    P: Fn(usize) -> F,
-    F: AsyncPut,
-{
-    let load = Arc::new(Load::of(length));
-    let tasks: Vec<_> = (0..clients)
-        .map(|client| {
-            let (load, put) = (load.clone(), putter(client));
-            tokio::spawn(async move {
-                let mut times = Vec::new();
-                for number in 0.. {
-                    if !load.goes_on() {
-                        break;
-                    }
-                    let begun = Instant::now();
-                    put.put(transaction(vec![pair(client, number)])).await;
-                    times.push(begun.elapsed());
-                }
-                times
-            })
-        })
-        .collect();
-    let mut times = Vec::new();
-    for task in tasks {
-        times.extend(task.await.expect("a client"));
-    }
-    load.row(store, members, clients, times);
-}
-
-/// One client of a store.
-trait AsyncPut: Send + Sync + 'static {
-    fn put(&self, transaction: Transaction) -> impl Future<Output = ()> + Send;
-}
-
 impl AsyncPut for Store {
-    async fn put(&self, transaction: Transaction) {
-        self.transact(transaction, Urgency::Now).await.expect("a put");
+    async fn put(&self, pair: (Vec<u8>, Vec<u8>)) {
+        put(self, vec![pair]).await;
     }
+}
+
+async fn put(store: &Store, pairs: Vec<(Vec<u8>, Vec<u8>)>) {
+    store.transact(transaction(pairs), Urgency::Now).await.expect("a put");
 }
 
 impl AsyncPut for Arc<Client> {
-    async fn put(&self, transaction: Transaction) {
-        self.propose(&Command::Transaction(transaction)).await.expect("a put");
+    async fn put(&self, pair: (Vec<u8>, Vec<u8>)) {
+        self.propose(&Command::Transaction(transaction(vec![pair]))).await.expect("a put");
     }
 }
 
-pub async fn over_the_wire(members: usize, clients: usize, length: Duration) {
-    let cluster = Cluster::start(members).await;
-    let address = cluster.addresses[cluster.leader()].to_string();
-    let all: Vec<Arc<Client>> =
-        (0..CONNECTIONS.min(clients)).map(|_| Arc::new(Client::new(&address, cluster.tls()))).collect();
-    measure("ours, wire with TLS", members, clients, length, |client| all[client % all.len()].clone()).await;
+/// Members in a process of their own, and connections to the leader.
+pub struct OverTheWire {
+    members: Members,
+    clients: Vec<Arc<Client>>,
 }
 
-pub async fn in_process(members: usize, clients: usize, length: Duration) {
-    let cluster = Cluster::start(members).await;
-    let store = cluster.stores[cluster.leader()].clone();
-    measure("ours, in process", members, clients, length, |_| store.clone()).await;
+impl OverTheWire {
+    pub async fn start(members: usize) -> OverTheWire {
+        let authority = authority();
+        let members = Members::start(&authority, members);
+        let client = |_| Arc::new(Client::new(&members.address, tls(&authority)));
+        OverTheWire { clients: (0..CONNECTIONS).map(client).collect(), members }
+    }
+
+    pub async fn puts(&self, load: Load) -> Turn {
+        load.run(&[self.members.pid()], |client| self.clients[client % self.clients.len()].clone()).await
+    }
+
+    /// Resident MiB of all members.
+    pub fn memory(&self) -> f64 {
+        process::resident(self.members.pid())
+    }
 }
 
-pub async fn single(clients: usize, length: Duration) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let store = Store::open_single(folder.path(), SingleOptions::default()).expect("a store");
-    measure("ours, single-member log, in process", 1, clients, length, |_| store.clone()).await;
+/// Members in this process, and the leader's store.
+pub struct InProcess(Cluster);
+
+impl InProcess {
+    pub async fn start(members: usize) -> InProcess {
+        InProcess(Cluster::start(authority(), members).await)
+    }
+
+    pub async fn puts(&self, load: Load) -> Turn {
+        let store = &self.0.stores[self.0.leader()];
+        load.run(&[], |_| store.clone()).await
+    }
 }
 
 /// From the end of the leader to the next acknowledged write.
 pub async fn failover() {
     let mut times = Vec::new();
     for _ in 0..5 {
-        let mut cluster = Cluster::start(3).await;
+        let mut cluster = Cluster::start(authority(), 3).await;
         let leader = cluster.leader();
         let dying = cluster.stores.remove(leader);
         let survivor = cluster.stores[0].clone();
-        survivor.put(transaction(vec![pair(0, 0)])).await;
+        put(&survivor, vec![pair(0, 0)]).await;
         // It answers nobody from here on; that it also closes in order is not waited for.
         let begun = Instant::now();
         let closing = std::thread::spawn(move || drop(dying));
@@ -178,9 +175,9 @@ pub async fn failover() {
 pub async fn start(keys: usize) {
     let folder = tempfile::tempdir().expect("a folder");
     let address = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
-    let cluster = Cluster::start(0).await;
+    let tls = tls(&authority());
     let peer = Peer { name: "m".into(), address: address.to_string() };
-    let store = open(folder.path(), &peer, address, cluster.tls(), false);
+    let store = open(folder.path(), &peer, address, tls.clone(), false);
     let begun = Instant::now();
     let mut tasks = Vec::new();
     for client in 0..8 {
@@ -188,7 +185,7 @@ pub async fn start(keys: usize) {
         tasks.push(tokio::spawn(async move {
             for batch in 0..keys / BATCH / 8 {
                 let pairs = (0..BATCH).map(|number| pair(client, batch * BATCH + number)).collect();
-                store.put(transaction(pairs)).await;
+                put(&store, pairs).await;
             }
         }));
     }
@@ -200,18 +197,13 @@ pub async fn start(keys: usize) {
     store.command(Command::Compact(Revision(revision.0))).await.expect("a compaction");
     drop(store);
     let begun = Instant::now();
-    let store = open(folder.path(), &peer, address, cluster.tls(), false);
+    let store = open(folder.path(), &peer, address, tls.clone(), false);
     store.barrier().await.expect("a read");
     let took = begun.elapsed().as_secs_f64();
     println!("| {keys} keys of 32 + 256 bytes made | {filled:.1} s | {BATCH} per transaction, 8 clients |");
     println!("| start with {keys} keys, to the first read that is sure | {took:.2} s | 1 start |");
-    println!("| resident memory after it | {:.0} MiB | this process |", resident(std::process::id()));
-}
-
-/// Resident MiB of a process.
-pub fn resident(pid: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
-    kib.unwrap_or(0.0) / 1024.0
+    println!(
+        "| resident memory after it | {:.0} MiB | this process |",
+        process::resident(std::process::id())
+    );
 }
