@@ -7,6 +7,11 @@ use serde_json::Value;
 
 use crate::machines::{Machine, Segment, Switch, can_run};
 
+/// What the secrets hold, and as kubectl shows it.
+const PLAIN: &str = "a word";
+const WORD: &str = "YSB3b3Jk";
+/// What a server says that has read a new encryption configuration, and has rewritten what is of other keys.
+const TAKEN: &str = "the encryption configuration is taken";
 const KEYS: &str = "https://127.0.0.1:6443/keelson/v1/server";
 
 #[test]
@@ -40,6 +45,7 @@ fn servers_join_by_a_token_and_any_of_them_may_go() {
     }
     assert_eq!(voters(&machines[0]), 3, "each has its vote");
     written_on_each_read_on_all(&machines, "first");
+    encryption_keys_are_rotated_on_all(&machines);
     assert!(
         machines.iter().all(|machine| !command_lines(machine).contains(&token)),
         "the token is on no command line of a child"
@@ -64,6 +70,7 @@ fn servers_join_by_a_token_and_any_of_them_may_go() {
     for machine in &rest {
         machine.until("who died is no endpoint", || endpoints(machine) == left);
         machine.must(&["get", "configmap", "after"]);
+        assert_eq!(secret(machine, "first"), WORD, "{}", machine.name);
     }
     drop(machines);
     drop(switch);
@@ -96,6 +103,54 @@ fn nobody_else_gets_the_keys(machine: &Machine) {
             "{answer}"
         );
     }
+}
+
+/// A joined server reads what another one encrypted. Then the documented steps: the new key behind the old one on all, in
+/// front on all, alone on all; at every moment each server reads what each has written.
+fn encryption_keys_are_rotated_on_all(machines: &[Machine]) {
+    let literal = format!("--from-literal=word={PLAIN}");
+    let write = |machine: &Machine, name: &str| {
+        machine.must(&["create", "secret", "generic", name, &literal]);
+    };
+    write(&machines[0], "first");
+    let file = |machine: &Machine| machine.path("data/pki/encryption.yaml");
+    let first = std::fs::read_to_string(file(&machines[0])).expect("the keys");
+    for machine in machines {
+        assert_eq!(secret(machine, "first"), WORD, "{}", machine.name);
+        assert!(std::fs::read_to_string(file(machine)).expect("the keys") == first, "it was handed over");
+    }
+    let (head, rest) = first.split_once("keys:\n").expect("a list of keys");
+    let at = rest.find("  - identity").expect("the last provider");
+    let (old, tail) = rest.split_at(at);
+    let new = "      - name: second\n        secret: MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n";
+    for (step, keys) in
+        [("behind", format!("{old}{new}")), ("before", format!("{new}{old}")), ("alone", new.to_owned())]
+    {
+        for machine in machines {
+            let taken = said(machine, TAKEN);
+            // In its place: the file keeps its owner.
+            std::fs::write(file(machine), format!("{head}keys:\n{keys}{tail}")).expect("the keys");
+            machine.until("it has taken the keys", || said(machine, TAKEN) > taken);
+            // The others are a step behind.
+            let name = format!("{step}-{}", machine.name);
+            write(machine, &name);
+            for reader in machines {
+                reader.until("it reads what was written", || secret(reader, &name) == WORD);
+                assert_eq!(secret(reader, "first"), WORD, "{} reads what {} wrote", reader.name, name);
+            }
+        }
+    }
+}
+
+/// A word of a secret; empty where it is not there.
+fn secret(machine: &Machine, name: &str) -> String {
+    let output = machine.kubectl(&["get", "secret", name, "-o", "jsonpath={.data.word}"]);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// How often a machine's log says something.
+fn said(machine: &Machine, what: &str) -> usize {
+    std::fs::read_to_string(machine.path("node.log")).unwrap_or_default().matches(what).count()
 }
 
 fn endpoints(machine: &Machine) -> BTreeSet<String> {

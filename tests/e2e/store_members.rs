@@ -85,7 +85,8 @@ fn no_acknowledged_write_is_lost_whatever_happens_to_the_leader() {
     let histories: Vec<_> = (0..3).map(|at| check(&machines, at, &begin, &acknowledged)).collect();
     assert_eq!(histories[0], histories[1], "all members tell the same history");
     assert_eq!(histories[0], histories[2], "all members tell the same history");
-    commands(&mut machines, folder.path());
+    let last = commands(&mut machines, folder.path());
+    quorum_lost_for_good(&mut machines, last, acknowledged.len());
     drop(machines);
     guard.finish();
 }
@@ -160,8 +161,8 @@ fn check(machines: &Machines, at: usize, begin: &str, acknowledged: &BTreeSet<St
     history
 }
 
-/// The command line on a cluster that runs, one of whose members then dies for good.
-fn commands(machines: &mut Machines, folder: &std::path::Path) {
+/// The command line on a cluster that runs, one of whose members then dies for good. Gives the machine that leads the rest.
+fn commands(machines: &mut Machines, folder: &std::path::Path) -> usize {
     let status = machines.store(0, &["status", "-o", "json"]);
     let told: Value = serde_json::from_slice(&status.stdout).unwrap();
     assert_eq!((told["healthy"].as_bool(), status.status.code()), (Some(true), Some(0)), "{told}");
@@ -190,4 +191,31 @@ fn commands(machines: &mut Machines, folder: &std::path::Path) {
     machines.empty(dead);
     let restored = machines.restore(dead, &file);
     assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+    follower
+}
+
+/// One of the two that are left is gone too: nothing is written any more, until somebody says that what is left shall
+/// be the cluster, and is told what may be lost by it.
+fn quorum_lost_for_good(machines: &mut Machines, last: usize, acknowledged: usize) {
+    for at in (0..3).filter(|at| *at != last) {
+        machines.kill(at);
+    }
+    let count = |machines: &Machines, query: &str| {
+        let list = machines.admin(last).get_inside(&format!("{MAPS}{query}"));
+        list["items"].as_array().map_or(0, Vec::len)
+    };
+    let before = count(machines, "?resourceVersion=0");
+    assert!(before >= acknowledged, "what it has can be read: {before} of {acknowledged}");
+    machines.kill(last);
+    let asked = machines.store(last, &["recover"]);
+    let said = String::from_utf8_lossy(&asked.stderr).into_owned();
+    assert!(!asked.status.success() && said.contains("--yes"), "{said}");
+    let recovered = machines.store(last, &["recover", "--yes"]);
+    assert!(recovered.status.success(), "{}", String::from_utf8_lossy(&recovered.stderr));
+    println!("{}", String::from_utf8_lossy(&recovered.stdout));
+    machines.restart(last);
+    assert_eq!(count(machines, ""), before);
+    let status = machines.store(last, &["status", "-o", "json"]);
+    let told: Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!((told["healthy"].as_bool(), told["members"].as_array().map(Vec::len)), (Some(true), Some(1)));
 }
