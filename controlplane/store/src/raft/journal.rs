@@ -188,7 +188,8 @@ impl Journal {
         }
         match self.persist(&entries) {
             Ok(()) => {
-                callbacks.into_iter().for_each(|done| done.io_completed(Ok(())));
+                // The latest first: Raft commits, and the state applies, the whole batch at once.
+                callbacks.into_iter().rev().for_each(|done| done.io_completed(Ok(())));
                 Ok(())
             }
             Err(reason) => {
