@@ -10,8 +10,6 @@ use pki::{Authority, Profile, Usage};
 use serde_json::{Value, json};
 
 const KEELSON: &str = env!("CARGO_BIN_EXE_keelson");
-/// Debian's interpreter, which has Debian's packages.
-const PYTHON: &str = "/usr/bin/python3";
 
 fn container(node: &Node, name: &str, script: &str) -> Value {
     json!({"name": name, "image": node.image, "command": ["/bin/sh", "-c", script]})
@@ -221,7 +219,6 @@ fn commands_streams_and_ports() {
             );
             forwarded(node, &variables);
         }
-        python_runs_commands(node);
         // A terminal: its size is passed on, what is typed comes back, the exit code too.
         let line = "kubectl exec -it shell -- sh";
         let mut command = Command::new("script");
@@ -254,19 +251,6 @@ fn commands_streams_and_ports() {
         refused(node, "exec nobody -- true", "pods \"nobody\" not found");
         refused(node, "exec shell -c x -- true", "container x is not valid for pod shell");
     });
-}
-
-/// Output, input and exit code of a command that Python's client library runs.
-fn python_runs_commands(node: &Node) {
-    let python = |script: &str| {
-        let mut command = Command::new(PYTHON);
-        command.args(["-c", script]).arg(node.server.kubeconfig()).output()
-    };
-    if !python("import kubernetes").is_ok_and(|output| output.status.success()) {
-        return harness::skip("commands_streams_and_ports", "python3-kubernetes is not installed");
-    }
-    let output = python(include_str!("kubelet_streams/exec.py")).expect("python runs");
-    assert!(output.status.success() && output.stdout == b"done\n", "{output:?}");
 }
 
 /// A page of the pod over a forwarded port, several times at once.
