@@ -5,6 +5,7 @@
 mod compress;
 mod form;
 mod list_body;
+mod protobuf_list;
 mod row;
 
 use std::borrow::Cow;
@@ -20,7 +21,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNIN
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use serve::BodyError;
 use store::Revision;
 
@@ -90,6 +91,21 @@ pub struct List {
     pub next: Option<String>,
     /// How many more, where that is known.
     pub remaining: Option<usize>,
+}
+
+impl List {
+    /// Its ListMeta.
+    fn metadata(&self) -> Map<String, Value> {
+        let mut metadata = Map::new();
+        metadata.insert("resourceVersion".into(), self.revision.to_string().into());
+        if let Some(next) = &self.next {
+            metadata.insert("continue".into(), next.as_str().into());
+        }
+        if let Some(remaining) = self.remaining {
+            metadata.insert("remainingItemCount".into(), remaining.into());
+        }
+        metadata
+    }
 }
 
 impl Answer {

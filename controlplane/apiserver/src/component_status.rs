@@ -35,6 +35,7 @@ pub fn list(server: &Server, kind: &'static Kind) -> Answer {
         fields: Vec::new(),
         row: Default::default(),
         forms: Default::default(),
+        listed: Default::default(),
     };
     let objects = vec![Arc::new(object)];
     Answer::List(List { kind, revision: server.caches.revision(), objects, next: None, remaining: None })

@@ -31,6 +31,8 @@ pub struct Object {
     pub row: OnceLock<Option<Box<Row>>>,
     /// Its forms in other versions, where a webhook makes them.
     pub forms: Forms,
+    /// Its bytes in a protobuf list of a kind, once it was in one.
+    pub listed: OnceLock<(&'static Kind, usize)>,
 }
 
 #[derive(Deserialize)]
@@ -69,7 +71,16 @@ impl Object {
         let fields = fields(&json, kinds).map_err(damaged)?;
         let key = String::from_utf8_lossy(record.key.get(prefix..).unwrap_or_default()).into();
         let labels = projection.metadata.labels.unwrap_or_default();
-        Ok(Object { key, revision, json, labels, fields, row: OnceLock::new(), forms: Forms::default() })
+        Ok(Object {
+            key,
+            revision,
+            json,
+            labels,
+            fields,
+            row: OnceLock::new(),
+            listed: OnceLock::new(),
+            forms: Forms::default(),
+        })
     }
 
     /// The same object in another form.
@@ -78,8 +89,8 @@ impl Object {
         let projection: Projection = serde_json::from_slice(&json)?;
         let (key, fields) = (self.key.clone(), fields(&json, &[kind])?);
         let labels = projection.metadata.labels.unwrap_or_default();
-        let (row, forms) = (OnceLock::new(), Forms::default());
-        Ok(Object { key, revision: self.revision, json, labels, fields, row, forms })
+        let (row, listed, forms) = (OnceLock::new(), OnceLock::new(), Forms::default());
+        Ok(Object { key, revision: self.revision, json, labels, fields, row, listed, forms })
     }
 
     /// An object that no store has.
@@ -87,8 +98,8 @@ impl Object {
     pub fn for_tests(key: &str, value: &Value) -> Object {
         let (labels, fields) = (BTreeMap::new(), Vec::new());
         let json = Bytes::from(value.to_string());
-        let (row, forms) = (OnceLock::new(), Forms::default());
-        Object { key: key.into(), revision: Revision(7), json, labels, fields, row, forms }
+        let (row, listed, forms) = (OnceLock::new(), OnceLock::new(), Forms::default());
+        Object { key: key.into(), revision: Revision(7), json, labels, fields, row, listed, forms }
     }
 
     /// The namespace, empty at cluster scope.

@@ -89,7 +89,8 @@ pub(crate) async fn serve<H: Handler>(
         async move { Ok::<_, std::convert::Infallible>(answer.await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.headers).pipeline_flush(true);
+    // No `pipeline_flush`: it takes a body into memory as fast as it is made, whatever the client reads.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.headers);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -1,6 +1,9 @@
 //! A real listener and real clients over loopback.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +20,27 @@ use tokio_util::sync::CancellationToken;
 
 struct Echo;
 
+/// Pieces of the answer to `/endless` that were made.
+static MADE: AtomicUsize = AtomicUsize::new(0);
+const PIECE: Bytes = Bytes::from_static(&[b'x'; 64 << 10]);
+
+/// Never ends, and counts.
+struct Endless;
+
+impl http_body::Body for Endless {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, BodyError>>> {
+        // A server that takes all it gets would not stop by itself.
+        let made = MADE.fetch_add(1, Ordering::Relaxed);
+        Poll::Ready((made < 10_000).then(|| Ok(http_body::Frame::data(PIECE))))
+    }
+}
+
 impl Handler for Echo {
     async fn handle(
         self: Arc<Self>,
@@ -25,6 +49,9 @@ impl Handler for Echo {
     ) -> Response<UnsyncBoxBody<Bytes, BodyError>> {
         if request.uri().path() == "/slow" {
             tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        if request.uri().path() == "/endless" {
+            return Response::new(Endless.boxed_unsync());
         }
         let text = format!("{} certificates, {:?}", connection.certificates.len(), request.version());
         let body = Full::new(Bytes::from(text)).map_err(|never| match never {});
@@ -163,4 +190,21 @@ async fn a_client_that_asks_nothing_is_dropped_and_one_that_has_asked_is_not() {
         let _ = tokio::time::timeout(Duration::from_secs(5), ended).await.expect("it is dropped");
     }
     assert_eq!(server.get("/slow", b"h2", None).await.unwrap(), "0 certificates, HTTP/2.0");
+}
+
+#[tokio::test]
+async fn a_body_is_made_as_fast_as_the_client_reads_it() {
+    let server = start(Limits::default()).await;
+    let mut stream = server.connect(b"http/1.1", None).await.unwrap();
+    let request = b"GET /endless HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    tokio::io::AsyncWriteExt::write_all(&mut stream, request).await.unwrap();
+    // Nobody reads: sockets, TLS and the connection hold what they may, and then nothing is made any more.
+    let (mut last, mut same) = (0, 0);
+    while same < 5 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let made = MADE.load(Ordering::Relaxed);
+        same = if made > 0 && made == last { same + 1 } else { 0 };
+        last = made;
+    }
+    assert!(last < 160, "{last} pieces of {} bytes were made for a client that reads nothing", PIECE.len());
 }

@@ -54,7 +54,7 @@ pub fn measure(program: &str, count: usize) {
     }
     let load = format!("{count} definitions of 3 kB");
     let value = format!("written in {written}, the last established {} later", seconds(made));
-    row("definitions", &value, &load);
+    row("definitions", &value, &load, "");
     let mut longest = Duration::ZERO;
     let mut last = definition(count);
     for number in count..count + 10 {
@@ -68,13 +68,13 @@ pub fn measure(program: &str, count: usize) {
         longest = longest.max(begun.elapsed());
     }
     let value = format!("{:.0} ms until established", longest.as_secs_f64() * 1000.0);
-    row("one more definition", &value, &format!("{load}; the worst of 10"));
+    row("one more definition", &value, &format!("{load}; the worst of 10"), "");
     // APIServices follow.
     std::thread::sleep(Duration::from_secs(3));
     let each = (process::memory(server.pid()).saturating_sub(memory)) as f64 / count as f64 / 1024.0;
     let cpu = process::cpu_seconds(server.pid()) - cpu;
-    row("memory and CPU of definitions", &format!("{each:.1} KiB each, {cpu:.1} s in all"), &load);
-    idle(&server, &[], &load);
+    row("memory and CPU of definitions", &format!("{each:.1} KiB each, {cpu:.1} s in all"), &load, "");
+    idle(&server, &[], &load, "");
     documents(&server, &last, &load);
 }
 
@@ -100,7 +100,7 @@ fn documents(server: &Server, definition: &Value, load: &str) {
             size = answer.body.len();
         }
         let value = format!("{:.0} ms, then {:.0} ms, {}", times[0], times[1], mib(size as u64));
-        row(name, &value, load);
+        row(name, &value, load, "");
     }
     let spec = &definition["spec"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -116,5 +116,5 @@ fn documents(server: &Server, definition: &Value, load: &str) {
         })
         .collect();
     times.sort_by(f64::total_cmp);
-    row("create of a custom object", &format!("p50 {:.2} ms", times[times.len() / 2]), load);
+    row("create of a custom object", &format!("p50 {:.2} ms", times[times.len() / 2]), load, "");
 }

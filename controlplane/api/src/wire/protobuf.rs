@@ -17,7 +17,9 @@ mod read;
 mod write;
 
 pub use decode::decode;
-pub use encode::{encode, encode_list, encode_partial, encode_partial_list, encode_value};
+pub use encode::{
+    encode, encode_list_item, encode_list_metadata, encode_partial, encode_partial_list_item, encode_value,
+};
 pub use write::Writer;
 
 /// A message that cannot be understood.

@@ -10,10 +10,11 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::ACCEPT;
 use http_body_util::{BodyExt, Full};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use store::Revision;
 
 use super::list_body::{Items, ListBody};
+use super::protobuf_list::ProtobufList;
 use super::{Body, List, Shown};
 use crate::cache::ChangeKind;
 use crate::object::Object;
@@ -140,15 +141,12 @@ impl Form {
         if self.encoding == Encoding::Json && !self.pretty {
             return Ok(ListBody::new(list, self.items(now)).map_err(|never| match never {}).boxed_unsync());
         }
+        if self.encoding == Encoding::Protobuf && !self.is_table() {
+            let body = ProtobufList::new(list, self.shape == Shape::Metadata)?;
+            return Ok(body.map_err(|never| match never {}).boxed_unsync());
+        }
         let row = list.kind;
-        let mut metadata = Map::new();
-        metadata.insert("resourceVersion".into(), list.revision.to_string().into());
-        if let Some(next) = list.next {
-            metadata.insert("continue".into(), next.into());
-        }
-        if let Some(remaining) = list.remaining {
-            metadata.insert("remainingItemCount".into(), remaining.into());
-        }
+        let metadata = list.metadata();
         let objects = list.objects.iter().map(|object| object.value());
         let bytes = match self.shape {
             Shape::Table(include) => {
@@ -159,17 +157,12 @@ impl Form {
                 let items: Vec<Value> =
                     objects.map(|object| partial(&strategy::from_stored(row, object))).collect();
                 let value = json!({"kind": "PartialObjectMetadataList", "apiVersion": META, "metadata": metadata, "items": items});
-                self.encode_partial(&value)?
+                self.encode(&value, "")?
             }
             Shape::Whole => {
                 let items: Vec<Value> = objects.map(|object| strategy::from_stored(row, object)).collect();
                 let value = json!({"kind": row.list_kind, "apiVersion": row.api_version(), "metadata": metadata, "items": items});
-                match self.encoding {
-                    Encoding::Protobuf => {
-                        protobuf::encode_list(&value, type_of(row.schema)?).map_err(Status::internal)?.into()
-                    }
-                    _ => self.encode(&value, "")?,
-                }
+                self.encode(&value, "")?
             }
         };
         Ok(Full::new(bytes).map_err(|never| match never {}).boxed_unsync())
@@ -271,16 +264,13 @@ impl Form {
 
     fn encode_partial(self, value: &Value) -> Result<Bytes, Status> {
         match self.encoding {
-            Encoding::Protobuf if value["items"].is_array() => {
-                protobuf::encode_partial_list(value).map(Bytes::from).map_err(Status::internal)
-            }
             Encoding::Protobuf => protobuf::encode_partial(value).map(Bytes::from).map_err(Status::internal),
             _ => self.encode(value, ""),
         }
     }
 }
 
-fn type_of(schema: &str) -> Result<&'static schema::Type, Status> {
+pub(super) fn type_of(schema: &str) -> Result<&'static schema::Type, Status> {
     schema::find(schema).ok_or_else(|| Status::internal(format!("no schema {schema:?}")))
 }
 

@@ -16,18 +16,27 @@ pub fn encode(object: &Value, kind: &'static Type) -> Result<Vec<u8>, ProtobufEr
     Ok(envelope::seal(text("apiVersion"), text("kind"), &message))
 }
 
-/// A list as a body: `list` has `apiVersion`, `kind`, `metadata` and `items` of the given type.
-pub fn encode_list(list: &Value, item: &'static Type) -> Result<Vec<u8>, ProtobufError> {
-    let text = |name: &str| list.get(name).and_then(Value::as_str).unwrap_or_default();
+/// What stands before the items of a list's message: its `metadata`.
+pub fn encode_list_metadata(metadata: &Map<String, Value>) -> Result<Vec<u8>, ProtobufError> {
     let mut out = Writer::default();
     if let Some(meta) = crate::schema::find(LIST_META) {
-        let fields = list.get("metadata").and_then(Value::as_object).unwrap_or(no_fields());
-        out.message(1, |inner| object(fields, meta, inner))?;
+        out.message(1, |inner| object(metadata, meta, inner))?;
     }
-    for value in list.get("items").and_then(Value::as_array).into_iter().flatten() {
-        out.message(2, |inner| object(value.as_object().unwrap_or(no_fields()), item, inner))?;
-    }
-    Ok(envelope::seal(text("apiVersion"), text("kind"), &out.into_bytes()))
+    Ok(out.into_bytes())
+}
+
+/// One of the items of a list's message.
+pub fn encode_list_item(value: &Value, item: &'static Type) -> Result<Vec<u8>, ProtobufError> {
+    let mut out = Writer::default();
+    out.message(2, |inner| object(value.as_object().unwrap_or(no_fields()), item, inner))?;
+    Ok(out.into_bytes())
+}
+
+/// The same for an item of which only the metadata is shown.
+pub fn encode_partial_list_item(partial: &Value) -> Result<Vec<u8>, ProtobufError> {
+    let mut out = Writer::default();
+    out.message(2, |inner| partial_fields(partial, inner))?;
+    Ok(out.into_bytes())
 }
 
 /// A `PartialObjectMetadata`: `apiVersion`, `kind` and `metadata`.
@@ -35,20 +44,6 @@ pub fn encode_partial(partial: &Value) -> Result<Vec<u8>, ProtobufError> {
     let mut out = Writer::default();
     partial_fields(partial, &mut out)?;
     let text = |name: &str| partial.get(name).and_then(Value::as_str).unwrap_or_default();
-    Ok(envelope::seal(text("apiVersion"), text("kind"), &out.into_bytes()))
-}
-
-/// A `PartialObjectMetadataList`.
-pub fn encode_partial_list(list: &Value) -> Result<Vec<u8>, ProtobufError> {
-    let mut out = Writer::default();
-    if let Some(meta) = crate::schema::find(LIST_META) {
-        let fields = list.get("metadata").and_then(Value::as_object).unwrap_or(no_fields());
-        out.message(1, |inner| object(fields, meta, inner))?;
-    }
-    for item in list.get("items").and_then(Value::as_array).into_iter().flatten() {
-        out.message(2, |inner| partial_fields(item, inner))?;
-    }
-    let text = |name: &str| list.get(name).and_then(Value::as_str).unwrap_or_default();
     Ok(envelope::seal(text("apiVersion"), text("kind"), &out.into_bytes()))
 }
 

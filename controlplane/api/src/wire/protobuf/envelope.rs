@@ -1,6 +1,6 @@
 //! `runtime.Unknown` behind the magic number: the frame of every protobuf body.
 
-use super::read::Reader;
+use super::read::{LENGTH, Reader};
 use super::{ProtobufError, Writer};
 
 /// Starts every body and every stored protobuf object.
@@ -14,16 +14,25 @@ pub struct Envelope<'a> {
     pub raw: &'a [u8],
 }
 
+/// What stands behind a message: contentEncoding and contentType, both empty.
+pub const END: &[u8] = &[3 << 3 | LENGTH, 0, 4 << 3 | LENGTH, 0];
+
 /// Wraps a message.
 pub fn seal(api_version: &str, kind: &str, message: &[u8]) -> Vec<u8> {
+    let mut out = begin(api_version, kind, message.len());
+    out.extend_from_slice(message);
+    out.extend_from_slice(END);
+    out
+}
+
+/// What stands before a message of so many bytes.
+pub fn begin(api_version: &str, kind: &str, length: usize) -> Vec<u8> {
     let mut type_meta = Writer::default();
     type_meta.string(1, api_version);
     type_meta.string(2, kind);
     let mut unknown = Writer::default();
     unknown.bytes(1, &type_meta.into_bytes());
-    unknown.bytes(2, message);
-    unknown.string(3, "");
-    unknown.string(4, "");
+    unknown.length(2, length);
     let mut out = MAGIC.to_vec();
     out.extend_from_slice(&unknown.into_bytes());
     out

@@ -12,9 +12,14 @@ impl Writer {
     }
 
     pub fn bytes(&mut self, number: u32, bytes: &[u8]) {
-        self.tag(number, LENGTH);
-        self.varint(bytes.len() as u64);
+        self.length(number, bytes.len());
         self.0.extend_from_slice(bytes);
+    }
+
+    /// What stands before a field of so many bytes.
+    pub(super) fn length(&mut self, number: u32, length: usize) {
+        self.tag(number, LENGTH);
+        self.varint(length as u64);
     }
 
     pub fn string(&mut self, number: u32, text: &str) {
