@@ -83,16 +83,17 @@ fn in_frame<K: Copy>(key: &K) -> K {
 
 /// Two programs may write at once; either one's time and flags are true.
 #[inline(always)]
-fn touch<A>(state: &'static FlowState<A>, flags: u16) {
-    let state = core::ptr::from_ref(state).cast_mut();
+fn touch<A>(state: *mut FlowState<A>, flags: u16) {
     let now = now();
     // SAFETY: the value lies in a map, which the kernel lets programs write; it is freed only after they end.
     unsafe {
-        if (*state).seen != now {
-            (*state).seen = now;
+        let (seen, there) = (&raw mut (*state).seen, &raw mut (*state).flags);
+        if seen.read_volatile() != now {
+            seen.write_volatile(now);
         }
-        if (*state).flags & flags != flags {
-            (*state).flags |= flags;
+        let before = there.read_volatile();
+        if before & flags != flags {
+            there.write_volatile(before | flags);
         }
     }
 }
@@ -212,9 +213,9 @@ macro_rules! world {
             }
 
             #[inline(always)]
-            fn renew(&self, state: &'static FlowState<$address>, epoch: u32) {
+            fn renew(&self, state: *mut FlowState<$address>, epoch: u32) {
                 // SAFETY: as in `touch`.
-                unsafe { (*core::ptr::from_ref(state).cast_mut()).epoch = epoch };
+                unsafe { (&raw mut (*state).epoch).write_volatile(epoch) };
             }
 
             #[inline(always)]
@@ -282,7 +283,7 @@ macro_rules! world {
             }
 
             #[inline(always)]
-            fn touch(&self, state: &'static FlowState<$address>, flags: u16) {
+            fn touch(&self, state: *mut FlowState<$address>, flags: u16) {
                 touch(state, flags);
             }
 

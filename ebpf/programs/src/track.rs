@@ -125,13 +125,13 @@ pub fn track<W: World>(
                 if judgement != Judgement::ALLOWED {
                     return judgement.verdict();
                 }
-                world.renew(known, settings.policy_epoch);
+                world.renew(written(known), settings.policy_epoch);
             }
             let marks = marks(seen.tcp);
             if settings.flags & SettingsFlag::REPORT != 0 && marks & !known.flags != 0 {
                 world.report(key, known, ReportKind::Went, seen.tcp);
             }
-            world.touch(known, marks);
+            world.touch(written(known), marks);
             ends.set(known);
             return Verdict::BECOME;
         }
@@ -155,9 +155,15 @@ pub fn settled<W: World>(world: &W, settings: &Settings, seen: &Seen<W::A>, ends
     if known.service == 0 || known.epoch != settings.policy_epoch || is_told {
         return false;
     }
-    world.touch(known, marks);
+    world.touch(written(known), marks);
     ends.set(known);
     true
+}
+
+/// Where an entry is written. It lies in a map: the kernel, other CPUs and user space write it too.
+#[inline(always)]
+fn written<A>(state: &'static FlowState<A>) -> *mut FlowState<A> {
+    core::ptr::from_ref(state).cast_mut()
 }
 
 /// Answers and known flows only: for what the node itself sends.
@@ -165,7 +171,7 @@ pub fn settled<W: World>(world: &W, settings: &Settings, seen: &Seen<W::A>, ends
 pub fn follow<W: World>(world: &W, seen: &Seen<W::A>, ends: &mut Ends<W::A>) -> Verdict {
     match world.flow(&seen.flow) {
         Some(known) => {
-            world.touch(known, marks(seen.tcp));
+            world.touch(written(known), marks(seen.tcp));
             ends.set(known);
             Verdict::BECOME
         }

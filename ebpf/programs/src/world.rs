@@ -58,8 +58,9 @@ pub trait World {
     fn attempt(&self, key: &Flow<Self::A>, state: &FlowState<Self::A>, sockets_first: bool) -> Verdict;
     /// [`crate::track::oust`].
     fn oust(&self, key: &Flow<Self::A>, state: &FlowState<Self::A>) -> bool;
-    /// Notes that the policies of an epoch allow the flow.
-    fn renew(&self, state: &'static FlowState<Self::A>, epoch: u32);
+    /// Notes that the policies of an epoch allow the flow. By a pointer, as [`World::touch`]: a reference in the place of an
+    /// argument says that nothing is written there, and the compiler leaves out a call that could only write.
+    fn renew(&self, state: *mut FlowState<Self::A>, epoch: u32);
     /// Tells whoever looks at flows.
     fn report(&self, flow: &Flow<Self::A>, becomes: &FlowState<Self::A>, kind: ReportKind, tcp: u8);
     fn service(&self, key: &ServiceKey<Self::A>) -> Option<&'static Service>;
@@ -75,7 +76,7 @@ pub trait World {
     fn put_affinity(&self, key: &AffinityKey<Self::A>, value: &Affinity<Self::A>);
     fn flow(&self, key: &Flow<Self::A>) -> Option<&'static FlowState<Self::A>>;
     /// Notes that a packet was seen: time and flags.
-    fn touch(&self, state: &'static FlowState<Self::A>, flags: u16);
+    fn touch(&self, state: *mut FlowState<Self::A>, flags: u16);
     /// Inserts where nothing is.
     fn add_flow(&self, key: &Flow<Self::A>, state: &FlowState<Self::A>) -> Inserted;
     /// Inserts or overwrites.

@@ -113,6 +113,11 @@ impl Fake {
         fake
     }
 
+    fn entry(&self, state: *const FlowState<Ip4>) -> Option<(Flow<Ip4>, &'static FlowState<Ip4>)> {
+        let flows = self.flows.borrow();
+        flows.iter().find(|(_, there)| core::ptr::eq(**there, state)).map(|(key, there)| (*key, *there))
+    }
+
     pub fn serve(
         &self,
         number: u32,
@@ -215,10 +220,9 @@ impl World for Fake {
         track::oust(self, key, state)
     }
 
-    fn renew(&self, state: &'static FlowState<Ip4>, epoch: u32) {
-        let found =
-            self.flows.borrow().iter().find(|(_, there)| core::ptr::eq(**there, state)).map(|(key, _)| *key);
-        keep(&self.flows, found.expect("a state of this world"), FlowState { epoch, ..*state });
+    fn renew(&self, state: *mut FlowState<Ip4>, epoch: u32) {
+        let (key, there) = self.entry(state).expect("a state of this world");
+        keep(&self.flows, key, FlowState { epoch, ..*there });
     }
 
     fn report(&self, _: &Flow<Ip4>, _: &FlowState<Ip4>, kind: ReportKind, _: u8) {
@@ -267,13 +271,10 @@ impl World for Fake {
         self.flows.borrow().get(key).copied()
     }
 
-    fn touch(&self, state: &'static FlowState<Ip4>, flags: u16) {
-        let found =
-            self.flows.borrow().iter().find(|(_, there)| core::ptr::eq(**there, state)).map(|(key, _)| *key);
+    fn touch(&self, state: *mut FlowState<Ip4>, flags: u16) {
         // One that was renewed meanwhile keeps that; programs write in place.
-        let Some(found) = found else { return };
-        let touched = FlowState { seen: self.now(), flags: state.flags | flags, ..*state };
-        keep(&self.flows, found, touched);
+        let Some((key, there)) = self.entry(state) else { return };
+        keep(&self.flows, key, FlowState { seen: self.now(), flags: there.flags | flags, ..*there });
     }
 
     fn add_flow(&self, key: &Flow<Ip4>, state: &FlowState<Ip4>) -> Inserted {

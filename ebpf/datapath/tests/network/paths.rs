@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use abi::FlowFlag;
 use keelson_datapath::{Frontend, Node as Elsewhere, Scope, Transport};
 
 use super::echo;
@@ -226,6 +227,41 @@ fn a_neighbour_that_changes_is_found_again() {
     node.host.ip(&["neigh", "replace", &OUTSIDE.to_string(), "lladdr", mac, "dev", "up0"]);
     question(&mut stream).expect("an answer from behind another Ethernet address");
     drop((stream, server));
+    node.finish();
+    guard.finish();
+}
+
+#[test]
+fn entries_say_how_far_their_connection_is() {
+    if !harness::root_or_skip("entries_say_how_far_their_connection_is") {
+        return;
+    }
+    let guard = harness::host::exclusive("entries_say_how_far_their_connection_is");
+    let node = Node::make(guard.tag(), None);
+    let server = Server::start(&node.b.host, "b", 80);
+    node.serve(1, &everywhere(80, NODE_PORT), &[backend(POD_B, 80)], None);
+    let flags = || {
+        let conntrack = node.datapath.conntrack().unwrap();
+        conntrack.observed().unwrap().iter().map(|entry| entry.flags).collect::<Vec<u16>>()
+    };
+    let stands = |flag: u16| {
+        let begun = std::time::Instant::now();
+        while flags().len() != 2 || flags().iter().any(|flags| flags & flag == 0) {
+            assert!(begun.elapsed() < super::node::PATIENCE, "{:x?} have not {flag:x}", flags());
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    };
+    let mut stream = node.a.host.inside(|| connect(0, (VIP, 80))).unwrap();
+    question(&mut stream).expect("an answer");
+    stands(FlowFlag::ESTABLISHED);
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    question(&mut stream).expect("an answer");
+    for entry in node.datapath.conntrack().unwrap().observed().unwrap() {
+        assert!(entry.idle_seconds <= 1, "{entry:?}");
+    }
+    drop(stream);
+    stands(FlowFlag::FIN);
+    drop(server);
     node.finish();
     guard.finish();
 }
