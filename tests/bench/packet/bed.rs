@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Wired by routes and permanent neighbours, or by a bridge; with kube-proxy's rules, or with our data path. The second
-//! node always is a plain router.
+//! node is a plain router, except where what is between two of ours is measured.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd as _;
@@ -28,10 +28,13 @@ use crate::rules;
 use crate::talk::{self, PORT, Talk, Told};
 
 const ONE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const TWO: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const FRONT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 const A: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 11);
 const B: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 12);
 const E: Ipv4Addr = Ipv4Addr::new(10, 1, 2, 13);
+/// A service of which the endpoint is the second node's pod.
+const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(10, 100, 0, 1);
 const NODE_PORT: u16 = 30_080;
 /// The number of both pods in policies.
 const IDENTITY: u32 = 300;
@@ -55,12 +58,17 @@ pub enum Kind {
     Allowed,
     /// Ours, one service; all flows are told, and read.
     Told,
+    /// Ours on both nodes, one service; its endpoint is the second node's pod.
+    Both,
 }
 
 /// Whom a client calls, and from where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     Pod,
+    PodElsewhere,
+    /// Of which the endpoint is elsewhere.
+    ServiceElsewhere,
     /// The last one of so many.
     Service(usize),
     /// The server calls itself.
@@ -74,16 +82,27 @@ pub enum Target {
 pub struct Bed {
     pub kind: Kind,
     one: TestHost,
-    _two: TestHost,
+    two: TestHost,
     a: TestHost,
     b: TestHost,
-    _e: TestHost,
+    e: TestHost,
     outside: TestHost,
     servers: Vec<Child>,
-    ours: Option<Ours>,
+    ours: Vec<Ours>,
+}
+
+/// One of the two nodes, as our data path is told of it.
+struct Side<'a> {
+    node: &'a TestHost,
+    addresses: &'a [Ipv4Addr],
+    uplinks: &'a [&'a str],
+    pods: &'a [(&'a TestHost, &'static str, Ipv4Addr)],
+    /// The range of the other one.
+    elsewhere: &'static str,
 }
 
 struct Ours {
+    is_second: bool,
     config: Config,
     cgroup: Option<PathBuf>,
     reader: Option<Reader>,
@@ -143,36 +162,38 @@ impl Bed {
             Kind::Ours { services, sockets: true } => ("s", services),
             Kind::Allowed => ("p", 1),
             Kind::Told => ("f", 1),
+            Kind::Both => ("w", 1),
         };
         let name = |host: &str| format!("{short}{count}{host}");
         let host = |host: &str| TestHost::create(tag, &name(host));
         let mut bed = Bed {
             kind,
             one: host("1"),
-            _two: host("2"),
+            two: host("2"),
             a: host("a"),
             b: host("b"),
-            _e: host("e"),
+            e: host("e"),
             outside: host("x"),
             servers: Vec::new(),
-            ours: None,
+            ours: Vec::new(),
         };
         bed.wire();
-        bed.servers = vec![talk::server(&bed.b), talk::server(&bed._e)];
+        bed.servers = vec![talk::server(&bed.b), talk::server(&bed.e)];
         match kind {
             Kind::Routed | Kind::Bridge => {}
             Kind::Iptables(count) => bed.load("iptables-restore", &[], &rules::iptables(&services(count))),
             Kind::Nftables(count) => {
                 bed.load("nft", &["-f", "-"], &rules::nftables(&services(count), &[ONE, FRONT]));
             }
-            Kind::Ours { services, sockets } => bed.ours = Some(bed.start(tag, services, sockets)),
-            Kind::Allowed | Kind::Told => bed.ours = Some(bed.start(tag, 1, false)),
+            Kind::Ours { services, sockets } => bed.ours = vec![bed.start(tag, services, sockets)],
+            Kind::Allowed | Kind::Told => bed.ours = vec![bed.start(tag, 1, false)],
+            Kind::Both => bed.ours = vec![bed.start(tag, 1, false), bed.start_second()],
         }
         Some(bed)
     }
 
     fn wire(&self) {
-        let (one, two) = (&self.one, &self._two);
+        let (one, two) = (&self.one, &self.two);
         one.connect("u1", two, "u2");
         one.connect("x1", &self.outside, "eth0");
         one.address("u1", "192.0.2.1/24");
@@ -200,7 +221,7 @@ impl Bed {
             pod(one, &self.a, "va", A);
             pod(one, &self.b, "vb", B);
         }
-        pod(two, &self._e, "ve", E);
+        pod(two, &self.e, "ve", E);
         for host in [&self.a, &self.outside] {
             host.sysctl("ipv4/ip_local_port_range", "1024 60999");
             host.sysctl("ipv4/tcp_tw_reuse", "1");
@@ -222,73 +243,43 @@ impl Bed {
     }
 
     fn start(&self, tag: &str, services: usize, sockets: bool) -> Ours {
-        let folder = tempfile::tempdir().expect("a folder");
         let cgroup = sockets.then(|| {
             let root = CGROUPS.iter().map(PathBuf::from).find(|root| root.join("cgroup.procs").exists());
             let cgroup = root.expect("cgroup2").join(format!("kb{tag}"));
             std::fs::create_dir(&cgroup).expect("a cgroup");
             cgroup
         });
-        let config = Config {
-            bpffs: folder.path().join("bpf"),
-            cgroup: cgroup.clone(),
-            node_addresses: vec![ONE.into(), FRONT.into()],
-            pod_cidrs: vec!["10.1.0.0/16".parse().expect("a range")],
-            service_cidrs: vec!["10.96.0.0/13".parse().expect("a range")],
-            masquerade: Masquerade { v4: Some(ONE), v6: None },
-            ..Config::default()
+        let side = Side {
+            node: &self.one,
+            addresses: &[ONE, FRONT],
+            uplinks: &["u1", "x1"],
+            pods: &[(&self.a, "va", A), (&self.b, "vb", B)],
+            elsewhere: "10.1.2.0/24",
         };
-        self.one.ip(&["link", "add", "keelson0", "type", "veth", "peer", "name", "keelson1"]);
-        self.one.ip(&["link", "set", "keelson0", "up"]);
-        self.one.ip(&["link", "set", "keelson1", "up"]);
-        let datapath = self.one.inside(|| {
-            let datapath = Datapath::ensure(&config).expect("a data path");
-            datapath.attach_gateway("keelson0", "keelson1").expect("the gateway");
-            datapath.attach_uplink("u1").expect("an uplink");
-            datapath.attach_uplink("x1").expect("an uplink");
-            datapath
-        });
-        let isolated = self.kind == Kind::Allowed;
-        if isolated {
-            allow(&datapath);
-        }
-        for (host, link, address) in [(&self.a, "va", A), (&self.b, "vb", B)] {
-            let index = self.one.inside(|| datapath.attach_host_device(link)).expect("a pod's link");
-            let mac = mac(host, "eth0")
-                .split(':')
-                .map(|byte| u8::from_str_radix(byte, 16).expect("hexadecimal"))
-                .collect::<Vec<u8>>()
-                .try_into()
-                .expect("six bytes");
-            let endpoint = Endpoint {
-                link: index,
-                mac,
-                identity: IDENTITY,
-                state: EndpointState::Ready,
-                isolation: Isolation { ingress: isolated, egress: isolated },
-            };
-            datapath.endpoints().and_then(|mut all| all.put(address.into(), &endpoint)).expect("an endpoint");
-            let namespace = std::fs::File::open(host.path()).expect("the namespace");
-            let cookie = Namespaces::cookie(Some(namespace.as_fd())).expect("a cookie");
-            datapath
-                .namespaces()
-                .and_then(|mut all| all.put(cookie, &[address.into()]))
-                .expect("a namespace");
-        }
-        let elsewhere = Elsewhere { keeps_source: true, ..Elsewhere::default() };
-        datapath
-            .nodes()
-            .and_then(|mut nodes| nodes.put("10.1.2.0/24".parse().expect("a range"), elsewhere))
-            .expect("a node");
+        let (mut ours, datapath) = side.start(cgroup, self.kind == Kind::Allowed);
         fill(&datapath, services);
-        let reader = (self.kind == Kind::Told).then(|| Reader::start(&datapath));
-        Ours { config, cgroup, reader, _folder: folder }
+        ours.reader = (self.kind == Kind::Told).then(|| Reader::start(&datapath));
+        ours
+    }
+
+    fn start_second(&self) -> Ours {
+        let side = Side {
+            node: &self.two,
+            addresses: &[TWO],
+            uplinks: &["u2"],
+            pods: &[(&self.e, "ve", E)],
+            elsewhere: "10.1.0.0/24",
+        };
+        let (ours, _) = side.start(None, false);
+        Ours { is_second: true, ..ours }
     }
 
     pub fn call(&self, talk: Talk, target: Target, length: Duration) -> Told {
         let to = |address: Ipv4Addr, port: u16| SocketAddr::new(IpAddr::V4(address), port);
         let (from, to) = match target {
             Target::Pod => (&self.a, to(B, PORT)),
+            Target::PodElsewhere => (&self.a, to(E, PORT)),
+            Target::ServiceElsewhere => (&self.a, to(ELSEWHERE, PORT)),
             Target::Service(number) => (&self.a, to(address(number), PORT)),
             Target::Loopback => (&self.b, to(Ipv4Addr::LOCALHOST, PORT)),
             Target::OutsideToPod => (&self.outside, to(B, PORT)),
@@ -296,7 +287,7 @@ impl Bed {
             Target::NodePort => (&self.outside, to(FRONT, NODE_PORT)),
             Target::NodePortElsewhere => (&self.outside, to(FRONT, NODE_PORT + 1)),
         };
-        let cgroup = self.ours.as_ref().and_then(|ours| ours.cgroup.as_ref()).and_then(|path| path.to_str());
+        let cgroup = self.ours.iter().find_map(|ours| ours.cgroup.as_ref()).and_then(|path| path.to_str());
         talk::call(from, talk, to, length, cgroup)
     }
 
@@ -310,11 +301,12 @@ impl Bed {
             let _ = server.wait();
         }
         self.servers.clear();
-        if let Some(mut ours) = self.ours.take() {
+        for mut ours in std::mem::take(&mut self.ours) {
             if let Some(reader) = ours.reader.take() {
                 reader.stop();
             }
-            let unloaded = self.one.inside(|| unload(&ours.config));
+            let node = if ours.is_second { &self.two } else { &self.one };
+            let unloaded = node.inside(|| unload(&ours.config));
             if let Err(error) = unloaded {
                 println!("what is left of a bed: {error}");
             }
@@ -328,6 +320,67 @@ impl Bed {
 impl Drop for Bed {
     fn drop(&mut self) {
         self.clear();
+    }
+}
+
+// === impl Side ===
+
+impl Side<'_> {
+    fn start(&self, cgroup: Option<PathBuf>, isolated: bool) -> (Ours, Datapath) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = Config {
+            bpffs: folder.path().join("bpf"),
+            cgroup: cgroup.clone(),
+            node_addresses: self.addresses.iter().map(|address| (*address).into()).collect(),
+            pod_cidrs: vec!["10.1.0.0/16".parse().expect("a range")],
+            service_cidrs: vec!["10.96.0.0/13".parse().expect("a range")],
+            masquerade: Masquerade { v4: self.addresses.first().copied(), v6: None },
+            ..Config::default()
+        };
+        self.node.ip(&["link", "add", "keelson0", "type", "veth", "peer", "name", "keelson1"]);
+        self.node.ip(&["link", "set", "keelson0", "up"]);
+        self.node.ip(&["link", "set", "keelson1", "up"]);
+        let datapath = self.node.inside(|| {
+            let datapath = Datapath::ensure(&config).expect("a data path");
+            datapath.attach_gateway("keelson0", "keelson1").expect("the gateway");
+            for uplink in self.uplinks {
+                datapath.attach_uplink(uplink).expect("an uplink");
+            }
+            datapath
+        });
+        if isolated {
+            allow(&datapath);
+        }
+        for (host, link, address) in self.pods {
+            self.endpoint(&datapath, host, link, *address, isolated);
+        }
+        let elsewhere = Elsewhere { keeps_source: true, ..Elsewhere::default() };
+        let range = self.elsewhere.parse().expect("a range");
+        datapath.nodes().and_then(|mut nodes| nodes.put(range, elsewhere)).expect("a node");
+        let ours = Ours { is_second: false, config, cgroup, reader: None, _folder: folder };
+        (ours, datapath)
+    }
+
+    fn endpoint(&self, datapath: &Datapath, host: &TestHost, link: &str, address: Ipv4Addr, isolated: bool) {
+        let index = self.node.inside(|| datapath.attach_host_device(link)).expect("a pod's link");
+        let mac = mac(host, "eth0")
+            .split(':')
+            .map(|byte| u8::from_str_radix(byte, 16).expect("hexadecimal"))
+            .collect::<Vec<u8>>()
+            .try_into()
+            .expect("six bytes");
+        let endpoint = Endpoint {
+            link: index,
+            mac,
+            identity: IDENTITY,
+            state: EndpointState::Ready,
+            isolation: Isolation { ingress: isolated, egress: isolated },
+        };
+        datapath.endpoints().and_then(|mut all| all.put(address.into(), &endpoint)).expect("an endpoint");
+        let namespace = std::fs::File::open(host.path()).expect("the namespace");
+        let cookie = Namespaces::cookie(Some(namespace.as_fd())).expect("a cookie");
+        let put = datapath.namespaces().and_then(|mut all| all.put(cookie, &[address.into()]));
+        put.expect("a namespace");
     }
 }
 
@@ -384,7 +437,7 @@ fn services(count: usize) -> Vec<rules::Service> {
     }
     all.push(rules::Service {
         name: "ns/elsewhere/tcp".into(),
-        address: Ipv4Addr::new(10, 100, 0, 1),
+        address: ELSEWHERE,
         protocol: "tcp",
         node_port: Some(NODE_PORT + 1),
         endpoints: vec![E],
@@ -424,4 +477,5 @@ pub fn fill(datapath: &Datapath, count: usize) {
     let any = Ipv4Addr::UNSPECIFIED;
     put(count, at(any, NODE_PORT, Transport::Tcp, Scope::External), &[B]);
     put(count + 1, at(any, NODE_PORT + 1, Transport::Tcp, Scope::External), &[E]);
+    put(count + 1, at(ELSEWHERE, PORT, Transport::Tcp, Scope::Cluster), &[E]);
 }

@@ -10,7 +10,8 @@
 //! can. A table is printed and a plot written (`KEELSON_BENCH_PLOT`, otherwise target/packet.svg).
 //!
 //! `KEELSON_BENCH_ROUNDS` (12), `KEELSON_BENCH_SECONDS` of one measurement (0.2) and `KEELSON_BENCH_ONLY`
-//! (rr, crr, udp, port, runs, update) shorten it. Needs root; iptables and nft where they are to be compared.
+//! (rr, crr, udp, nodes, port, runs, update) shorten it; `KEELSON_BENCH_THEIRS` (1,10000) and `KEELSON_BENCH_OURS`
+//! (1,1000,10000,30000) are for how many services. Needs root; iptables and nft where they are to be compared.
 
 mod bed;
 mod plot;
@@ -55,7 +56,13 @@ fn main() {
     if wanted("update") {
         update::print();
     }
-    let parts = [("rr", Talk::TcpRr), ("crr", Talk::TcpCrr), ("udp", Talk::UdpRr), ("port", Talk::TcpRr)];
+    let parts = [
+        ("rr", Talk::TcpRr),
+        ("crr", Talk::TcpCrr),
+        ("udp", Talk::UdpRr),
+        ("nodes", Talk::TcpRr),
+        ("port", Talk::TcpRr),
+    ];
     if !parts.iter().any(|(part, _)| wanted(part)) {
         return;
     }
@@ -68,6 +75,7 @@ fn main() {
                 ("NodePort, pod here", ports(&beds, false)),
                 ("NodePort, pod elsewhere", ports(&beds, true)),
             ],
+            "nodes" => vec![("TCP_RR between nodes", between(&beds))],
             "rr" => vec![("TCP_RR", rows(&beds))],
             "crr" => vec![("TCP_CRR", rows(&beds))],
             _ => vec![("UDP_RR", rows(&beds))],
@@ -96,7 +104,7 @@ fn kinds() -> Vec<Kind> {
     kinds.extend(theirs.iter().map(|count| Kind::Iptables(*count)));
     kinds.extend(theirs.iter().map(|count| Kind::Nftables(*count)));
     kinds.extend(ours.iter().map(|count| Kind::Ours { services: *count, sockets: false }));
-    kinds.extend([Kind::Allowed, Kind::Told]);
+    kinds.extend([Kind::Allowed, Kind::Told, Kind::Both]);
     kinds.push(Kind::Ours { services: ours.last().copied().unwrap_or(1).min(10_000), sockets: true });
     kinds
 }
@@ -122,10 +130,31 @@ fn rows(beds: &[Bed]) -> Vec<Row> {
             }
             Kind::Allowed => add(at, "keelson packets, 1, allowed by policies".into(), Target::Service(1)),
             Kind::Told => add(at, "keelson packets, 1, all flows told".into(), Target::Service(1)),
+            Kind::Both => {}
             Kind::Ours { services, sockets: true } => {
                 add(at, format!("keelson sockets, {services}"), Target::Service(services));
                 add(at, "keelson sockets, pod directly".into(), Target::Pod);
             }
+        }
+    }
+    rows
+}
+
+/// From a pod to one of the other node, by native routes.
+fn between(beds: &[Bed]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let mut add = |bed: usize, label: &str, target| rows.push(Row { label: label.to_owned(), bed, target });
+    for (at, bed) in beds.iter().enumerate() {
+        match bed.kind {
+            Kind::Routed => add(at, "routed, pod directly", Target::PodElsewhere),
+            Kind::Bridge => add(at, "bridge, pod directly", Target::PodElsewhere),
+            Kind::Iptables(10_000) => add(at, "kube-proxy iptables, 10000", Target::ServiceElsewhere),
+            Kind::Nftables(10_000) => add(at, "kube-proxy nftables, 10000", Target::ServiceElsewhere),
+            Kind::Both => {
+                add(at, "keelson, pod directly", Target::PodElsewhere);
+                add(at, "keelson packets, 1", Target::ServiceElsewhere);
+            }
+            _ => {}
         }
     }
     rows
@@ -141,7 +170,9 @@ fn ports(beds: &[Bed], elsewhere: bool) -> Vec<Row> {
                 rows.push(Row { label: "routed, pod directly".into(), bed: at, target });
                 continue;
             }
-            Kind::Bridge | Kind::Allowed | Kind::Told | Kind::Ours { sockets: true, .. } => continue,
+            Kind::Bridge | Kind::Allowed | Kind::Told | Kind::Both | Kind::Ours { sockets: true, .. } => {
+                continue;
+            }
             Kind::Iptables(count) => format!("kube-proxy iptables, {count}"),
             Kind::Nftables(count) => format!("kube-proxy nftables, {count}"),
             Kind::Ours { services, .. } => format!("keelson, {services}"),
