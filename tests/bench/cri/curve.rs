@@ -35,6 +35,15 @@ pub async fn measure(server: &mut Server, pods: usize) {
             (now.kilobytes() as f64 - idle.kilobytes() as f64) / running.len() as f64,
         );
     }
+    processes::quiet().await;
+    let now = processes::own(server);
+    println!(
+        "| {} quiet | | {:.1} MB | {:.2} MB | {:.0} KB |",
+        running.len(),
+        now.daemon as f64 / 1024.0,
+        now.minders as f64 / 1024.0,
+        (now.kilobytes() as f64 - idle.kilobytes() as f64) / running.len() as f64,
+    );
     let began = Instant::now();
     for pod in &running {
         server.client.take_down(pod).await;

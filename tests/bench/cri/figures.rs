@@ -49,6 +49,10 @@ fn middle_and_least(values: &[f64]) -> (f64, f64) {
     (sorted[sorted.len() / 2], sorted[0])
 }
 
+pub fn megabytes(kilobytes: u64) -> String {
+    format!("{:.1}", kilobytes as f64 / 1024.0)
+}
+
 fn short(value: f64) -> String {
     if value < 100.0 { format!("{value:.2}") } else { format!("{value:.0}") }
 }

@@ -145,6 +145,7 @@ fn inside(options: &Options, tag: &str) {
             ours: Server::start(Kind::Keelson, &folder, &registry.address, &images, options, tag).await,
             peer: Server::start(Kind::Containerd, &folder, &registry.address, &images, options, tag).await,
         };
+        processes::idle(&pair, "fresh").await;
         for row in &options.only {
             match row.as_str() {
                 "calls" => calls::measure(&mut pair, options.rounds).await,
@@ -155,5 +156,6 @@ fn inside(options: &Options, tag: &str) {
                 other => panic!("no row is named {other:?}"),
             }
         }
+        processes::idle(&pair, "after all of it").await;
     });
 }

@@ -6,8 +6,6 @@ use std::process::{Command, Stdio};
 use harness::image::{Compression, ImageBuilder, Layer, busybox, sha256};
 use harness::registry::Debian;
 
-/// What the pause sleeps, so that it is told from other sleeps.
-pub const PAUSE: &str = "1000000000";
 pub const LINES: usize = 100_000;
 /// With its end.
 pub const LINE_BYTES: usize = 100;
@@ -38,7 +36,7 @@ pub fn push(registry: &Debian, large: Option<usize>) -> Images {
     let (large, large_description) =
         large.map(|megabytes| push_large(registry, megabytes)).unwrap_or_default();
     Images {
-        pause: registry.push("pause", "1", &base().command(&["/bin/sleep", PAUSE]).build()),
+        pause: harness::containerd::push_pause(registry),
         busybox: registry.push("busybox", "1", &base().build()),
         lines: registry.push("lines", "1", &base().layer(lines, Compression::Gzip).build()),
         large,

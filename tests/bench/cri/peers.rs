@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use harness::containerd;
+
 use super::Options;
 use super::client::Client;
 use super::payload::Images;
 
-/// Debian's plugins.
-const PLUGINS: &str = "/usr/lib/cni";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,13 +34,11 @@ pub struct Pair {
 
 /// Whether there is something to compare with.
 pub fn are_installed() -> bool {
-    let on_path = |program: &&str| {
-        ["/usr/bin", "/usr/sbin", "/usr/local/bin"]
-            .iter()
-            .any(|folder| Path::new(folder).join(program).exists())
-    };
-    Path::new(PLUGINS).join("bridge").exists()
-        && ["containerd", "containerd-shim-runc-v2", "runc", "docker-registry"].iter().all(on_path)
+    let registry =
+        ["/usr/bin", "/usr/sbin", "/usr/local/bin"].map(|folder| Path::new(folder).join("docker-registry"));
+    Path::new(containerd::PLUGINS).join("bridge").exists()
+        && containerd::is_installed()
+        && registry.iter().any(|program| program.exists())
         && harness::image::busybox().is_some()
 }
 
@@ -82,7 +80,10 @@ impl Server {
         place.write_registry(registry);
         let mut command = match kind {
             Kind::Keelson => place.keelson(&options.executable),
-            Kind::Containerd => place.containerd(&images.pause),
+            Kind::Containerd => {
+                containerd::prepare(&place.folder, &images.pause, &["bridge", "host-local"]);
+                containerd::command(&place.folder)
+            }
         };
         let log = File::create(place.folder.join("daemon.log")).expect("a log");
         let daemon = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
@@ -151,10 +152,6 @@ impl Place {
                     "ipam": {"ranges": ranges, "dataDir": self.path("ipam")}})
             }
             Kind::Containerd => {
-                for name in ["bridge", "host-local", "loopback"] {
-                    let link = self.folder.join("bin").join(name);
-                    std::os::unix::fs::symlink(Path::new(PLUGINS).join(name), link).expect("a link");
-                }
                 serde_json::json!({"type": "bridge", "bridge": "bench0", "isGateway": true,
                     "ipam": {"type": "host-local", "ranges": ranges, "dataDir": self.path("ipam")}})
             }
@@ -181,31 +178,6 @@ impl Place {
             .args(["--cni-conf-dir", &self.path("net.d"), "--cni-bin-dir", &self.path("bin")])
             .args(["--registries", &self.path("registries"), "--keeper-cgroup", "none"])
             .args(["--cgroup-root", &format!("/{}", self.cgroup)]);
-        command
-    }
-
-    fn containerd(&self, pause: &str) -> Command {
-        let configuration = format!(
-            "version = 2\nroot = {root:?}\nstate = {state:?}\n\
-             disabled_plugins = [\"io.containerd.snapshotter.v1.btrfs\", \"io.containerd.snapshotter.v1.zfs\", \
-             \"io.containerd.snapshotter.v1.devmapper\", \"io.containerd.snapshotter.v1.aufs\"]\n\
-             [grpc]\naddress = {socket:?}\n\
-             [plugins.\"io.containerd.internal.v1.opt\"]\npath = {opt:?}\n\
-             [plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = {pause:?}\nrestrict_oom_score_adj = true\n\
-             stream_server_address = \"127.0.0.1\"\n\
-             [plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = {bin:?}\nconf_dir = {conf:?}\n\
-             [plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = {registries:?}\n",
-            root = self.path("root"),
-            state = self.path("state"),
-            socket = self.path("cri.sock"),
-            opt = self.path("opt"),
-            bin = self.path("bin"),
-            conf = self.path("net.d"),
-            registries = self.path("registries"),
-        );
-        std::fs::write(self.folder.join("containerd.toml"), configuration).expect("a file");
-        let mut command = Command::new("containerd");
-        command.arg("--config").arg(self.folder.join("containerd.toml"));
         command
     }
 }

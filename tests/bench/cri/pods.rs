@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::client::Pod;
-use super::figures::{Samples, head};
-use super::peers::{Kind, Pair, Server};
+use super::figures::{Samples, head, megabytes};
+use super::peers::{Pair, Server};
 use super::processes::{self, Own};
 
 /// Each costs containerd tens of seconds.
@@ -23,22 +23,27 @@ pub async fn measure(pair: &mut Pair, pods: usize) {
                 server.client.spoken(pod).await;
             }
             let with = processes::own(server);
-            lines.push(memory(server, before, with, pods));
+            processes::quiet().await;
+            let later = processes::own(server);
             let began = Instant::now();
             take_down(server, running).await;
             down.push(server, began.elapsed().as_secs_f64());
             cpu.push(server, processes::cpu(server) - cpu_before);
+            processes::quiet().await;
+            lines.push(memory(server, [before, with, later, processes::own(server)], pods));
         }
     }
     head(&format!("{pods} pods at once"));
     up.row("asked for, to all started", "s");
     down.row("stop and removal, to all gone", "s");
     cpu.row("CPU of the server's processes for both, without plugins and runc", "s");
-    println!("\nMemory of a server's own processes, proportional, with {pods} pods\n");
     println!(
-        "| server | idle | per pod, all | keeper or shims per pod | pause per pod | processes per pod |"
+        "\nMemory of a server's own processes, proportional, with {pods} pods; later: after some quiet seconds\n"
     );
-    println!("|---|---|---|---|---|---|");
+    println!(
+        "| server | idle before, after | per pod, at once | later | of it keeper or shims | pauses | processes per pod |"
+    );
+    println!("|---|---|---|---|---|---|---|");
     lines.iter().for_each(|line| println!("{line}"));
 }
 
@@ -66,17 +71,17 @@ async fn take_down(server: &Server, running: Vec<Pod>) {
     }
 }
 
-fn memory(server: &Server, before: Own, with: Own, pods: usize) -> String {
+fn memory(server: &Server, [before, with, later, after]: [Own; 4], pods: usize) -> String {
     let per_pod = |now: u64, then: u64| (now as f64 - then as f64) / pods as f64;
-    let minder = if server.kind == Kind::Keelson { "keeper" } else { "shims" };
     format!(
-        "| {} | {:.1} MB in {} processes | {:.0} KB | {:.0} KB ({minder}) | {:.0} KB | {:.2} |",
+        "| {} | {}, {} MB | {:.0} KB | {:.0} KB | {:.0} KB | {:.0} KB | {:.2} |",
         server.name(),
-        before.kilobytes() as f64 / 1024.0,
-        before.processes,
+        megabytes(before.kilobytes()),
+        megabytes(after.kilobytes()),
         per_pod(with.kilobytes(), before.kilobytes()),
-        per_pod(with.minders, before.minders),
-        per_pod(with.pauses, before.pauses),
+        per_pod(later.kilobytes(), before.kilobytes()),
+        per_pod(later.minders, before.minders),
+        per_pod(later.pauses, before.pauses),
         (with.processes as f64 - before.processes as f64) / pods as f64,
     )
 }

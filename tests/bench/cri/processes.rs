@@ -1,9 +1,15 @@
 //! Memory and CPU of a server's own processes, from /proc. The bench's PID namespace holds nobody else's.
 
-use super::peers::{Kind, Server};
+use std::time::Duration;
+
+use super::figures;
+use super::peers::{Kind, Pair, Server};
 
 /// `USER_HZ`: fixed by the kernel's ABI.
 const TICKS_PER_SECOND: f64 = 100.0;
+
+/// What is given back after a burst is given back in this time.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// What a server has running beside the applications.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,6 +27,28 @@ impl Own {
     pub fn kilobytes(&self) -> u64 {
         self.daemon + self.minders + self.pauses
     }
+}
+
+/// A table of what both hold when nothing is asked of them and no pod runs.
+pub async fn idle(pair: &Pair, when: &str) {
+    quiet().await;
+    println!(
+        "\nMemory with no pods, {when}, proportional\n\n| server | daemon | keeper or shims |\n|---|---|---|"
+    );
+    for server in [&pair.ours, &pair.peer] {
+        let own = own(server);
+        println!(
+            "| {} | {} MB | {} MB |",
+            server.name(),
+            figures::megabytes(own.daemon),
+            figures::megabytes(own.minders)
+        );
+    }
+}
+
+/// Until nothing is left of what was just done.
+pub async fn quiet() {
+    tokio::time::sleep(QUIET).await;
 }
 
 pub fn own(server: &Server) -> Own {
@@ -41,7 +69,7 @@ fn slot<'a>(own: &'a mut Own, server: &Server, pid: i32, line: &str) -> Option<&
         _ if pid == server.pid() => Some(&mut own.daemon),
         Kind::Keelson if words.get(1) == Some(&"keeper") => Some(&mut own.minders),
         Kind::Containerd if words[0].contains("containerd-shim") => Some(&mut own.minders),
-        Kind::Containerd if words.get(1) == Some(&super::payload::PAUSE) => Some(&mut own.pauses),
+        Kind::Containerd if words.get(1) == Some(&harness::containerd::PAUSE) => Some(&mut own.pauses),
         _ => None,
     }
 }

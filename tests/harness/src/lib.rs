@@ -1,6 +1,7 @@
 //! What the end-to-end tests share. Only tests may depend on this crate; panics here are verdicts.
 //!
 //! - [`api::Server`]: a real API server, and clients that hide nothing.
+//! - [`containerd`]: Debian's, to run under a kubelet of ours or beside a server of ours.
 //! - [`extension`]: an extension API server that answers as it is told.
 //! - [`host::exclusive`]: one test at a time on the host's kernel objects, and nothing left afterwards.
 //! - [`netns::TestHost`]: a network namespace that plays a machine.
@@ -11,6 +12,7 @@
 //! - [`skip`]: a test that cannot run here says so and is counted.
 
 pub mod api;
+pub mod containerd;
 pub mod extension;
 pub mod host;
 pub mod image;

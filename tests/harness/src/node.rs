@@ -3,8 +3,6 @@
 //! Everything is the real executable. Pods have addresses from the plugin's plain mode, images come from a registry on
 //! loopback. [`stage`] compares the host before and after; the parts can be killed and started one by one.
 
-mod containerd;
-
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -17,6 +15,7 @@ use pki::{Folder, FolderRequest, NodeIdentity, NodeRequest};
 use serde_json::Value;
 
 use crate::api::{Client, Server, free_port};
+use crate::containerd;
 use crate::host::{self, Guard};
 use crate::registry::{Debian, Login, debian};
 
@@ -133,7 +132,8 @@ impl Node {
         };
         node.write_files();
         if runtime == Runtime::Containerd {
-            containerd::write_files(&node);
+            let pause = containerd::push_pause(&node.registry);
+            containerd::prepare(node.folder.path(), &pause, &[]);
         }
         for part in PARTS {
             node.start(part);
@@ -191,7 +191,7 @@ impl Node {
                 command.arg(self.server.kubeconfig());
             }
             Part::Cri if self.runtime == Runtime::Containerd => {
-                command = containerd::command(self);
+                command = containerd::command(self.folder.path());
             }
             Part::Cri => {
                 flag("cri", format!("--listen=unix://{}", self.path("cri.sock").display()).into());
