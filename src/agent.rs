@@ -76,9 +76,7 @@ where
     if let Some(refused) = check::refuse(name) {
         return refused;
     }
-    let done = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
+    let done = crate::threads::start()
         .context("starting threads")
         .and_then(|runtime| runtime.block_on(run(options, machine)));
     match done {

@@ -92,7 +92,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match crate::threads::start() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("keelson apiserver: starting threads: {error}");

@@ -22,6 +22,7 @@ mod server;
 mod status;
 mod stopping;
 mod store;
+mod threads;
 mod token;
 mod version;
 

@@ -73,7 +73,7 @@ where
             return ExitCode::from(USAGE);
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match crate::threads::start() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("keelson {name}: starting threads: {error}");

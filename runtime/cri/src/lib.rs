@@ -37,6 +37,7 @@ mod stream_backend;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +45,10 @@ use tokio_util::sync::CancellationToken;
 pub use options::Options;
 pub use server::serve;
 
+/// Heaps of all threads together.
+const HEAPS: u8 = 2;
+/// How long a thread that waits for the kernel stays when there is nothing to wait for.
+const THREAD_PATIENCE: Duration = Duration::from_secs(2);
 /// Exit code of wrong usage or configuration.
 const USAGE: u8 = 2;
 
@@ -63,7 +68,14 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    sys::memory::limit_heaps(HEAPS);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_keep_alive(THREAD_PATIENCE)
+        .on_thread_start(sys::memory::thread_begins)
+        .on_thread_stop(sys::memory::thread_ends)
+        .build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("keelson cri: starting threads: {error}");

@@ -18,6 +18,9 @@ use crate::upgrade;
 /// Messages read from one client before the others get their turn.
 const TURN: usize = 32;
 
+/// Launches after which what they have left in the heap is given back: each has had a plan of tens of kilobytes.
+const LAUNCHES: usize = 32;
+
 /// What a report is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Token {
@@ -68,6 +71,8 @@ pub struct Keeper {
     pub clients: Clients,
     pub processes: Processes,
     pub stored: Stored,
+    /// Launches since the heap was trimmed.
+    pub launches: usize,
     /// An executable to become, and who waits for the answer.
     pub upgrade: Option<(OwnedFd, ClientNumber, u64)>,
 }
@@ -92,6 +97,7 @@ impl Keeper {
             clients: Clients::default(),
             processes: Processes::default(),
             stored: Stored::default(),
+            launches: 0,
             upgrade: None,
         })
     }
@@ -99,11 +105,17 @@ impl Keeper {
     /// Serves; only an error of the loop itself ends it.
     pub fn serve(&mut self) -> io::Result<()> {
         let mut buffer = Vec::new();
+        // What the start needed is not needed again.
+        sys::memory::give_back();
         loop {
             for report in self.poll.wait(None)? {
                 self.handle(report, &mut buffer);
             }
             upgrade::when_asked(self);
+            if self.launches >= LAUNCHES && !self.processes.is_launching() {
+                self.launches = 0;
+                sys::memory::trim_heaps();
+            }
         }
     }
 

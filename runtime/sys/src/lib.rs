@@ -12,6 +12,7 @@ pub mod footprint;
 pub mod handover;
 pub mod identity;
 pub mod memfd;
+pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod netlink_socket;

@@ -34,6 +34,7 @@ pub fn begin(
     };
     let (fds, held) = sort(&launch, descriptors, theirs).ok_or_else(too_few_descriptors)?;
     let child = keeper.launcher.start(fds)?;
+    keeper.launches += 1;
     let pidfd = child.pidfd().try_clone_to_owned().map_err(|e| system("copy a pidfd", &e))?;
     let process = Process {
         number: keeper.processes.next_number(),
