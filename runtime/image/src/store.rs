@@ -36,6 +36,9 @@ use crate::platform::Platform;
 use crate::pull::PullError;
 use crate::reference::Reference;
 
+/// Operations but pulls that wait for the disk at a time.
+const WAITERS_MAX: usize = 16;
+
 /// How a store is opened.
 #[derive(Clone, Debug)]
 pub struct ImageOptions {
@@ -89,6 +92,8 @@ pub(crate) struct Inner {
     pub holds: Holds,
     /// Layers in the making, over all pulls.
     pub slots: Semaphore,
+    /// Threads that wait for the disk, over all operations but pulls: a burst of them is not to be a burst of stacks.
+    waiters: Semaphore,
     /// One unpacking at a time for each layer.
     pub turns: Turns,
     state: Mutex<State>,
@@ -149,6 +154,7 @@ impl Store {
             layout,
             holds: Holds::default(),
             slots,
+            waiters: Semaphore::new(WAITERS_MAX),
             turns: Turns::default(),
             state: Mutex::new(state),
         };
@@ -433,6 +439,8 @@ impl Store {
         F: FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
     {
         let inner = self.inner.clone();
+        // It is never closed. Who leaves early lets one more begin.
+        let _place = self.inner.waiters.acquire().await;
         match tokio::task::spawn_blocking(move || work(&inner)).await {
             Ok(done) => done,
             Err(error) => {

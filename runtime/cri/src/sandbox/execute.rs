@@ -10,6 +10,7 @@ use std::sync::Arc;
 use nix::mount::{MntFlags, MsFlags};
 use sys::cgroup::{Cgroup, Layout};
 use sys::netns;
+use tokio::sync::Semaphore;
 
 use super::plan::{Lasts, Step};
 use super::{SandboxRecord, network};
@@ -185,9 +186,19 @@ fn absent(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Runs something that waits for the kernel or a disk away from the event loop.
+/// Threads that wait for the kernel or a disk, over all pods: a burst of them is not to be a burst of stacks.
+const WAITERS_MAX: usize = 16;
+
+static WAITERS: Semaphore = Semaphore::const_new(WAITERS_MAX);
+
+/// Runs something that waits for the kernel or a disk away from the event loop. It must not wait for another of its kind.
 pub async fn blocking<T: Send + 'static>(act: impl FnOnce() -> Outcome<T> + Send + 'static) -> Outcome<T> {
-    match tokio::task::spawn_blocking(act).await {
+    let place = WAITERS.acquire().await;
+    let with_place = move || {
+        let _until_done = place;
+        act()
+    };
+    match tokio::task::spawn_blocking(with_place).await {
         Ok(outcome) => outcome,
         Err(error) => Err(Fault::failed("a worker of the runtime", error)),
     }
