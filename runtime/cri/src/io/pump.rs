@@ -19,10 +19,10 @@
 mod container;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -63,11 +63,20 @@ pub enum Command {
 #[error("the thread that moves containers' output does not take commands")]
 pub struct Unavailable;
 
+/// Commands on their way to the thread: room is made for what there is, not for [`MOST_COMMANDS`].
+#[derive(Default)]
+struct Commands(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    queue: Vec<Command>,
+    /// Nobody tells any more, or nobody listens any more.
+    closed: bool,
+}
+
 /// The handle of the thread; it ends with the last one.
-#[derive(Debug)]
 pub struct Pump {
-    /// `None` only while it is dropped.
-    commands: Option<SyncSender<Command>>,
+    commands: Arc<Commands>,
     waker: Arc<Waker>,
     /// `None` only once it has ended.
     thread: Option<JoinHandle<()>>,
@@ -76,16 +85,16 @@ pub struct Pump {
 impl Pump {
     /// Starts the thread.
     pub fn start() -> io::Result<Pump> {
-        let (commands, received) = sync_channel(MOST_COMMANDS);
+        let commands = Arc::new(Commands::default());
         let waker = Arc::new(Waker::new()?);
-        let mut work = Work::new(received, Arc::clone(&waker))?;
+        let mut work = Work::new(Arc::clone(&commands), Arc::clone(&waker))?;
         let thread = thread::Builder::new().name("keelson-io".to_owned()).spawn(move || work.run())?;
-        Ok(Pump { commands: Some(commands), waker, thread: Some(thread) })
+        Ok(Pump { commands, waker, thread: Some(thread) })
     }
 
     /// Tells the thread something.
     pub fn tell(&self, command: Command) -> Result<(), Unavailable> {
-        self.commands.as_ref().ok_or(Unavailable)?.try_send(command).map_err(|_| Unavailable)?;
+        self.commands.put(command)?;
         self.waker.wake();
         Ok(())
     }
@@ -93,7 +102,7 @@ impl Pump {
 
 impl Drop for Pump {
     fn drop(&mut self) {
-        self.commands = None;
+        self.commands.lock().closed = true;
         self.waker.wake();
         // Whoever takes the streams up after this must be the only one to read them.
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
@@ -102,9 +111,39 @@ impl Drop for Pump {
     }
 }
 
+impl fmt::Debug for Pump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pump").field("thread", &self.thread).finish_non_exhaustive()
+    }
+}
+
+// === impl Commands ===
+
+impl Commands {
+    fn put(&self, command: Command) -> Result<(), Unavailable> {
+        let mut waiting = self.lock();
+        if waiting.closed || waiting.queue.len() >= MOST_COMMANDS {
+            return Err(Unavailable);
+        }
+        waiting.queue.push(command);
+        Ok(())
+    }
+
+    /// What waits, and whether more can come.
+    fn take(&self) -> (Vec<Command>, bool) {
+        let mut waiting = self.lock();
+        (std::mem::take(&mut waiting.queue), !waiting.closed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // A command is in the queue or it is not.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The thread's state.
 struct Work {
-    commands: Receiver<Command>,
+    commands: Arc<Commands>,
     waker: Arc<Waker>,
     poll: Poll,
     containers: BTreeMap<u64, Container>,
@@ -123,7 +162,7 @@ struct Work {
 const WAKER: u64 = 0;
 
 impl Work {
-    fn new(commands: Receiver<Command>, waker: Arc<Waker>) -> io::Result<Work> {
+    fn new(commands: Arc<Commands>, waker: Arc<Waker>) -> io::Result<Work> {
         let poll = Poll::new()?;
         poll.add(&*waker, WAKER, Interest::Read)?;
         Ok(Work {
@@ -183,13 +222,9 @@ impl Work {
 
     /// `false`: nobody has a handle any more.
     fn take_commands(&mut self) -> bool {
-        loop {
-            match self.commands.try_recv() {
-                Ok(command) => self.command(command),
-                Err(std::sync::mpsc::TryRecvError::Empty) => return true,
-                Err(std::sync::mpsc::TryRecvError::Disconnected) => return false,
-            }
-        }
+        let (commands, open) = self.commands.take();
+        commands.into_iter().for_each(|command| self.command(command));
+        open
     }
 
     fn command(&mut self, command: Command) {
@@ -273,6 +308,15 @@ impl Work {
                 container.finish(&self.scratch, &mut self.buffer, &mut self.entries);
             }
         }
+    }
+}
+
+impl Drop for Work {
+    /// Whoever waits for an answer, or tells something after this, hears that there is none.
+    fn drop(&mut self) {
+        let mut waiting = self.commands.lock();
+        waiting.closed = true;
+        waiting.queue.clear();
     }
 }
 

@@ -13,7 +13,10 @@ use crate::node::Node;
 pub fn call(node: &Arc<Node>) -> BoxStream<'static, Result<v1::ContainerEventResponse, Status>> {
     let cancel = node.cancel.clone();
     BroadcastStream::new(node.events.listen())
-        .map(|event| event.map_err(|error| Status::data_loss(format!("{error}: list again and listen anew"))))
+        .map(|event| match event {
+            Ok(event) => Ok(Arc::unwrap_or_clone(event)),
+            Err(error) => Err(Status::data_loss(format!("{error}: list again and listen anew"))),
+        })
         .take_until(cancel.cancelled_owned())
         .boxed()
 }
