@@ -5,10 +5,10 @@
 //! cpuset has no CPUs and takes no process until it has some, so they are copied from the parent.
 
 use super::{Cgroup, CgroupError, Hierarchy, Layout, Version, directory_error};
-use super::{normal_path, open_directory, read_at, write_at};
-use rustix::fs::{self, AtFlags, Mode};
+use super::{normal_path, open_directory, open_file, read_at, write_at};
+use rustix::fs::{self, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 /// Controllers we hand down on v2, where available. Others (perf_event, which needs none, or misc) are left alone.
@@ -83,21 +83,42 @@ fn attempt_create(
     made: &mut Vec<(usize, String)>,
     before: &mut impl FnMut(&Step) -> Result<(), CgroupError>,
 ) -> Result<Cgroup, CgroupError> {
+    let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let parents: Vec<Option<OwnedFd>> =
+        layout.hierarchies.iter().map(|hierarchy| complete_parent(hierarchy, above)).collect();
     for step in plan_create(layout, path) {
         before(&step)?;
-        if execute(layout, &step)?
-            && let Step::Directory { hierarchy, path } = step
-        {
+        let is_new = match &step {
+            Step::Directory { hierarchy, path: made } if parents[*hierarchy].is_some() => {
+                match &parents[*hierarchy] {
+                    Some(parent) if made == path => make_in(parent.as_fd(), name).map_err(|errno| {
+                        directory_error("create", &layout.hierarchies[*hierarchy], path, errno)
+                    })?,
+                    _ => false,
+                }
+            }
+            other => execute(layout, other)?,
+        };
+        if is_new && let Step::Directory { hierarchy, path } = step {
             made.push((hierarchy, path));
         }
     }
-    let open = |hierarchy: &Hierarchy| {
-        open_directory(hierarchy, path)
-            .map(Some)
-            .map_err(|errno| directory_error("open", hierarchy, path, errno))
+    let open = |(hierarchy, parent): (&Hierarchy, &Option<OwnedFd>)| {
+        let opened = match parent {
+            Some(parent) => open_file(parent.as_fd(), name, OFlags::RDONLY | OFlags::DIRECTORY),
+            None => open_directory(hierarchy, path),
+        };
+        opened.map(Some).map_err(|errno| directory_error("open", hierarchy, path, errno))
     };
-    let directories = layout.hierarchies.iter().map(open).collect::<Result<_, _>>()?;
+    let directories = layout.hierarchies.iter().zip(&parents).map(open).collect::<Result<_, _>>()?;
     Ok(Cgroup { layout: layout.clone(), path: path.to_owned(), directories })
+}
+
+/// The parent where it is there already and needs nothing: a dozen v1 trees have nothing to hand down.
+fn complete_parent(hierarchy: &Hierarchy, path: &str) -> Option<OwnedFd> {
+    let is_plain =
+        hierarchy.version == Version::V1 && !hierarchy.controllers.iter().any(|name| name == "cpuset");
+    is_plain.then(|| open_directory(hierarchy, path).ok()).flatten()
 }
 
 /// Says whether the step made something new.
@@ -116,7 +137,11 @@ fn execute(layout: &Layout, step: &Step) -> Result<bool, CgroupError> {
 
 fn make(hierarchy: &Hierarchy, path: &str) -> Result<bool, Errno> {
     let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
-    match fs::mkdirat(open_directory(hierarchy, parent)?, name, Mode::from_raw_mode(DIRECTORY_MODE)) {
+    make_in(open_directory(hierarchy, parent)?.as_fd(), name)
+}
+
+fn make_in(parent: BorrowedFd<'_>, name: &str) -> Result<bool, Errno> {
+    match fs::mkdirat(parent, name, Mode::from_raw_mode(DIRECTORY_MODE)) {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),
         Err(errno) => Err(errno),

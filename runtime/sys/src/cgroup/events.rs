@@ -51,6 +51,26 @@ impl Cgroup {
         }
     }
 
+    /// Whether a process lives here or below; none where that cannot be told: without cgroup2, or when it is gone.
+    pub fn is_populated(&self) -> Option<bool> {
+        Some(self.populated_events().ok()??.read().ok()?.populated)
+    }
+
+    /// How many processes the OOM killer has ended here; none where nobody counts.
+    pub fn oom_kills(&self) -> Result<u64, CgroupError> {
+        let Some(index) = self.layout.home("memory") else { return Ok(0) };
+        let v2 = self.layout.hierarchies[index].version == Version::V2;
+        let Some(file) = self.file("memory", if v2 { "memory.events" } else { "memory.oom_control" })? else {
+            return Ok(0);
+        };
+        let mut buffer = [0; EVENTS_BUFFER];
+        match read_from_start(&file, &mut buffer) {
+            Ok(text) => Ok(field(text, "oom_kill").unwrap_or(0)),
+            Err(Errno::NODEV | Errno::NOENT) => Ok(0),
+            Err(errno) => Err(CgroupError::Events { path: self.full_path(index), source: errno.into() }),
+        }
+    }
+
     /// Watches for OOM kills; the memory controller must be available here.
     pub fn oom_events(&self) -> Result<OomEvents, CgroupError> {
         let index = self.home_of("memory")?;

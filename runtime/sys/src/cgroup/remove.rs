@@ -45,6 +45,24 @@ impl Cgroup {
         first.map_or(Ok(()), Err)
     }
 
+    /// Removes the cgroup everywhere if no process and no cgroup is in it. False: something is, and it may be gone from some
+    /// trees already.
+    pub fn delete_if_empty(&self) -> Result<bool, CgroupError> {
+        let (parent, name) = self.path.rsplit_once('/').unwrap_or(("", &self.path));
+        for hierarchy in &self.layout.hierarchies {
+            let removed = open_directory(hierarchy, parent).and_then(|dir| remove_one(dir.as_fd(), name));
+            match removed {
+                Ok(()) | Err(Errno::NOENT | Errno::NODEV) => {}
+                Err(Errno::BUSY | Errno::NOTEMPTY) => return Ok(false),
+                Err(errno) => {
+                    let path = hierarchy.mount.join(&self.path);
+                    return Err(CgroupError::Directory { action: "remove", path, source: errno.into() });
+                }
+            }
+        }
+        Ok(true)
+    }
+
     fn remove_from(
         &self,
         hierarchy: &Hierarchy,
