@@ -235,6 +235,11 @@ impl ContainerIo {
     /// Waits as [`ContainerIo::drained`], then removes the FIFOs.
     pub async fn close(&self) {
         self.drained().await;
+        self.discard();
+    }
+
+    /// Removes the FIFOs with whatever is in them: after [`ContainerIo::drained`].
+    pub fn discard(&self) {
         if let Err(error) = self.0.streams.pump.tell(Command::Remove { id: self.0.options.id.clone() }) {
             tracing::error!(id = %self.0.options.id, %error, "a container's streams stay open");
         }

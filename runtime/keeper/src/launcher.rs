@@ -61,9 +61,11 @@ pub struct Oci;
 
 impl Launcher for Oci {
     fn start(&mut self, fds: Fds) -> Result<Box<dyn Child>, Failure> {
-        let mut bytes = Vec::new();
         let limit = oci::plan::ENCODED_BYTES_MAX as u64 + 1;
         let mut plan = File::from(fds.plan);
+        let length = plan.metadata().map_or(0, |plan| plan.len()).min(limit) as usize;
+        // The end is seen by a read into what is left.
+        let mut bytes = Vec::with_capacity(length + 1);
         // A keeper that died may have read it before.
         let read = plan.rewind().and_then(|()| plan.take(limit).read_to_end(&mut bytes));
         read.map_err(|error| Failure {
@@ -138,4 +140,33 @@ fn chain(error: &dyn Error) -> String {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A step that is misread runs as root, so a daemon of another build is told why nothing runs.
+    #[test]
+    fn plans_of_other_versions_are_refused_with_a_sentence() {
+        let this = oci::plan::VERSION;
+        for version in [this - 1, this + 1] {
+            let null =
+                || OwnedFd::from(File::options().read(true).write(true).open("/dev/null").expect("opens"));
+            let plan = [&version.to_le_bytes()[..], &[0; 64]].concat();
+            let fds = Fds {
+                plan: sys::memfd::sealed("plan", &plan).expect("a memfd"),
+                stdio: [null(), null(), null()],
+                gate: null(),
+                cgroup: None,
+                console: None,
+                preserve: Vec::new(),
+            };
+            let failure = Oci.start(fds).err().expect("refused");
+            assert_eq!(failure.kind, FailureKind::Request);
+            let sentence =
+                format!("the plan cannot be used: plan of version {version}, this build reads {this}");
+            assert_eq!(failure.message, sentence);
+        }
+    }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use cri_api::v1;
 use sys::cgroup::Cgroup;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::spec::{merge_update, translate_resources};
@@ -265,13 +265,20 @@ impl Owner {
     /// The process is gone: complete the log, read why, free what it used, tell.
     async fn ended(&mut self, exit: Exit) {
         let record = self.record();
-        let oom_kills = self.end_cgroup(&record).await;
+        let (oom_kills, removed) = self.end_cgroup(&record);
+        // Nobody writes any more once the killer's count is here.
+        let oom_kills = oom_kills.await.unwrap_or(0);
         if let Some(io) = self.container.io() {
-            if tokio::time::timeout(DRAIN_LIMIT, io.drained()).await.is_err() {
-                tracing::warn!(container = %record.id, "the log may lack its last lines: the streams did not end");
+            if tokio::time::timeout(DRAIN_LIMIT, io.drained()).await.is_ok() {
+                io.discard();
+            } else {
+                tracing::warn!(container = %record.id, "the log is not complete yet: its disk or the streams are slow");
+                io.close().await;
             }
-            io.close().await;
             self.container.set_io(None);
+        }
+        if let Err(error) = removed.await {
+            tracing::warn!(container = %record.id, %error, "ending a container's cgroup");
         }
         let mut next = (*record).clone();
         next.phase = Phase::Exited;
@@ -286,30 +293,45 @@ impl Owner {
             tracing::error!(container = %record.id, %error, "checkpointing an exit");
             self.container.record.send_replace(Arc::new(next));
         }
-        if let Ok(id) = process_id(&record) {
-            self.node.processes.forget(&id).await;
-        }
         self.node.announce(&self.container, v1::ContainerEventType::ContainerStoppedEvent);
         for reply in self.stopping.take().into_iter().flat_map(|stopping| stopping.replies) {
             drop(reply.send(Ok(())));
         }
+        if let Ok(id) = process_id(&record) {
+            self.node.processes.forget(&id).await;
+        }
     }
 
-    /// Ends what is left in the cgroup and removes it; says how often the OOM killer struck in it.
-    async fn end_cgroup(&self, record: &ContainerRecord) -> u64 {
+    /// Ends what is left in the cgroup, says how often the OOM killer struck in it, and removes it.
+    fn end_cgroup(
+        &self,
+        record: &ContainerRecord,
+    ) -> (oneshot::Receiver<u64>, impl Future<Output = Outcome<()>> + use<>) {
         let (layout, path) = (self.node.layout.clone(), record.cgroup.clone());
-        let ended = blocking(move || {
-            let Ok(cgroup) = Cgroup::open(&layout, &path) else { return Ok(0) };
-            let kills = oci::cgroup::stats(&cgroup).map_or(0, |stats| stats.memory.oom_kills);
-            cgroup.kill().doing(|| "killing what is left in the container's cgroup".into())?;
-            cgroup.delete().doing(|| "removing the container's cgroup".into())?;
-            Ok(kills)
-        })
-        .await;
-        ended.unwrap_or_else(|error| {
-            tracing::warn!(container = %record.id, %error, "ending a container's cgroup");
-            0
-        })
+        let (tell, told) = oneshot::channel();
+        let removed = tokio::spawn(blocking(move || {
+            let Ok(cgroup) = Cgroup::open(&layout, &path) else { return Ok(()) };
+            let kills = cgroup.oom_kills().unwrap_or(0);
+            let kill = || cgroup.kill().doing(|| "killing what is left in the container's cgroup".into());
+            let left = cgroup.is_populated() != Some(false);
+            let killed = if left { kill() } else { Ok(()) };
+            // Whoever has left before it hears this needs no answer.
+            let _ = tell.send(kills);
+            killed?;
+            let removing = || "removing the container's cgroup".to_owned();
+            if !left {
+                if cgroup.delete_if_empty().doing(removing)? {
+                    return Ok(());
+                }
+                // Somebody is in a v1 tree alone.
+                kill()?;
+            }
+            cgroup.delete().doing(removing)
+        }));
+        let removed = async move {
+            removed.await.unwrap_or_else(|error| Err(Fault::failed("a worker of the runtime", error)))
+        };
+        (told, removed)
     }
 
     async fn update(&self, update: v1::LinuxContainerResources) -> Outcome<()> {

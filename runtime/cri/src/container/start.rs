@@ -5,6 +5,7 @@ use std::sync::Arc;
 use oci::{Plan, PlanOptions, Rootfs};
 use oci_spec::runtime::Spec;
 use sys::cgroup::Cgroup;
+use tokio::task::JoinHandle;
 
 use super::plan::{self, Step};
 use super::{Container, ContainerRecord, create, image_volume, signal};
@@ -23,9 +24,22 @@ pub struct Started {
 /// What steps have made so far.
 #[derive(Default)]
 struct Made {
+    /// Begun, while the streams are made.
+    begun: Option<JoinHandle<Outcome<Arc<Cgroup>>>>,
     cgroup: Option<Arc<Cgroup>>,
     io: Option<ContainerIo>,
     running: Option<Running>,
+}
+
+impl Made {
+    /// The cgroup, as soon as it is there.
+    async fn cgroup(&mut self) -> Outcome<Option<Arc<Cgroup>>> {
+        if let Some(begun) = self.begun.take() {
+            let made = begun.await.map_err(|error| Fault::failed("a worker of the runtime", error))?;
+            self.cgroup = Some(made?);
+        }
+        Ok(self.cgroup.clone())
+    }
 }
 
 /// The container's name with the keeper.
@@ -85,18 +99,14 @@ async fn execute(
     match step {
         Step::Cgroup { path } => {
             let (layout, path, resources) = (node.layout.clone(), path.clone(), resources_of(specification));
-            made.cgroup = Some(
-                blocking(move || {
-                    let cgroup =
-                        Cgroup::create(&layout, &path).doing(|| format!("creating cgroup {path}"))?;
-                    if let Err(error) = oci::cgroup::apply(&cgroup, &resources) {
-                        let _ = cgroup.delete();
-                        return Err(Fault::failed("applying the container's limits", error));
-                    }
-                    Ok(Arc::new(cgroup))
-                })
-                .await?,
-            );
+            made.begun = Some(tokio::spawn(blocking(move || {
+                let cgroup = Cgroup::create(&layout, &path).doing(|| format!("creating cgroup {path}"))?;
+                if let Err(error) = oci::cgroup::apply(&cgroup, &resources) {
+                    let _ = cgroup.delete();
+                    return Err(Fault::failed("applying the container's limits", error));
+                }
+                Ok(Arc::new(cgroup))
+            })));
             Ok(())
         }
         Step::Streams => {
@@ -115,7 +125,7 @@ async fn launch(
     specification: &Spec,
     made: &mut Made,
 ) -> Outcome<()> {
-    let (Some(cgroup), Some(io)) = (&made.cgroup, &made.io) else {
+    let (Some(cgroup), Some(io)) = (made.cgroup().await?, &made.io) else {
         return Err(Fault::failed("starting a container", "its plan has no cgroup or no streams"));
     };
     let snapshot = node.images.snapshot_of(record.id.as_str())?;
@@ -159,7 +169,9 @@ fn own_streams(node: &Node, record: &ContainerRecord, io: &crate::process::Io) -
 }
 
 /// Last made, first taken back.
-async fn undo(node: &Node, record: &ContainerRecord, made: Made) {
+async fn undo(node: &Node, record: &ContainerRecord, mut made: Made) {
+    // One that failed has left nothing, and was told of.
+    let cgroup = made.cgroup().await.ok().flatten();
     if let (Some(_), Ok(id)) = (made.running, process_id(record)) {
         if let Err(error) = node.processes.signal(&id, signal::KILL).await {
             tracing::warn!(container = %record.id, %error, "killing a container that did not start");
@@ -170,7 +182,7 @@ async fn undo(node: &Node, record: &ContainerRecord, made: Made) {
     if let Some(io) = made.io {
         io.close().await;
     }
-    if let Some(cgroup) = made.cgroup {
+    if let Some(cgroup) = cgroup {
         let removed = blocking(move || {
             cgroup.kill().doing(|| "killing what is left in a cgroup".into())?;
             cgroup.delete().doing(|| "removing a cgroup".into())

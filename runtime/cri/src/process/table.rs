@@ -127,10 +127,9 @@ impl Table {
     pub fn ended(&mut self, id: &ProcessId, exit: Exit) -> bool {
         let Some(process) = self.processes.get_mut(id) else { return false };
         if process.ended().is_none() {
+            // Whoever is told makes a record of its own last; this one is for the death of daemon and keeper before that.
+            process.exit.send_replace(Some(exit));
             self.write_end(id, exit);
-            if let Some(process) = self.processes.get_mut(id) {
-                process.exit.send_replace(Some(exit));
-            }
         }
         self.processes.get(id).is_some_and(|process| process.forgotten)
     }
