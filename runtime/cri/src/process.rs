@@ -22,6 +22,8 @@
 //! the table and its record on disk. An end that was told never changes. What is not here: what a
 //! process is for, its output ([`crate::io`]), its cgroup.
 
+#[cfg(test)]
+mod former;
 mod keeper;
 mod launch;
 mod owner;

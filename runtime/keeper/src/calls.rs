@@ -24,7 +24,7 @@ pub fn answer(keeper: &mut Keeper, client: ClientNumber, serial: u64, call: Call
             let welcome = Body::Welcome {
                 pid: std::process::id() as i32,
                 instance: keeper.instance,
-                build: env!("CARGO_PKG_VERSION").to_owned(),
+                build: oci::plan::build(),
             };
             return keeper.send(client, serial, welcome, &[]);
         }

@@ -43,6 +43,11 @@ pub use step::{
     MountIdMap, MountKind, Resource, SchedulerPolicy, Step, TargetRule,
 };
 
+/// What a daemon and its keeper compare: builds that differ in it cannot be sure that they launch for one another.
+pub fn build() -> String {
+    format!("{}, plans of version {VERSION}", env!("CARGO_PKG_VERSION"))
+}
+
 /// The version of the encoding. Raised with every change of a step's shape.
 pub const VERSION: u16 = 3;
 

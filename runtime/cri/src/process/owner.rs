@@ -138,7 +138,7 @@ impl Owner {
     ) -> Result<Owner, ConnectError> {
         let records = Records::open(&options.state_dir).map_err(ConnectError::Records)?;
         let connected = keeper::establish(options.clone(), Some(keeper::START_ATTEMPTS)).await?;
-        let older = connected.build != env!("CARGO_PKG_VERSION");
+        let other = connected.build != oci::plan::build();
         let mut owner = Owner {
             options,
             table: Table::new(records, commands),
@@ -154,7 +154,7 @@ impl Owner {
         owner.connected(connected);
         owner.table.recover().map_err(ConnectError::Records)?;
         owner.hand_over_all();
-        if older {
+        if other {
             owner.upgrade(oneshot::channel().0);
         }
         Ok(owner)
