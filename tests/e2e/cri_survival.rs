@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use cri_api::v1::{NamespaceMode, PodSandboxConfig, RemoveContainerRequest};
+use cri_api::v1::{ContainerState, NamespaceMode, PodSandboxConfig, RemoveContainerRequest};
 
 use crate::cri_node::{Client, Stage, stage};
 
@@ -49,6 +49,44 @@ fn no_line_and_no_exit_code_is_lost() {
             let remove = RemoveContainerRequest { container_id };
             client.runtime.remove_container(remove).await.expect("removed");
         }
+        client.end(&sandbox).await.expect("removed");
+    });
+}
+
+/// The daemon is killed between the write of an end's record and its sync, in every way in which that can look.
+#[test]
+fn a_cut_record_of_an_end_is_no_end() {
+    stage("a_cut_record_of_an_end_is_no_end", async |stage, mut client| {
+        let pod = pod(&client);
+        let sandbox = client.run(&pod).await.expect("a sandbox");
+        let config = client.container("ends", "trap 'exit 7' TERM; echo up; sleep 1000 & wait");
+        let id = client.create(&sandbox, &pod, config).await.expect("a container");
+        client.start(&id).await.expect("started");
+        while !client.log(POD, "ends").contains("up") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stage.kill();
+        let folder = stage.folder.path().join("root/containers").join(&id);
+        let whole = std::fs::read(folder.join("record.json")).expect("a record");
+        let record: serde_json::Value = serde_json::from_slice(&whole).expect("JSON");
+        let pid = record["pid"].as_i64().expect("a number") as i32;
+        for torn in [&whole[..0], &whole[..whole.len() / 2], &vec![0; whole.len()]] {
+            std::fs::write(folder.join("record.next"), torn).expect("written");
+            stage.start();
+            let mut client = stage.connect().await;
+            let status = client.status(&id).await.expect("a status");
+            assert_eq!(status.state(), ContainerState::ContainerRunning, "{}", stage.log());
+            stage.kill();
+        }
+        std::fs::write(folder.join("record.next"), &whole[..whole.len() / 2]).expect("written");
+        let pid = rustix::process::Pid::from_raw(pid).expect("a PID");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("asked to end");
+        stage.start();
+        let mut client = stage.connect().await;
+        let status = client.exited(&id).await;
+        assert_eq!((status.exit_code, status.reason.as_str()), (7, "Error"));
+        assert!(!folder.join("record.next").exists(), "the end is written down whole");
+        client.runtime.remove_container(RemoveContainerRequest { container_id: id }).await.expect("removed");
         client.end(&sandbox).await.expect("removed");
     });
 }
