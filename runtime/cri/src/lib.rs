@@ -29,6 +29,7 @@ pub mod paths;
 mod pieces;
 mod pod_init;
 pub mod process;
+mod quiet;
 mod record;
 mod runtime_service;
 pub mod sandbox;

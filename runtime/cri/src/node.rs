@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use cri_api::v1;
 use sys::cgroup::Layout;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -47,6 +48,8 @@ pub struct Node {
     pub sandbox_records: Records,
     pub container_records: Records,
     pub events: Events,
+    /// A pod or an image is gone, or a pull is over.
+    pub gone: Notify,
     /// Owners and watchers; all end when `cancel` is cancelled.
     pub tasks: TaskTracker,
     pub cancel: CancellationToken,
@@ -97,6 +100,7 @@ impl Node {
             sandbox_records,
             container_records,
             events: Events::default(),
+            gone: Notify::new(),
             tasks,
             cancel: CancellationToken::new(),
         }))

@@ -29,7 +29,7 @@ use crate::options::Options;
 use crate::process::Processes;
 use crate::runtime_service::Runtime;
 use crate::stream_backend::Sessions;
-use crate::{cni, node};
+use crate::{cni, node, quiet};
 
 /// The largest message: lists of a full node, and ExecSync's output.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -51,6 +51,10 @@ pub async fn serve(options: Options, stop: CancellationToken) -> Outcome<()> {
         async move { streaming.serve(cancel).await }
     });
     let folder = tokio::spawn(cni::watch(node.networks.clone(), node.cancel.clone()));
+    let quiet = tokio::spawn({
+        let (node, cancel) = (node.clone(), node.cancel.clone());
+        async move { quiet::watch(&node.gone, cancel).await }
+    });
     let runtime = RuntimeServiceServer::new(Runtime { node: node.clone(), streaming })
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -77,6 +81,9 @@ pub async fn serve(options: Options, stop: CancellationToken) -> Outcome<()> {
         if let Ok(Err(error)) = ended {
             tracing::warn!(part, %error, "ended with an error");
         }
+    }
+    if let Err(error) = quiet.await {
+        tracing::warn!(part = "quiet", %error, "ended with an error");
     }
     served.doing(|| "serving".into())
 }

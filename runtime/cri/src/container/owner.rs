@@ -87,14 +87,15 @@ pub fn start(node: &Arc<Node>, record: ContainerRecord, adopted: Adopted) -> Arc
 }
 
 impl Owner {
+    /// What it does now and then has room of its own while it is done: an owner mostly waits, and there are many.
     async fn run(mut self) {
         loop {
             match self.next().await {
                 Woken::Cancelled => return,
-                Woken::Deadline => self.deadline_passed().await,
+                Woken::Deadline => Box::pin(self.deadline_passed()).await,
                 Woken::Exited(exit) => {
-                    self.ended(exit).await;
-                    if !self.removers.is_empty() && self.remove().await {
+                    Box::pin(self.ended(exit)).await;
+                    if !self.removers.is_empty() && Box::pin(self.remove()).await {
                         return;
                     }
                 }
@@ -102,11 +103,11 @@ impl Owner {
                     self.removers.push(reply);
                     if self.record().phase == Phase::Running {
                         self.kill_now().await;
-                    } else if self.remove().await {
+                    } else if Box::pin(self.remove()).await {
                         return;
                     }
                 }
-                Woken::Command(command) => self.execute(command).await,
+                Woken::Command(command) => Box::pin(self.execute(command)).await,
             }
         }
     }

@@ -17,8 +17,10 @@ pub async fn call(node: &Arc<Node>, request: v1::PullImageRequest) -> Outcome<v1
     let store = node.images.clone();
     // The caller's going away gives the pull up; what another pull wants it then fetches itself.
     let (follow, _stop) = Follow::until_dropped();
-    let id =
-        to_the_end(node, async move { Ok(store.pull_followed(&name, credentials, follow).await?) }).await?;
+    let pulled =
+        to_the_end(node, async move { Ok(store.pull_followed(&name, credentials, follow).await?) }).await;
+    node.gone.notify_one();
+    let id = pulled?;
     Ok(v1::PullImageResponse { image_ref: id.to_string() })
 }
 

@@ -42,6 +42,7 @@ pub fn start(node: &Arc<Node>, record: SandboxRecord, init: Option<(ProcessId, i
 }
 
 impl Owner {
+    /// What it does now and then has room of its own while it is done: an owner mostly waits, and there are many.
     async fn run(mut self) {
         loop {
             let init = self.init.clone();
@@ -60,14 +61,14 @@ impl Owner {
                 },
             };
             match command {
-                None => self.init_ended().await,
-                Some(Command::Stop(reply)) => drop(reply.send(self.stop().await)),
+                None => Box::pin(self.init_ended()).await,
+                Some(Command::Stop(reply)) => drop(reply.send(Box::pin(self.stop()).await)),
                 Some(Command::Update { overhead, resources, reply }) => {
-                    drop(reply.send(self.update(overhead, resources).await));
+                    drop(reply.send(Box::pin(self.update(overhead, resources)).await));
                 }
-                Some(Command::Init(reply)) => drop(reply.send(self.ensure_init().await)),
+                Some(Command::Init(reply)) => drop(reply.send(Box::pin(self.ensure_init()).await)),
                 Some(Command::Remove(reply)) => {
-                    let removed = self.remove().await;
+                    let removed = Box::pin(self.remove()).await;
                     let gone = removed.is_ok();
                     drop(reply.send(removed));
                     if gone {
@@ -138,6 +139,7 @@ impl Owner {
         self.node.sandboxes.remove(record.id.as_str());
         self.node.sandbox_names.release(&record.name, record.id.as_str());
         self.node.announce_sandbox(&self.sandbox, v1::ContainerEventType::ContainerDeletedEvent);
+        self.node.gone.notify_one();
         Ok(())
     }
 
