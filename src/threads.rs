@@ -15,10 +15,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Threads for a whole process. Before there is any other.
 pub fn start() -> std::io::Result<Runtime> {
     sys::memory::limit_heaps(HEAPS);
-    Builder::new_multi_thread()
+    let runtime = Builder::new_multi_thread()
         .enable_all()
         .thread_keep_alive(PATIENCE)
         .on_thread_start(sys::memory::thread_begins)
         .on_thread_stop(sys::memory::thread_ends)
-        .build()
+        .build()?;
+    // One thread at least, whose end says that the start is over.
+    drop(runtime.spawn_blocking(|| ()));
+    Ok(runtime)
 }
