@@ -233,3 +233,47 @@ fn versions_convert_and_storage_versions_are_remembered() {
     assert_eq!(swapped["status"]["storedVersions"], json!(["v1", "v1beta1"]));
     assert_eq!(admin.get(&format!("{TABS}/a")).expect(200)["apiVersion"], "x.example.com/v1");
 }
+
+#[test]
+fn of_definitions_that_come_together_one_gets_the_name() {
+    let server = Server::start(PROGRAM);
+    let admin = server.admin();
+    // Forty of one group, of which ten want one kind.
+    let plurals: Vec<String> = (0..40).map(|number| format!("bars{number}")).collect();
+    std::thread::scope(|scope| {
+        for some in plurals.chunks(5) {
+            let client = server.admin();
+            scope.spawn(move || {
+                for plural in some {
+                    let mut one = definition(plural, if plural.len() < 6 { "Same" } else { "Other" });
+                    if plural.len() >= 6 {
+                        one["spec"]["names"]["kind"] = plural.to_uppercase().replace("BARS", "Bars").into();
+                    }
+                    one["spec"]["names"]["listKind"] = format!("{plural}List").into();
+                    client.post(DEFINITIONS, &one).expect(201);
+                }
+            });
+        }
+    });
+    let limit = Instant::now() + Duration::from_secs(20);
+    loop {
+        let list = admin.get(DEFINITIONS).expect(200);
+        let count = |condition: &str, status: &str| {
+            let items = list["items"].as_array().into_iter().flatten();
+            let has = |item: &&Value| {
+                let conditions = item["status"]["conditions"].as_array();
+                conditions
+                    .into_iter()
+                    .flatten()
+                    .any(|one| one["type"] == condition && one["status"] == status)
+            };
+            items.filter(has).count()
+        };
+        // bars0 to bars9 want the same kind.
+        if (count("Established", "True"), count("NamesAccepted", "False")) == (31, 9) {
+            break;
+        }
+        assert!(Instant::now() < limit, "{}", list["items"]);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

@@ -33,7 +33,7 @@ use crate::registry::{self, Change};
 use crate::server::Server;
 use plan::{Observed, Step, plan};
 
-/// Deletions of one kind's objects under way at once.
+/// Deletions of one kind's objects, and writes of definitions, under way at once.
 const AT_ONCE: usize = 64;
 /// Rounds begin at least so far apart: definitions that come in a row are served together.
 const TOGETHER: std::time::Duration = std::time::Duration::from_millis(10);
@@ -82,6 +82,20 @@ struct Known {
     names: Value,
     kinds: Vec<&'static Kind>,
     terminating: bool,
+}
+
+/// What a round leaves to be written, together, at its end.
+#[derive(Default)]
+struct Found {
+    /// Definitions with other names or conditions.
+    settled: Vec<(Arc<Object>, Value)>,
+    /// Those that are established once their resources are served.
+    unserved: Vec<Arc<Object>>,
+}
+
+/// The accepted names of a definition, as others look at them.
+fn names(definition: &Value) -> Value {
+    serde_json::json!({"status": {"acceptedNames": definition["status"]["acceptedNames"]}})
 }
 
 struct Work {
@@ -145,20 +159,28 @@ impl Work {
         }
         again.extend(present);
         self.waiting.extend(again.iter().cloned());
-        let mut unserved = Vec::new();
+        let mut found = Found::default();
         for name in &again {
             if let Some(object) = self.cache.get(name) {
-                swapped |= self.look(&object, &mut unserved).await?;
+                swapped |= self.look(&object, &mut found).await?;
             }
         }
         if swapped {
             self.serve();
         }
-        for object in unserved {
-            let now = registry::meta::time(self.server.now());
-            let established = api::definition::established(&object.value(), now.as_str().unwrap_or_default());
-            self.write(&object, Change::Put(established)).await?;
-        }
+        let now = registry::meta::time(self.server.now());
+        let now = now.as_str().unwrap_or_default();
+        let Found { mut settled, unserved } = found;
+        settled.extend(unserved.into_iter().map(|object| {
+            let established = api::definition::established(&object.value(), now);
+            (object, established)
+        }));
+        let work = &*self;
+        stream::iter(settled)
+            .map(|(object, changed)| async move { work.write(&object, Change::Put(changed)).await })
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<()>()
+            .await?;
         self.seen = Some(reached);
         self.waiting.retain(|name| self.known.get(name).is_some_and(|known| known.terminating));
         Ok(())
@@ -178,7 +200,7 @@ impl Work {
     }
 
     /// One definition; whether what is served changed.
-    async fn look(&mut self, object: &Arc<Object>, unserved: &mut Vec<Arc<Object>>) -> Result<bool, Status> {
+    async fn look(&mut self, object: &Arc<Object>, found: &mut Found) -> Result<bool, Status> {
         let definition = object.value();
         let group = definition["spec"]["group"].as_str().unwrap_or_default().to_owned();
         let observed = self.observed(object.name(), &group, registry::meta::is_deleting(&definition));
@@ -191,18 +213,27 @@ impl Work {
             kinds: Vec::new(),
             terminating: false,
         });
-        known.names = serde_json::json!({"status": {"acceptedNames": definition["status"]["acceptedNames"]}});
+        known.names = names(&definition);
         known.terminating = registry::meta::is_deleting(&definition);
         if known.terminating {
             self.waiting.insert(object.name().to_owned());
         }
+        let terminating = known.terminating;
         let mut swapped = false;
         for step in steps {
             match step {
-                Step::Write(changed) => self.write(object, Change::Put(changed)).await?,
+                // Before its objects go.
+                Step::Write(changed) if terminating => self.write(object, Change::Put(changed)).await?,
+                Step::Write(changed) => {
+                    // So that no other takes the same name in this round.
+                    if let Some(known) = self.known.get_mut(object.name()) {
+                        known.names = names(&changed);
+                    }
+                    found.settled.push((object.clone(), changed));
+                }
                 Step::Remove => self.write(object, Change::Delete).await?,
                 Step::Install => swapped |= self.install(object, &definition)?,
-                Step::Establish => unserved.push(object.clone()),
+                Step::Establish => found.unserved.push(object.clone()),
                 Step::Expel => self.expel(object.name()).await?,
             }
         }
