@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use harness::api::{Client, Credential};
 use harness::node::{NODE, Node, Part, is_true, stage};
+use harness::webhook::Webhook;
 use pki::{Authority, Profile, Usage};
 use serde_json::{Value, json};
 
@@ -219,6 +220,7 @@ fn commands_streams_and_ports() {
             );
             forwarded(node, &variables);
         }
+        webhooks_judge_streams(node);
         // A terminal: its size is passed on, what is typed comes back, the exit code too.
         let line = "kubectl exec -it shell -- sh";
         let mut command = Command::new("script");
@@ -251,6 +253,34 @@ fn commands_streams_and_ports() {
         refused(node, "exec nobody -- true", "pods \"nobody\" not found");
         refused(node, "exec shell -c x -- true", "container x is not valid for pod shell");
     });
+}
+
+/// A webhook is told what is asked of a pod, and may refuse it.
+fn webhooks_judge_streams(node: &Node) {
+    let judge = Webhook::start(|question| {
+        let request = &question["request"];
+        let allowed = request["object"]["command"] != json!(["rm", "/"]);
+        json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "response": {"uid": request["uid"],
+            "allowed": allowed, "status": {"message": "not that"}}})
+    });
+    let configuration = json!({"metadata": {"name": "judge"}, "webhooks": [{"name": "judge.example.com",
+        "clientConfig": judge.client_config(), "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        "rules": [{"operations": ["CONNECT"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods/exec"]}]}]});
+    let path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+    node.admin.post(path, &configuration).expect(201);
+    node.admin.get(path).expect(200);
+    refused(
+        node,
+        "exec shell -- rm /",
+        "admission webhook \"judge.example.com\" denied the request: not that",
+    );
+    assert_eq!(node.kubectl("exec shell -- echo this"), "this\n");
+    let asked = judge.asked().pop().expect("a question")["request"].clone();
+    assert_eq!((&asked["operation"], &asked["subResource"]), (&json!("CONNECT"), &json!("exec")));
+    assert_eq!(asked["kind"], json!({"group": "", "version": "v1", "kind": "PodExecOptions"}));
+    assert_eq!((&asked["resource"]["resource"], &asked["name"]), (&json!("pods"), &json!("shell")));
+    assert_eq!(asked["object"]["command"], json!(["echo", "this"]));
+    node.admin.delete(&format!("{path}/judge")).expect(200);
 }
 
 /// A page of the pod over a forwarded port, several times at once.

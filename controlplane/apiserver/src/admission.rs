@@ -9,6 +9,7 @@
 //! One file per plugin, each a function over the object; what it reads comes from the caches.
 
 mod certificates;
+mod connect;
 mod default_toleration_seconds;
 mod limit_ranger;
 mod namespace_lifecycle;
@@ -47,6 +48,8 @@ pub enum Operation {
     Update,
     /// The end of one.
     Delete,
+    /// A stream to one, or a request through it.
+    Connect,
 }
 
 impl Operation {
@@ -56,6 +59,7 @@ impl Operation {
             Operation::Create => "CREATE",
             Operation::Update => "UPDATE",
             Operation::Delete => "DELETE",
+            Operation::Connect => "CONNECT",
         }
     }
 }

@@ -200,6 +200,7 @@ impl ApiServer {
             if !row.verbs.contains(&info.verb) {
                 return Err(Status::method_not_supported(kind.qualified_resource(), info.verb.as_str()));
             }
+            self.server.admit_connect(&request, kind, row).await?;
             return connect::connect(self, &request, kind, row, wire).await;
         }
         let body = match info.verb {

@@ -48,7 +48,15 @@ pub(super) fn review(
 pub(super) fn request(attributes: &Attributes<'_>, kind: &'static Kind, object: &Value, uid: &str) -> Value {
     let Attributes { request, operation, old, dry_run, .. } = *attributes;
     let info = &request.info;
-    let named = |kind: &Kind| json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
+    // A CONNECT is about what is asked of the object, not about the object.
+    let asked = |kind: &Kind| match kind.subresource(&info.subresource) {
+        Some(row) if operation == Operation::Connect => (row.group, row.version, row.kind),
+        _ => (kind.group, kind.version, kind.kind),
+    };
+    let named = |kind: &Kind| {
+        let (group, version, kind) = asked(kind);
+        json!({"group": group, "version": version, "kind": kind})
+    };
     let placed =
         |kind: &Kind| json!({"group": kind.group, "version": kind.version, "resource": kind.resource});
     let mut out = Map::new();
@@ -82,7 +90,8 @@ pub(super) fn request(attributes: &Attributes<'_>, kind: &'static Kind, object: 
     }
     out.insert("userInfo".into(), who);
     out.insert("dryRun".into(), dry_run.into());
-    out.insert("options".into(), options(attributes));
+    let options = if operation == Operation::Connect { Value::Null } else { options(attributes) };
+    out.insert("options".into(), options);
     Value::Object(out)
 }
 
