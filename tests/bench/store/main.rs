@@ -79,7 +79,7 @@ async fn side_by_side(members: usize, turn: Duration, rounds: usize) {
             wires.push(wire.puts(load).await);
             insides.push(inside.puts(load).await);
         }
-        let peer = theirs.is_empty().then_some(f64::NAN).unwrap_or_else(|| median(&theirs, |turn| turn.rate));
+        let peer = if theirs.is_empty() { f64::NAN } else { median(&theirs, |turn| turn.rate) };
         let row = |store: &str, turns: &[Turn], memory: Option<f64>| {
             let of = |figure: fn(&Turn) -> f64| median(turns, figure);
             let rate = of(|turn| turn.rate);
