@@ -298,7 +298,7 @@ fn status(report: &mut Report, kind: &Kind, new: &Value, old: &Value) {
         ("apps", "ReplicaSet") | ("", "ReplicationController") => workload::replica_set_status(report, new),
         ("apps", "StatefulSet") => stateful::stateful_set_status(report, new),
         ("apps", "DaemonSet") => stateful::daemon_set_status(report, new),
-        ("batch", "Job") => batch::job_status(report, new),
+        ("batch", "Job") => batch::job_status(report, new, old),
         ("", "ResourceQuota") => policy::quota_status(report, new),
         _ => {}
     }

@@ -34,6 +34,7 @@ use serde_json::Value;
 pub use node_restriction::check_token;
 pub use policies::Policies;
 pub use service_ips::Allocator;
+pub(crate) use service_ips::addresses;
 pub use webhooks::Hooks;
 
 use crate::request::Request;
@@ -120,7 +121,7 @@ impl Server {
         }
         self.admit_by_kind(&attributes, &mut object)?;
         if kind.group.is_empty() && kind.resource == "services" && request.info.subresource.is_empty() {
-            service_ips::admit(self, &attributes, &mut object)?;
+            service_ips::admit(self, &attributes, &mut object).await?;
         }
         policies::mutate(self, &attributes, &mut object)?;
         webhooks::mutate(self, &attributes, &mut object).await?;

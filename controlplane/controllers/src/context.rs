@@ -8,9 +8,9 @@ use tokio::task::JoinSet;
 
 use crate::{
     ClusterRange, certificates, cronjob, daemon_set, deployment, disruption, endpoint_mirroring, endpoints,
-    endpointslice, garbage, job, namespace, node_ipam, node_lifecycle, pod_garbage, replicaset,
-    resource_quota, role_aggregation, root_ca, service_account, stateful_set, taint_eviction, token_cleaner,
-    ttl, volume_binder, volume_protection,
+    endpointslice, garbage, ip_address, job, namespace, node_ipam, node_lifecycle, pod_garbage, replicaset,
+    resource_quota, role_aggregation, root_ca, service_account, service_cidr, stateful_set, taint_eviction,
+    token_cleaner, ttl, volume_binder, volume_protection,
 };
 
 /// Where the controllers' accounts are.
@@ -77,6 +77,8 @@ pub async fn run_all(options: Setup) -> Result<(), ClientError> {
     running.spawn(service_account::run(context.clone()));
     running.spawn(root_ca::run(context.clone()));
     running.spawn(garbage::run(context.clone()));
+    running.spawn(service_cidr::run(context.clone()));
+    running.spawn(ip_address::run(context.clone()));
     running.spawn(node_lifecycle::run(context.clone()));
     if !options.node_ranges.is_empty() {
         running.spawn(node_ipam::run(context.clone(), options.node_ranges));

@@ -1,12 +1,12 @@
 //! DaemonSets: one pod on every node that the template wants.
 //!
 //! The pods go through the scheduler like all others, each bound to its node by an affinity to the node's name.
-//! Not `maxSurge`: an update takes the old pod away before it makes the new one.
 //!
 //! Reference: upstream's pkg/controller/daemon.
 
 mod execute;
 mod plan;
+mod surge;
 
 use std::sync::Arc;
 

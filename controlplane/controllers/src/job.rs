@@ -6,14 +6,17 @@
 //!
 //! A pod is counted once, whoever dies between two of these steps: it carries a finalizer until it is written down.
 //!
-//! Not podFailurePolicy, successPolicy and backoffLimitPerIndex: they are stored and not acted on.
+//! Not Jobs that `spec.managedBy` gives to somebody else.
 //!
-//! Reference: upstream's pkg/controller/job, KEP-2307.
+//! Reference: upstream's pkg/controller/job, KEP-2307, KEP-4368 (managed by others).
 
+mod end;
 mod execute;
 mod indexes;
 mod plan;
+mod policy;
 mod status;
+mod tally;
 
 pub(crate) use plan::is_finished;
 
@@ -27,6 +30,8 @@ use crate::ownership::{owner_key, suitors};
 
 const NAME: &str = "job-controller";
 const WORKERS: usize = 5;
+/// What `managedBy` says of Jobs that are ours.
+const OURSELVES: &str = "kubernetes.io/job-controller";
 
 struct Controller {
     client: Client,
@@ -76,6 +81,10 @@ impl Controller {
             self.expectations.forget(key);
             return Ok(Outcome::Done);
         };
+        if job.value()["spec"]["managedBy"].as_str().is_some_and(|manager| manager != OURSELVES) {
+            self.expectations.forget(key);
+            return Ok(Outcome::Done);
+        }
         let observed = plan::Observed {
             pods: self.pods.list(&key.namespace),
             may_manage: satisfied,

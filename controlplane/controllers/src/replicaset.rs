@@ -7,7 +7,6 @@
 
 mod execute;
 mod plan;
-mod ranking;
 mod status;
 
 use std::sync::Arc;

@@ -1,19 +1,20 @@
 //! StatefulSets: pods with names and claims of their own, one after the other.
 //!
-//! Not persistentVolumeClaimRetentionPolicy `Delete` (claims are kept) and not `maxUnavailable`.
-//!
 //! Reference: upstream's pkg/controller/statefulset.
 
 mod execute;
 mod plan;
 mod pod_of;
+mod retention;
 
 use std::sync::Arc;
 
-use client::{Cache, Client, ClientError, EventRecorder, Key, Object, Outcome, Resource, WorkQueue, work};
+use client::{
+    Cache, Change, Client, ClientError, EventRecorder, Key, Object, Outcome, Resource, WorkQueue, work,
+};
 
 use crate::context::Context;
-use crate::fields::{int, is_deleting, text};
+use crate::fields::{int, is_deleting, list, text};
 use crate::history::History;
 use crate::ownership::{self, Claim, claim, owner_key, selector_of, suitors};
 
@@ -54,12 +55,24 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
             suitors(&change, &sets).into_iter().for_each(|key| adding.add(key));
         });
     }
+    let adding = queue.clone();
+    controller.claims.subscribe(move |change| claim_changed(&change, &adding));
     work(NAME, queue, WORKERS, move |key| {
         let controller = controller.clone();
         async move { controller.reconcile(&key).await }
     })
     .await;
     Ok(())
+}
+
+/// A claim that went with its pod is waited for by the next pod of the name.
+fn claim_changed(change: &Change<'_>, queue: &WorkQueue<Key>) {
+    let Some(claim) = change.before.filter(|_| change.after.is_none()) else { return };
+    for owner in list(claim.value(), "/metadata/ownerReferences") {
+        if let Some((set, _)) = text(owner, "/name").rsplit_once('-').filter(|_| owner["kind"] == "Pod") {
+            queue.add(Key::new(claim.key.namespace.clone(), set));
+        }
+    }
 }
 
 impl Controller {
@@ -83,7 +96,9 @@ impl Controller {
         history.keep(&self.client).await?;
         let pods = self.claimed(set).await?;
         let now = (self.client.surroundings().now)();
-        let plan = plan::plan(set.value(), &pods, &history.name, now);
+        let claims = self.claims.list(&set.key.namespace);
+        let observed = plan::Observed { pods: &pods, claims: &claims, update: &history.name, now };
+        let plan = plan::plan(set.value(), &observed);
         let done = execute::execute(self, set, history, &plan.steps).await;
         if let Some(status) = &plan.status {
             let mut fresh = set.value().clone();

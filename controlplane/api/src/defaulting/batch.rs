@@ -24,7 +24,10 @@ pub(super) fn job(job: &mut Value) {
     if let Some(policy) = spec.get_mut("podFailurePolicy") {
         for rule in items(policy, "rules") {
             for pattern in items(rule, "onPodConditions") {
-                set(pattern, "status", "True");
+                // A field that is always there: nothing is the empty text.
+                if pattern["status"].as_str().is_none_or(str::is_empty) {
+                    pattern["status"] = "True".into();
+                }
             }
         }
     }

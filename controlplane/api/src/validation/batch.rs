@@ -1,18 +1,23 @@
 //! Jobs and CronJobs.
 
+mod job_status;
+mod policies;
+
+pub(super) use job_status::job_status;
+
 use serde_json::Value;
 
-use super::fields::{Fields, items};
+use super::fields::Fields;
 use super::report::Report;
 use super::{labels, pod};
 use crate::cron::Schedule;
 use crate::field::Path;
+use crate::names;
 use crate::selector::LabelSelector;
 
 /// A CronJob's name leaves room for what its Jobs' names add.
 const CRON_NAME_MAX: usize = 52;
-const INDEXED_PARALLELISM_MAX: i64 = 100_000;
-const INDEXED_LIMIT_MAX: i64 = 100_000;
+const MANAGER_MAX_BYTES: usize = 63;
 
 pub(super) fn job(report: &mut Report, job: &Value) {
     let (spec, path) = (&job["spec"], Path::new("spec"));
@@ -21,6 +26,7 @@ pub(super) fn job(report: &mut Report, job: &Value) {
         None => report.required(&selector_path, ""),
         Some(selector) => labels::selector(report, selector, &selector_path),
     }
+    generated(report, job);
     job_spec(report, spec, &path);
     if let Ok(selector) = LabelSelector::from_object(spec.get("selector")) {
         let found = spec["template"]["metadata"].get("labels");
@@ -30,6 +36,7 @@ pub(super) fn job(report: &mut Report, job: &Value) {
             report.invalid(&path, found.cloned().unwrap_or_default(), why);
         }
     }
+    hostnames(report, job);
 }
 
 fn job_spec(report: &mut Report, spec: &Value, path: &Path) {
@@ -44,16 +51,25 @@ fn job_spec(report: &mut Report, spec: &Value, path: &Path) {
     ] {
         report.non_negative(&path.child(name), spec.number(name));
     }
-    completion_mode(report, spec, path);
+    if spec.number("maxFailedIndexes").is_some() && spec.number("backoffLimitPerIndex").is_none() {
+        report.required(&path.child("backoffLimitPerIndex"), "when maxFailedIndexes is specified");
+    }
+    if let Some(manager) = spec.part("managedBy").and_then(Value::as_str) {
+        managed_by(report, manager, &path.child("managedBy"));
+    }
+    policies::completion_mode(report, spec, path);
+    if spec.part("podFailurePolicy").is_some() {
+        policies::failure(report, spec, &path.child("podFailurePolicy"));
+    }
+    if spec.part("successPolicy").is_some() {
+        policies::success(report, spec, &path.child("successPolicy"));
+    }
     if let Some(policy) = spec.part("podReplacementPolicy") {
         let failures = spec.part("podFailurePolicy").is_some();
         let known: &[&str] = if failures { &["Failed"] } else { &["Failed", "TerminatingOrFailed"] };
         if !known.contains(&policy.as_str().unwrap_or_default()) {
             report.not_supported(&path.child("podReplacementPolicy"), policy.clone(), known);
         }
-    }
-    if let Some(policy) = spec.part("podFailurePolicy") {
-        failure_policy(report, policy, &path.child("podFailurePolicy"));
     }
     let template = path.child("template");
     pod::template(report, &spec["template"], &template);
@@ -70,76 +86,69 @@ fn job_spec(report: &mut Report, spec: &Value, path: &Path) {
     }
 }
 
-fn completion_mode(report: &mut Report, spec: &Value, path: &Path) {
-    match spec.text("completionMode") {
-        "" => {}
-        "NonIndexed" => {
-            for name in ["backoffLimitPerIndex", "maxFailedIndexes"] {
-                if let Some(limit) = spec.number(name) {
-                    report.invalid(&path.child(name), limit, "requires indexed completion mode");
-                }
-            }
+/// Unless it says itself how its pods are found, their labels are those that were given to it.
+fn generated(report: &mut Report, job: &Value) {
+    let (meta, spec) = (&job["metadata"], &job["spec"]);
+    if spec.flag("manualSelector") || spec.part("selector").is_none() || meta.text("uid").is_empty() {
+        return;
+    }
+    let path = Path::new("spec").child("template").child("metadata").child("labels");
+    let labels = &spec["template"]["metadata"]["labels"];
+    let wanted = [
+        ("controller-uid", meta.text("uid")),
+        ("job-name", meta.text("name")),
+        ("batch.kubernetes.io/controller-uid", meta.text("uid")),
+        ("batch.kubernetes.io/job-name", meta.text("name")),
+    ];
+    for (label, value) in wanted {
+        let why = format!("must be '{value}'");
+        match labels.part(label) {
+            None => report.required(&path.key(label), &why),
+            Some(other) if other != value => report.invalid(&path.key(label), labels.clone(), why),
+            Some(_) => {}
         }
-        "Indexed" => {
-            let parallelism = spec.number("parallelism").unwrap_or_default();
-            if spec.part("completions").is_none() {
-                report.required(&path.child("completions"), "when completion mode is Indexed");
-            }
-            if parallelism > INDEXED_PARALLELISM_MAX {
-                let why = format!(
-                    "must be less than or equal to {INDEXED_PARALLELISM_MAX} when completion mode is Indexed"
-                );
-                report.invalid(&path.child("parallelism"), parallelism, why);
-            }
-            let most = spec.number("maxFailedIndexes").unwrap_or_default();
-            if most > INDEXED_LIMIT_MAX {
-                let why = format!("must be less than or equal to {INDEXED_LIMIT_MAX}");
-                report.invalid(&path.child("maxFailedIndexes"), most, why);
-            }
-        }
-        other => report.not_supported(&path.child("completionMode"), other, &["NonIndexed", "Indexed"]),
+    }
+    let all: serde_json::Map<String, Value> =
+        wanted.iter().map(|(label, value)| ((*label).to_owned(), (*value).into())).collect();
+    let selector = LabelSelector::from_object(spec.get("selector"));
+    if selector.is_ok_and(|selector| !selector.matches(&all)) {
+        let path = Path::new("spec").child("selector");
+        report.invalid(&path, spec["selector"].clone(), "`selector` not auto-generated");
     }
 }
 
-fn failure_policy(report: &mut Report, policy: &Value, path: &Path) {
-    for (path, rule) in items(policy, "rules", path) {
-        report.one_of(
-            &path.child("action"),
-            rule.text("action"),
-            &["Count", "FailIndex", "FailJob", "Ignore"],
-        );
-        let (codes, conditions) = (rule.part("onExitCodes"), rule.list("onPodConditions"));
-        match (codes, conditions.is_empty()) {
-            (Some(_), false) => {
-                let why = "specifying both OnExitCodes and OnPodConditions is not supported";
-                report.invalid(&path, Value::Null, why);
-            }
-            (None, true) => {
-                report.invalid(
-                    &path,
-                    Value::Null,
-                    "specifying one of OnExitCodes and OnPodConditions is required",
-                );
-            }
-            _ => {}
-        }
-        if let Some(codes) = codes {
-            let path = path.child("onExitCodes");
-            report.one_of(&path.child("operator"), codes.text("operator"), &["In", "NotIn"]);
-            if codes.list("values").is_empty() {
-                report.required(&path.child("values"), "at least one value is required");
-            }
-        }
+/// A domain and a path, as finalizers have them.
+fn managed_by(report: &mut Report, manager: &str, path: &Path) {
+    match manager.split_once('/') {
+        _ if manager.is_empty() => report.required(path, ""),
+        Some((domain, rest)) if !domain.is_empty() && !rest.is_empty() => report.dns_subdomain(path, domain),
+        _ => report.invalid(path, manager, "must be a domain-prefixed path (such as \"acme.io/foo\")"),
+    }
+    if manager.len() > MANAGER_MAX_BYTES {
+        report.too_long(path, MANAGER_MAX_BYTES);
+    }
+}
+
+/// The hostnames of an indexed Job's pods come of its name.
+fn hostnames(report: &mut Report, job: &Value) {
+    let (name, spec) = (job["metadata"].text("name"), &job["spec"]);
+    let Some(completions) = spec.number("completions").filter(|completions| *completions > 0) else { return };
+    let longest = format!("{name}-{}", completions - 1);
+    if spec.text("completionMode") == "Indexed" && !names::dns_label(&longest).is_empty() {
+        let why = format!("will not able to create pod with invalid DNS label: {longest}");
+        report.invalid(&Path::new("metadata").child("name"), name, why);
     }
 }
 
 pub(super) fn job_update(report: &mut Report, new: &Value, old: &Value) {
     let path = Path::new("spec");
     let (new, old) = (&new["spec"], &old["spec"]);
-    let elastic =
-        |spec: &Value| spec.text("completionMode") == "Indexed" && spec["completions"] == spec["parallelism"];
-    if new["completions"] != old["completions"] && !(elastic(new) && elastic(old)) {
-        report.immutable(&path.child("completions"), &new["completions"], &old["completions"]);
+    let completions = path.child("completions");
+    if new.text("completionMode") != "Indexed" {
+        report.immutable(&completions, &new["completions"], &old["completions"]);
+    } else if new["completions"] != old["completions"] && new["completions"] != new["parallelism"] {
+        let why = "can only be modified in tandem with spec.parallelism";
+        report.invalid(&completions, new["completions"].clone(), why);
     }
     for name in [
         "selector",
@@ -154,8 +163,22 @@ pub(super) fn job_update(report: &mut Report, new: &Value, old: &Value) {
     let mut template = new["template"].clone();
     // A Job that does not run yet may still be told where to run.
     if old.flag("suspend") {
-        for name in ["affinity", "nodeSelector", "tolerations", "schedulingGates"] {
-            put(&mut template["spec"], name, &old["template"]["spec"][name]);
+        let before = &old["template"]["spec"];
+        for name in ["nodeSelector", "tolerations", "schedulingGates"] {
+            put(&mut template["spec"], name, &before[name]);
+        }
+        // Of the affinity only what is about nodes.
+        let affinity = &mut template["spec"]["affinity"];
+        if affinity.is_object() {
+            put(affinity, "nodeAffinity", &before["affinity"]["nodeAffinity"]);
+        }
+        let (left, known) = (affinity.clone(), &before["affinity"]);
+        let only_nodes = |affinity: &Value| {
+            affinity.as_object().is_none_or(|all| all.keys().all(|name| name == "nodeAffinity"))
+        };
+        if left.is_null() || (only_nodes(&left) && only_nodes(known)) {
+            let kept = if only_nodes(known) { known } else { &Value::Null };
+            put(&mut template["spec"], "affinity", kept);
         }
         put(&mut template["metadata"], "annotations", &old["template"]["metadata"]["annotations"]);
         put(&mut template["metadata"], "labels", &old["template"]["metadata"]["labels"]);
@@ -171,13 +194,6 @@ fn put(object: &mut Value, name: &str, value: &Value) {
         fields.shift_remove(name);
     } else {
         fields.insert(name.to_owned(), value.clone());
-    }
-}
-
-pub(super) fn job_status(report: &mut Report, job: &Value) {
-    let (status, path) = (&job["status"], Path::new("status"));
-    for name in ["active", "succeeded", "failed", "ready", "terminating"] {
-        report.non_negative(&path.child(name), status.number(name));
     }
 }
 

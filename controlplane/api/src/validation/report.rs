@@ -38,6 +38,11 @@ impl Report {
         self.push(FieldError::invalid(path, value, why));
     }
 
+    /// Where no value stands for what is wrong.
+    pub(super) fn invalid_rule(&mut self, path: &Path, why: &str) {
+        self.push(FieldError::new(ErrorType::Invalid, path, None, why));
+    }
+
     pub(super) fn required(&mut self, path: &Path, why: &str) {
         self.push(FieldError::required(path, why));
     }

@@ -1,5 +1,6 @@
 //! Objects and the exact complaints about them, one table per area.
 
+mod batch;
 mod certificates;
 mod configuration;
 mod metadata;

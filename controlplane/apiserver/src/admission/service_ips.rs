@@ -1,7 +1,10 @@
 //! Cluster IPs and node ports: each given to one Service at a time.
 //!
-//! What is taken is read off the Services themselves, each version of one once, so there is no second record to repair;
-//! a reservation holds an address between choosing it and the cache showing the Service that has it.
+//! What is taken is read off the Services themselves, each version of one once, and off the IPAddresses, which an address
+//! gets before its Service (`addresses`); a reservation holds it between choosing it and the cache showing who has it.
+//! Ports have no second record.
+//!
+//! The ranges are the server's own and those of all ServiceCIDRs that are ready.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -15,8 +18,11 @@ use serde_json::{Value, json};
 use store::Revision;
 
 use super::{Attributes, Operation, name_of, service_families};
+use crate::cache::KindCache;
 use crate::object::Object;
 use crate::server::Server;
+
+pub(crate) mod addresses;
 
 /// Ports that may be given or asked for.
 const NODE_PORTS: std::ops::RangeInclusive<u64> = 30_000..=32_767;
@@ -26,11 +32,15 @@ const RESERVED: Duration = Duration::from_secs(10);
 const LARGEST_RANGE_BITS: u32 = 20;
 /// Random draws before the range is searched in order.
 const DRAWS: usize = 16;
+/// Rounds after addresses that another server gave at the same time.
+const ROUNDS: usize = 8;
 
 /// The ranges of cluster IPs, and what was given a moment ago.
 #[derive(Debug)]
 pub struct Allocator {
     ranges: Vec<Range>,
+    /// The same, as they were written.
+    texts: Vec<String>,
     given: Mutex<Given>,
 }
 
@@ -43,7 +53,7 @@ struct Given {
 }
 
 /// One range, of one family.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Range {
     network: IpAddr,
     size: u32,
@@ -59,11 +69,11 @@ struct Reservation {
 impl Allocator {
     /// At most one range of each family, the cluster's own family first.
     pub fn new(ranges: &[IpNet]) -> Allocator {
-        let range = |range: &IpNet| {
-            let host_bits = u32::from(range.max_prefix_len() - range.prefix_len());
-            Range { network: range.network(), size: 1 << host_bits.clamp(2, LARGEST_RANGE_BITS) }
-        };
-        Allocator { ranges: ranges.iter().map(range).collect(), given: Mutex::default() }
+        Allocator {
+            ranges: ranges.iter().map(Range::of).collect(),
+            texts: ranges.iter().map(|range| range.trunc().to_string()).collect(),
+            given: Mutex::default(),
+        }
     }
 
     /// The first address: the API's own Service.
@@ -71,17 +81,43 @@ impl Allocator {
         self.ranges.first().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |range| range.at(1))
     }
 
+    /// Its own ranges as text.
+    pub fn texts(&self) -> &[String] {
+        &self.texts
+    }
+
     /// `IPv4`, `IPv6`, in the cluster's order.
     fn families(&self) -> Vec<&'static str> {
         self.ranges.iter().map(|range| family(range.network)).collect()
     }
 
-    fn range(&self, wanted: &str) -> Option<&Range> {
-        self.ranges.iter().find(|range| family(range.network) == wanted)
+    /// Its own ranges, then those of the ServiceCIDRs that are ready.
+    fn ranges(&self, server: &Server) -> Result<Vec<Range>, Status> {
+        let kind = addresses::row(server, "servicecidrs")?;
+        let mut ranges = self.ranges.clone();
+        for object in server.cache(kind)?.list("").0 {
+            let value = object.value();
+            let goes = value["metadata"]["deletionTimestamp"].is_string();
+            if *object.key == *addresses::DEFAULT_RANGE {
+                // What is to go gives nothing more.
+                if goes {
+                    ranges.drain(..self.ranges.len());
+                }
+            } else if !goes && addresses::is_ready(&value) {
+                let texts = value["spec"]["cidrs"].as_array().into_iter().flatten().filter_map(Value::as_str);
+                ranges.extend(texts.filter_map(|text| text.parse().ok()).map(|net: IpNet| Range::of(&net)));
+            }
+        }
+        Ok(ranges)
     }
 }
 
 impl Range {
+    fn of(range: &IpNet) -> Range {
+        let host_bits = u32::from(range.max_prefix_len() - range.prefix_len());
+        Range { network: range.network(), size: 1 << host_bits.clamp(2, LARGEST_RANGE_BITS) }
+    }
+
     fn at(&self, offset: u32) -> IpAddr {
         match self.network {
             IpAddr::V4(network) => Ipv4Addr::from(u32::from(network) + offset).into(),
@@ -107,10 +143,46 @@ fn family(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "IPv4" } else { "IPv6" }
 }
 
-pub(super) fn admit(server: &Server, attributes: &Attributes<'_>, service: &mut Value) -> Result<(), Status> {
+pub(super) async fn admit(
+    server: &Server,
+    attributes: &Attributes<'_>,
+    service: &mut Value,
+) -> Result<(), Status> {
     if attributes.operation == Operation::Delete {
         return Ok(());
     }
+    let spec = &service["spec"];
+    let mut asked = spec["clusterIPs"].as_array().cloned().unwrap_or_default();
+    asked.extend(spec.get("clusterIP").cloned());
+    if attributes.operation == Operation::Create
+        && asked.iter().any(|address| !matches!(address.as_str(), None | Some("" | "None")))
+    {
+        // What was given back before this request is free for it.
+        server.fresh(None).await?;
+    }
+    for _ in 0..ROUNDS {
+        let mut settled = service.clone();
+        let given = choose(server, attributes, &mut settled)?;
+        if attributes.dry_run {
+            *service = settled;
+            return Ok(());
+        }
+        let own = (attributes.request.info.namespace.as_str(), name_of(service));
+        let Some(taken) = addresses::record(server, own, &given).await? else {
+            *service = settled;
+            return Ok(());
+        };
+        if asked.contains(&json!(taken)) {
+            let why = format!("failed to allocate IP {taken}: provided IP is already allocated");
+            let error = FieldError::invalid("spec.clusterIPs", json!([taken]), why);
+            return Err(Status::invalid(attributes.kind.qualified_kind(), own.1, &[error]));
+        }
+    }
+    Err(Status::internal("failed to allocate a serviceIP: others were faster every time"))
+}
+
+/// Settles addresses and ports; the addresses that are given new.
+fn choose(server: &Server, attributes: &Attributes<'_>, service: &mut Value) -> Result<Vec<String>, Status> {
     let mut errors = Vec::new();
     let own = (attributes.request.info.namespace.as_str(), name_of(service).to_owned());
     let allocator = &server.allocator;
@@ -121,9 +193,10 @@ pub(super) fn admit(server: &Server, attributes: &Attributes<'_>, service: &mut 
     known.reserved.retain(|_, reservation| now.duration_since(reservation.since) < longest);
     let services = server.registry.by_resource("", "v1", "services").ok_or_else(Status::no_such_path)?;
     known.look_at(&server.cache(services)?.list("").0);
-    let mut taken = Taken { known: &known, owner: &owner, now_given: BTreeSet::new() };
+    let addresses = server.cache(addresses::row(server, "ipaddresses")?)?;
+    let mut taken = Taken { known: &known, addresses, owner: &owner, now_given: BTreeSet::new() };
     let kind = service["spec"]["type"].as_str().unwrap_or("ClusterIP").to_owned();
-    let mut given = Vec::new();
+    let (mut new_addresses, mut given) = (Vec::new(), Vec::new());
     if kind == "ExternalName" {
         if let Some(spec) = service["spec"].as_object_mut() {
             for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
@@ -131,7 +204,9 @@ pub(super) fn admit(server: &Server, attributes: &Attributes<'_>, service: &mut 
             }
         }
     } else {
-        given.extend(cluster_ips(server, &taken, service, attributes.old, &mut errors));
+        let ranges = allocator.ranges(server)?;
+        new_addresses = cluster_ips(server, (&ranges, &taken), service, attributes.old, &mut errors);
+        given.extend(new_addresses.iter().cloned());
     }
     if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
         given.extend(node_ports(server, &mut taken, service, &mut errors));
@@ -143,7 +218,7 @@ pub(super) fn admit(server: &Server, attributes: &Attributes<'_>, service: &mut 
         let reservation = |what| (what, Reservation { owner: owner.clone(), since: now });
         known.reserved.extend(given.into_iter().map(reservation));
     }
-    Ok(())
+    Ok(new_addresses)
 }
 
 impl Given {
@@ -186,6 +261,8 @@ impl Given {
 /// Addresses and ports that a Service may not have: what others have, and what it was just given.
 struct Taken<'a> {
     known: &'a Given,
+    /// IPAddresses, whoever they belong to.
+    addresses: Arc<KindCache>,
     owner: &'a str,
     now_given: BTreeSet<String>,
 }
@@ -197,6 +274,7 @@ impl Taken<'_> {
         let reserved = self.known.reserved.get(what).map(|reservation| reservation.owner.as_str());
         holders.map(|holder| &**holder).chain(reserved).any(|other| other != self.owner)
             || self.now_given.contains(what)
+            || self.addresses.get(what).is_some_and(|object| !addresses::is_of(&object.value(), self.owner))
     }
 }
 
@@ -219,7 +297,7 @@ fn port_key(port: &Value, number: u64) -> String {
 /// One address of each family that the Service has; what it was given new.
 fn cluster_ips(
     server: &Server,
-    taken: &Taken<'_>,
+    (ranges, taken): (&[Range], &Taken<'_>),
     service: &mut Value,
     old: Option<&Value>,
     errors: &mut Vec<FieldError>,
@@ -242,10 +320,13 @@ fn cluster_ips(
     let mut addresses = Vec::new();
     let mut given = Vec::new();
     for (index, wanted) in texts(&spec["ipFamilies"]).iter().enumerate() {
-        let Some(range) = allocator.range(wanted) else { continue };
+        let own = || ranges.iter().filter(|range| family(range.network) == wanted);
+        if own().next().is_none() {
+            continue;
+        }
         match asked.get(index) {
             Some(asked) if before.contains(asked) => addresses.push(asked.clone()),
-            Some(asked) => match refuse(range, taken, asked) {
+            Some(asked) => match refuse(own(), taken, asked) {
                 None => {
                     given.push(asked.clone());
                     addresses.push(asked.clone());
@@ -256,7 +337,7 @@ fn cluster_ips(
                     return Vec::new();
                 }
             },
-            None => match free_address(server, range, taken) {
+            None => match own().find_map(|range| free_address(server, range, taken)) {
                 Some(address) => {
                     given.push(address.to_string());
                     addresses.push(address.to_string());
@@ -275,8 +356,12 @@ fn cluster_ips(
 }
 
 /// Why an address that was asked for is not given.
-fn refuse(range: &Range, taken: &Taken<'_>, asked: &str) -> Option<&'static str> {
-    if !asked.parse::<IpAddr>().is_ok_and(|address| range.holds(address)) {
+fn refuse<'a>(
+    mut ranges: impl Iterator<Item = &'a Range>,
+    taken: &Taken<'_>,
+    asked: &str,
+) -> Option<&'static str> {
+    if !asked.parse::<IpAddr>().is_ok_and(|address| ranges.any(|range| range.holds(address))) {
         return Some("the provided network does not match the current range");
     }
     taken.contains(asked).then_some("provided IP is already allocated")

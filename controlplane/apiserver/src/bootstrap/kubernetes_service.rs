@@ -4,14 +4,33 @@ use api::status::Status;
 use serde_json::{Value, json};
 
 use super::{create, mend, row};
+use crate::admission::addresses;
 use crate::presence::Endpoints;
+use crate::registry;
 use crate::server::Server;
 
 const NAME: &str = "kubernetes";
 const PORT: u16 = 443;
 
-/// Makes the Service with the first cluster IP.
+/// Makes the ServiceCIDR of the server's own ranges, and the Service with the first cluster IP.
 pub(super) async fn ensure(server: &Server, port: u16) -> Result<(), Status> {
+    let ranges = server.allocator.texts();
+    if !ranges.is_empty() {
+        let range = json!({"metadata": {"name": addresses::DEFAULT_RANGE}, "spec": {"cidrs": ranges}});
+        create(server, "networking.k8s.io", "servicecidrs", range).await?;
+        let ready = json!([{"type": "Ready", "status": "True", "reason": "", "message": "Kubernetes default Service CIDR is ready",
+            "lastTransitionTime": registry::meta::time(server.now())}]);
+        mend(server, row(server, "networking.k8s.io", "servicecidrs")?, addresses::DEFAULT_RANGE, |found| {
+            // Only of the ranges that this server gives from, and once.
+            let ours = found["spec"]["cidrs"] == json!(ranges) && found["status"]["conditions"].is_null();
+            ours.then(|| {
+                let mut mended = found.clone();
+                mended["status"]["conditions"] = ready.clone();
+                mended
+            })
+        })
+        .await?;
+    }
     let ip = server.allocator.first();
     let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
     let ip = ip.to_string();

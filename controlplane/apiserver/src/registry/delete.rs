@@ -10,7 +10,7 @@ use super::create::with_revision;
 use super::update::check;
 use super::write::{self, Change, MOST_TRIES};
 use super::{meta, object_key};
-use crate::admission::Operation;
+use crate::admission::{Operation, addresses};
 use crate::answer::{Answer, Shown};
 use crate::body;
 use crate::conversion;
@@ -54,6 +54,9 @@ pub async fn delete_one(
         }
         match write::write(server, kind, &key, expected, &step).await? {
             Ok(revision) => {
+                if matches!(step, Change::Delete) {
+                    addresses::release(server, kind, &old).await;
+                }
                 let shown = match &step {
                     Change::Put(object) => with_revision(object.clone(), revision)?,
                     Change::Delete => with_revision(old, revision)?,

@@ -10,7 +10,7 @@ use store::Revision;
 use super::create::with_revision;
 use super::write::{self, Change, MOST_TRIES};
 use super::{meta, object_key, ownership};
-use crate::admission::Operation;
+use crate::admission::{Operation, addresses};
 use crate::answer::{Answer, Shown};
 use crate::body;
 use crate::conversion;
@@ -97,6 +97,9 @@ pub(super) async fn change_owned(
         let change = if is_released(&new) { Change::Delete } else { Change::Put(stored.clone()) };
         // Where somebody else was faster, a version that the request insists on is refused at the next turn.
         if let Ok(revision) = write::write(server, kind, &key, expected, &change).await? {
+            if matches!(change, Change::Delete) {
+                addresses::release(server, kind, &old).await;
+            }
             return with_revision(conversion::as_stored(server, kind, new, stored).await?, revision);
         }
     }

@@ -8,6 +8,7 @@ use client::{Key, Object};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::surge::{self, Surge};
 use crate::fields::{int, is_deleting, list, text};
 use crate::history;
 use crate::node_fit::{is_repelled, is_wanted};
@@ -99,6 +100,12 @@ pub(super) fn plan(set: &Value, observed: &Observed) -> Plan {
     let (mut create, mut delete, mut steps) = (Vec::new(), Vec::new(), Vec::new());
     let mut counts = Counts::default();
     let mut current: Vec<(&str, &Arc<Object>)> = Vec::new();
+    let (surges, mut surge) = (surge::is_allowed(set), Surge::default());
+    let min_ready = int(set, "/spec/minReadySeconds");
+    let available = |pod: &Value| {
+        !is_deleting(pod)
+            && pod::until_available(pod, min_ready, observed.now).is_some_and(|left| left.is_zero())
+    };
     for node in &observed.nodes {
         let (name, value) = (node.key.name.as_str(), node.value());
         let pods = by_node.remove(name).unwrap_or_default();
@@ -119,14 +126,25 @@ pub(super) fn plan(set: &Value, observed: &Observed) -> Plan {
         }
         // One per node; the oldest stays.
         let keep = usize::from(may_stay);
-        delete.extend(alive.iter().skip(keep).filter(|pod| !is_deleting(pod.value())).copied());
+        let stays = alive.iter().filter(|pod| !is_deleting(pod.value())).copied();
+        if surges && should_run {
+            let pods = stays.partition(|pod| hash_of(pod.value()) != observed.hash);
+            surge.add(name, pods, available);
+        } else {
+            delete.extend(alive.iter().skip(keep).filter(|pod| !is_deleting(pod.value())).copied());
+        }
         if should_run && let Some(pod) = alive.first() {
             current.push((name, pod));
         }
     }
     // Nodes that are gone.
     delete.extend(by_node.into_values().flatten().filter(|pod| !is_deleting(pod.value())));
-    delete.extend(outdated(set, observed, &counts, &current));
+    if surges {
+        create.extend(surge.nodes(set, counts.desired).map(str::to_owned));
+        delete.extend(surge.delete);
+    } else {
+        delete.extend(outdated(set, observed, &counts, &current));
+    }
     if observed.may_manage {
         if !delete.is_empty() {
             let chosen = delete.iter().take(BURST).map(|pod| (pod.key.clone(), pod.uid.clone()));
@@ -139,7 +157,6 @@ pub(super) fn plan(set: &Value, observed: &Observed) -> Plan {
     } else {
         steps.clear();
     }
-    let min_ready = int(set, "/spec/minReadySeconds");
     let waits =
         observed.pods.iter().filter_map(|pod| pod::until_available(pod.value(), min_ready, observed.now));
     let look_again =
@@ -262,11 +279,21 @@ mod tests {
     }
 
     fn check(selector: Value, nodes: Vec<Arc<Object>>, pods: Vec<Arc<Object>>, expect: &[&str]) -> Plan {
-        let set = json!({"metadata": {"generation": 1}, "spec": {"updateStrategy": {"type": "RollingUpdate",
-            "rollingUpdate": {"maxUnavailable": 1}}, "template": {"spec": {"nodeSelector": selector}}}});
+        let strategy = json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}});
+        let set = json!({"metadata": {"generation": 1},
+            "spec": {"updateStrategy": strategy, "template": {"spec": {"nodeSelector": selector}}}});
+        compare(&set, nodes, pods, expect)
+    }
+
+    fn check_by(strategy: &Value, nodes: Vec<Arc<Object>>, pods: Vec<Arc<Object>>, expect: &[&str]) {
+        let set = json!({"metadata": {"generation": 1}, "spec": {"updateStrategy": strategy, "template": {"spec": {}}}});
+        compare(&set, nodes, pods, expect);
+    }
+
+    fn compare(set: &Value, nodes: Vec<Arc<Object>>, pods: Vec<Arc<Object>>, expect: &[&str]) -> Plan {
         let observed =
             Observed { pods, nodes, hash: "new".into(), may_manage: true, now: Timestamp::UNIX_EPOCH };
-        let plan = plan(&set, &observed);
+        let plan = plan(set, &observed);
         let mut shown = Vec::new();
         for step in &plan.steps {
             match step {
@@ -294,6 +321,31 @@ mod tests {
         check(json!({}), vec![node("a", json!([]))], vec![pod("p", "gone", "new", true)], &["-p", "+a"]);
         let two = vec![pod("p", "a", "new", true), pod("q", "a", "new", true)];
         check(json!({}), vec![node("a", json!([]))], two, &["-q"]);
+    }
+
+    #[test]
+    fn a_surge_makes_the_new_one_first() {
+        let nodes = || vec![node("a", json!([])), node("b", json!([]))];
+        let check = |most: Value, pods: Vec<Arc<Object>>, expect: &[&str]| {
+            let rolling = json!({"maxUnavailable": 0, "maxSurge": most});
+            check_by(&json!({"type": "RollingUpdate", "rollingUpdate": rolling}), nodes(), pods, expect);
+        };
+        let (old_a, old_b) = (pod("p", "a", "old", true), pod("q", "b", "old", true));
+        let both = || vec![old_a.clone(), old_b.clone()];
+        check(json!(1), both(), &["+a"]);
+        check(json!("100%"), both(), &["+a", "+b"]);
+        // The new one is waited for, and so is the next node.
+        let mut begun = both();
+        begun.push(pod("r", "a", "new", false));
+        check(json!(1), begun, &[]);
+        let mut there = both();
+        there.push(pod("r", "a", "new", true));
+        check(json!(1), there, &["-p", "+b"]);
+        // Who serves nobody is not waited for.
+        check(json!(1), vec![pod("p", "a", "old", false), old_b.clone()], &["+a", "+b"]);
+        let broken =
+            vec![pod("p", "a", "old", false), pod("r", "a", "new", false), pod("s", "b", "new", true)];
+        check(json!(1), broken, &["-p"]);
     }
 
     #[test]

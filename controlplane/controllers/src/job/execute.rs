@@ -7,7 +7,8 @@ use client::{ClientError, EventKind, Key, Object, Patch, Reference, Resource};
 use serde_json::{Value, json};
 
 use super::Controller;
-use super::plan::{FINALIZER, INDEX, Plan, Step};
+use super::indexes::{FAILURES, IGNORED, INDEX};
+use super::plan::{FINALIZER, Plan, Slot, Step};
 use crate::owned_pods::OwnedPods;
 use crate::ownership;
 use crate::pod_template::{self, Name, mark};
@@ -46,9 +47,15 @@ pub(super) async fn execute(
                 let pods = (0..*count).map(|_| pod_of(job.value(), None)).collect();
                 owned.create(pods).await?;
             }
-            Step::CreateIndexes(indexes) => {
-                let pods = indexes.iter().map(|index| pod_of(job.value(), Some(*index))).collect();
+            Step::CreateIndexes(slots) => {
+                let pods = slots.iter().map(|slot| pod_of(job.value(), Some(*slot))).collect();
                 owned.create(pods).await?;
+            }
+            Step::Discard(pods) => {
+                for (pod, _) in pods {
+                    unmark(controller, pod).await?;
+                }
+                owned.delete(pods).await?;
             }
             Step::Delete(pods) => owned.delete(pods).await?,
         }
@@ -66,14 +73,20 @@ async fn unmark(controller: &Controller, pod: &Key) -> Result<(), ClientError> {
 }
 
 /// A pod of the Job's template; one with an index knows it.
-fn pod_of(job: &Value, index: Option<i64>) -> Value {
+fn pod_of(job: &Value, slot: Option<Slot>) -> Value {
     let name = Meta::of(job).name().to_owned();
-    let base = index.map_or_else(|| format!("{name}-"), |index| format!("{name}-{index}-"));
+    let base = slot.map_or_else(|| format!("{name}-"), |slot| format!("{name}-{}-", slot.index));
     let mut pod = pod_template::pod(&Resource::JOBS, job, Name::Generated(base));
     let mut finalizers = pod["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
     finalizers.push(FINALIZER.into());
     pod["metadata"]["finalizers"] = finalizers.into();
-    let Some(index) = index else { return pod };
+    let Some(Slot { index, failures }) = slot else { return pod };
+    if let Some(failures) = failures {
+        mark(&mut pod, "annotations", FAILURES, failures.counted.to_string());
+        if failures.ignored > 0 {
+            mark(&mut pod, "annotations", IGNORED, failures.ignored.to_string());
+        }
+    }
     mark(&mut pod, "annotations", INDEX, index.to_string());
     mark(&mut pod, "labels", INDEX, index.to_string());
     pod["spec"]["hostname"] = format!("{name}-{index}").into();

@@ -1,6 +1,6 @@
 //! What to do about a Job and its pods. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,14 +8,18 @@ use client::{Key, Object};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::indexes;
-use super::status::{self, Tally};
+use super::end::{self, End};
+use super::indexes::{Failures, index_of};
+use super::policy::{self, Verdict};
+use super::status::{self, Outcome, Told};
+use super::tally::{Tally, Written, finished_at};
 use crate::fields::{condition, int, is_deleting, list, text, time};
 use crate::ownership::{Claim, claim, selector_of};
+use crate::pod;
+use crate::ranking::first_to_go;
 
 /// A pod that is not written down yet carries this.
 pub(super) const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
-pub(super) const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 /// Pods made or deleted in one go.
 const BURST: usize = 500;
 /// Waits after failures: ten seconds, doubling to ten minutes.
@@ -49,16 +53,26 @@ pub(super) enum Step {
     /// So many more without an index.
     Create(usize),
     /// One for each.
-    CreateIndexes(Vec<i64>),
+    CreateIndexes(Vec<Slot>),
+    /// Too many: they go, and are no failures.
+    Discard(Vec<(Key, String)>),
+    /// The Job ends: they go, and are written down.
     Delete(Vec<(Key, String)>),
+}
+
+/// An index that needs a pod, and the failures that the pod inherits where they are counted per index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub index: i64,
+    pub failures: Option<Failures>,
 }
 
 #[derive(Default)]
 pub(super) struct Plan {
     /// Written before the steps are done.
     pub status: Option<Value>,
-    /// Told once the status is written: whether it is a warning, reason, message.
-    pub events: Vec<(bool, &'static str, String)>,
+    /// Told once the status is written.
+    pub events: Vec<Told>,
     pub steps: Vec<Step>,
     pub look_again: Option<Duration>,
 }
@@ -71,34 +85,40 @@ pub(crate) fn is_finished(job: &Value) -> bool {
 pub(super) fn plan(job: &Value, observed: &Observed) -> Plan {
     let mut plan = Plan::default();
     let own = own(job, observed, &mut plan.steps);
-    let tally = Tally::of(job, &own);
     if is_finished(job) || is_deleting(job) {
         // Only the finalizers are left to be taken away.
         plan.steps
             .extend(own.iter().filter(|pod| is_marked(pod)).map(|pod| Step::Unmark { pod: pod.key.clone() }));
         return plan;
     }
-    let end = status::end(job, &tally, observed.now);
-    let suspended = job["spec"]["suspend"] == true;
-    let (active, mut changed) = (&tally.active, 0_usize);
-    if end.is_some() || suspended {
-        let gone: Vec<_> = active.iter().filter(|pod| !is_deleting(pod.value())).collect();
-        if !gone.is_empty() && observed.may_manage {
-            plan.steps
-                .push(Step::Delete(gone.iter().map(|pod| (pod.key.clone(), pod.uid.clone())).collect()));
-        }
-        changed = gone.len();
-    } else if observed.may_manage {
-        plan.look_again = manage(job, &tally, observed.now, &mut plan.steps);
+    let tally = Tally::of(job, &own);
+    let mut end = end::end(job, &own, &tally, observed.now);
+    if end.is_some() && !observed.may_manage {
+        // Pods that are not seen yet would outlive it.
+        return plan;
     }
-    // Those that are written down now lose their finalizer in the same round, after the status is there.
-    let fresh: Vec<_> = tally.fresh.iter().take(MOST_UNCOUNTED).collect();
-    let written = |pod: &Arc<Object>| {
-        is_marked(pod) && (tally.is_written(&pod.uid) || fresh.iter().any(|other| other.uid == pod.uid))
+    let mut gone: Vec<Arc<Object>> = Vec::new();
+    if end.is_some() {
+        gone.clone_from(&tally.active);
+        if !gone.is_empty() {
+            plan.steps.push(Step::Delete(named(&gone)));
+        }
+    } else if observed.may_manage {
+        (gone, plan.look_again) = manage(job, &tally, observed.now, &mut plan.steps);
+        end = completed(job, &tally, tally.active.len() - gone.len());
+    }
+    let (written, all_written) = write_down(job, &own, &tally, end.as_ref(), &mut plan.steps);
+    let stays = |pod: &&Arc<Object>| !gone.iter().any(|other| other.uid == pod.uid);
+    let ready = tally.active.iter().filter(stays).filter(|pod| pod::is_ready(pod.value())).count();
+    let outcome = Outcome {
+        end: end.as_ref(),
+        active: tally.active.len() - gone.len(),
+        ready,
+        terminating: tally.terminating + gone.len(),
+        written: &written,
+        all_written,
     };
-    plan.steps.extend(own.iter().filter(|pod| written(pod)).map(|pod| Step::Unmark { pod: pod.key.clone() }));
-    let left = tally.active.len().saturating_sub(changed);
-    (plan.status, plan.events) = status::status(job, &tally, end.as_ref(), left, observed.now);
+    (plan.status, plan.events) = status::status(job, &tally, &outcome, observed.now);
     let deadline = until_deadline(job, observed.now);
     plan.look_again = [plan.look_again, deadline].into_iter().flatten().min();
     plan
@@ -123,70 +143,154 @@ pub(super) fn is_marked(pod: &Object) -> bool {
     list(pod.value(), "/metadata/finalizers").iter().any(|finalizer| finalizer == FINALIZER)
 }
 
-/// Makes pods that are missing, ends those that are too many; when to look again.
-fn manage(job: &Value, tally: &Tally, now: Timestamp, steps: &mut Vec<Step>) -> Option<Duration> {
+fn named(pods: &[Arc<Object>]) -> Vec<(Key, String)> {
+    pods.iter().map(|pod| (pod.key.clone(), pod.uid.clone())).collect()
+}
+
+/// Enough have succeeded, and none runs any more.
+fn completed(job: &Value, tally: &Tally, active: usize) -> Option<End> {
+    let enough = match job.pointer("/spec/completions").and_then(Value::as_i64) {
+        Some(completions) => tally.succeeded >= completions,
+        None => tally.succeeded > 0,
+    };
+    (enough && active == 0).then(End::complete)
+}
+
+/// Makes pods that are missing, ends those that are too many: which these are, and when to look again.
+fn manage(
+    job: &Value,
+    tally: &Tally,
+    now: Timestamp,
+    steps: &mut Vec<Step>,
+) -> (Vec<Arc<Object>>, Option<Duration>) {
+    let wanted = wanted(job, tally);
+    let surplus = surplus(tally, wanted, now);
+    if !surplus.is_empty() {
+        steps.push(Step::Discard(named(&surplus)));
+        return (surplus, None);
+    }
+    // A replacement waits for the end of what it replaces, where the Job says so.
+    let going = if policy::replaces_only_failed(job) { tally.terminating } else { 0 };
+    let missing = wanted.saturating_sub(tally.active.len() + going).min(BURST);
+    if missing == 0 {
+        return (Vec::new(), None);
+    }
+    let per_index = job["spec"]["backoffLimitPerIndex"].is_i64();
+    if let Some(wait) = tally.failures_in_a_row.filter(|_| !per_index).and_then(|row| backoff(row, now)) {
+        return (Vec::new(), Some(wait));
+    }
+    let Some(indexes) = &tally.indexes else {
+        steps.push(Step::Create(missing));
+        return (Vec::new(), None);
+    };
+    let (mut slots, mut waits) = (Vec::new(), Vec::new());
+    for index in indexes.free(&tally.active, missing) {
+        let last = indexes.waiting.get(&index);
+        let row = last.map(|pod| {
+            let failures = Failures::after(job, pod).all();
+            (u32::try_from(failures).unwrap_or(u32::MAX), finished_at(pod.value()))
+        });
+        match row.and_then(|row| backoff(row, now)) {
+            Some(wait) => waits.push(wait),
+            None => {
+                let inherited = last.map_or_else(Failures::default, |pod| Failures::after(job, pod));
+                slots.push(Slot { index, failures: per_index.then_some(inherited) });
+            }
+        }
+    }
+    if !slots.is_empty() {
+        steps.push(Step::CreateIndexes(slots));
+    }
+    (Vec::new(), waits.into_iter().min())
+}
+
+/// How many pods there should be now.
+fn wanted(job: &Value, tally: &Tally) -> usize {
     let parallelism = int(job, "/spec/parallelism").max(0);
-    let completions = job.pointer("/spec/completions").and_then(Value::as_i64);
-    let active = tally.active.iter().filter(|pod| !is_deleting(pod.value())).count() as i64;
-    let wanted = match completions {
+    let wanted = match job.pointer("/spec/completions").and_then(Value::as_i64) {
+        _ if job["spec"]["suspend"] == true => 0,
         Some(completions) => parallelism.min((completions - tally.succeeded).max(0)),
-        // One success ends it; until then as many as are allowed.
-        None if tally.succeeded > 0 => active.min(parallelism),
+        // One success ends it: what runs may run to its end.
+        None if tally.succeeded > 0 => tally.active.len() as i64,
         None => parallelism,
     };
-    // A replacement waits for the end of what it replaces, where the Job says so.
-    let going = if text(job, "/spec/podReplacementPolicy") == "Failed" { tally.going as i64 } else { 0 };
-    if active > wanted {
-        let surplus = usize::try_from(active - wanted).unwrap_or(0).min(BURST);
-        let running = |pod: &&Arc<Object>| text(pod.value(), "/status/phase") == "Running";
-        let mut candidates: Vec<_> = tally.active.iter().filter(|pod| !is_deleting(pod.value())).collect();
-        candidates.sort_by_key(|pod| running(pod));
-        let chosen = candidates.into_iter().take(surplus).map(|pod| (pod.key.clone(), pod.uid.clone()));
-        steps.push(Step::Delete(chosen.collect()));
-        return None;
-    }
-    let missing = usize::try_from(wanted - active - going).unwrap_or(0).min(BURST);
-    if missing == 0 {
-        return None;
-    }
-    if let Some(wait) = tally.backoff(now) {
-        return Some(wait);
-    }
-    if text(job, "/spec/completionMode") == "Indexed" {
-        let taken: BTreeSet<i64> = tally.active.iter().filter_map(|pod| index_of(pod.value())).collect();
-        let done = tally.completed_indexes(job);
-        let free =
-            (0..completions.unwrap_or(0)).filter(|index| !taken.contains(index) && !done.contains(index));
-        let chosen: Vec<i64> = free.take(missing).collect();
-        if !chosen.is_empty() {
-            steps.push(Step::CreateIndexes(chosen));
+    usize::try_from(wanted).unwrap_or(0)
+}
+
+/// The active pods that are too many: those without an index that is wanted, doubles, then those missed least.
+fn surplus(tally: &Tally, wanted: usize, now: Timestamp) -> Vec<Arc<Object>> {
+    let rank = |pods: &[Arc<Object>], many: usize| first_to_go(pods, &[], &[], many, now);
+    let (mut gone, mut left) = (Vec::new(), tally.active.clone());
+    if tally.indexes.is_some() {
+        let mut by_index: BTreeMap<Option<i64>, Vec<Arc<Object>>> = BTreeMap::new();
+        for pod in &tally.active {
+            let index = index_of(pod.value()).filter(|_| tally.is_valid(pod));
+            by_index.entry(index).or_default().push(pod.clone());
         }
-    } else {
-        steps.push(Step::Create(missing));
+        left.clear();
+        for (index, pods) in by_index {
+            let doubles = rank(&pods, pods.len() - usize::from(index.is_some()));
+            left.extend(pods.into_iter().filter(|pod| !doubles.iter().any(|other| other.uid == pod.uid)));
+            gone.extend(doubles);
+        }
     }
-    None
+    let least = tally.active.len().saturating_sub(wanted);
+    if gone.len() < least {
+        let more = least - gone.len();
+        gone.extend(rank(&left, more));
+    }
+    gone.truncate(BURST);
+    gone
 }
 
-/// The completion index of a pod.
-pub(super) fn index_of(pod: &Value) -> Option<i64> {
-    pod["metadata"]["annotations"][INDEX].as_str()?.parse().ok()
+/// How long until another pod may be made after so many that failed, the last one then.
+fn backoff((failures, last): (u32, Timestamp), now: Timestamp) -> Option<Duration> {
+    let doubled = FIRST_WAIT_SECONDS << failures.saturating_sub(1).min(10);
+    let wait = SignedDuration::from_secs(doubled.min(LONGEST_WAIT_SECONDS)) - now.duration_since(last);
+    wait.is_positive().then(|| wait.unsigned_abs())
 }
 
-impl Tally {
-    /// How long until another pod may be made after those that failed.
-    fn backoff(&self, now: Timestamp) -> Option<Duration> {
-        let (failures, last) = self.failures_in_a_row?;
-        let doubled = FIRST_WAIT_SECONDS << failures.saturating_sub(1).min(10);
-        let wait = SignedDuration::from_secs(doubled.min(LONGEST_WAIT_SECONDS)) - now.duration_since(last);
-        wait.is_positive().then(|| wait.unsigned_abs())
+/// Writes down pods that are over; they lose their finalizer once the status is there. Whether none is left.
+fn write_down(
+    job: &Value,
+    own: &[Arc<Object>],
+    tally: &Tally,
+    end: Option<&End>,
+    steps: &mut Vec<Step>,
+) -> (Written, bool) {
+    let mut written = tally.kept.clone();
+    let mut indexed = 0;
+    for pod in own.iter().filter(|pod| is_marked(pod)) {
+        let value = pod.value();
+        let (succeeded, failed) =
+            (text(value, "/status/phase") == "Succeeded", policy::has_failed(job, value));
+        let waits = tally
+            .indexes
+            .as_ref()
+            .is_some_and(|indexes| indexes.waiting.values().any(|other| other.uid == pod.uid));
+        if !tally.kept.holds(&pod.uid) {
+            if end.is_none() && !succeeded && (!failed || waits) {
+                continue;
+            }
+            if written.len() + indexed >= MOST_UNCOUNTED {
+                return (written, false);
+            }
+            // Where the Job has succeeded, those that go because of it have not failed.
+            let ended_by_us = end.is_some_and(|end| !end.failed) && text(value, "/status/phase") != "Failed";
+            let counts = !ended_by_us && tally.is_valid(pod) && policy::verdict(job, pod) != Verdict::Ignore;
+            if succeeded {
+                // An index says by itself that it is done.
+                indexed += usize::from(tally.indexes.is_some());
+                if tally.indexes.is_none() {
+                    written.succeeded.push(pod.uid.clone());
+                }
+            } else if (failed || end.is_some_and(|end| end.failed)) && counts {
+                written.failed.push(pod.uid.clone());
+            }
+        }
+        steps.push(Step::Unmark { pod: pod.key.clone() });
     }
-
-    /// The indexes that are done, those of pods that are not counted yet included.
-    pub(super) fn completed_indexes(&self, job: &Value) -> BTreeSet<i64> {
-        let mut done = indexes::parse(text(job, "/status/completedIndexes"));
-        done.extend(self.succeeded_indexes.iter().copied());
-        done
-    }
+    (written, true)
 }
 
 fn until_deadline(job: &Value, now: Timestamp) -> Option<Duration> {

@@ -1,203 +1,55 @@
-//! What has become of a Job's pods, and the status that follows. Pure.
-
-use std::collections::BTreeSet;
-use std::sync::Arc;
+//! The status that follows from what has become of a Job's pods. Pure.
 
 use api::time::format_seconds;
-use client::Object;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::end::End;
 use super::indexes;
-use super::plan::{index_of, is_marked};
-use crate::fields::{condition, int, is_deleting, list, text, time};
-use crate::pod;
+use super::tally::{Tally, Written};
+use crate::fields::{condition, int, list};
 
-/// The pods of a Job by what has become of them.
-#[derive(Default)]
-pub(super) struct Tally {
-    /// Neither over nor written off; those on their way out included until they are over.
-    pub active: Vec<Arc<Object>>,
+/// What to tell: whether it is a warning, reason, message.
+pub(super) type Told = (bool, String, String);
+
+/// What the plan makes of the Job's pods.
+pub(super) struct Outcome<'a> {
+    pub end: Option<&'a End>,
+    /// Pods that are left once the steps are done, by what becomes of them.
+    pub active: usize,
     pub ready: usize,
-    /// Of the active ones those that are being deleted.
-    pub going: usize,
-    /// Over, carrying their finalizer, and not written down yet.
-    pub fresh: Vec<Arc<Object>>,
-    /// All successes: counted, written down, fresh.
-    pub succeeded: i64,
-    pub failed: i64,
-    /// Restarts of containers of active pods that are restarted in place.
-    pub restarts: i64,
-    pub succeeded_indexes: BTreeSet<i64>,
-    /// Failures since the last success, and when the last one was.
-    pub failures_in_a_row: Option<(u32, Timestamp)>,
-    /// Uids written down whose pods still carry their finalizer.
-    kept: (Vec<String>, Vec<String>),
-    /// Uids written down whose pods are rid of it: to be counted.
-    counted: (i64, i64),
-    written: BTreeSet<String>,
+    pub terminating: usize,
+    /// Written down and not counted yet.
+    pub written: &'a Written,
+    /// Nothing is left to be written down.
+    pub all_written: bool,
 }
-
-/// Why a Job ends.
-pub(super) struct End {
-    failed: bool,
-    reason: &'static str,
-    message: &'static str,
-}
-
-impl Tally {
-    pub(super) fn of(job: &Value, own: &[Arc<Object>]) -> Tally {
-        let mut tally = Tally::default();
-        let uids = |field: &str| -> Vec<String> {
-            let list = list(job, &format!("/status/uncountedTerminatedPods/{field}"));
-            list.iter().filter_map(|uid| uid.as_str().map(str::to_owned)).collect()
-        };
-        let (succeeded, failed) = (uids("succeeded"), uids("failed"));
-        tally.written.extend(succeeded.iter().chain(&failed).cloned());
-        let still = |uid: &String| own.iter().any(|pod| pod.uid == *uid && is_marked(pod));
-        let split = |uids: Vec<String>| -> (Vec<String>, i64) {
-            let all = uids.len();
-            let kept: Vec<String> = uids.into_iter().filter(still).collect();
-            let counted = (all - kept.len()) as i64;
-            (kept, counted)
-        };
-        let (kept_succeeded, counted_succeeded) = split(succeeded);
-        let (kept_failed, counted_failed) = split(failed);
-        tally.succeeded = int(job, "/status/succeeded") + kept_succeeded.len() as i64 + counted_succeeded;
-        tally.failed = int(job, "/status/failed") + kept_failed.len() as i64 + counted_failed;
-        tally.kept = (kept_succeeded, kept_failed);
-        tally.counted = (counted_succeeded, counted_failed);
-        for pod in own {
-            tally.add(job, pod);
-        }
-        tally.failures_in_a_row = failures_in_a_row(own);
-        tally
-    }
-
-    fn add(&mut self, job: &Value, pod: &Arc<Object>) {
-        let value = pod.value();
-        if pod::is_over(value) || is_lost(value) {
-            let succeeded = text(value, "/status/phase") == "Succeeded";
-            if succeeded {
-                self.succeeded_indexes.extend(index_of(value));
-            }
-            if is_marked(pod) && !self.written.contains(&pod.uid) {
-                *(if succeeded { &mut self.succeeded } else { &mut self.failed }) += 1;
-                self.fresh.push(pod.clone());
-            }
-            return;
-        }
-        if text(job, "/spec/template/spec/restartPolicy") == "OnFailure" {
-            let statuses = list(value, "/status/containerStatuses");
-            self.restarts +=
-                statuses.iter().filter_map(|status| status["restartCount"].as_i64()).sum::<i64>();
-        }
-        self.going += usize::from(is_deleting(value));
-        self.ready += usize::from(pod::is_ready(value) && !is_deleting(value));
-        self.active.push(pod.clone());
-    }
-
-    pub(super) fn is_written(&self, uid: &str) -> bool {
-        self.written.contains(uid)
-    }
-}
-
-/// Deleted before it ran: nobody will ever say how it ended.
-fn is_lost(pod: &Value) -> bool {
-    is_deleting(pod) && text(pod, "/spec/nodeName").is_empty()
-}
-
-fn failures_in_a_row(own: &[Arc<Object>]) -> Option<(u32, Timestamp)> {
-    let ended = |pod: &Value| {
-        let statuses = list(pod, "/status/containerStatuses").iter();
-        let ends = statuses.map(|status| time(status, "/state/terminated/finishedAt"));
-        ends.max()
-            .filter(|at| *at != Timestamp::UNIX_EPOCH)
-            .unwrap_or_else(|| time(pod, "/metadata/creationTimestamp"))
-    };
-    let of = |phase: &str| {
-        let phase = phase.to_owned();
-        own.iter()
-            .filter(move |pod| text(pod.value(), "/status/phase") == phase)
-            .map(|pod| ended(pod.value()))
-    };
-    let success = of("Succeeded").max().unwrap_or(Timestamp::UNIX_EPOCH);
-    let failures: Vec<Timestamp> = of("Failed").filter(|at| *at > success).collect();
-    let last = failures.iter().max().copied()?;
-    Some((u32::try_from(failures.len()).unwrap_or(u32::MAX), last))
-}
-
-/// Whether the Job is at its end, and how.
-pub(super) fn end(job: &Value, tally: &Tally, now: Timestamp) -> Option<End> {
-    // What was decided stays so.
-    if condition(job, "FailureTarget").is_some_and(|c| c["status"] == "True") {
-        let reason = text(condition(job, "FailureTarget").unwrap_or(&Value::Null), "/reason");
-        return Some(if reason == "DeadlineExceeded" { DEADLINE } else { BACKOFF });
-    }
-    if condition(job, "SuccessCriteriaMet").is_some_and(|c| c["status"] == "True") {
-        return Some(COMPLETE);
-    }
-    let limit = int(job, "/spec/backoffLimit");
-    let in_place = text(job, "/spec/template/spec/restartPolicy") == "OnFailure";
-    if tally.failed > limit
-        || (in_place && tally.restarts > 0 && tally.restarts >= limit && limit > 0)
-        || (in_place && limit == 0 && tally.restarts > 0)
-    {
-        return Some(BACKOFF);
-    }
-    let deadline = job.pointer("/spec/activeDeadlineSeconds").and_then(Value::as_i64);
-    if let Some(seconds) =
-        deadline.filter(|_| job["spec"]["suspend"] != true && job["status"]["startTime"].is_string())
-        && now.duration_since(time(job, "/status/startTime")) >= SignedDuration::from_secs(seconds)
-    {
-        return Some(DEADLINE);
-    }
-    let complete = match job.pointer("/spec/completions").and_then(Value::as_i64) {
-        Some(completions) => tally.succeeded >= completions,
-        None => tally.succeeded > 0 && tally.active.is_empty(),
-    };
-    complete.then_some(COMPLETE)
-}
-
-const COMPLETE: End =
-    End { failed: false, reason: "CompletionsReached", message: "Reached expected number of succeeded pods" };
-const BACKOFF: End = End {
-    failed: true,
-    reason: "BackoffLimitExceeded",
-    message: "Job has reached the specified backoff limit",
-};
-const DEADLINE: End = End {
-    failed: true,
-    reason: "DeadlineExceeded",
-    message: "Job was active longer than specified deadline",
-};
 
 /// The status as it should be, if it is not, and what to tell.
 pub(super) fn status(
     job: &Value,
     tally: &Tally,
-    end: Option<&End>,
-    active: usize,
+    outcome: &Outcome<'_>,
     now: Timestamp,
-) -> (Option<Value>, Vec<(bool, &'static str, String)>) {
+) -> (Option<Value>, Vec<Told>) {
     let mut events = Vec::new();
     let mut conditions = list(job, "/status/conditions").to_vec();
     let mut start = job.pointer("/status/startTime").cloned();
     let mut completion = None;
-    suspension(job, &mut conditions, &mut start, &mut events, now);
-    if let Some(end) = end {
-        let interim = if end.failed { "FailureTarget" } else { "SuccessCriteriaMet" };
-        set(&mut conditions, interim, end.reason, end.message, now);
-        // It is over when all its pods are, written down and counted.
-        let kept = tally.kept.0.len() + tally.kept.1.len() + tally.fresh.len();
-        if tally.active.is_empty() && active == 0 && kept == 0 {
-            let last = if end.failed { "Failed" } else { "Complete" };
-            set(&mut conditions, last, end.reason, end.message, now);
-            if end.failed {
-                events.push((true, end.reason, end.message.to_owned()));
-            } else {
-                completion = Some(format_seconds(now));
-                events.push((false, "Completed", "Job completed".to_owned()));
+    match outcome.end {
+        None => suspension(job, &mut conditions, &mut start, &mut events, now),
+        Some(end) => {
+            if start.is_none() {
+                start = Some(format_seconds(now).into());
+            }
+            let first = if end.failed { "FailureTarget" } else { "SuccessCriteriaMet" };
+            set(&mut conditions, first, end, now);
+            // It is over when all its pods are, written down and counted.
+            if outcome.active + outcome.terminating + outcome.written.len() == 0 && outcome.all_written {
+                let last = if end.failed { "Failed" } else { "Complete" };
+                set(&mut conditions, last, end, now);
+                completion = (!end.failed).then(|| format_seconds(now));
+                finished(job, tally, end, &mut events);
             }
         }
     }
@@ -212,38 +64,48 @@ pub(super) fn status(
     if let Some(completion) = completion {
         put("completionTime", completion.into());
     }
-    let counted =
-        (int(job, "/status/succeeded") + tally.counted.0, int(job, "/status/failed") + tally.counted.1);
-    for (name, count) in [("active", active as i64), ("succeeded", counted.0), ("failed", counted.1)] {
+    let mut succeeded = int(job, "/status/succeeded") + tally.counted.0;
+    if let Some(indexes) = &tally.indexes {
+        succeeded = indexes.succeeded.len() as i64;
+        if succeeded > 0 {
+            put("completedIndexes", indexes::format(&indexes.succeeded).into());
+        }
+        if let Some(failed) = &indexes.failed {
+            put("failedIndexes", indexes::format(failed).into());
+        }
+    }
+    let failed = int(job, "/status/failed") + tally.counted.1;
+    for (name, count) in [("active", outcome.active as i64), ("succeeded", succeeded), ("failed", failed)] {
         if count > 0 {
             put(name, count.into());
         }
     }
-    if text(job, "/spec/completionMode") == "Indexed" {
-        let done = indexes::format(&tally.completed_indexes(job));
-        if !done.is_empty() {
-            put("completedIndexes", done.into());
-        }
-    }
-    put("uncountedTerminatedPods", uncounted(tally));
-    put("ready", tally.ready.into());
-    put("terminating", tally.going.into());
+    put("uncountedTerminatedPods", uncounted(outcome.written));
+    put("ready", outcome.ready.into());
+    put("terminating", outcome.terminating.into());
     let fresh = Value::Object(fresh);
     let changed = job.get("status") != Some(&fresh);
     (changed.then_some(fresh), if changed { events } else { Vec::new() })
 }
 
-fn uncounted(tally: &Tally) -> Value {
-    let (mut succeeded, mut failed) = tally.kept.clone();
-    for pod in &tally.fresh {
-        let list =
-            if text(pod.value(), "/status/phase") == "Succeeded" { &mut succeeded } else { &mut failed };
-        list.push(pod.uid.clone());
+fn finished(job: &Value, tally: &Tally, end: &End, events: &mut Vec<Told>) {
+    if end.failed {
+        events.push((true, end.reason.clone(), end.message.clone()));
+        return;
     }
+    let wanted = job.pointer("/spec/completions").and_then(Value::as_i64);
+    if wanted.is_some_and(|wanted| tally.succeeded > wanted) {
+        let message = "Too many succeeded pods running after completion count reached";
+        events.push((true, "TooManySucceededPods".to_owned(), message.to_owned()));
+    }
+    events.push((false, "Completed".to_owned(), "Job completed".to_owned()));
+}
+
+fn uncounted(written: &Written) -> Value {
     let mut out = Map::new();
-    for (name, uids) in [("succeeded", succeeded), ("failed", failed)] {
+    for (name, uids) in [("succeeded", &written.succeeded), ("failed", &written.failed)] {
         if !uids.is_empty() {
-            out.insert(name.into(), uids.into());
+            out.insert(name.into(), uids.clone().into());
         }
     }
     Value::Object(out)
@@ -254,24 +116,23 @@ fn suspension(
     job: &Value,
     conditions: &mut Vec<Value>,
     start: &mut Option<Value>,
-    events: &mut Vec<(bool, &'static str, String)>,
+    events: &mut Vec<Told>,
     now: Timestamp,
 ) {
     let was = condition(job, "Suspended").map(|c| c["status"] == "True");
+    let mut say = |status: &str, reason: &str, message: &str, event: &str| {
+        put_condition(conditions, "Suspended", status, (reason, message), now);
+        events.push((false, event.to_owned(), message.to_owned()));
+    };
     if job["spec"]["suspend"] == true {
         *start = None;
         if was != Some(true) {
-            set(conditions, "Suspended", "JobSuspended", "Job suspended", now);
-            events.push((false, "Suspended", "Job suspended".to_owned()));
+            say("True", "JobSuspended", "Job suspended", "Suspended");
         }
         return;
     }
     if was == Some(true) {
-        set(conditions, "Suspended", "JobResumed", "Job resumed", now);
-        if let Some(condition) = conditions.iter_mut().find(|c| c["type"] == "Suspended") {
-            condition["status"] = "False".into();
-        }
-        events.push((false, "Resumed", "Job resumed".to_owned()));
+        say("False", "JobResumed", "Job resumed", "Resumed");
         *start = None;
     }
     if start.is_none() {
@@ -279,12 +140,18 @@ fn suspension(
     }
 }
 
-fn set(conditions: &mut Vec<Value>, kind: &str, reason: &str, message: &str, now: Timestamp) {
-    if conditions.iter().any(|c| c["type"] == kind && c["status"] == "True" && c["reason"] == reason) {
-        return;
+fn set(conditions: &mut Vec<Value>, kind: &str, end: &End, now: Timestamp) {
+    if !conditions.iter().any(|c| c["type"] == kind && c["status"] == "True") {
+        put_condition(conditions, kind, "True", (&end.reason, &end.message), now);
     }
+}
+
+fn put_condition(conditions: &mut Vec<Value>, kind: &str, status: &str, why: (&str, &str), now: Timestamp) {
     let now = format_seconds(now);
-    conditions.retain(|c| c["type"] != kind);
-    conditions.push(json!({"type": kind, "status": "True", "lastProbeTime": now, "lastTransitionTime": now,
-        "reason": reason, "message": message}));
+    let fresh = json!({"type": kind, "status": status, "lastProbeTime": now, "lastTransitionTime": now,
+        "reason": why.0, "message": why.1});
+    match conditions.iter_mut().find(|c| c["type"] == kind) {
+        Some(known) => *known = fresh,
+        None => conditions.push(fresh),
+    }
 }

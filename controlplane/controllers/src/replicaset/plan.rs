@@ -7,10 +7,10 @@ use client::{Key, Object};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::ranking;
 use crate::fields::{int, is_deleting};
 use crate::ownership::{Claim, claim, selector_of};
 use crate::pod;
+use crate::ranking;
 
 /// Pods made or deleted in one go.
 const BURST: usize = 500;

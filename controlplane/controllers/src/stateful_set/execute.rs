@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use api::meta::Meta;
 use client::{ClientError, EventKind, Key, Object, Reference, Resource};
+use serde_json::Value;
 
 use super::plan::Step;
 use super::{Controller, pod_of};
@@ -17,6 +18,7 @@ pub(super) async fn execute(
 ) -> Result<(), ClientError> {
     for step in steps {
         match step {
+            Step::Own { claim, owners } => own(controller, claim, owners).await?,
             Step::Create { ordinal, revision } => {
                 create(controller, set, history, *ordinal, revision).await?
             }
@@ -34,6 +36,16 @@ pub(super) async fn execute(
         }
     }
     Ok(())
+}
+
+/// Tells a claim whose it is.
+async fn own(controller: &Controller, claim: &Object, owners: &[Value]) -> Result<(), ClientError> {
+    let mut fresh = claim.value().clone();
+    fresh["metadata"]["ownerReferences"] = owners.to_vec().into();
+    match controller.client.update(&Resource::VOLUME_CLAIMS, &fresh).await {
+        Err(error) if error.is_not_found() => Ok(()),
+        answer => answer.map(drop),
+    }
 }
 
 async fn create(

@@ -1,9 +1,10 @@
 //! What to do about a StatefulSet's pods. Pure.
 //!
 //! Pods come in the order of their ordinals and go in the opposite one; unless all may at once, each waits for the one
-//! before it to be ready. An update goes from the last ordinal to the first and stops at the partition.
+//! before it to be ready. An update goes from the last ordinal to the first and stops at the partition, as many at once as
+//! may be unavailable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +12,18 @@ use client::{Key, Object};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use super::retention;
 use crate::fields::{int, is_deleting, list, text};
 use crate::history;
 use crate::pod;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Step {
+    /// A claim belongs to others than it says.
+    Own {
+        claim: Arc<Object>,
+        owners: Vec<Value>,
+    },
     /// A pod of the revision, and its claims before it.
     Create {
         ordinal: i64,
@@ -58,10 +65,24 @@ struct Set<'a> {
     replicas: i64,
     current: String,
     update: &'a str,
+    /// Ordinals whose claims are about to go.
+    stale: BTreeSet<i64>,
     now: Timestamp,
 }
 
-pub(super) fn plan(set: &Value, pods: &[Arc<Object>], update: &str, now: Timestamp) -> Plan {
+pub(super) struct Observed<'a> {
+    /// The pods that are its own.
+    pub pods: &'a [Arc<Object>],
+    /// The claims of the namespace.
+    pub claims: &'a [Arc<Object>],
+    /// The revision of the template as it is now.
+    pub update: &'a str,
+    pub now: Timestamp,
+}
+
+pub(super) fn plan(set: &Value, observed: &Observed<'_>) -> Plan {
+    let Observed { pods, claims, update, now } = *observed;
+    let owned = retention::steps(set, pods, claims);
     let set = Set {
         value: set,
         name: text(set, "/metadata/name"),
@@ -72,6 +93,7 @@ pub(super) fn plan(set: &Value, pods: &[Arc<Object>], update: &str, now: Timesta
             current => current.to_owned(),
         },
         update,
+        stale: retention::stale(set, pods, claims),
         now,
     };
     let mut there: BTreeMap<i64, &Arc<Object>> = BTreeMap::new();
@@ -82,7 +104,8 @@ pub(super) fn plan(set: &Value, pods: &[Arc<Object>], update: &str, now: Timesta
             None => odd.push(pod),
         }
     }
-    let mut steps: Vec<Step> = odd.into_iter().filter(|pod| !is_deleting(pod.value())).map(gone).collect();
+    let mut steps = owned;
+    steps.extend(odd.into_iter().filter(|pod| !is_deleting(pod.value())).map(gone));
     steps.extend(set.steps(&there));
     let wait = |pod: &Arc<Object>| pod::until_available(pod.value(), set.min_ready(), now);
     let waits = pods.iter().filter_map(wait).filter(|wait| wait.is_positive());
@@ -117,7 +140,9 @@ impl Set<'_> {
         let mut steps = Vec::new();
         for number in self.first..self.last() {
             let Some(pod) = there.get(&number) else {
-                steps.push(Step::Create { ordinal: number, revision: self.revision_for(number) });
+                if !self.stale.contains(&number) {
+                    steps.push(Step::Create { ordinal: number, revision: self.revision_for(number) });
+                }
                 if in_order {
                     return steps;
                 }
@@ -159,18 +184,33 @@ impl Set<'_> {
             }
         }
         if !any || !in_order {
-            steps.extend(self.update_step(there));
+            steps.extend(self.update_steps(there));
         }
         steps
     }
 
-    /// The next pod that is replaced by one of the new revision.
-    fn update_step(&self, there: &BTreeMap<i64, &Arc<Object>>) -> Option<Step> {
+    /// The next pods that are replaced by ones of the new revision.
+    fn update_steps(&self, there: &BTreeMap<i64, &Arc<Object>>) -> Vec<Step> {
+        let most = self.most_unavailable();
         if text(self.value, "/spec/updateStrategy/type") == "OnDelete" {
-            return None;
+            return Vec::new();
         }
         let stop = self.first + self.partition();
-        for number in (stop.max(self.first)..self.last()).rev() {
+        if most == 1 {
+            return self.next_update(there, stop).into_iter().collect();
+        }
+        let healthy = |number: &i64| there.get(number).is_some_and(|pod| self.is_healthy(pod.value()));
+        let unavailable = (self.first..self.last()).filter(|number| !healthy(number)).count();
+        let old = (stop..self.last())
+            .rev()
+            .filter_map(|number| there.get(&number))
+            .filter(|pod| revision_of(pod.value()) != self.update && !is_deleting(pod.value()));
+        old.take(most.saturating_sub(unavailable)).map(|pod| gone(pod)).collect()
+    }
+
+    /// One after the other: each waits for the one before it.
+    fn next_update(&self, there: &BTreeMap<i64, &Arc<Object>>, stop: i64) -> Option<Step> {
+        for number in (stop..self.last()).rev() {
             let pod = there.get(&number)?;
             if revision_of(pod.value()) != self.update && !is_deleting(pod.value()) {
                 return Some(gone(pod));
@@ -180,6 +220,18 @@ impl Set<'_> {
             }
         }
         None
+    }
+
+    /// A percentage is of the replicas and rounded down; never none at all.
+    fn most_unavailable(&self) -> usize {
+        let most = match &self.value["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"] {
+            Value::String(percent) => {
+                let percent: i64 = percent.trim_end_matches('%').parse().unwrap_or(0);
+                percent.saturating_mul(self.replicas) / 100
+            }
+            number => number.as_i64().unwrap_or(1),
+        };
+        usize::try_from(most).unwrap_or(1).max(1)
     }
 
     fn partition(&self) -> i64 {
@@ -257,7 +309,8 @@ mod tests {
     }
 
     fn check(set: &Value, pods: &[Arc<Object>], expect: &[&str]) -> Plan {
-        let plan = plan(set, pods, "w-2", Timestamp::UNIX_EPOCH);
+        let observed = Observed { pods, claims: &[], update: "w-2", now: Timestamp::UNIX_EPOCH };
+        let plan = plan(set, &observed);
         let shown: Vec<String> = plan
             .steps
             .iter()
@@ -265,6 +318,7 @@ mod tests {
                 Step::Create { ordinal, revision } => format!("+{ordinal} {revision}"),
                 Step::Delete { pod, .. } => format!("-{}", pod.name),
                 Step::Replace { pod, .. } => format!("~{}", pod.name),
+                Step::Own { claim, .. } => format!("={}", claim.key.name),
             })
             .collect();
         assert_eq!(shown, expect);
@@ -299,6 +353,32 @@ mod tests {
         let done = [pod("w-0", "w-2", true), pod("w-1", "w-2", true)];
         let status = check(&set(2, json!({})), &done, &[]).status.unwrap();
         assert_eq!((&status["currentRevision"], &status["updatedReplicas"]), (&json!("w-2"), &json!(2)));
+    }
+
+    #[test]
+    fn an_update_takes_as_many_at_once_as_may_be_missing() {
+        let many = |most: Value| {
+            json!({"podManagementPolicy": "Parallel", "updateStrategy": {"type": "RollingUpdate",
+            "rollingUpdate": {"maxUnavailable": most, "partition": 1}}})
+        };
+        let old: Vec<_> = (0..4).map(|number| pod(&format!("w-{number}"), "w-1", true)).collect();
+        check(&set(4, many(json!(2))), &old, &["-w-3", "-w-2"]);
+        check(&set(4, many(json!("60%"))), &old, &["-w-3", "-w-2"]);
+        check(&set(4, many(json!("10%"))), &old, &["-w-3"]);
+        check(&set(4, many(json!(9))), &old, &["-w-3", "-w-2", "-w-1"]);
+        let mut one = old.clone();
+        one[3] = pod("w-3", "w-2", false);
+        check(&set(4, many(json!(2))), &one, &["-w-2"]);
+    }
+
+    #[test]
+    fn a_pod_waits_for_a_claim_that_goes() {
+        let set = set(1, json!({"volumeClaimTemplates": [{"metadata": {"name": "d"}}]}));
+        let owner = json!([{"kind": "Pod", "name": "w-0", "uid": "gone"}]);
+        let claim = json!({"metadata": {"name": "d-w-0", "namespace": "n", "ownerReferences": owner}});
+        let claims = [Arc::new(Object::of(&Resource::VOLUME_CLAIMS, claim))];
+        let now = Timestamp::UNIX_EPOCH;
+        assert!(plan(&set, &Observed { pods: &[], claims: &claims, update: "w-2", now }).steps.is_empty());
     }
 
     #[test]

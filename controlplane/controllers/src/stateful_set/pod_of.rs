@@ -4,6 +4,7 @@ use api::meta::Meta;
 use client::Resource;
 use serde_json::{Value, json};
 
+use super::retention;
 use crate::fields::{list, text};
 use crate::history;
 use crate::pod_template::{self, Name, mark};
@@ -39,7 +40,13 @@ fn claim_name(set: &Value, template: &Value, ordinal: i64) -> String {
     format!("{}-{}-{ordinal}", Meta::of(template).name(), Meta::of(set).name())
 }
 
-/// The claims of an ordinal.
+/// The names of an ordinal's claims.
+pub(super) fn claim_names(set: &Value, ordinal: i64) -> impl Iterator<Item = String> {
+    let templates = list(set, "/spec/volumeClaimTemplates").iter();
+    templates.map(move |template| claim_name(set, template, ordinal))
+}
+
+/// The claims of an ordinal, with the owner that the set's policy gives them.
 pub(super) fn claims(set: &Value, ordinal: i64) -> Vec<Value> {
     let one = |template: &Value| {
         let mut labels = set["spec"]["selector"]["matchLabels"].clone();
@@ -51,6 +58,9 @@ pub(super) fn claims(set: &Value, ordinal: i64) -> Vec<Value> {
         }
         let mut metadata = json!({"name": claim_name(set, template, ordinal), "namespace": Meta::of(set).namespace(),
             "labels": labels});
+        if let Some(owner) = retention::owner_of_new(set) {
+            metadata["ownerReferences"] = json!([owner]);
+        }
         if let Some(annotations) = template["metadata"].get("annotations") {
             metadata["annotations"] = annotations.clone();
         }

@@ -230,6 +230,15 @@ fn others() -> Vec<RoleRow> {
             ],
         ),
         role(
+            "system:controller:service-cidrs-controller",
+            vec![
+                on("get list patch update watch", "networking.k8s.io", "servicecidrs"),
+                on("patch update", "networking.k8s.io", "servicecidrs/finalizers servicecidrs/status"),
+                on(READ, "networking.k8s.io", "ipaddresses"),
+                events(),
+            ],
+        ),
+        role(
             "system:controller:ttl-controller",
             vec![on("list patch update watch", "core", "nodes"), events()],
         ),
@@ -262,6 +271,7 @@ pub(super) fn bindings() -> Vec<BindingRow> {
         ("system:controller:generic-garbage-collector", "generic-garbage-collector"),
         ("system:controller:pod-garbage-collector", "pod-garbage-collector"),
         ("system:controller:node-controller", "node-controller"),
+        ("system:controller:service-cidrs-controller", "service-cidrs-controller"),
         ("system:controller:ttl-controller", "ttl-controller"),
     ]
     .map(|(name, account)| bind(name, name, vec![Account(account)]))

@@ -16,6 +16,15 @@ pub(super) fn roles() -> Vec<RoleRow> {
                 on("create patch update", "core events.k8s.io", "events"),
             ],
         ),
+        // Upstream's servers do this themselves.
+        role(
+            "system:keelson:ip-address-repair",
+            vec![
+                on(READ, "core", "services"),
+                on("create delete get list watch", "networking.k8s.io", "ipaddresses"),
+                on("create patch update", "core events.k8s.io", "events"),
+            ],
+        ),
         // A slice is owned by its Node, so that it goes with it.
         role("system:keelson:dns", vec![on("get", "core", "nodes")]),
     ]
@@ -38,6 +47,11 @@ pub(super) fn bindings() -> Vec<BindingRow> {
     vec![
         bind("system:keelson:agent", "system:keelson:agent", vec![SubjectRow::User("system:keelson:agent")]),
         bind("system:keelson:dns", "system:keelson:dns", dns()),
+        bind(
+            "system:keelson:ip-address-repair",
+            "system:keelson:ip-address-repair",
+            vec![SubjectRow::Account("ip-address-repair")],
+        ),
         BindingRow {
             name: DNS_PUBLISHER,
             namespace: "kube-system",

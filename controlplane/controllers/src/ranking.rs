@@ -16,7 +16,7 @@ use crate::pod;
 const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// The `many` pods that are missed least.
-pub(super) fn first_to_go(
+pub(crate) fn first_to_go(
     owned: &[Arc<Object>],
     all: &[Arc<Object>],
     related: &[String],

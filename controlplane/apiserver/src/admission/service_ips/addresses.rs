@@ -1,0 +1,137 @@
+//! IPAddress objects: an address is a Service's from the moment that its IPAddress is in the store.
+//!
+//! ```text
+//!   chosen ─► IPAddress written ─► Service written      whoever writes first has it, on whichever server
+//!   Service deleted ─► IPAddress deleted
+//! ```
+//!
+//! One whose Service never came is taken over, or taken away by the controller that repairs them.
+//!
+//! Reference: KEP-1880.
+
+use api::kind::Kind;
+use api::status::Status;
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use store::Revision;
+
+use crate::registry::{self, Change};
+use crate::server::Server;
+
+const GROUP: &str = "networking.k8s.io";
+/// The ServiceCIDR of the server's own ranges.
+pub(crate) const DEFAULT_RANGE: &str = "kubernetes";
+/// How long the write of a Service may follow the one of its address.
+const UNBORN: SignedDuration = SignedDuration::from_secs(60);
+/// Turns against writers of the same address.
+const TURNS: usize = 8;
+
+pub(super) fn row(server: &Server, resource: &str) -> Result<&'static Kind, Status> {
+    server.registry.by_resource(GROUP, "v1", resource).ok_or_else(Status::no_such_path)
+}
+
+/// A ServiceCIDR that addresses may be taken from.
+pub(super) fn is_ready(range: &Value) -> bool {
+    let mut conditions = range["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+}
+
+/// The IPAddress belongs to the Service `namespace/name`.
+pub(super) fn is_of(object: &Value, service: &str) -> bool {
+    parent(object).is_some_and(|parent| parent == service)
+}
+
+/// The Service that an IPAddress belongs to.
+fn parent(object: &Value) -> Option<String> {
+    let parent = &object["spec"]["parentRef"];
+    let text = |name: &str| parent[name].as_str().unwrap_or_default();
+    (text("resource") == "services" && text("group").is_empty())
+        .then(|| format!("{}/{}", text("namespace"), text("name")))
+}
+
+/// Writes the addresses of a Service. An address that somebody else has ends it: those before it are given back.
+pub(super) async fn record(
+    server: &Server,
+    (namespace, name): (&str, &str),
+    addresses: &[String],
+) -> Result<Option<String>, Status> {
+    for (index, address) in addresses.iter().enumerate() {
+        if !record_one(server, namespace, name, address).await? {
+            let service = format!("{namespace}/{name}");
+            for given in &addresses[..index] {
+                remove(server, &service, given).await?;
+            }
+            return Ok(Some(address.clone()));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the address is the Service's now.
+async fn record_one(server: &Server, namespace: &str, name: &str, address: &str) -> Result<bool, Status> {
+    let kind = row(server, "ipaddresses")?;
+    let service = format!("{namespace}/{name}");
+    let family = if address.contains(':') { "IPv6" } else { "IPv4" };
+    let object = json!({
+        "kind": kind.kind, "apiVersion": kind.api_version(),
+        "metadata": {"name": address, "uid": server.uid(), "creationTimestamp": registry::meta::time(server.now()),
+            "labels": {"ipaddress.kubernetes.io/ip-family": family,
+                "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io"}},
+        "spec": {"parentRef": {"group": "", "resource": "services", "namespace": namespace, "name": name}}
+    });
+    let mut expected = Revision(0);
+    for _ in 0..TURNS {
+        if registry::write(server, kind, address, expected, &Change::Put(object.clone())).await?.is_ok() {
+            return Ok(true);
+        }
+        let (revision, found) = registry::read(server, kind, address)?;
+        match found {
+            None => expected = Revision(0),
+            Some(found) if is_of(&found, &service) => return Ok(true),
+            Some(found) if is_left_over(server, &found, address)? => expected = revision,
+            Some(_) => return Ok(false),
+        }
+    }
+    Ok(false)
+}
+
+/// Its Service never came, or has another address by now.
+fn is_left_over(server: &Server, object: &Value, address: &str) -> Result<bool, Status> {
+    let Some(parent) = parent(object) else { return Ok(false) };
+    let services = server.registry.by_resource("", "v1", "services").ok_or_else(Status::no_such_path)?;
+    let (_, service) = registry::read(server, services, &parent)?;
+    if service.is_some_and(|service| addresses_of(&service).any(|known| known == address)) {
+        return Ok(false);
+    }
+    let created = object["metadata"]["creationTimestamp"].as_str().and_then(|text| text.parse().ok());
+    Ok(created.is_none_or(|created| server.now().duration_since(created) > UNBORN))
+}
+
+fn addresses_of(service: &Value) -> impl Iterator<Item = &str> {
+    let all = service["spec"]["clusterIPs"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    all.filter(|address| *address != "None")
+}
+
+/// Gives back the addresses of a Service that is gone. What cannot be given back now is repaired later.
+pub(crate) async fn release(server: &Server, kind: &Kind, object: &Value) {
+    if (kind.group, kind.resource) != ("", "services") {
+        return;
+    }
+    let text = |name: &str| object["metadata"][name].as_str().unwrap_or_default();
+    let service = format!("{}/{}", text("namespace"), text("name"));
+    for address in addresses_of(object) {
+        if let Err(error) = remove(server, &service, address).await {
+            tracing::warn!(service, address, error = %error.message, "an address of a deleted Service was not given back");
+        }
+    }
+}
+
+async fn remove(server: &Server, service: &str, address: &str) -> Result<(), Status> {
+    let kind = row(server, "ipaddresses")?;
+    let (revision, found) = registry::read(server, kind, address)?;
+    if found.is_some_and(|found| is_of(&found, service)) {
+        // Changed meanwhile: it is somebody else's.
+        let _ = registry::write(server, kind, address, revision, &Change::Delete).await?;
+    }
+    Ok(())
+}
