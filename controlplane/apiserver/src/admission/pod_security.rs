@@ -1,10 +1,10 @@
 //! PodSecurity: the three levels of the Pod Security Standards, as a namespace's labels ask for them.
 //!
-//! `enforce` refuses pods; `warn` tells the client; `audit` is for the audit log, which the server does not write yet.
-//! Templates of workloads are told about, never refused: their pods will be.
+//! `enforce` refuses pods; `warn` tells the client; `audit` annotates the request in the audit. Each by the standards of the
+//! version that its label names. Templates of workloads are told about, never refused: their pods will be.
 //!
-//! Invariant: the levels are those of the newest version; an older version in a label is named and judged the same.
-//! Reference: KEP-2579, and its sentences.
+//! Invariant: a version that is not known yet is judged by the newest that is; what cannot be read enforces the strictest.
+//! Reference: KEP-2579, its sentences, and the versions of its checks.
 
 mod baseline;
 mod containers;
@@ -29,7 +29,7 @@ struct Violation {
 }
 
 /// How much a pod may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
     Privileged,
     Baseline,
@@ -55,16 +55,44 @@ impl Level {
     }
 }
 
-/// A level as a label asks for it, shown as `restricted:latest`.
-fn asked(namespace: &Value, mode: &str) -> (Level, String) {
+/// A version of the standards: the 25 of `v1.25`, or the latest.
+type Minor = u32;
+const NEWEST: Minor = Minor::MAX;
+
+/// What a namespace asks for in one mode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Policy {
+    level: Level,
+    minor: Minor,
+    /// `restricted:v1.25`.
+    shown: String,
+}
+
+/// The policy of a mode as the labels ask for it.
+fn asked(namespace: &Value, mode: &str) -> Policy {
     let labels = &namespace["metadata"]["labels"];
     let label = |name: String| labels[name.as_str()].as_str();
     let level = label(format!("{PREFIX}{mode}")).map_or(Some(Level::Privileged), Level::parse);
     // A label that cannot be read forbids rather than allows, where it enforces.
     let unknown = if mode == "enforce" { Level::Restricted } else { Level::Privileged };
     let level = level.unwrap_or(unknown);
-    let version = label(format!("{PREFIX}{mode}-version")).unwrap_or(LATEST);
-    (level, format!("{}:{version}", level.as_str()))
+    let version = label(format!("{PREFIX}{mode}-version")).filter(|text| is_version(text)).unwrap_or(LATEST);
+    let minor = version.strip_prefix("v1.").and_then(|minor| minor.parse().ok()).unwrap_or(NEWEST);
+    Policy { level, minor, shown: format!("{}:{version}", level.as_str()) }
+}
+
+impl Policy {
+    fn violations(&self, metadata: &Value, spec: &Value) -> Vec<Violation> {
+        match self.level {
+            Level::Privileged => Vec::new(),
+            Level::Baseline => baseline::check(metadata, spec, false, self.minor),
+            Level::Restricted => {
+                let mut all = baseline::check(metadata, spec, true, self.minor);
+                all.extend(restricted::check(spec, self.minor));
+                all
+            }
+        }
+    }
 }
 
 /// Looks at a pod or at what will make pods.
@@ -81,18 +109,26 @@ pub(super) fn check(server: &Server, attributes: &Attributes<'_>, object: &Value
     let namespaces = server.registry.by_resource("", "v1", "namespaces").ok_or_else(Status::no_such_path)?;
     let (_, namespace) = registry::read(server, namespaces, &attributes.request.info.namespace)?;
     let Some(namespace) = namespace else { return Ok(()) };
+    let trail = &attributes.request.trail;
+    let would = |policy: &Policy| {
+        let against = policy.violations(metadata, spec);
+        (!against.is_empty())
+            .then(|| format!("would violate PodSecurity {:?}: {}", policy.shown, told(&against)))
+    };
+    if let Some(sentence) = would(&asked(&namespace, "audit")) {
+        trail.annotate(&format!("{PREFIX}audit-violations"), || sentence);
+    }
     if is_pod {
-        let (level, shown) = asked(&namespace, "enforce");
-        let against = violations(level, metadata, spec);
+        let policy = asked(&namespace, "enforce");
+        let against = policy.violations(metadata, spec);
+        trail.annotate(&format!("{PREFIX}enforce-policy"), || policy.shown.clone());
         if !against.is_empty() {
-            let why = format!("violates PodSecurity {shown:?}: {}", told(&against));
+            let why = format!("violates PodSecurity {:?}: {}", policy.shown, told(&against));
             return Err(Status::forbidden(kind.qualified_resource(), name_of(object), why));
         }
     }
-    let (level, shown) = asked(&namespace, "warn");
-    let against = violations(level, metadata, spec);
-    if !against.is_empty() {
-        attributes.request.warn(format!("would violate PodSecurity {shown:?}: {}", told(&against)));
+    if let Some(sentence) = would(&asked(&namespace, "warn")) {
+        attributes.request.warn(sentence);
     }
     Ok(())
 }
@@ -140,10 +176,12 @@ fn namespace(server: &Server, attributes: &Attributes<'_>, namespace: &Value) ->
     if !errors.is_empty() {
         return Err(Status::invalid(Qualified { group: "", name: "Namespace" }, name_of(namespace), &errors));
     }
+    let policy = asked(namespace, "enforce");
+    // What allows as much or more at the same version breaks nothing.
+    let stricter = |before: Policy| before.minor != policy.minor || policy.level > before.level;
     let before = attributes.old.map(|old| asked(old, "enforce"));
-    let (level, shown) = asked(namespace, "enforce");
-    if attributes.operation == Operation::Update && before.is_some_and(|(before, _)| before != level) {
-        warn_of_pods(server, attributes, name_of(namespace), level, &shown);
+    if attributes.operation == Operation::Update && before.is_some_and(stricter) {
+        warn_of_pods(server, attributes, name_of(namespace), &policy);
     }
     Ok(())
 }
@@ -154,12 +192,12 @@ fn is_version(text: &str) -> bool {
 }
 
 /// Says which pods would not be allowed any more.
-fn warn_of_pods(server: &Server, attributes: &Attributes<'_>, namespace: &str, level: Level, shown: &str) {
+fn warn_of_pods(server: &Server, attributes: &Attributes<'_>, namespace: &str, policy: &Policy) {
     let Some(pods) = server.caches.named("", "pods") else { return };
     let mut groups: Vec<(String, Vec<String>)> = Vec::new();
     for pod in pods.list(namespace).0 {
         let value = pod.value();
-        let against = violations(level, &value["metadata"], &value["spec"]);
+        let against = policy.violations(&value["metadata"], &value["spec"]);
         if against.is_empty() {
             continue;
         }
@@ -174,7 +212,8 @@ fn warn_of_pods(server: &Server, attributes: &Attributes<'_>, namespace: &str, l
         return;
     }
     let all = format!(
-        "existing pods in namespace {namespace:?} violate the new PodSecurity enforce level {shown:?}"
+        "existing pods in namespace {namespace:?} violate the new PodSecurity enforce level {:?}",
+        policy.shown
     );
     attributes.request.warn(all);
     for (reasons, names) in groups {
@@ -184,18 +223,6 @@ fn warn_of_pods(server: &Server, attributes: &Attributes<'_>, namespace: &str, l
             2 => format!("{first} (and 1 other pod): {reasons}"),
             many => format!("{first} (and {} other pods): {reasons}", many - 1),
         });
-    }
-}
-
-fn violations(level: Level, metadata: &Value, spec: &Value) -> Vec<Violation> {
-    match level {
-        Level::Privileged => Vec::new(),
-        Level::Baseline => baseline::check(metadata, spec, false),
-        Level::Restricted => {
-            let mut all = baseline::check(metadata, spec, true);
-            all.extend(restricted::check(spec));
-            all
-        }
     }
 }
 

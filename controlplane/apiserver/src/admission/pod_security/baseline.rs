@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::Violation;
 use super::containers::{against, all, named, quoted};
+use super::{Minor, Violation};
 
 const CAPABILITIES: &[&str] = &[
     "AUDIT_WRITE",
@@ -20,31 +20,33 @@ const CAPABILITIES: &[&str] = &[
     "SETUID",
     "SYS_CHROOT",
 ];
-const SYSCTLS: &[&str] = &[
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_rmem",
-    "net.ipv4.tcp_syncookies",
-    "net.ipv4.tcp_wmem",
+/// Harmless settings, and the version since which they count as such.
+const SYSCTLS: &[(&str, Minor)] = &[
+    ("kernel.shm_rmid_forced", 0),
+    ("net.ipv4.ip_local_port_range", 0),
+    ("net.ipv4.ip_local_reserved_ports", 27),
+    ("net.ipv4.ip_unprivileged_port_start", 0),
+    ("net.ipv4.ping_group_range", 0),
+    ("net.ipv4.tcp_fin_timeout", 29),
+    ("net.ipv4.tcp_keepalive_intvl", 29),
+    ("net.ipv4.tcp_keepalive_probes", 29),
+    ("net.ipv4.tcp_keepalive_time", 29),
+    ("net.ipv4.tcp_rmem", 32),
+    ("net.ipv4.tcp_syncookies", 0),
+    ("net.ipv4.tcp_wmem", 32),
 ];
+/// The last one since version 31.
 const SELINUX_TYPES: &[&str] =
     &["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
 
-/// What the level has against a pod; `more` leaves out what `restricted` says more strictly.
-pub(super) fn check(metadata: &Value, spec: &Value, more: bool) -> Vec<Violation> {
+/// What the level has against a pod; `more` leaves out what `restricted` says more strictly, from the version on in which it does.
+pub(super) fn check(metadata: &Value, spec: &Value, more: bool, minor: Minor) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut add = |reason: &'static str, detail: Option<String>| {
         found.extend(detail.map(|detail| Violation { reason, detail }));
     };
     add("forbidden AppArmor profile", app_armor(metadata, spec));
-    if !more {
+    if !more || minor < 22 {
         add("non-default capabilities", capabilities(spec));
     }
     add("host namespaces", namespaces(spec));
@@ -52,14 +54,17 @@ pub(super) fn check(metadata: &Value, spec: &Value, more: bool) -> Vec<Violation
         add("hostPath volumes", host_paths(spec));
     }
     add("hostPort", host_ports(spec));
-    add("probe or lifecycle host", probe_hosts(spec));
+    if minor >= 34 {
+        add("probe or lifecycle host", probe_hosts(spec));
+    }
     add("privileged", privileged(spec));
-    add("procMount", proc_mount(spec));
-    add("seLinuxOptions", selinux(spec));
-    if !more {
+    add("procMount", proc_mount(spec, minor));
+    add("seLinuxOptions", selinux(spec, minor));
+    // Before 19 it was an annotation, which nothing reads any more.
+    if !more && minor >= 19 {
         add("seccompProfile", seccomp(spec));
     }
-    add("forbidden sysctls", sysctls(spec));
+    add("forbidden sysctls", sysctls(spec, minor));
     add("hostProcess", host_process(spec));
     found
 }
@@ -168,9 +173,9 @@ fn privileged(spec: &Value) -> Option<String> {
         .then(|| format!("{} must not set securityContext.privileged=true", named("container", &names)))
 }
 
-fn proc_mount(spec: &Value) -> Option<String> {
+fn proc_mount(spec: &Value, minor: Minor) -> Option<String> {
     // In a user namespace of its own a pod may see all of its /proc.
-    if spec["hostUsers"] == false {
+    if spec["hostUsers"] == false && minor >= 35 {
         return None;
     }
     let bad =
@@ -189,11 +194,12 @@ fn proc_mount(spec: &Value) -> Option<String> {
     })
 }
 
-fn selinux(spec: &Value) -> Option<String> {
+fn selinux(spec: &Value, minor: Minor) -> Option<String> {
+    let allowed = if minor >= 31 { SELINUX_TYPES } else { &SELINUX_TYPES[..SELINUX_TYPES.len() - 1] };
     let text = |options: &Value, field: &str| options[field].as_str().unwrap_or_default().to_owned();
     let is_bad = |of: &Value| {
         let options = context(of, "seLinuxOptions");
-        !SELINUX_TYPES.contains(&text(options, "type").as_str())
+        !allowed.contains(&text(options, "type").as_str())
             || !text(options, "user").is_empty()
             || !text(options, "role").is_empty()
     };
@@ -211,7 +217,7 @@ fn selinux(spec: &Value) -> Option<String> {
     let everywhere: Vec<&Value> = std::iter::once(spec).chain(all(spec)).collect();
     let mut types: Vec<String> =
         everywhere.iter().map(|of| text(context(of, "seLinuxOptions"), "type")).collect();
-    types.retain(|kind| !SELINUX_TYPES.contains(&kind.as_str()));
+    types.retain(|kind| !allowed.contains(&kind.as_str()));
     types.sort_unstable();
     types.dedup();
     let mut bad = Vec::new();
@@ -249,10 +255,11 @@ fn seccomp(spec: &Value) -> Option<String> {
     })
 }
 
-fn sysctls(spec: &Value) -> Option<String> {
+fn sysctls(spec: &Value, minor: Minor) -> Option<String> {
+    let harmless = |name: &str| SYSCTLS.iter().any(|(known, since)| *known == name && *since <= minor);
     let list = context(spec, "sysctls").as_array().into_iter().flatten();
     let names: Vec<&str> =
-        list.filter_map(|sysctl| sysctl["name"].as_str()).filter(|name| !SYSCTLS.contains(name)).collect();
+        list.filter_map(|sysctl| sysctl["name"].as_str()).filter(|name| !harmless(name)).collect();
     (!names.is_empty()).then(|| names.join(", "))
 }
 

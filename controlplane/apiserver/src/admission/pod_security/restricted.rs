@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::Violation;
 use super::baseline::context;
 use super::containers::{against, all, named, quoted};
+use super::{Minor, Violation};
 
 const VOLUMES: &[&str] = &[
     "name",
@@ -20,23 +20,27 @@ const VOLUMES: &[&str] = &[
 ];
 
 /// What the level has against a pod, beyond `baseline`.
-pub(super) fn check(spec: &Value) -> Vec<Violation> {
+pub(super) fn check(spec: &Value, minor: Minor) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut add = |reason: &'static str, detail: Option<String>| {
         found.extend(detail.map(|detail| Violation { reason, detail }));
     };
-    let windows = spec["os"]["name"] == "windows";
-    if !windows {
+    let windows = spec["os"]["name"] == "windows" && minor >= 25;
+    if !windows && minor >= 8 {
         add("allowPrivilegeEscalation != false", escalation(spec));
+    }
+    if !windows && minor >= 22 {
         add("unrestricted capabilities", capabilities(spec));
     }
     add("restricted volume types", volumes(spec));
     // In a user namespace of its own root is nobody.
-    if spec["hostUsers"] != false {
+    if spec["hostUsers"] != false || minor < 35 {
         add("runAsNonRoot != true", non_root(spec));
-        add("runAsUser=0", root_user(spec));
+        if minor >= 23 {
+            add("runAsUser=0", root_user(spec));
+        }
     }
-    if !windows {
+    if !windows && minor >= 19 {
         add("seccompProfile", seccomp(spec));
     }
     found
