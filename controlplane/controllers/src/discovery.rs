@@ -5,6 +5,14 @@ use serde_json::Value;
 
 use crate::fields::{list, text};
 
+pub(crate) const DEFINITIONS: Resource = Resource::fixed(
+    "apiextensions.k8s.io",
+    "v1",
+    "customresourcedefinitions",
+    "CustomResourceDefinition",
+    false,
+);
+
 /// A resource as discovery tells it.
 #[derive(Clone, Debug)]
 pub(crate) struct Served {
@@ -48,6 +56,25 @@ fn resources(answer: &Value) -> Vec<Served> {
     .collect()
 }
 
+/// What an established definition serves, in its storage version.
+pub(crate) fn defined(definition: &Value) -> Option<Resource> {
+    let established = |condition: &&Value| {
+        text(condition, "/type") == "Established" && text(condition, "/status") == "True"
+    };
+    list(definition, "/status/conditions").iter().find(established)?;
+    let served = |version: &&Value| version["served"] == true;
+    let versions = list(definition, "/spec/versions");
+    let stored = versions.iter().filter(served).find(|version| version["storage"] == true);
+    let version = stored.or_else(|| versions.iter().find(served))?;
+    Some(Resource {
+        group: text(definition, "/spec/group").to_owned().into(),
+        version: text(version, "/name").to_owned().into(),
+        plural: text(definition, "/status/acceptedNames/plural").to_owned().into(),
+        kind: text(definition, "/status/acceptedNames/kind").to_owned().into(),
+        namespaced: text(definition, "/spec/scope") == "Namespaced",
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,5 +89,21 @@ mod tests {
         assert_eq!(rows.len(), 1);
         assert_eq!(rows[0].resource, Resource::DEPLOYMENTS);
         assert!(rows[0].can("list") && !rows[0].can("watch"));
+    }
+
+    #[test]
+    fn a_definition_is_a_kind_when_it_is_established() {
+        let mut definition = json!({"spec": {"group": "example.com", "scope": "Namespaced", "versions": [
+            {"name": "v2", "served": true, "storage": false}, {"name": "v1", "served": true, "storage": true}]},
+            "status": {"acceptedNames": {"plural": "widgets", "kind": "Widget"}}});
+        assert_eq!(defined(&definition), None);
+        definition["status"]["conditions"] = json!([{"type": "Established", "status": "True"}]);
+        let found = defined(&definition).unwrap();
+        assert_eq!(
+            (found.version.as_ref(), found.plural.as_ref(), found.namespaced),
+            ("v1", "widgets", true)
+        );
+        definition["spec"]["versions"][1]["served"] = false.into();
+        assert_eq!(defined(&definition).unwrap().version.as_ref(), "v2");
     }
 }

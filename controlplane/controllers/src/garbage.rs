@@ -55,7 +55,7 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
     let collected = |kind: &&discovery::Served| {
         kind.can("delete") && kind.can("list") && kind.can("watch") && kind.resource.plural != "events"
     };
-    let definitions = context.caches.of(&custom::DEFINITIONS);
+    let definitions = context.caches.of(&crate::discovery::DEFINITIONS);
     definitions.synced().await;
     let custom = Custom::new(context.client.clone(), definitions, graph.clone(), queue.clone());
     let mut caches = custom.settle();

@@ -5,20 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use client::{Cache, Client, Resource, Selection, WorkQueue};
-use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::feed;
 use super::graph::Graph;
-use crate::fields::{list, text};
+use crate::discovery::defined;
 
-pub(super) const DEFINITIONS: Resource = Resource::fixed(
-    "apiextensions.k8s.io",
-    "v1",
-    "customresourcedefinitions",
-    "CustomResourceDefinition",
-    false,
-);
 /// Definitions that come together are looked at together.
 const TOGETHER: Duration = Duration::from_millis(100);
 
@@ -50,7 +42,7 @@ impl Custom {
     pub(super) fn settle(&self) -> Vec<Cache> {
         // A set: there may be a thousand of them.
         let served: HashSet<Resource> =
-            self.definitions.list("").iter().filter_map(|object| resource_of(object.value())).collect();
+            self.definitions.list("").iter().filter_map(|object| defined(object.value())).collect();
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         followed.retain(|resource, _| served.contains(resource));
         let mut new = Vec::new();
@@ -84,46 +76,5 @@ impl Custom {
     pub(super) fn find(&self, group: &str, kind: &str) -> Option<Resource> {
         let followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         followed.keys().find(|resource| resource.group == group && resource.kind == kind).cloned()
-    }
-}
-
-/// What an established definition serves, in its storage version.
-fn resource_of(definition: &Value) -> Option<Resource> {
-    let established = |condition: &&Value| {
-        text(condition, "/type") == "Established" && text(condition, "/status") == "True"
-    };
-    list(definition, "/status/conditions").iter().find(established)?;
-    let served = |version: &&Value| version["served"] == true;
-    let versions = list(definition, "/spec/versions");
-    let stored = versions.iter().filter(served).find(|version| version["storage"] == true);
-    let version = stored.or_else(|| versions.iter().find(served))?;
-    Some(Resource {
-        group: text(definition, "/spec/group").to_owned().into(),
-        version: text(version, "/name").to_owned().into(),
-        plural: text(definition, "/status/acceptedNames/plural").to_owned().into(),
-        kind: text(definition, "/status/acceptedNames/kind").to_owned().into(),
-        namespaced: text(definition, "/spec/scope") == "Namespaced",
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_definition_is_a_kind_when_it_is_established() {
-        let mut definition = json!({"spec": {"group": "example.com", "scope": "Namespaced", "versions": [
-            {"name": "v2", "served": true, "storage": false}, {"name": "v1", "served": true, "storage": true}]},
-            "status": {"acceptedNames": {"plural": "widgets", "kind": "Widget"}}});
-        assert_eq!(resource_of(&definition), None);
-        definition["status"]["conditions"] = json!([{"type": "Established", "status": "True"}]);
-        let found = resource_of(&definition).unwrap();
-        assert_eq!(
-            (found.version.as_ref(), found.plural.as_ref(), found.namespaced),
-            ("v1", "widgets", true)
-        );
-        definition["spec"]["versions"][1]["served"] = false.into();
-        assert_eq!(resource_of(&definition).unwrap().version.as_ref(), "v2");
     }
 }
