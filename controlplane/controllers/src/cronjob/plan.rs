@@ -18,6 +18,8 @@ use crate::job::is_finished as job_is_finished;
 const SCHEDULED: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
 /// More times than this were missed: something is wrong with the clock or the schedule.
 const MOST_MISSED: usize = 100;
+/// A Job that was made a moment ago may not be seen yet.
+const UNSEEN: SignedDuration = SignedDuration::from_secs(10);
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Step {
@@ -40,7 +42,7 @@ pub(super) fn plan(cron_job: &Value, jobs: &[Arc<Object>], now: Timestamp) -> Pl
         events: Vec::new(),
         look_again: None,
     };
-    note_ends(cron_job, jobs, &mut plan);
+    note_ends(cron_job, jobs, now, &mut plan);
     forget_old(cron_job, jobs, &mut plan.steps);
     if is_deleting(cron_job) || cron_job["spec"]["suspend"] == true {
         return plan;
@@ -57,10 +59,11 @@ pub(super) fn plan(cron_job: &Value, jobs: &[Arc<Object>], now: Timestamp) -> Pl
         }
     };
     if let Some(next) = schedule.next(now, &zone) {
-        plan.look_again = Some(next.duration_since(now).unsigned_abs());
+        let next = next.duration_since(now).unsigned_abs();
+        plan.look_again = Some(plan.look_again.map_or(next, |soon| soon.min(next)));
     }
     if let Some(due) = due(cron_job, &schedule, &zone, now, &mut plan.events) {
-        start(cron_job, jobs, due, &mut plan);
+        start(cron_job, jobs, (due, &zone), &mut plan);
     }
     plan
 }
@@ -96,10 +99,10 @@ fn due(
         (due, at, missed) = (Some(next), next, missed + 1);
         if missed > MOST_MISSED {
             // Far behind: the last one is found by coming from nearby.
-            let message = format!(
-                "too many missed start times: {missed}. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
-            );
-            events.push((true, "TooManyMissedTimes", message));
+            let message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
+            if !events.iter().any(|(_, reason, _)| *reason == "TooManyMissedTimes") {
+                events.push((true, "TooManyMissedTimes", message.to_owned()));
+            }
             let near = now.checked_sub(SignedDuration::from_hours(1)).unwrap_or(at);
             at = at.max(near);
             missed = 0;
@@ -111,7 +114,7 @@ fn due(
     due
 }
 
-fn start(cron_job: &Value, jobs: &[Arc<Object>], due: Timestamp, plan: &mut Plan) {
+fn start(cron_job: &Value, jobs: &[Arc<Object>], (due, zone): (Timestamp, &TimeZone), plan: &mut Plan) {
     let active: Vec<&Arc<Object>> = jobs.iter().filter(|job| !job_is_finished(job.value())).collect();
     let name = format!("{}-{}", Meta::of(cron_job).name(), due.as_second() / 60);
     if jobs.iter().any(|job| job.key.name == name) {
@@ -132,7 +135,13 @@ fn start(cron_job: &Value, jobs: &[Arc<Object>], due: Timestamp, plan: &mut Plan
         _ => {}
     }
     let at = format_seconds(due);
-    plan.steps.push(Step::Create { job: job_of(cron_job, &name, &at), at });
+    plan.steps.push(Step::Create { job: job_of(cron_job, &name, &local(due, zone)), at });
+}
+
+/// The time as it is in the zone of the schedule.
+fn local(at: Timestamp, zone: &TimeZone) -> String {
+    let shown = at.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
+    shown.strip_suffix("+00:00").map_or(shown.clone(), |utc| format!("{utc}Z"))
 }
 
 fn job_of(cron_job: &Value, name: &str, at: &str) -> Value {
@@ -159,7 +168,8 @@ pub(super) fn started(status: &mut Value, job: &Value, at: &str) {
 }
 
 /// Takes Jobs that have ended, or are gone, from the list of active ones.
-fn note_ends(cron_job: &Value, jobs: &[Arc<Object>], plan: &mut Plan) {
+fn note_ends(cron_job: &Value, jobs: &[Arc<Object>], now: Timestamp, plan: &mut Plan) {
+    let since_start = now.duration_since(time(cron_job, "/status/lastScheduleTime"));
     let mut left = Vec::new();
     let mut last = text(cron_job, "/status/lastSuccessfulTime").to_owned();
     for reference in list(cron_job, "/status/active") {
@@ -172,7 +182,14 @@ fn note_ends(cron_job: &Value, jobs: &[Arc<Object>], plan: &mut Plan) {
                 let message = format!("Saw completed job: {}, condition: {how}", job.key.name);
                 plan.events.push((false, "SawCompletedJob", message));
             }
-            None => {}
+            None if since_start < UNSEEN => {
+                left.push(reference.clone());
+                plan.look_again = Some(UNSEEN.unsigned_abs());
+            }
+            None => {
+                let message = format!("Active job went missing: {}", text(reference, "/name"));
+                plan.events.push((false, "MissingJob", message));
+            }
         }
     }
     for job in jobs.iter().filter(|job| !job_is_finished(job.value())) {
@@ -203,8 +220,9 @@ fn note_ends(cron_job: &Value, jobs: &[Arc<Object>], plan: &mut Plan) {
     }
     // What the template's annotations say of the last time is true even where the status was not written.
     let scheduled = jobs.iter().filter_map(|job| job.value()["metadata"]["annotations"][SCHEDULED].as_str());
-    if let Some(latest) = scheduled.max().filter(|at| *at > text(&plan.status, "/lastScheduleTime")) {
-        plan.status["lastScheduleTime"] = latest.into();
+    let latest = scheduled.filter_map(|at| at.parse::<Timestamp>().ok()).max();
+    if let Some(latest) = latest.filter(|at| *at > time(&plan.status, "/lastScheduleTime")) {
+        plan.status["lastScheduleTime"] = format_seconds(latest).into();
     }
 }
 
@@ -270,6 +288,22 @@ mod tests {
         let mut suspended = cron_job("Allow", json!({}));
         suspended["spec"]["suspend"] = true.into();
         check(&suspended, &[], &[]);
+    }
+
+    #[test]
+    fn a_zone_is_said_and_a_long_sleep_is_told() {
+        let mut zoned = cron_job("Allow", json!({}));
+        zoned["spec"]["timeZone"] = "Asia/Tokyo".into();
+        let plan = check(&zoned, &[], &["+c-29454360 2026-01-01T10:00:00Z"]);
+        let Step::Create { job, .. } = &plan.steps[0] else { panic!("a Job is made") };
+        assert_eq!(job["metadata"]["annotations"][SCHEDULED], "2026-01-01T19:00:00+09:00");
+        let mut late = cron_job("Allow", json!({}));
+        late["metadata"]["creationTimestamp"] = "2025-12-30T00:00:00Z".into();
+        let plan = check(&late, &[], &["+c-29454360 2026-01-01T10:00:00Z"]);
+        assert_eq!(plan.events.iter().filter(|(_, reason, _)| *reason == "TooManyMissedTimes").count(), 1);
+        let gone = json!({"lastScheduleTime": "2026-01-01T10:00:00Z", "active": [{"uid": "x", "name": "x"}]});
+        let plan = check(&cron_job("Allow", gone), &[], &[]);
+        assert_eq!(plan.events, [(false, "MissingJob", "Active job went missing: x".to_owned())]);
     }
 
     #[test]
