@@ -5,6 +5,7 @@
 //!
 //! Reference: `pkg/printers/internalversion` of Kubernetes 1.36, by behaviour; Table of meta.k8s.io/v1.
 
+mod admission;
 mod api_service;
 mod batch;
 mod certificates;
@@ -135,6 +136,7 @@ fn of_storage(kind: &str) -> (&'static [Column], Cells) {
         "VolumeAttributesClass" => (storage::ATTRIBUTES_CLASS, storage::attributes_class),
         "CSIDriver" => (storage::DRIVER, storage::driver),
         "CSINode" => (storage::CSI_NODE, storage::csi_node),
+        "CSIStorageCapacity" => (storage::CAPACITY, storage::capacity),
         "VolumeAttachment" => (storage::ATTACHMENT, storage::attachment),
         "ResourceClaim" => (storage::DEVICE_CLAIM, storage::device_claim),
         "ResourceSlice" => (storage::DEVICE_SLICE, storage::device_slice),
@@ -158,6 +160,21 @@ fn of_cluster(group: &str, kind: &str) -> (&'static [Column], Cells) {
         ("flowcontrol.apiserver.k8s.io", "FlowSchema") => (policy::FLOW_SCHEMA, policy::flow_schema),
         ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => {
             (policy::PRIORITY_LEVEL, policy::priority_level)
+        }
+        ("admissionregistration.k8s.io", kind) => of_admission(kind),
+        _ => OTHER,
+    }
+}
+
+fn of_admission(kind: &str) -> (&'static [Column], Cells) {
+    match kind {
+        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => {
+            (admission::WEBHOOKS, admission::webhooks)
+        }
+        "ValidatingAdmissionPolicy" => (admission::VALIDATING, admission::validating),
+        "MutatingAdmissionPolicy" => (admission::MUTATING, admission::mutating),
+        "ValidatingAdmissionPolicyBinding" | "MutatingAdmissionPolicyBinding" => {
+            (admission::BINDING, admission::binding)
         }
         _ => OTHER,
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{AGE, Column, NAME, age, list, name, number, or, since, text, wide};
+use super::{AGE, Column, NAME, age, list, name, or, since, text, wide};
 
 pub(super) const NAMESPACE: &[Column] = &[NAME, text("Status"), AGE];
 
@@ -10,19 +10,19 @@ pub(super) fn namespace(namespace: &Value, now: jiff::Timestamp) -> Vec<Value> {
     vec![name(namespace), or(&namespace["status"]["phase"], ""), age(namespace, now)]
 }
 
-pub(super) const CONFIG_MAP: &[Column] = &[NAME, number("Data"), AGE];
+pub(super) const CONFIG_MAP: &[Column] = &[NAME, text("Data"), AGE];
 
 pub(super) fn config_map(map: &Value, now: jiff::Timestamp) -> Vec<Value> {
     vec![name(map), (entries(&map["data"]) + entries(&map["binaryData"])).into(), age(map, now)]
 }
 
-pub(super) const SECRET: &[Column] = &[NAME, text("Type"), number("Data"), AGE];
+pub(super) const SECRET: &[Column] = &[NAME, text("Type"), text("Data"), AGE];
 
 pub(super) fn secret(secret: &Value, now: jiff::Timestamp) -> Vec<Value> {
     vec![name(secret), or(&secret["type"], ""), entries(&secret["data"]).into(), age(secret, now)]
 }
 
-pub(super) const SERVICE_ACCOUNT: &[Column] = &[NAME, number("Secrets"), AGE];
+pub(super) const SERVICE_ACCOUNT: &[Column] = &[NAME, text("Secrets"), AGE];
 
 pub(super) fn service_account(account: &Value, now: jiff::Timestamp) -> Vec<Value> {
     vec![name(account), list(account, "secrets").count().into(), age(account, now)]

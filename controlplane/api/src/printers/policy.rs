@@ -46,7 +46,7 @@ pub(super) fn quota(quota: &Value, now: jiff::Timestamp) -> Vec<Value> {
 }
 
 pub(super) const AUTOSCALER: &[Column] =
-    &[NAME, text("Reference"), text("Targets"), text("MinPods"), text("MaxPods"), number("Replicas"), AGE];
+    &[NAME, text("Reference"), text("Targets"), text("MinPods"), text("MaxPods"), text("Replicas"), AGE];
 
 /// In the stored form, which is v2.
 pub(super) fn autoscaler(autoscaler: &Value, now: jiff::Timestamp) -> Vec<Value> {
@@ -136,7 +136,7 @@ pub(super) fn runtime_class(class: &Value, now: jiff::Timestamp) -> Vec<Value> {
 pub(super) const FLOW_SCHEMA: &[Column] = &[
     NAME,
     text("PriorityLevel"),
-    number("MatchingPrecedence"),
+    text("MatchingPrecedence"),
     text("DistinguisherMethod"),
     AGE,
     text("MissingPL"),

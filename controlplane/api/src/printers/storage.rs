@@ -163,6 +163,12 @@ pub(super) fn csi_node(node: &Value, now: jiff::Timestamp) -> Vec<Value> {
     vec![name(node), list(&node["spec"], "drivers").count().into(), age(node, now)]
 }
 
+pub(super) const CAPACITY: &[Column] = &[NAME, text("StorageClassName"), text("Capacity")];
+
+pub(super) fn capacity(object: &Value, _now: jiff::Timestamp) -> Vec<Value> {
+    vec![name(object), or(&object["storageClassName"], ""), or(&object["capacity"], "<unset>")]
+}
+
 pub(super) const ATTACHMENT: &[Column] =
     &[NAME, text("Attacher"), text("PV"), text("Node"), flag("Attached"), AGE];
 

@@ -133,3 +133,148 @@ fn the_small_kinds() {
         "30s Normal Pulled pod/web done",
     );
 }
+
+/// Upstream's heads, one kind after the other: `+` stands before those of `-o wide`, `#` and `?` before numbers and yes or no.
+#[test]
+fn heads_of_every_kind() {
+    const POD: &str = "Name|Ready|Status|Restarts|Age|+IP|+Node|+Nominated Node|+Readiness Gates";
+    const SETS: &str = "Name|#Desired|#Current|#Ready|Age|+Containers|+Images|+Selector";
+    const EVENT: &str = "Last Seen|Type|Reason|Object|+Subobject|+Source|Message|+First Seen|+Count|+Name";
+    const BINDING: &str = "Name|Role|Age|+Users|+Groups|+ServiceAccounts";
+    const POLICY_BINDING: &str = "Name|PolicyName|ParamRef|Age";
+    const MADE: &str = "Name|Created At";
+    let heads = [
+        ("pods", POD),
+        ("podtemplates", "Name|Containers|Images|Pod Labels"),
+        ("replicationcontrollers", SETS),
+        ("services", "Name|Type|Cluster-IP|External-IP|Port(s)|Age|+Selector"),
+        ("endpoints", "Name|Endpoints|Age"),
+        (
+            "nodes",
+            "Name|Status|Roles|Age|Version|+Internal-IP|+External-IP|+OS-Image|+Kernel-Version|+Container-Runtime",
+        ),
+        ("events", EVENT),
+        ("namespaces", "Name|Status|Age"),
+        ("secrets", "Name|Type|Data|Age"),
+        ("serviceaccounts", "Name|Secrets|Age"),
+        ("configmaps", "Name|Data|Age"),
+        ("limitranges", MADE),
+        ("resourcequotas", "Name|Request|Limit|Age"),
+        ("componentstatuses", "Name|Status|Message|Error"),
+        (
+            "persistentvolumes",
+            "Name|Capacity|Access Modes|Reclaim Policy|Status|Claim|StorageClass|VolumeAttributesClass|Reason|Age|+VolumeMode",
+        ),
+        (
+            "persistentvolumeclaims",
+            "Name|Status|Volume|Capacity|Access Modes|StorageClass|VolumeAttributesClass|Age|+VolumeMode",
+        ),
+        ("deployments.apps", "Name|Ready|Up-to-date|Available|Age|+Containers|+Images|+Selector"),
+        ("replicasets.apps", SETS),
+        ("statefulsets.apps", "Name|Ready|Age|+Containers|+Images"),
+        (
+            "daemonsets.apps",
+            "Name|#Desired|#Current|#Ready|#Up-to-date|#Available|Node Selector|Age|+Containers|+Images|+Selector",
+        ),
+        ("controllerrevisions.apps", "Name|Controller|Revision|Age"),
+        ("jobs.batch", "Name|Status|Completions|Duration|Age|+Containers|+Images|+Selector"),
+        (
+            "cronjobs.batch",
+            "Name|Schedule|Timezone|?Suspend|#Active|Last Schedule|Age|+Containers|+Images|+Selector",
+        ),
+        ("horizontalpodautoscalers.autoscaling", "Name|Reference|Targets|MinPods|MaxPods|Replicas|Age"),
+        ("poddisruptionbudgets.policy", "Name|Min Available|Max Unavailable|#Allowed Disruptions|Age"),
+        ("ingresses.networking.k8s.io", "Name|Class|Hosts|Address|Ports|Age"),
+        ("ingressclasses.networking.k8s.io", "Name|Controller|Parameters|Age"),
+        ("networkpolicies.networking.k8s.io", "Name|Pod-Selector|Age"),
+        ("servicecidrs.networking.k8s.io", "Name|CIDRs|Age"),
+        ("ipaddresses.networking.k8s.io", "Name|ParentRef"),
+        ("endpointslices.discovery.k8s.io", "Name|AddressType|Ports|Endpoints|Age"),
+        ("events.events.k8s.io", EVENT),
+        ("leases.coordination.k8s.io", "Name|Holder|Age"),
+        ("roles.rbac.authorization.k8s.io", MADE),
+        ("clusterroles.rbac.authorization.k8s.io", MADE),
+        ("rolebindings.rbac.authorization.k8s.io", BINDING),
+        ("clusterrolebindings.rbac.authorization.k8s.io", BINDING),
+        (
+            "certificatesigningrequests.certificates.k8s.io",
+            "Name|Age|SignerName|Requestor|RequestedDuration|Condition",
+        ),
+        (
+            "storageclasses.storage.k8s.io",
+            "Name|Provisioner|ReclaimPolicy|VolumeBindingMode|AllowVolumeExpansion|Age",
+        ),
+        ("volumeattributesclasses.storage.k8s.io", "Name|DriverName|Age"),
+        ("volumeattachments.storage.k8s.io", "Name|Attacher|PV|Node|?Attached|Age"),
+        ("csinodes.storage.k8s.io", "Name|#Drivers|Age"),
+        (
+            "csidrivers.storage.k8s.io",
+            "Name|?AttachRequired|?PodInfoOnMount|?StorageCapacity|TokenRequests|?RequiresRepublish|Modes|Age",
+        ),
+        ("csistoragecapacities.storage.k8s.io", "Name|StorageClassName|Capacity"),
+        ("deviceclasses.resource.k8s.io", "Name|Age"),
+        ("resourceclaims.resource.k8s.io", "Name|State|Age"),
+        ("resourceclaimtemplates.resource.k8s.io", "Name|Age"),
+        ("resourceslices.resource.k8s.io", "Name|Node|Driver|Pool|Age"),
+        ("mutatingwebhookconfigurations.admissionregistration.k8s.io", "Name|#Webhooks|Age"),
+        ("validatingwebhookconfigurations.admissionregistration.k8s.io", "Name|#Webhooks|Age"),
+        ("validatingadmissionpolicies.admissionregistration.k8s.io", "Name|#Validations|ParamKind|Age"),
+        ("mutatingadmissionpolicies.admissionregistration.k8s.io", "Name|#Mutations|ParamKind|Age"),
+        ("validatingadmissionpolicybindings.admissionregistration.k8s.io", POLICY_BINDING),
+        ("mutatingadmissionpolicybindings.admissionregistration.k8s.io", POLICY_BINDING),
+        ("customresourcedefinitions.apiextensions.k8s.io", MADE),
+        ("apiservices.apiregistration.k8s.io", "Name|Service|Available|Age"),
+        ("priorityclasses.scheduling.k8s.io", "Name|#Value|?Global-Default|Age|PreemptionPolicy"),
+        ("runtimeclasses.node.k8s.io", "Name|Handler|Age"),
+        (
+            "flowschemas.flowcontrol.apiserver.k8s.io",
+            "Name|PriorityLevel|MatchingPrecedence|DistinguisherMethod|Age|MissingPL",
+        ),
+        (
+            "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io",
+            "Name|Type|NominalConcurrencyShares|Queues|HandSize|QueueLengthLimit|Age",
+        ),
+    ];
+    for kind in Registry::builtin().kinds().filter(|kind| kind.storage.is_some()) {
+        let name = match kind.group {
+            "" => kind.resource.to_owned(),
+            group => format!("{}.{group}", kind.resource),
+        };
+        let expect = heads.iter().find(|(known, _)| *known == name).map(|(_, heads)| *heads);
+        let columns = columns(kind);
+        let shown = columns.as_array().into_iter().flatten().map(|column| {
+            let wide = if column["priority"] == 1 { "+" } else { "" };
+            let of = match column["type"].as_str() {
+                Some("integer") => "#",
+                Some("boolean") => "?",
+                _ => "",
+            };
+            format!("{wide}{of}{}", column["name"].as_str().unwrap_or_default())
+        });
+        assert_eq!(Some(shown.collect::<Vec<_>>().join("|").as_str()), expect, "{name} {}", kind.version);
+    }
+}
+
+#[test]
+fn admission_shows_what_it_is_about() {
+    const GROUP: &str = "admissionregistration.k8s.io";
+    check(GROUP, "validatingwebhookconfigurations", json!({"webhooks": [{}, {}]}), "it 2 2m");
+    let policy =
+        json!({"spec": {"validations": [{}], "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"}}});
+    check(GROUP, "validatingadmissionpolicies", policy, "it 1 v1/ConfigMap 2m");
+    check(GROUP, "mutatingadmissionpolicies", json!({"spec": {}}), "it 0 <unset> 2m");
+    for (given, expect) in [
+        (json!({}), "it p <unset> 2m"),
+        (json!({"name": "m", "namespace": "n"}), "it p n/m 2m"),
+        (json!({"name": "m"}), "it p */m 2m"),
+    ] {
+        let binding = json!({"spec": {"policyName": "p", "paramRef": given}});
+        check(GROUP, "validatingadmissionpolicybindings", binding, expect);
+    }
+    check(
+        "storage.k8s.io",
+        "csistoragecapacities",
+        json!({"storageClassName": "s", "capacity": "1Gi"}),
+        "it s 1Gi",
+    );
+}

@@ -7,8 +7,8 @@ use super::{AGE, Column, NAME, age, containers, labels, list, name, number, sele
 pub(super) const DEPLOYMENT: &[Column] = &[
     NAME,
     text("Ready"),
-    number("Up-to-date"),
-    number("Available"),
+    text("Up-to-date"),
+    text("Available"),
     AGE,
     wide("Containers"),
     wide("Images"),
@@ -106,7 +106,7 @@ pub(super) fn daemon_set(set: &Value, now: jiff::Timestamp) -> Vec<Value> {
     ]
 }
 
-pub(super) const REVISION: &[Column] = &[NAME, text("Controller"), number("Revision"), AGE];
+pub(super) const REVISION: &[Column] = &[NAME, text("Controller"), text("Revision"), AGE];
 
 pub(super) fn revision(revision: &Value, now: jiff::Timestamp) -> Vec<Value> {
     let owner = list(&revision["metadata"], "ownerReferences").find(|owner| owner["controller"] == true);
