@@ -10,6 +10,10 @@ pub(super) const ALL: &[Behaviour] = &[
     ("a Job fails when its pods fail too often", a_job_fails),
     ("a Job that is suspended has no pods until it is resumed", a_job_is_suspended),
     ("an indexed Job gives every index a pod", an_indexed_job),
+    ("a Job ends at once by the rule for a failure", a_job_fails_by_rule),
+    ("an indexed Job counts failures per index", an_index_fails),
+    ("an indexed Job has succeeded by its policy", a_job_succeeds_early),
+    ("a Job that is managed by others is left alone", another_manages),
     ("a Job adopts and releases pods by its selector", a_job_adopts),
     ("a Job that is of no interest any more goes", a_job_goes_after_its_time),
     ("a CronJob starts Jobs one beside the other", a_cron_job_allows),
@@ -24,6 +28,7 @@ pub(super) const ALL: &[Behaviour] = &[
         a_stateful_set_in_order,
     ),
     ("a StatefulSet's update goes from the last pod to the partition", a_stateful_set_updates),
+    ("the claims of a StatefulSet go with pods that are too many, and with it", claims_go),
     ("a DaemonSet has a pod on every node that it wants", a_daemon_set),
     ("a budget says how many pods may go, and an eviction asks it", a_budget),
     ("budgets are listed and deleted over all namespaces", budgets_everywhere),
@@ -138,6 +143,90 @@ fn an_indexed_job(cluster: &Cluster, namespace: &str) {
     run_to_end(cluster, namespace, "Succeeded");
     let done = cluster.until_shows("its end", &format!("{jobs}/j"), |job| holds(job, "Complete"));
     assert_eq!(done["status"]["completedIndexes"], "0-2");
+}
+
+/// The only pod of an index that is not over.
+fn of_index(cluster: &Cluster, namespace: &str, index: &str) -> Option<String> {
+    let mine = |pod: &&Value| {
+        let labels = &pod["metadata"]["labels"];
+        labels["batch.kubernetes.io/job-completion-index"] == index && pod["status"]["phase"] == "Pending"
+    };
+    let all = pods(cluster, namespace);
+    Some(all.iter().find(mine)?["metadata"]["name"].as_str()?.to_owned())
+}
+
+fn last_reason(job: &Value) -> (Value, Value) {
+    let all = job["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let last = all.last().cloned().unwrap_or_default();
+    (last["type"].clone(), last["reason"].clone())
+}
+
+fn a_job_fails_by_rule(cluster: &Cluster, namespace: &str) {
+    let jobs = path("batch/v1", namespace, "jobs");
+    let rules = json!([{"action": "FailJob", "onPodConditions": [{"type": "example.com/Broken"}]}]);
+    cluster.create(
+        &jobs,
+        &job(json!({"parallelism": 2, "completions": 2, "podFailurePolicy": {"rules": rules}})),
+    );
+    cluster.until("its pods", || pods(cluster, namespace).len() == 2);
+    let broken = names(cluster, namespace)[0].clone();
+    let status = json!({"status": {"phase": "Failed", "conditions": [{"type": "example.com/Broken", "status": "True"}]}});
+    cluster.merge(&format!("{}/{broken}/status", path("v1", namespace, "pods")), &status);
+    let failed = cluster.until_shows("its failure", &format!("{jobs}/j"), |job| holds(job, "Failed"));
+    assert_eq!(last_reason(&failed), ("Failed".into(), "PodFailurePolicy".into()));
+    let message =
+        format!("Pod {namespace}/{broken} has condition example.com/Broken matching FailJob rule at index 0");
+    assert_eq!(failed["status"]["conditions"][0]["message"], *message, "{failed}");
+    assert!(holds(&failed, "FailureTarget") && failed["status"]["failed"] == 2, "{failed}");
+}
+
+fn an_index_fails(cluster: &Cluster, namespace: &str) {
+    let jobs = path("batch/v1", namespace, "jobs");
+    let spec =
+        json!({"parallelism": 2, "completions": 2, "completionMode": "Indexed", "backoffLimitPerIndex": 0});
+    cluster.create(&jobs, &job(spec));
+    cluster.until("its pods", || pods(cluster, namespace).len() == 2);
+    let pod = of_index(cluster, namespace, "0").unwrap_or_default();
+    cluster.say(namespace, &pod, "Failed");
+    let running = cluster.until_shows("the failed index", &format!("{jobs}/j"), |job| {
+        job["status"]["failedIndexes"] == "0" && job["status"]["failed"] == 1
+    });
+    assert!(!holds(&running, "FailureTarget") && running["status"]["active"] == 1, "{running}");
+    run_to_end(cluster, namespace, "Succeeded");
+    let failed = cluster.until_shows("its end", &format!("{jobs}/j"), |job| holds(job, "Failed"));
+    assert_eq!(last_reason(&failed), ("Failed".into(), "FailedIndexes".into()));
+    assert_eq!(failed["status"]["completedIndexes"], "1");
+}
+
+fn a_job_succeeds_early(cluster: &Cluster, namespace: &str) {
+    let jobs = path("batch/v1", namespace, "jobs");
+    let policy = json!({"rules": [{"succeededIndexes": "1"}]});
+    let spec =
+        json!({"parallelism": 3, "completions": 3, "completionMode": "Indexed", "successPolicy": policy});
+    cluster.create(&jobs, &job(spec));
+    cluster.until("its pods", || pods(cluster, namespace).len() == 3);
+    let pod = of_index(cluster, namespace, "1").unwrap_or_default();
+    cluster.say(namespace, &pod, "Succeeded");
+    let done = cluster.until_shows("its end", &format!("{jobs}/j"), |job| holds(job, "Complete"));
+    assert_eq!(last_reason(&done), ("Complete".into(), "SuccessPolicy".into()));
+    assert_eq!(
+        (&done["status"]["succeeded"], &done["status"]["failed"]),
+        (&json!(1), &Value::Null),
+        "{done}"
+    );
+}
+
+fn another_manages(cluster: &Cluster, namespace: &str) {
+    let jobs = path("batch/v1", namespace, "jobs");
+    cluster.create(&jobs, &job(json!({"managedBy": "example.com/other"})));
+    let mut ours = job(json!({"managedBy": "kubernetes.io/job-controller"}));
+    ours["metadata"]["name"] = "ours".into();
+    cluster.create(&jobs, &ours);
+    cluster.until("the other's pod", || pods(cluster, namespace).len() == 1);
+    let left = cluster.get(&format!("{jobs}/j"));
+    assert!(left["status"].as_object().is_none_or(serde_json::Map::is_empty), "{left}");
+    let refused = cluster.admin.patch(&format!("{jobs}/j"), "merge", &json!({"spec": {"managedBy": null}}));
+    assert_eq!(refused.code, 422, "{}", refused.text());
 }
 
 fn a_job_adopts(cluster: &Cluster, namespace: &str) {
@@ -362,6 +451,25 @@ fn a_stateful_set_updates(cluster: &Cluster, namespace: &str) {
         set["status"]["currentRevision"] == set["status"]["updateRevision"]
             && set["status"]["updatedReplicas"] == 2
     });
+}
+
+fn claims_go(cluster: &Cluster, namespace: &str) {
+    let sets = path("apps/v1", namespace, "statefulsets");
+    let (one, claims) = (format!("{sets}/w"), path("v1", namespace, "persistentvolumeclaims"));
+    let wanted = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}});
+    let set = json!({"metadata": {"name": "w"}, "spec": {"replicas": 2, "serviceName": "w",
+        "podManagementPolicy": "Parallel", "selector": {"matchLabels": {"app": "w"}}, "template": template("w"),
+        "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete", "whenScaled": "Delete"},
+        "volumeClaimTemplates": [{"metadata": {"name": "d"}, "spec": wanted}]}});
+    let made = cluster.create(&sets, &set);
+    cluster.until("its pods", || names(cluster, namespace) == ["w-0", "w-1"]);
+    let claim = cluster.get(&format!("{claims}/d-w-1"));
+    assert_eq!(claim["metadata"]["ownerReferences"][0]["uid"], made["metadata"]["uid"], "{claim}");
+    cluster.merge(&one, &json!({"spec": {"replicas": 1}}));
+    cluster.until("the end of the claim that is too many", || cluster.is_gone(&format!("{claims}/d-w-1")));
+    assert!(!cluster.is_gone(&format!("{claims}/d-w-0")));
+    cluster.delete(&one);
+    cluster.until("the end of the other", || cluster.is_gone(&format!("{claims}/d-w-0")));
 }
 
 fn a_daemon_set(cluster: &Cluster, namespace: &str) {

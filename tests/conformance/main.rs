@@ -23,6 +23,7 @@ mod machinery;
 mod namespaces;
 mod network;
 mod owners;
+mod plugins;
 mod policies;
 mod published;
 mod quotas;
@@ -60,6 +61,7 @@ fn all() -> impl Iterator<Item = &'static Behaviour> {
         configuration::ALL,
         certificates::ALL,
         limits::ALL,
+        plugins::ALL,
         events::ALL,
         kinds::ALL,
     ];

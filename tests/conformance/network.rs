@@ -15,7 +15,74 @@ pub(super) const ALL: &[Behaviour] = &[
     ("a Service is found from the list of all namespaces", everywhere),
     ("a Service's status is a part of its own", status),
     ("Services are deleted together", together),
+    ("the address of a Service is an object, and goes with it", an_address_is_an_object),
+    ("another ServiceCIDR gives addresses until it is to go, and stays while one is used", another_range),
 ];
+
+const RANGES: &str = "/apis/networking.k8s.io/v1/servicecidrs";
+const ADDRESSES: &str = "/apis/networking.k8s.io/v1/ipaddresses";
+
+fn an_address_is_an_object(cluster: &Cluster, namespace: &str) {
+    let range = cluster.until_shows(
+        "the protection of the cluster's range",
+        &format!("{RANGES}/kubernetes"),
+        |range| range["metadata"]["finalizers"][0] == "networking.k8s.io/service-cidr-finalizer",
+    );
+    assert_eq!(range["status"]["conditions"][0]["status"], "True", "{range}");
+    let all = path("v1", namespace, "services");
+    let made = cluster.create(&all, &service("s"));
+    let address = made["spec"]["clusterIP"].as_str().unwrap_or_default().to_owned();
+    let object = cluster.get(&format!("{ADDRESSES}/{address}"));
+    let parent = json!({"group": "", "resource": "services", "namespace": namespace, "name": "s"});
+    assert_eq!(object["spec"]["parentRef"], parent);
+    assert_eq!(object["metadata"]["labels"]["ipaddress.kubernetes.io/managed-by"], "ipallocator.k8s.io");
+    // What is lost comes back.
+    cluster.delete(&format!("{ADDRESSES}/{address}"));
+    cluster.until("the address again", || cluster.admin.get(&format!("{ADDRESSES}/{address}")).code == 200);
+    cluster.delete(&format!("{all}/s"));
+    assert!(cluster.is_gone(&format!("{ADDRESSES}/{address}")));
+    // It can be asked for at once; what has it otherwise is in the way.
+    let mut same = service("t");
+    same["spec"]["clusterIP"] = address.as_str().into();
+    cluster.create(&all, &same);
+    let refused = cluster.admin.post(&all, &{
+        let mut third = same.clone();
+        third["metadata"]["name"] = "u".into();
+        third
+    });
+    assert_eq!(refused.code, 422, "{}", refused.text());
+    assert!(refused.text().contains("provided IP is already allocated"), "{}", refused.text());
+}
+
+fn another_range(cluster: &Cluster, namespace: &str) {
+    let one = format!("{RANGES}/{namespace}");
+    let range = json!({"metadata": {"name": namespace}, "spec": {"cidrs": ["10.213.77.0/28"]}});
+    let all = path("v1", namespace, "services");
+    let mut asks = service("s");
+    asks["spec"]["clusterIP"] = "10.213.77.9".into();
+    let refused = cluster.admin.post(&all, &asks);
+    assert!(
+        refused.text().contains("the provided network does not match the current range"),
+        "{}",
+        refused.text()
+    );
+    cluster.create(RANGES, &range);
+    cluster
+        .until_shows("that it is ready", &one, |range| range["status"]["conditions"][0]["status"] == "True");
+    cluster.create(&all, &asks);
+    let refused = cluster.admin.patch(&one, "merge", &json!({"spec": {"cidrs": ["10.213.78.0/28"]}}));
+    assert_eq!(refused.code, 422, "{}", refused.text());
+    cluster.delete(&one);
+    let waits = cluster.until_shows("why it stays", &one, |range| {
+        range["status"]["conditions"][0]["reason"] == "Terminating"
+    });
+    assert_eq!(waits["status"]["conditions"][0]["status"], "False", "{waits}");
+    let mut late = service("late");
+    late["spec"]["clusterIP"] = "10.213.77.10".into();
+    assert_eq!(cluster.admin.post(&all, &late).code, 422);
+    cluster.delete(&format!("{all}/s"));
+    cluster.until("its end", || cluster.is_gone(&one));
+}
 
 fn slices(cluster: &Cluster, namespace: &str, service: &str) -> Vec<Value> {
     let all = path("discovery.k8s.io/v1", namespace, "endpointslices");

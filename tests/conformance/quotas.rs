@@ -15,6 +15,8 @@ pub(super) const ALL: &[Behaviour] = &[
     ("a quota counts a ReplicationController", a_replication_controller),
     ("a quota of a scope counts pods of that scope only: terminating", terminating),
     ("a quota of a scope counts pods of that scope only: best effort", best_effort),
+    ("a quota of a scope counts pods of that scope only: a priority class", of_class),
+    ("a quota counts custom resources, and gives them back", custom),
     ("a quota can be changed and deleted", changed),
     ("a quota's status is a part of its own", status),
 ];
@@ -172,4 +174,51 @@ fn status(cluster: &Cluster, namespace: &str) {
     assert_eq!(answer.json()["status"]["hard"]["cpu"], "9");
     cluster.until_shows("the truth again", &one, |quota| quota["status"]["hard"]["cpu"] == "1");
     assert_eq!(cluster.get(&one)["spec"]["hard"]["cpu"], "1");
+}
+
+fn of_class(cluster: &Cluster, namespace: &str) {
+    let classes = "/apis/scheduling.k8s.io/v1/priorityclasses";
+    cluster.create(classes, &json!({"metadata": {"name": namespace}, "value": 7}));
+    let one = json!([{"scopeName": "PriorityClass", "operator": "In", "values": [namespace]}]);
+    make(cluster, namespace, "q", json!({"hard": {"pods": "1"}, "scopeSelector": {"matchExpressions": one}}));
+    let pods = path("v1", namespace, "pods");
+    let pod = |name: &str, class: Option<&str>| {
+        let mut pod = json!({"metadata": {"name": name}, "spec": pod_spec()});
+        if let Some(class) = class {
+            pod["spec"]["priorityClassName"] = class.into();
+        }
+        pod
+    };
+    cluster.create(&pods, &pod("other", None));
+    cluster.create(&pods, &pod("a", Some(namespace)));
+    uses(cluster, namespace, "q", "pods", "1");
+    let refused = cluster.admin.post(&pods, &pod("b", Some(namespace)));
+    assert!(refused.code == 403 && refused.text().contains("exceeded quota: q"), "{}", refused.text());
+    cluster.delete(&format!("{classes}/{namespace}"));
+}
+
+fn custom(cluster: &Cluster, namespace: &str) {
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let group = format!("{namespace}.quota.example.com");
+    let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+    let names =
+        json!({"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"});
+    let one = format!("{definitions}/widgets.{group}");
+    cluster.create(definitions, &json!({"metadata": {"name": format!("widgets.{group}")}, "spec": {"group": group,
+        "scope": "Namespaced", "names": names, "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}]}}));
+    let widgets = path(&format!("{group}/v1"), namespace, "widgets");
+    cluster.until("the new kind", || cluster.admin.get(&widgets).code == 200);
+    let widget = |name: &str| json!({"apiVersion": format!("{group}/v1"), "kind": "Widget", "metadata": {"name": name}});
+    cluster.create(&widgets, &widget("before"));
+    let counted = format!("count/widgets.{group}");
+    make(cluster, namespace, "q", json!({"hard": {counted.as_str(): "2"}}));
+    uses(cluster, namespace, "q", &counted, "1");
+    cluster.create(&widgets, &widget("a"));
+    uses(cluster, namespace, "q", &counted, "2");
+    let refused = cluster.admin.post(&widgets, &widget("b"));
+    assert!(refused.code == 403 && refused.text().contains("exceeded quota: q"), "{}", refused.text());
+    cluster.delete(&format!("{widgets}/a"));
+    uses(cluster, namespace, "q", &counted, "1");
+    cluster.create(&widgets, &widget("b"));
+    cluster.delete(&one);
 }
