@@ -129,8 +129,8 @@ mod tests {
                 _ => None,
             })
         };
-        for number in 0..2 {
-            let wanted = expect[number].map(|uids| uids.iter().map(|uid| (*uid).to_owned()).collect());
+        for (number, expect) in expect.iter().enumerate() {
+            let wanted = expect.map(|uids| uids.iter().map(|uid| (*uid).to_owned()).collect());
             assert_eq!(of(number as i64), wanted, "{policy:?} {number}");
         }
     }

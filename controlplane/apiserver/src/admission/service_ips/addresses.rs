@@ -9,6 +9,8 @@
 //!
 //! Reference: KEP-1880.
 
+use std::sync::PoisonError;
+
 use api::kind::Kind;
 use api::status::Status;
 use jiff::SignedDuration;
@@ -119,6 +121,10 @@ pub(crate) async fn release(server: &Server, kind: &Kind, object: &Value) {
     }
     let text = |name: &str| object["metadata"][name].as_str().unwrap_or_default();
     let service = format!("{}/{}", text("namespace"), text("name"));
+    {
+        let mut given = server.allocator.given.lock().unwrap_or_else(PoisonError::into_inner);
+        given.reserved.retain(|_, reservation| reservation.owner != service);
+    }
     for address in addresses_of(object) {
         if let Err(error) = remove(server, &service, address).await {
             tracing::warn!(service, address, error = %error.message, "an address of a deleted Service was not given back");
