@@ -40,6 +40,24 @@ fn calls_nothing_that_loads_libraries() {
     assert!(found.is_empty(), "functions in the executable: {found:?}");
 }
 
+/// OCI commands are to begin before the C library (`sys::early`): nothing would fail without that, it would be slow.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn begins_at_its_own_entry() {
+    let file = std::fs::read(env!("CARGO_BIN_EXE_keelson")).expect("the executable");
+    assert!(functions(&file).contains("keelson_entry"), "the entry is linked");
+    let entry = number(&file, 24, 8);
+    let (table, size, count) = (number(&file, 32, 8), number(&file, 54, 2), number(&file, 56, 2));
+    let segment = (0..count).map(|index| table + index * size).find(|header| {
+        let (address, bytes) = (number(&file, header + 16, 8), number(&file, header + 32, 8));
+        number(&file, *header, 4) == 1 && (address..address + bytes).contains(&entry)
+    });
+    let header = segment.expect("a segment with the entry");
+    let first = number(&file, header + 8, 8) + entry - number(&file, header + 16, 8);
+    // `xor ebp, ebp; mov rdi, rsp`, with which the entry begins.
+    assert_eq!(file[first..first + 5], [0x31, 0xed, 0x48, 0x89, 0xe7], "the file begins elsewhere");
+}
+
 /// Names of the functions in the symbol table. (The bare names also stand in glibc's data, unused.)
 fn functions(file: &[u8]) -> std::collections::HashSet<&str> {
     const SYMBOL_TABLE: usize = 2;

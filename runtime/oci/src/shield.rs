@@ -3,7 +3,8 @@
 //! A container can make the runtime's child execute `/proc/self/exe` (as a script's interpreter, as a link) and then
 //! open what it runs for writing: the file on the host. So whoever launches containers runs from a detached,
 //! read-only clone of the file's mount, through which nobody can write; where the kernel refuses that, from a sealed
-//! copy in memory. The price is one execve at the start of the process, none per container of the keeper.
+//! copy in memory. The price is one execve at the start of the process, none per container of the keeper. `keelson oci` has mostly paid it
+//! before its C library starts (`sys::early`): then this only sees that it is so.
 //!
 //! Reference: CVE-2019-5736.
 
@@ -12,14 +13,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 
 use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
+pub use sys::early::MARK;
+use sys::early::MARKED;
 use sys::mount::attribute;
 use sys::{Errno, memfd, mount, process};
 
 const OWN_FILE: &str = "/proc/self/exe";
-
-/// Set for the process that runs from the protected file, so that a host where protection fails shows an error, not a loop. Whoever becomes
-/// another executable in place leaves it out of the environment: that one is not protected yet.
-pub const MARK: &str = "KEELSON_SHIELDED";
 
 #[derive(Debug, thiserror::Error)]
 pub enum ShieldError {
@@ -50,7 +49,7 @@ pub fn protect(arguments: &[OsString]) -> Result<(), ShieldError> {
                 name.push(value);
                 name
             })
-            .chain([OsString::from(format!("{MARK}=1"))]),
+            .chain([OsStr::from_bytes(MARKED.to_bytes()).to_owned()]),
     );
     let run = |file: OwnedFd| match process::execve_descriptor(file.as_fd(), &arguments, &environment) {
         Ok(never) => match never {},

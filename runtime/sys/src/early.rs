@@ -17,10 +17,22 @@
 //! Reference: glibc calls entries of `.init_array` in order of their number; the standard library keeps its arguments in
 //! number 99.
 
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+mod entry;
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+mod protect;
+
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::process::exit_now;
+
+/// Set for a process that runs from the protected file, so that a host where protection fails shows an error, not a loop. Whoever
+/// becomes another executable in place leaves it out of the environment: that one is not protected yet.
+pub const MARK: &str = "KEELSON_SHIELDED";
+
+/// The variable with its value.
+pub const MARKED: &std::ffi::CStr = c"KEELSON_SHIELDED=1";
 
 /// What a panic exits with, as in a program that started the long way.
 const PANICKED: i32 = 101;
