@@ -364,6 +364,8 @@ pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<(), ContainerError
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}"));
     std::fs::write(&temporary, pid.to_string()).map_err(ContainerError::file("write", &temporary))?;
+    // An older container's file names nobody any more; and ext4 writes a file to the disk that takes another one's place.
+    let _absent = std::fs::remove_file(path);
     std::fs::rename(&temporary, path).map_err(ContainerError::file("write", path))
 }
 
