@@ -11,6 +11,7 @@
 mod address;
 mod admission;
 mod api_service;
+mod autoscaler;
 mod batch;
 mod certificates;
 mod cluster;
@@ -204,7 +205,7 @@ fn own(report: &mut Report, kind: &Kind, object: &Value) {
         ("apps", "StatefulSet") => stateful::stateful_set(report, object),
         ("apps", "DaemonSet") => stateful::daemon_set(report, object),
         ("apps", "ControllerRevision") => stateful::revision(report, object),
-        ("autoscaling", "HorizontalPodAutoscaler") => policy::autoscaler(report, object),
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaler::autoscaler(report, object),
         ("policy", "PodDisruptionBudget") => policy::budget(report, object),
         (NETWORKING, "Ingress") => ingress::ingress(report, object),
         (NETWORKING, "IngressClass") => ingress::class(report, object),
@@ -300,6 +301,7 @@ fn status(report: &mut Report, kind: &Kind, new: &Value, old: &Value) {
         ("apps", "DaemonSet") => stateful::daemon_set_status(report, new),
         ("batch", "Job") => batch::job_status(report, new, old),
         ("", "ResourceQuota") => policy::quota_status(report, new),
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaler::status(report, new),
         _ => {}
     }
 }

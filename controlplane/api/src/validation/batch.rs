@@ -142,6 +142,7 @@ fn hostnames(report: &mut Report, job: &Value) {
 
 pub(super) fn job_update(report: &mut Report, new: &Value, old: &Value) {
     let path = Path::new("spec");
+    let rests = old["status"].number("active").unwrap_or_default() == 0;
     let (new, old) = (&new["spec"], &old["spec"]);
     let completions = path.child("completions");
     if new.text("completionMode") != "Indexed" {
@@ -166,6 +167,16 @@ pub(super) fn job_update(report: &mut Report, new: &Value, old: &Value) {
         let before = &old["template"]["spec"];
         for name in ["nodeSelector", "tolerations", "schedulingGates"] {
             put(&mut template["spec"], name, &before[name]);
+        }
+        // And how much it gets, once none of its pods is left.
+        if rests {
+            for list in ["containers", "initContainers"] {
+                let known = before.list(list);
+                let all = template["spec"].get_mut(list).and_then(Value::as_array_mut);
+                for (container, known) in all.into_iter().flatten().zip(known) {
+                    put(container, "resources", &known["resources"]);
+                }
+            }
         }
         // Of the affinity only what is about nodes.
         let affinity = &mut template["spec"]["affinity"];

@@ -10,6 +10,7 @@ use super::report::Report;
 use crate::field::Path;
 use crate::names;
 
+const CONTROLLER_MAX_BYTES: usize = 250;
 const PATH_TYPES: &[&str] = &["Exact", "ImplementationSpecific", "Prefix"];
 
 pub(super) fn ingress(report: &mut Report, ingress: &Value) {
@@ -62,6 +63,11 @@ fn http_path(report: &mut Report, at: &Value, path: &Path) {
             if !text.starts_with('/') {
                 report.invalid(&path.child("path"), text, "must be an absolute path");
             }
+            for odd in ["/..", "/."] {
+                if text.ends_with(odd) {
+                    report.invalid(&path.child("path"), text, format!("cannot end with '{odd}'"));
+                }
+            }
             for odd in ["//", "/./", "/../", "%2f", "%2F"] {
                 if text.contains(odd) {
                     report.invalid(&path.child("path"), text, format!("must not contain '{odd}'"));
@@ -112,6 +118,9 @@ pub(super) fn class(report: &mut Report, class: &Value) {
             let why = "must be a domain-prefixed path (such as \"acme.io/foo\")";
             report.invalid(&path.child("controller"), controller, why);
         }
+    }
+    if controller.len() > CONTROLLER_MAX_BYTES {
+        report.too_long(&path.child("controller"), CONTROLLER_MAX_BYTES);
     }
     if let Some(parameters) = spec.part("parameters") {
         let path = path.child("parameters");

@@ -1,4 +1,4 @@
-//! Disruption budgets, autoscalers, limits, quotas, priority and runtime classes, priority and fairness.
+//! Disruption budgets, limits, quotas, priority and runtime classes, priority and fairness.
 
 use serde_json::Value;
 
@@ -6,7 +6,6 @@ use super::fields::{Fields, items, parse_quantity};
 use super::labels;
 use super::report::{IMMUTABLE, NEGATIVE, Report};
 use crate::field::Path;
-use crate::names;
 
 const HIGHEST_PRIORITY: i64 = 1_000_000_000;
 const SYSTEM_CLASSES: &[(&str, i64)] =
@@ -41,39 +40,13 @@ pub(super) fn budget(report: &mut Report, budget: &Value) {
 }
 
 /// A number that is not negative, or up to a hundred percent.
-fn int_or_percent(report: &mut Report, value: &Value, path: &Path) {
+pub(super) fn int_or_percent(report: &mut Report, value: &Value, path: &Path) {
     let Value::String(text) = value else { return report.non_negative(path, value.as_i64()) };
     let digits = text.strip_suffix('%').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
     match digits.filter(|digits| !digits.is_empty()).map(|digits| digits.parse::<u64>()) {
         None => report.invalid(path, text.as_str(), super::workload::NOT_A_PERCENTAGE),
         Some(Ok(..=100)) => {}
         Some(_) => report.invalid(path, text.as_str(), "must not be greater than 100%"),
-    }
-}
-
-pub(super) fn autoscaler(report: &mut Report, autoscaler: &Value) {
-    let (spec, path) = (&autoscaler["spec"], Path::new("spec"));
-    let least = spec.number("minReplicas");
-    if let Some(least) = least.filter(|least| *least < 1) {
-        report.invalid(&path.child("minReplicas"), least, "must be greater than or equal to 1");
-    }
-    let most = spec.number("maxReplicas").unwrap_or_default();
-    if most < 1 {
-        report.invalid(&path.child("maxReplicas"), most, "must be greater than 0");
-    }
-    if least.is_some_and(|least| most < least) {
-        report.invalid(&path.child("maxReplicas"), most, "must be greater than or equal to `minReplicas`");
-    }
-    let target = path.child("scaleTargetRef");
-    for name in ["kind", "name"] {
-        match spec["scaleTargetRef"].text(name) {
-            "" => report.required(&target.child(name), ""),
-            given => report.complaints(&target.child(name), given, names::path_segment(given)),
-        }
-    }
-    let percent = spec.number("targetCPUUtilizationPercentage");
-    if let Some(percent) = percent.filter(|percent| *percent < 1) {
-        report.invalid(&path.child("targetCPUUtilizationPercentage"), percent, "must be greater than 0");
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::fields::Fields;
 use super::report::Report;
-use super::{labels, pod};
+use super::{labels, pod, policy};
 use crate::field::Path;
 use crate::selector::LabelSelector;
 
@@ -60,8 +60,21 @@ fn update_strategy(report: &mut Report, strategy: &Value, path: &Path) {
         "RollingUpdate" => {
             let partition = strategy["rollingUpdate"].number("partition");
             report.non_negative(&rolling_path.child("partition"), partition);
+            if let Some(most) = strategy["rollingUpdate"].part("maxUnavailable") {
+                most_unavailable(report, most, &rolling_path.child("maxUnavailable"));
+            }
         }
         _ => report.invalid(path, strategy.clone(), "must be 'RollingUpdate' or 'OnDelete'"),
+    }
+}
+
+fn most_unavailable(report: &mut Report, most: &Value, path: &Path) {
+    let before = report.len();
+    policy::int_or_percent(report, most, path);
+    let none =
+        most.as_i64() == Some(0) || most.as_str().is_some_and(|text| text.trim_start_matches('0') == "%");
+    if none && report.len() == before {
+        report.invalid(path, most.clone(), "cannot be 0");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Objects and the exact complaints about them, one table per area.
 
+mod autoscaler;
 mod batch;
 mod certificates;
 mod configuration;
@@ -63,6 +64,17 @@ pub(super) fn created(group: &str, name: &str, object: Value) -> Vec<String> {
     let kind = kind(group, name);
     let errors = validation::create(kind, &settled(kind, object));
     errors.iter().map(ToString::to_string).collect()
+}
+
+/// The version in which autoscalers are stored.
+pub(super) fn autoscaler_kind() -> &'static Kind {
+    let mut all = builtin().filter(|kind| kind.kind == "HorizontalPodAutoscaler");
+    all.find(|kind| kind.version == "v2").expect("a built-in kind")
+}
+
+/// As [`created`], of a kind that has several versions.
+pub(super) fn created_as(kind: &Kind, object: Value) -> Vec<String> {
+    validation::create(kind, &settled(kind, object)).iter().map(ToString::to_string).collect()
 }
 
 /// What an update says. The old object is the base; both get a resourceVersion.

@@ -206,6 +206,18 @@ fn updates() {
         ),
         ("where to run", &suspended, vec![("/spec/template/spec/affinity", node.clone())], &[]),
         (
+            "how much it gets",
+            &suspended,
+            vec![("/spec/template/spec/containers/0/resources", json!({"requests": {"cpu": "2"}}))],
+            &[],
+        ),
+        (
+            "how much it gets, too late",
+            &old,
+            vec![("/spec/template/spec/containers/0/resources", json!({"requests": {"cpu": "2"}}))],
+            &["spec.template: Invalid value: {..."],
+        ),
+        (
             "where to run, too late",
             &old,
             vec![("/spec/template/spec/affinity", node)],
