@@ -101,12 +101,13 @@ fn what_becomes_of_packets_is_seen() {
     let mut node = Node::ready(&guard);
     node.namespace("default", &Value::Null);
     node.namespace("x", &Value::Null);
-    let web = node.pod("default", "web", &json!({"app": "web"}));
-    let near = node.pod("default", "near", &json!({"app": "near"}));
-    let far = node.pod("x", "far", &json!({"app": "far"}));
+    // Before the pods: of a connection that stood before it, the answers would be dropped and told too.
     let to_near =
         json!([{"from": [{"podSelector": {"matchLabels": {"app": "near"}}}], "ports": [{"port": 80}]}]);
     node.policy("only-near", &json!({"podSelector": {"matchLabels": {"app": "web"}}, "ingress": to_near}));
+    let web = node.pod("default", "web", &json!({"app": "web"}));
+    let near = node.pod("default", "near", &json!({"app": "near"}));
+    let far = node.pod("x", "far", &json!({"app": "far"}));
     node.settles("the policy", &far.host, (web.address, 80), false);
     follow(&node, &web, &near, &far);
     filter(&node, &web);
