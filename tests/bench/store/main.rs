@@ -29,19 +29,16 @@ const KEYS: usize = 1_000_000;
 pub const CONNECTIONS: usize = 10;
 
 fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let mut only = Vec::new();
-    while let Some(argument) = arguments.next() {
-        match (argument.as_str(), arguments.next()) {
-            (member::FLAG, Some(folder)) => return member::serve(folder.as_ref()),
-            ("--only", Some(names)) => only = names.split(',').map(str::to_owned).collect(),
-            _ => {}
-        }
+    let arguments: Vec<String> = std::env::args().collect();
+    let behind = |flag: &str| arguments.windows(2).find(|pair| pair[0] == flag).map(|pair| pair[1].as_str());
+    if let Some(folder) = behind(member::FLAG) {
+        return member::serve(folder.as_ref());
     }
+    let only: Vec<&str> = behind("--only").map(|names| names.split(',').collect()).unwrap_or_default();
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<usize>().ok());
     let turn = number("KEELSON_BENCH_SECONDS").map_or(TURN, |seconds| Duration::from_secs(seconds as u64));
     let rounds = number("KEELSON_BENCH_ROUNDS").unwrap_or(ROUNDS).max(1);
-    let wanted = |part: &str| only.is_empty() || only.iter().any(|name| name == part);
+    let wanted = |part: &str| only.is_empty() || only.contains(&part);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     println!("| store | members | clients | puts per second | to etcd | p50 | p99 | CPU per put | memory |");
     println!("|---|---|---|---|---|---|---|---|---|");

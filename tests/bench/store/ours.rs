@@ -156,8 +156,9 @@ pub async fn failover() {
         let dying = cluster.stores.remove(leader);
         let survivor = cluster.stores[0].clone();
         put(&survivor, vec![pair(0, 0)]).await;
-        // It answers nobody from here on; that it also closes in order is not waited for.
         let begun = Instant::now();
+        // It answers nobody once this returns; that it also closes in order is not waited for.
+        dying.member().expect("a member").stop().await;
         let closing = std::thread::spawn(move || drop(dying));
         // What the old leader was doing is not known to anybody: a client asks again.
         while survivor.transact(transaction(vec![pair(0, 1)]), Urgency::Now).await.is_err() {}
