@@ -50,7 +50,7 @@ pub(super) async fn create_object(
         let object = finish(kind, object)?;
         let stored = conversion::to_stored(server, kind, object.clone()).await?;
         if dry_run {
-            if server.cache(kind)?.get(&key).is_some() {
+            if write::read(server, kind, &key)?.1.is_some() {
                 return Err(Status::already_exists(kind.qualified_resource(), &name));
             }
             return conversion::as_stored(server, kind, object, stored).await;
