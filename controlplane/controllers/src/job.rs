@@ -12,6 +12,7 @@
 
 mod end;
 mod execute;
+mod index_set;
 mod indexes;
 mod plan;
 mod policy;

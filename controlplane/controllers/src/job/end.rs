@@ -80,12 +80,12 @@ fn past_limits(job: &Value, tally: &Tally, now: Timestamp) -> Option<End> {
 fn by_indexes(job: &Value, tally: &Tally) -> Option<End> {
     let indexes = tally.indexes.as_ref()?;
     if let Some(failed) = &indexes.failed {
-        let many = failed.len() as i64;
+        let many = failed.len();
         if job["spec"]["maxFailedIndexes"].as_i64().is_some_and(|most| many > most) {
             let message = "Job has exceeded the specified maximal number of failed indexes";
             return Some(End::failure("MaxFailedIndexesExceeded", message));
         }
-        if many > 0 && many + indexes.succeeded.len() as i64 >= indexes.completions {
+        if many > 0 && many + indexes.succeeded.len() >= indexes.completions {
             return Some(End::failure("FailedIndexes", "Job has failed indexes"));
         }
     }

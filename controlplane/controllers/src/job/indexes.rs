@@ -1,4 +1,4 @@
-//! The completion indexes of a Job: sets in their text form `0-2,5`, and what has become of each index. Pure.
+//! The completion indexes of a Job: what has become of each. Pure.
 //!
 //! A pod that failed within an index keeps its finalizer until its replacement is there, which inherits the count.
 //!
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use client::Object;
 use serde_json::Value;
 
+use super::index_set::IndexSet;
 use super::plan::is_marked;
 use super::policy::{self, Verdict};
 use super::tally::finished_at;
@@ -22,35 +23,6 @@ pub(super) const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 pub(super) const FAILURES: &str = "batch.kubernetes.io/job-index-failure-count";
 /// And those that are to be ignored.
 pub(super) const IGNORED: &str = "batch.kubernetes.io/job-index-ignored-failure-count";
-
-/// Reads the text form, of indexes below a bound; what cannot be read is left out.
-pub(super) fn parse(text: &str, below: i64) -> BTreeSet<i64> {
-    let mut all = BTreeSet::new();
-    for part in text.split(',').filter(|part| !part.is_empty()) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        if let (Ok(first), Ok(last)) = (first.parse::<i64>(), last.parse::<i64>()) {
-            all.extend(first..=last.min(below - 1));
-        }
-    }
-    all
-}
-
-/// The text form: runs of three and more, and of two as upstream has them, between dashes.
-pub(super) fn format(indexes: &BTreeSet<i64>) -> String {
-    let mut runs: Vec<(i64, i64)> = Vec::new();
-    for index in indexes {
-        match runs.last_mut() {
-            Some((_, last)) if *last + 1 == *index => *last = *index,
-            _ => runs.push((*index, *index)),
-        }
-    }
-    let shown = runs.into_iter().map(|(first, last)| match last - first {
-        0 => first.to_string(),
-        1 => format!("{first},{last}"),
-        _ => format!("{first}-{last}"),
-    });
-    shown.collect::<Vec<_>>().join(",")
-}
 
 /// The completion index of a pod.
 pub(super) fn index_of(pod: &Value) -> Option<i64> {
@@ -90,9 +62,9 @@ impl Failures {
 pub(super) struct Indexes {
     pub completions: i64,
     /// Those of pods that are not written down yet included.
-    pub succeeded: BTreeSet<i64>,
+    pub succeeded: IndexSet,
     /// Where failures are counted per index: the indexes that have failed for good.
-    pub failed: Option<BTreeSet<i64>>,
+    pub failed: Option<IndexSet>,
     /// The last failed pod of each index that waits for a replacement.
     pub waiting: BTreeMap<i64, Arc<Object>>,
 }
@@ -104,21 +76,22 @@ impl Indexes {
         }
         let completions = int(job, "/spec/completions");
         let valid = |pod: &Object| index_of(pod.value()).filter(|index| *index < completions);
-        let mut succeeded = parse(text(job, "/status/completedIndexes"), completions);
+        let mut succeeded = IndexSet::parse(text(job, "/status/completedIndexes"), completions);
         let over = own.iter().filter(|pod| is_marked(pod));
         let well = over.clone().filter(|pod| text(pod.value(), "/status/phase") == "Succeeded");
-        succeeded.extend(well.filter_map(|pod| valid(pod)));
+        well.filter_map(|pod| valid(pod)).for_each(|index| succeeded.insert(index));
         let mut all = Indexes { completions, succeeded, failed: None, waiting: BTreeMap::new() };
         let Some(limit) = job["spec"]["backoffLimitPerIndex"].as_i64() else { return Some(all) };
-        let mut failed = parse(text(job, "/status/failedIndexes"), completions);
+        let mut failed = IndexSet::parse(text(job, "/status/failedIndexes"), completions);
         let badly: Vec<_> = over.filter(|pod| policy::has_failed(job, pod.value())).collect();
-        failed.extend(badly.iter().filter(|pod| fails_index(job, pod, limit)).filter_map(|pod| valid(pod)));
-        failed.retain(|index| !all.succeeded.contains(index));
+        let for_good = badly.iter().filter(|pod| fails_index(job, pod, limit)).filter_map(|pod| valid(pod));
+        for_good.for_each(|index| failed.insert(index));
+        let failed = failed.without(&all.succeeded);
         let active: BTreeSet<i64> =
             own.iter().filter(|pod| pod::is_active(pod.value())).filter_map(|pod| valid(pod)).collect();
         for pod in badly {
             let Some(index) = valid(pod) else { continue };
-            if all.succeeded.contains(&index) || failed.contains(&index) || active.contains(&index) {
+            if all.succeeded.contains(index) || failed.contains(index) || active.contains(&index) {
                 continue;
             }
             let last = all.waiting.entry(index).or_insert_with(|| pod.clone());
@@ -134,27 +107,23 @@ impl Indexes {
     /// The first indexes that have no pod and need one.
     pub(super) fn free(&self, active: &[Arc<Object>], many: usize) -> Vec<i64> {
         let taken: BTreeSet<i64> = active.iter().filter_map(|pod| index_of(pod.value())).collect();
-        let free = (0..self.completions).filter(|index| {
-            let failed = self.failed.as_ref().is_some_and(|failed| failed.contains(index));
-            !failed && !taken.contains(index) && !self.succeeded.contains(index)
-        });
-        free.take(many).collect()
+        let over = |index| {
+            let failed = self.failed.as_ref().and_then(|failed| failed.end_of_run(index));
+            self.succeeded.end_of_run(index).max(failed)
+        };
+        let (mut free, mut index) = (Vec::new(), 0);
+        while index < self.completions && free.len() < many {
+            if let Some(last) = over(index) {
+                index = last;
+            } else if !taken.contains(&index) {
+                free.push(index);
+            }
+            index += 1;
+        }
+        free
     }
 }
 
 fn fails_index(job: &Value, pod: &Object, limit: i64) -> bool {
     policy::verdict(job, pod) == Verdict::FailIndex || Failures::after(job, pod).counted > limit
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn forms() {
-        for text in ["", "0", "0,1", "0-2,5", "1,3,5-9"] {
-            assert_eq!(format(&parse(text, 100)), text);
-        }
-        assert_eq!(format(&parse("1,3-9,12", 6)), "1,3-5");
-    }
 }

@@ -2,12 +2,10 @@
 //!
 //! Reference: KEP-3329 (pod failure policy), KEP-3998 (success policy), KEP-3939 (replacement of pods).
 
-use std::collections::BTreeSet;
-
 use client::Object;
 use serde_json::Value;
 
-use super::indexes;
+use super::index_set::IndexSet;
 use crate::fields::{int, is_deleting, list, text};
 
 /// What follows from a pod's failure.
@@ -93,7 +91,7 @@ fn matches_exit(wanted: &Value, status: &Value) -> bool {
 }
 
 /// The rule by which an indexed Job has succeeded although indexes are left.
-pub(super) fn success(job: &Value, succeeded: &BTreeSet<i64>) -> Option<String> {
+pub(super) fn success(job: &Value, succeeded: &IndexSet) -> Option<String> {
     if succeeded.is_empty() {
         return None;
     }
@@ -101,11 +99,11 @@ pub(super) fn success(job: &Value, succeeded: &BTreeSet<i64>) -> Option<String> 
     let met = |rule: &Value| {
         let count = rule["succeededCount"].as_i64();
         let Some(wanted) = rule["succeededIndexes"].as_str() else {
-            return count.is_some_and(|count| succeeded.len() as i64 >= count);
+            return count.is_some_and(|count| succeeded.len() >= count);
         };
-        let wanted = indexes::parse(wanted, completions);
-        let there = wanted.intersection(succeeded).count();
-        !wanted.is_empty() && (there == wanted.len() || count.is_some_and(|count| there as i64 >= count))
+        let wanted = IndexSet::parse(wanted, completions);
+        let there = wanted.shared(succeeded);
+        !wanted.is_empty() && (there == wanted.len() || count.is_some_and(|count| there >= count))
     };
     let index = list(job, "/spec/successPolicy/rules").iter().position(met)?;
     Some(format!("Matched rules at index {index}"))
@@ -177,7 +175,7 @@ mod tests {
         ] {
             let job = json!({"spec": {"completions": 10, "successPolicy": {"rules": rules}}});
             let expect = expect.map(|index: usize| format!("Matched rules at index {index}"));
-            assert_eq!(success(&job, &indexes::parse(succeeded, 10)), expect, "{rules} {succeeded}");
+            assert_eq!(success(&job, &IndexSet::parse(succeeded, 10)), expect, "{rules} {succeeded}");
         }
     }
 }

@@ -5,7 +5,6 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::end::End;
-use super::indexes;
 use super::tally::{Tally, Written};
 use crate::fields::{condition, int, list};
 
@@ -66,12 +65,12 @@ pub(super) fn status(
     }
     let mut succeeded = int(job, "/status/succeeded") + tally.counted.0;
     if let Some(indexes) = &tally.indexes {
-        succeeded = indexes.succeeded.len() as i64;
+        succeeded = indexes.succeeded.len();
         if succeeded > 0 {
-            put("completedIndexes", indexes::format(&indexes.succeeded).into());
+            put("completedIndexes", indexes.succeeded.to_string().into());
         }
         if let Some(failed) = &indexes.failed {
-            put("failedIndexes", indexes::format(failed).into());
+            put("failedIndexes", failed.to_string().into());
         }
     }
     let failed = int(job, "/status/failed") + tally.counted.1;

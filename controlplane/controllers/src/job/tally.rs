@@ -78,7 +78,7 @@ impl Tally {
             tally.add(job, pod);
         }
         if let Some(indexes) = &tally.indexes {
-            tally.succeeded = indexes.succeeded.len() as i64;
+            tally.succeeded = indexes.succeeded.len();
         }
         tally
     }
