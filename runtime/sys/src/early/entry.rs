@@ -9,8 +9,9 @@
 //! each question leaves the guest: 4 to 12 us, 0.3 ms for a command that lives for half a millisecond. Here nothing is asked, so
 //! the string functions are those that every x86-64 has.
 //!
-//! **Invariants.** The calls are those of glibc's `__libc_start_main`, less tunables and processor features, and in its order but for
-//! IFUNCs, whose resolvers find here that nothing is known. They are internal, so only the versions in [`KNOWN`] are started this way:
+//! **Invariants.** The calls are those of glibc's `__libc_start_main` in its order, but for IFUNCs, whose resolvers find here that nothing is
+//! known, and less tunables, processor features, the question whether the start is privileged (answered before), and `.preinit_array`, `_init`
+//! and `.fini_array`, in which nothing of these commands stands: they end by `exit`, which runs what was registered. They are internal, so only the versions in [`KNOWN`] are started this way:
 //! there the sequence was read and tried. Any other, a dynamic executable, and a privileged start (AT_SECURE) take the ordinary way. Until
 //! [`begin`] is through nothing here may use thread-local storage, and until IFUNCs are resolved nothing may become a call of memcpy or strlen.
 //!
