@@ -2,29 +2,19 @@
 
 use std::collections::BTreeMap;
 
-/// `USER_HZ`: fixed by the kernel's ABI.
-const TICKS_PER_SECOND: f64 = 100.0;
+use harness::process;
+
 /// The node's parts, by the word behind `keelson`.
 const PARTS: &[&str] = &["server", "control", "node", "keeper"];
 
 /// Proportional set size in kilobytes, by part.
 pub fn memory(init: i32) -> BTreeMap<String, u64> {
-    by_part(init, |pid| {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
-        line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
-    })
+    by_part(init, |pid| process::proportional(pid.unsigned_abs()))
 }
 
 /// Seconds of CPU used so far, by part.
 pub fn cpu(init: i32) -> BTreeMap<String, f64> {
-    by_part(init, |pid| {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let fields: Vec<&str> =
-            text.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
-        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
-        (ticks(11) + ticks(12)) / TICKS_PER_SECOND
-    })
+    by_part(init, |pid| process::cpu_seconds(pid.unsigned_abs()))
 }
 
 fn by_part<T: std::ops::AddAssign>(init: i32, measure: impl Fn(i32) -> T) -> BTreeMap<String, T> {

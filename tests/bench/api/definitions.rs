@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use harness::api::Server;
+use harness::process;
 use serde_json::{Value, json};
 
-use super::{idle, load, mib, process, row, seconds};
+use super::{idle, load, mib, row, seconds};
 
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 /// How long the last one may take before the benchmark is broken.
@@ -38,7 +39,7 @@ fn established(definition: &Value) -> bool {
 pub fn measure(program: &str, count: usize) {
     let server = Server::start(program);
     let admin = server.admin();
-    let (memory, cpu) = (process::memory(server.pid()), process::cpu_seconds(server.pid()));
+    let (memory, cpu) = (process::proportional(server.pid()), process::cpu_seconds(server.pid()));
     let begun = Instant::now();
     load::fill(&server, DEFINITIONS, count, definition);
     let made = Instant::now();
@@ -71,7 +72,7 @@ pub fn measure(program: &str, count: usize) {
     row("one more definition", &value, &format!("{load}; the worst of 10"), "");
     // APIServices follow.
     std::thread::sleep(Duration::from_secs(3));
-    let each = (process::memory(server.pid()).saturating_sub(memory)) as f64 / count as f64 / 1024.0;
+    let each = (process::proportional(server.pid()).saturating_sub(memory)) as f64 / count as f64;
     let cpu = process::cpu_seconds(server.pid()) - cpu;
     row("memory and CPU of definitions", &format!("{each:.1} KiB each, {cpu:.1} s in all"), &load, "");
     idle(&server, &[], &load, "");

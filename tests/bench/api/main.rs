@@ -17,11 +17,11 @@
 
 mod definitions;
 mod load;
-mod process;
 
 use std::time::{Duration, Instant};
 
 use harness::api::Server;
+use harness::process;
 use serde_json::json;
 
 use load::{MAPS, PODS};
@@ -49,7 +49,7 @@ fn main() {
     let server = Server::start(&program);
     if wanted("start") {
         row("start to serving", &seconds(begun), "1 start, empty disk", "2-3 s");
-        row("memory, fresh", &mib(process::memory(server.pid())), "no objects", "267 + 44 MiB");
+        row("memory, fresh", &mib(process::proportional(server.pid())), "no objects", "267 + 44 MiB");
     }
     if wanted("idle") {
         idle(&server, &[], "no objects", "");
@@ -87,14 +87,14 @@ fn only() -> Vec<String> {
 fn with_pods(server: &Server, pods: usize, wanted: impl Fn(&str) -> bool) {
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
     server.admin().post("/api/v1/namespaces/default/serviceaccounts", &account);
-    let before = process::memory(server.pid());
+    let before = process::proportional(server.pid());
     let begun = Instant::now();
     load::fill(server, PODS, pods, load::pod);
     let rate = pods as f64 / begun.elapsed().as_secs_f64();
     let load = format!("{pods} pods, {} clients", load::FILLERS);
     row("creates of Pods", &format!("{rate:.0} per second"), &load, "1,469");
-    let memory = process::memory(server.pid());
-    let each = memory.saturating_sub(before) as f64 / 1024.0 / pods.max(1) as f64;
+    let memory = process::proportional(server.pid());
+    let each = memory.saturating_sub(before) as f64 / pods.max(1) as f64;
     let value = format!("{}, {each:.1} KiB more per pod", mib(memory));
     row("memory", &value, &format!("{pods} pods"), "");
     if wanted("lists") {
@@ -159,7 +159,7 @@ fn idle(server: &Server, others: &[u32], load: &str, upstream: &str) {
     let each = |grown: f64| grown / REST.as_secs_f64();
     let cpu = each((cpu_seconds() - cpu) * 100.0);
     let written = each((process::written(server.pid()) - written) as f64 / 1024.0);
-    let memory: u64 = pids.iter().map(|pid| process::memory(*pid)).sum();
+    let memory: u64 = pids.iter().map(|pid| process::proportional(*pid)).sum();
     let syncs = each(self::syncs(server) - syncs);
     let value = format!(
         "{cpu:.2} % of a core, {syncs:.2} syncs and {written:.1} KiB per second to disk, {}",
@@ -198,10 +198,10 @@ fn curves(program: &str, most: usize) {
     let mut objects = 1000;
     while objects <= most {
         let server = Server::start(program);
-        let fresh = process::memory(server.pid());
+        let fresh = process::proportional(server.pid());
         load::fill(&server, MAPS, objects, load::config_map);
-        let memory = process::memory(server.pid());
-        let each = memory.saturating_sub(fresh) as f64 / 1024.0 / objects as f64;
+        let memory = process::proportional(server.pid());
+        let each = memory.saturating_sub(fresh) as f64 / objects as f64;
         let admin = server.admin();
         let begun = Instant::now();
         assert_eq!(admin.get(MAPS).code, 200);
@@ -228,6 +228,6 @@ fn seconds(begun: Instant) -> String {
     format!("{:.2} s", begun.elapsed().as_secs_f64())
 }
 
-fn mib(bytes: u64) -> String {
-    format!("{:.0} MiB", bytes as f64 / 1024.0 / 1024.0)
+fn mib(kilobytes: u64) -> String {
+    format!("{:.0} MiB", kilobytes as f64 / 1024.0)
 }

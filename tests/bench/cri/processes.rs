@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
+use harness::process;
+
 use super::figures;
 use super::peers::{Kind, Pair, Server};
-
-/// `USER_HZ`: fixed by the kernel's ABI.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// What is given back after a burst is given back in this time.
 const QUIET: Duration = Duration::from_secs(5);
@@ -57,7 +56,7 @@ pub fn own(server: &Server) -> Own {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let Some(slot) = slot(&mut own, server, pid, &line) else { continue };
-        *slot += proportional(pid);
+        *slot += process::proportional(pid.unsigned_abs());
         own.processes += 1;
     }
     own
@@ -74,13 +73,6 @@ fn slot<'a>(own: &'a mut Own, server: &Server, pid: i32, line: &str) -> Option<&
     }
 }
 
-/// Proportional set size in kilobytes.
-fn proportional(pid: i32) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
-}
-
 /// Seconds of CPU that the daemon, its keeper and shims, and children that it has reaped have used so far.
 pub fn cpu(server: &Server) -> f64 {
     let mut sum = 0.0;
@@ -88,15 +80,8 @@ pub fn cpu(server: &Server) -> f64 {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         if slot(&mut Own::default(), server, pid, &line).is_some() {
-            sum += seconds(pid);
+            sum += process::cpu_seconds_with_children(pid.unsigned_abs());
         }
     }
     sum
-}
-
-fn seconds(pid: i32) -> f64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let Some((_, rest)) = text.rsplit_once(')') else { return 0.0 };
-    let ticks = rest.split_whitespace().skip(11).take(4).filter_map(|field| field.parse::<f64>().ok());
-    ticks.sum::<f64>() / TICKS_PER_SECOND
 }

@@ -25,7 +25,8 @@ use datapath::{
 use harness::netns::TestHost;
 
 use crate::rules;
-use crate::talk::{self, PORT, Talk, Told};
+use crate::rules::PORT;
+use crate::talk::{self, Talk, Told};
 
 const ONE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const TWO: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);

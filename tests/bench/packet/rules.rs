@@ -16,7 +16,8 @@ pub struct Service {
     pub endpoints: Vec<Ipv4Addr>,
 }
 
-const PORT: u16 = super::talk::PORT;
+/// Where every Service and every endpoint listens.
+pub const PORT: u16 = 80;
 const PODS: &str = "10.1.0.0/16";
 
 /// The names of chains have a hash; any will do that is unique.

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use harness::netns::TestHost;
 
+use super::rules::PORT;
+
 const ROLE: &str = "KEELSON_BENCH_ROLE";
-pub const PORT: u16 = 80;
 /// After so many errors there is nothing to be measured.
 const ERRORS_MAX: u64 = 50;
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -14,10 +14,6 @@
 mod identity;
 #[path = "../packet/rules.rs"]
 mod rules;
-/// What the rules want to know of the other bench.
-mod talk {
-    pub const PORT: u16 = 80;
-}
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -28,6 +24,7 @@ use datapath::{Config, Datapath, Frontend, Scope, Tables, Transport};
 use harness::api::{Client, Server, free_port};
 use harness::host::Guard;
 use harness::netns::TestHost;
+use harness::process;
 use serde_json::{Value, json};
 
 const SERVICES: &str = "/api/v1/namespaces/default/services";
@@ -181,10 +178,7 @@ impl Proxy {
 
     /// Proportional set size in kilobytes.
     fn memory(&self) -> u64 {
-        let path = format!("/proc/{}/smaps_rollup", self.process.id());
-        let text = std::fs::read_to_string(path).expect("its memory");
-        let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).expect("Pss");
-        line.split_whitespace().next().and_then(|word| word.parse().ok()).expect("a number")
+        process::proportional(self.process.id())
     }
 
     /// CPU seconds of all its threads.
@@ -325,16 +319,15 @@ fn load(guard: &Guard, count: usize) {
     ] {
         let host = TestHost::create(guard.tag(), "rules");
         let mut command = host.command(program);
-        command.args(flags).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.args(flags).stdin(Stdio::piped()).stdout(Stdio::null());
         let begun = Instant::now();
         let Ok(mut process) = command.spawn() else {
             row(what, "not installed");
             continue;
         };
-        // One that does not take them says so by its exit code.
-        let _ = process.stdin.take().expect("its input").write_all(text.as_bytes());
+        process.stdin.take().expect("its input").write_all(text.as_bytes()).expect("the rules are read");
         let ended = process.wait().expect("its end");
-        let took = format!("{:.1} s", begun.elapsed().as_secs_f64());
-        row(what, if ended.success() { &took } else { "not installed" });
+        assert!(ended.success(), "{program}: {ended}");
+        row(what, &format!("{:.1} s", begun.elapsed().as_secs_f64()));
     }
 }

@@ -7,7 +7,9 @@ use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
 
-use super::{AsyncPut, CONNECTIONS, Load, Turn, process};
+use harness::process;
+
+use super::{AsyncPut, CONNECTIONS, Load, Turn};
 
 /// How long a cluster may take to be ready.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -76,7 +78,7 @@ impl Cluster {
 
     /// Resident MiB of all members.
     pub fn memory(&self) -> f64 {
-        self.children.iter().map(|child| process::resident(child.id())).sum()
+        self.children.iter().map(|child| process::resident(child.id()) as f64 / 1024.0).sum()
     }
 
     pub async fn puts(&self, load: Load) -> Turn {

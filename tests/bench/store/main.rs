@@ -16,9 +16,10 @@
 mod etcd;
 mod member;
 mod ours;
-mod process;
 
 use std::time::{Duration, Instant};
+
+use harness::process;
 
 /// How long each turn is.
 const TURN: Duration = Duration::from_secs(3);

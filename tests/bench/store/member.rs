@@ -56,7 +56,8 @@ impl Members {
 
 impl Drop for Members {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        // It removes its folders and ends when nobody is there any more.
+        drop(self.child.stdin.take());
         let _ = self.child.wait();
     }
 }

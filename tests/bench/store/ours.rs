@@ -10,7 +10,9 @@ use keelson_store::{Command, Operation, Revision, Store, Transaction, Urgency};
 use pki::{Authority, PEER_NAME, Profile, Usage};
 
 use super::member::Members;
-use super::{AsyncPut, CONNECTIONS, Load, Turn, pair, process};
+use harness::process;
+
+use super::{AsyncPut, CONNECTIONS, Load, Turn, pair};
 
 /// Writes of one batch where many keys are made.
 const BATCH: usize = 100;
@@ -129,7 +131,7 @@ impl OverTheWire {
 
     /// Resident MiB of all members.
     pub fn memory(&self) -> f64 {
-        process::resident(self.members.pid())
+        process::resident(self.members.pid()) as f64 / 1024.0
     }
 }
 
@@ -205,6 +207,6 @@ pub async fn start(keys: usize) {
     println!("| start with {keys} keys, to the first read that is sure | {took:.2} s | 1 start |");
     println!(
         "| resident memory after it | {:.0} MiB | this process |",
-        process::resident(std::process::id())
+        process::resident(std::process::id()) as f64 / 1024.0
     );
 }

@@ -7,6 +7,7 @@
 //! - [`netns::TestHost`]: a network namespace that plays a machine.
 //! - [`image`]: images made for the occasion, honest and hostile.
 //! - [`node`]: a whole node, from the API server to the kubelet.
+//! - [`process`]: what a process takes of memory, CPU and disk.
 //! - [`registry`]: registries on loopback, Debian's and one that fails as it is told.
 //! - [`webhook`]: a webhook on loopback that answers as it is told.
 //! - [`skip`]: a test that cannot run here says so and is counted.
@@ -18,6 +19,7 @@ pub mod host;
 pub mod image;
 pub mod netns;
 pub mod node;
+pub mod process;
 pub mod registry;
 mod skip;
 pub mod webhook;

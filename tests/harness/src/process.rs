@@ -1,16 +1,21 @@
-//! What a process takes, as /proc has it.
+//! What a process takes, as /proc has it. Of one that is gone everything is zero.
 
 /// Clock ticks of /proc, which Linux fixes for user space.
 const TICKS: f64 = 100.0;
 
-/// Bytes of memory now; what others share counts in part.
-pub fn memory(pid: u32) -> u64 {
-    field(pid, "smaps_rollup", "Pss:") * 1024
+/// Kilobytes of memory now; what others share counts in part.
+pub fn proportional(pid: u32) -> u64 {
+    field(pid, "smaps_rollup", "Pss:")
 }
 
-/// The most bytes of memory since the peak was forgotten.
+/// Kilobytes of memory now, shared or not.
+pub fn resident(pid: u32) -> u64 {
+    field(pid, "status", "VmRSS:")
+}
+
+/// The most kilobytes of memory since the peak was forgotten.
 pub fn peak(pid: u32) -> u64 {
-    field(pid, "status", "VmHWM:") * 1024
+    field(pid, "status", "VmHWM:")
 }
 
 /// The peak begins anew.
@@ -25,15 +30,24 @@ pub fn written(pid: u32) -> u64 {
 
 /// Seconds of CPU used so far.
 pub fn cpu_seconds(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    ticks(pid, 2)
+}
+
+/// The same with that of children it has waited for.
+pub fn cpu_seconds_with_children(pid: u32) -> f64 {
+    ticks(pid, 4)
+}
+
+/// User and system time, then the children's.
+fn ticks(pid: u32, many: usize) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // Behind the name, which may hold anything.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let number = |at: usize| fields[at].parse::<f64>().expect("ticks");
-    (number(11) + number(12)) / TICKS
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    fields.skip(11).take(many).filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / TICKS
 }
 
 fn field(pid: u32, file: &str, name: &str) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/{file}")).expect("a process");
-    let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("the field");
-    line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
+    let text = std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
