@@ -49,17 +49,16 @@ pub(super) async fn create_object(
         let object = server.admit(request, kind, Operation::Create, None, object, dry_run).await?;
         let object = finish(kind, object)?;
         let stored = conversion::to_stored(server, kind, object.clone()).await?;
+        // Before it is written: a webhook that fails then fails the request, not its answer alone.
+        let shown = conversion::as_stored(server, kind, object, stored.clone()).await?;
         if dry_run {
             if write::read(server, kind, &key)?.1.is_some() {
                 return Err(Status::already_exists(kind.qualified_resource(), &name));
             }
-            return conversion::as_stored(server, kind, object, stored).await;
+            return Ok(shown);
         }
-        match write::write(server, kind, &key, Revision(0), &Change::Put(stored.clone())).await? {
-            Ok(revision) => {
-                let object = conversion::as_stored(server, kind, object, stored).await?;
-                return with_revision(object, revision);
-            }
+        match write::write(server, kind, &key, Revision(0), &Change::Put(stored)).await? {
+            Ok(revision) => return with_revision(shown, revision),
             Err(_) if generates => {}
             Err(_) => return Err(Status::already_exists(kind.qualified_resource(), &name)),
         }

@@ -50,19 +50,23 @@ pub async fn delete_one(
         server.admit(request, kind, Operation::Delete, Some(&seen), Value::Null, options.dry_run).await?;
         let step = plan(kind, &old, options, request.now)?;
         if options.dry_run {
-            return answer(server, kind, old, &step).await;
+            return Ok(answer(kind, seen, &step));
         }
+        // Before it is written: a webhook that fails then fails the request, not its answer alone.
+        let shown = match &step {
+            Change::Put(object) => conversion::from_stored(server, kind, object.clone()).await?,
+            Change::Delete | Change::Nothing => seen,
+        };
         match write::write(server, kind, &key, expected, &step).await? {
             Ok(revision) => {
                 if matches!(step, Change::Delete) {
                     addresses::release(server, kind, &old).await;
                 }
                 let shown = match &step {
-                    Change::Put(object) => with_revision(object.clone(), revision)?,
-                    Change::Delete => with_revision(old, revision)?,
-                    Change::Nothing => old,
+                    Change::Put(_) | Change::Delete => with_revision(shown, revision)?,
+                    Change::Nothing => shown,
                 };
-                return answer(server, kind, shown, &step).await;
+                return Ok(answer(kind, shown, &step));
             }
             Err(_) if options.preconditions.resource_version.is_some() => {
                 return Err(Status::optimistic_lock(kind.qualified_resource(), name));
@@ -73,13 +77,8 @@ pub async fn delete_one(
     Err(Status::optimistic_lock(kind.qualified_resource(), name))
 }
 
-async fn answer(
-    server: &Server,
-    kind: &'static Kind,
-    object: Value,
-    step: &Change,
-) -> Result<Answer, Status> {
-    Ok(match step {
+fn answer(kind: &'static Kind, object: Value, step: &Change) -> Answer {
+    match step {
         Change::Delete if !strategy::shows_deleted(kind) => {
             let uid = meta::text(&object, "uid").to_owned();
             let name = meta::text(&object, "name").to_owned();
@@ -92,11 +91,8 @@ async fn answer(
             };
             Answer::status(Status::success(Some(details)))
         }
-        _ => {
-            let object = conversion::from_stored(server, kind, object).await?;
-            Answer::object(200, kind, Shown::Value(object))
-        }
-    })
+        _ => Answer::object(200, kind, Shown::Value(object)),
+    }
 }
 
 /// What a delete does to the object as it is.

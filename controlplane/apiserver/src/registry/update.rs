@@ -91,16 +91,19 @@ pub(super) async fn change_owned(
             return Ok(old);
         }
         let stored = conversion::to_stored(server, kind, new.clone()).await?;
+        let is_released = is_released(&new);
+        // Before it is written: a webhook that fails then fails the request, not its answer alone.
+        let shown = conversion::as_stored(server, kind, new, stored.clone()).await?;
         if dry_run {
-            return conversion::as_stored(server, kind, new, stored).await;
+            return Ok(shown);
         }
-        let change = if is_released(&new) { Change::Delete } else { Change::Put(stored.clone()) };
+        let change = if is_released { Change::Delete } else { Change::Put(stored) };
         // Where somebody else was faster, a version that the request insists on is refused at the next turn.
         if let Ok(revision) = write::write(server, kind, &key, expected, &change).await? {
-            if matches!(change, Change::Delete) {
+            if is_released {
                 addresses::release(server, kind, &old).await;
             }
-            return with_revision(conversion::as_stored(server, kind, new, stored).await?, revision);
+            return with_revision(shown, revision);
         }
     }
     Err(Status::optimistic_lock(kind.qualified_resource(), name))
