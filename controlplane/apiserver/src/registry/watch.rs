@@ -55,10 +55,8 @@ pub async fn watch(server: &Arc<Server>, request: &Request, kind: &'static Kind)
         Some(seconds) if seconds > 0 => seconds.unsigned_abs().min(LONGEST_SECONDS),
         _ => SHORTEST_SECONDS + server.random(SHORTEST_SECONDS),
     };
-    let converts = conversion::concerns(kind) && !request.form.is_metadata();
     let mut watch = Watch {
         server: server.clone(),
-        converts,
         cache,
         latest,
         progress,
@@ -83,8 +81,6 @@ pub async fn watch(server: &Arc<Server>, request: &Request, kind: &'static Kind)
 
 struct Watch {
     server: Arc<Server>,
-    /// Objects may have to be converted before they are selected and shown.
-    converts: bool,
     cache: Arc<KindCache>,
     /// Moves with every change of the kind.
     latest: Receiver<Revision>,
@@ -110,9 +106,15 @@ enum Frame {
 }
 
 impl Watch {
+    /// Whether objects may have to be converted before they are selected and shown. Asked anew each time: a definition may get
+    /// its webhook while it is watched.
+    fn converts(&self) -> bool {
+        conversion::concerns(self.kind) && !self.form.is_metadata()
+    }
+
     async fn begin_with_what_is_there(&mut self, reached: Revision, marked: bool) -> Result<(), Status> {
         let (mut objects, complete) = self.cache.list(&self.selection.namespace);
-        if self.converts {
+        if self.converts() {
             objects = conversion::shown(&self.server, self.kind, objects).await?;
         }
         let reached = reached.max(complete);
@@ -137,6 +139,7 @@ impl Watch {
     }
 
     async fn next(&mut self) -> Option<Frame> {
+        let stopping = self.server.stopping.clone();
         loop {
             if let Some(frame) = self.waiting.pop_front() {
                 return Some(frame);
@@ -147,15 +150,22 @@ impl Watch {
             let position = self.position.0;
             let wake = if self.bookmarks { self.next_bookmark.min(self.ends) } else { self.ends };
             let moved = tokio::select! {
-                () = self.server.stopping.cancelled() => return None,
+                () = stopping.cancelled() => return None,
                 () = self.cache.ended().cancelled() => return None,
                 moved = self.latest.wait_for(|latest| *latest > position) => Some(moved.map(|latest| *latest)),
                 () = tokio::time::sleep_until(wake) => None,
             };
-            match moved {
-                Some(Ok(latest)) => self.advance(latest).await,
-                Some(Err(_)) => self.ended = true,
-                None => self.rest().await,
+            let step = async {
+                match moved {
+                    Some(Ok(latest)) => self.advance(latest).await,
+                    Some(Err(_)) => self.ended = true,
+                    None => self.rest().await,
+                }
+            };
+            // A step may wait for a webhook; an orderly stop does not.
+            tokio::select! {
+                () = stopping.cancelled() => return None,
+                () = step => {}
             }
         }
     }
@@ -206,7 +216,7 @@ impl Watch {
 
     /// Changes with their objects in the version that is watched.
     async fn in_version(&self, changes: Vec<Arc<Change>>) -> Result<Vec<Arc<Change>>, Status> {
-        if !self.converts {
+        if !self.converts() {
             return Ok(changes);
         }
         let objects = changes.iter().flat_map(|change| [Some(&change.object), change.previous.as_ref()]);
