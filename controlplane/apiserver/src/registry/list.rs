@@ -123,19 +123,27 @@ async fn latest(
     if !page.start.is_empty() {
         objects.drain(..objects.partition_point(|object| &*object.key < page.start));
     }
+    // Where all are shown, those of the page alone are converted; otherwise it may need more to be full.
+    let mut behind = if selection.is_everything() { cut(&mut objects, limit) } else { 0 };
     if page.convert {
         objects = conversion::shown(server, kind, objects).await?;
     }
     if !selection.is_everything() {
         objects.retain(|object| selection.shows(object));
+        behind = cut(&mut objects, limit);
     }
-    let behind = if limit > 0 { objects.len().saturating_sub(limit) } else { 0 };
     if behind == 0 {
         return Ok(Found { revision, objects, next: None, remaining: None });
     }
-    objects.truncate(limit);
     let next = objects.last().map(|object| object.key.to_string());
     Ok(Found { revision, objects, next, remaining: Some(behind) })
+}
+
+/// Cuts to a page of at most `limit` (0: all); how many are behind it.
+fn cut<T>(objects: &mut Vec<T>, limit: usize) -> usize {
+    let behind = if limit > 0 { objects.len().saturating_sub(limit) } else { 0 };
+    objects.truncate(objects.len() - behind);
+    behind
 }
 
 /// One page at a revision.
@@ -195,5 +203,18 @@ pub(super) fn read_status(server: &Server, error: ReadError) -> Status {
             Status::too_large_resource_version(requested.0, server.store.state().revision().0, 1)
         }
         error @ ReadError::Database(_) => Status::internal(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_cut() {
+        for (limit, left, behind) in [(0, 3, 0), (2, 2, 1), (3, 3, 0), (9, 3, 0)] {
+            let mut objects = vec![1, 2, 3];
+            assert_eq!((cut(&mut objects, limit), objects.len()), (behind, left), "{limit}");
+        }
     }
 }
