@@ -24,8 +24,6 @@ const NAME: &str = "resourcequota-controller";
 const WORKERS: usize = 5;
 /// Many objects often go together: they are counted once.
 const SETTLE: Duration = Duration::from_millis(100);
-/// A custom kind that was just defined, or just went, is asked for again.
-const SYNC_PATIENCE: Duration = Duration::from_secs(10);
 
 struct Controller {
     context: Arc<Context>,
@@ -54,8 +52,10 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
     controller.definitions.synced().await;
     let (adding, quotas) = (queue.clone(), controller.quotas.clone());
     controller.definitions.subscribe(move |_| {
-        let concerned =
-            quotas.list("").into_iter().filter(|quota| custom_names(quota.value()).next().is_some());
+        let concerned = quotas
+            .list("")
+            .into_iter()
+            .filter(|quota| custom_names(quota.value(), "/spec/hard").next().is_some());
         concerned.for_each(|quota| adding.add_after(quota.key.clone(), SETTLE));
     });
     let adding = queue.clone();
@@ -96,9 +96,9 @@ fn kinds_of(name: &str) -> Vec<&'static Kind> {
     core(resource).into_iter().collect()
 }
 
-/// The names of a quota that are about custom kinds, as `(plural, group)`.
-fn custom_names(quota: &Value) -> impl Iterator<Item = (&str, &str)> {
-    let names = map(quota, "/spec/hard").into_iter().flatten().map(|(name, _)| name.as_str());
+/// The names of a quota, of what is at `pointer`, that are about custom kinds, as `(plural, group)`.
+fn custom_names<'a>(quota: &'a Value, pointer: &str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let names = map(quota, pointer).into_iter().flatten().map(|(name, _)| name.as_str());
     let counted =
         names.filter(|name| kinds_of(name).is_empty()).filter_map(|name| name.strip_prefix("count/"));
     counted.filter_map(|counted| counted.split_once('.'))
@@ -116,7 +116,14 @@ fn resource_of(kind: &Kind) -> Resource {
 
 impl Controller {
     async fn reconcile(&self, key: &Key) -> Result<Outcome, ClientError> {
-        let Some(quota) = self.quotas.get(key) else { return Ok(Outcome::Done) };
+        let Some(quota) = self.quotas.get(key) else {
+            self.forget_unnamed();
+            return Ok(Outcome::Done);
+        };
+        let mut named_before = custom_names(quota.value(), "/status/hard");
+        if named_before.any(|before| custom_names(quota.value(), "/spec/hard").all(|name| name != before)) {
+            self.forget_unnamed();
+        }
         let mut kinds: Vec<&'static Kind> = Vec::new();
         for name in map(quota.value(), "/spec/hard").into_iter().flatten().map(|(name, _)| name) {
             for kind in kinds_of(name) {
@@ -136,22 +143,42 @@ impl Controller {
                 }
             }
         }
-        for (plural, group) in custom_names(quota.value()).filter(|_| !is_scoped(quota.value())) {
+        let custom = custom_names(quota.value(), "/spec/hard").filter(|_| !is_scoped(quota.value()));
+        let mut unknown = BTreeSet::new();
+        for (plural, group) in custom {
             let Some(cache) = self.custom(plural, group) else { continue };
-            if tokio::time::timeout(SYNC_PATIENCE, cache.synced()).await.is_err() {
-                return Ok(Outcome::Again);
+            let name = format!("count/{plural}.{group}");
+            // A kind that cannot be listed, as when its webhook is away, holds neither the other numbers back nor a worker.
+            if !cache.is_synced() {
+                unknown.insert(name);
+                continue;
             }
             let many = i64::try_from(cache.list(&key.namespace).len()).unwrap_or(i64::MAX);
-            used.insert(format!("count/{plural}.{group}"), Quantity::from_units(many, Format::DecimalSi));
+            used.insert(name, Quantity::from_units(many, Format::DecimalSi));
         }
-        let Some(status) = status(quota.value(), &used) else { return Ok(Outcome::Done) };
+        let counted = if unknown.is_empty() { Outcome::Done } else { Outcome::Again };
+        let Some(status) = status(quota.value(), &used, &unknown) else { return Ok(counted) };
         let mut fresh = quota.value().clone();
         fresh["status"] = status;
         match self.client.update_subresource(&Resource::RESOURCE_QUOTAS, "status", &fresh).await {
             Err(error) if error.is_conflict() => Ok(Outcome::Again),
             Err(error) if error.is_not_found() => Ok(Outcome::Done),
-            answer => answer.map(|_| Outcome::Done),
+            answer => answer.map(|_| counted),
         }
+    }
+
+    /// Ends the caches of custom kinds that no quota names.
+    fn forget_unnamed(&self) {
+        let mut custom = self.custom.lock().unwrap_or_else(PoisonError::into_inner);
+        if custom.is_empty() {
+            return;
+        }
+        // Read under the lock: whoever asks for a kind has its quota here already.
+        let quotas = self.quotas.list("");
+        let names = |resource: &Resource, quota: &Value| {
+            custom_names(quota, "/spec/hard").any(|name| name == (&*resource.plural, &*resource.group))
+        };
+        custom.retain(|resource, _| quotas.iter().any(|quota| names(resource, quota.value())));
     }
 
     /// The objects of a custom kind, if it is defined.
@@ -206,14 +233,18 @@ impl Controller {
     }
 }
 
-/// The status as it should be, if it is not.
-fn status(quota: &Value, used: &Usage) -> Option<Value> {
+/// The status as it should be, if it is not. What is `unknown` stays as it was; nothing is said of what was not told before.
+fn status(quota: &Value, used: &Usage, unknown: &BTreeSet<String>) -> Option<Value> {
     let hard = map(quota, "/spec/hard").cloned().unwrap_or_default();
     let zero = Quantity::from_units(0, Format::DecimalSi);
-    let amounts: Map<String, Value> = hard
-        .keys()
-        .map(|name| (name.clone(), used.get(name).copied().unwrap_or(zero).to_string().into()))
-        .collect();
+    let amount = |name: &String| {
+        if unknown.contains(name) {
+            return quota["status"]["used"].get(name).cloned();
+        }
+        Some(used.get(name).copied().unwrap_or(zero).to_string().into())
+    };
+    let amounts: Map<String, Value> =
+        hard.keys().filter_map(|name| Some((name.clone(), amount(name)?))).collect();
     let mut fresh = Map::new();
     if !hard.is_empty() {
         fresh.insert("hard".into(), hard.into());
@@ -247,7 +278,7 @@ mod tests {
         assert!(kinds_of("count/widgets.example.com").is_empty());
         let hard = json!({"pods": "1", "count/deployments.apps": "1", "count/widgets.example.com": "2", "count/odd": "1"});
         let quota = json!({"spec": {"hard": hard}});
-        assert_eq!(custom_names(&quota).collect::<Vec<_>>(), [("widgets", "example.com")]);
+        assert_eq!(custom_names(&quota, "/spec/hard").collect::<Vec<_>>(), [("widgets", "example.com")]);
     }
 
     #[test]
@@ -255,7 +286,18 @@ mod tests {
         let used = Usage::from([("pods".to_owned(), Quantity::parse("2").unwrap())]);
         let quota = json!({"spec": {"hard": {"pods": "5", "cpu": "1"}}});
         let expect = json!({"hard": {"pods": "5", "cpu": "1"}, "used": {"pods": "2", "cpu": "0"}});
-        assert_eq!(status(&quota, &used), Some(expect.clone()));
-        assert_eq!(status(&json!({"spec": quota["spec"], "status": expect}), &used), None);
+        let none = BTreeSet::new();
+        assert_eq!(status(&quota, &used, &none), Some(expect.clone()));
+        assert_eq!(status(&json!({"spec": quota["spec"], "status": expect}), &used, &none), None);
+    }
+
+    #[test]
+    fn a_number_that_is_not_known_now_stays_as_it_was() {
+        let used = Usage::from([("pods".to_owned(), Quantity::parse("2").unwrap())]);
+        let hard = json!({"pods": "5", "count/a.x.io": "9", "count/b.x.io": "9"});
+        let quota = json!({"spec": {"hard": hard}, "status": {"hard": hard, "used": {"pods": "1", "count/a.x.io": "4"}}});
+        let unknown = BTreeSet::from(["count/a.x.io".to_owned(), "count/b.x.io".to_owned()]);
+        let expect = json!({"hard": hard, "used": {"pods": "2", "count/a.x.io": "4"}});
+        assert_eq!(status(&quota, &used, &unknown), Some(expect));
     }
 }
