@@ -272,6 +272,7 @@ fn webhooks_are_asked_in_the_version_that_they_take_and_tell_the_audit() {
         let patch = harness::webhook::base64(r#"[{"op": "add", "path": "/data/hook", "value": "beta"}]"#);
         json!({"response": {"allowed": true, "patch": patch, "auditAnnotations": {"why": "because"}}})
     });
+    let quiet = Webhook::start(|question| answer(question, json!({})));
     let gone = Webhook::start(|question| answer(question, json!({})));
     let versions = json!({"admissionReviewVersions": ["v2", "v1beta1"]});
     let mut mutating = configuration("MutatingWebhookConfiguration", "beta", &beta, versions);
@@ -283,7 +284,9 @@ fn webhooks_are_asked_in_the_version_that_they_take_and_tell_the_audit() {
     let ignored = json!({"failurePolicy": "Ignore"});
     let opens = configuration("ValidatingWebhookConfiguration", "gone", &gone, ignored);
     drop(gone);
+    let quiet = configuration("MutatingWebhookConfiguration", "quiet", &quiet, json!({}));
     admin.post(&format!("{ADMISSION}/mutatingwebhookconfigurations"), &mutating).expect(201);
+    admin.post(&format!("{ADMISSION}/mutatingwebhookconfigurations"), &quiet).expect(201);
     admin.post(&format!("{ADMISSION}/validatingwebhookconfigurations"), &opens).expect(201);
     admin.get(&format!("{ADMISSION}/validatingwebhookconfigurations")).expect(200);
     assert_eq!(admin.post(MAPS, &map("a")).expect(201)["data"]["hook"], "beta");
@@ -297,5 +300,9 @@ fn webhooks_are_asked_in_the_version_that_they_take_and_tell_the_audit() {
         noted["mutation.webhook.admission.k8s.io/round_0_index_0"],
         r#"{"configuration":"beta","webhook":"beta.example.com","mutated":true}"#
     );
-    assert_eq!(noted["failed-open.validation.webhook.admission.k8s.io/round_0_index_0"], "gone.example.com");
+    assert_eq!(
+        noted["mutation.webhook.admission.k8s.io/round_0_index_1"],
+        r#"{"configuration":"quiet","webhook":"quiet.example.com","mutated":false}"#
+    );
+    assert_eq!(noted["failed-open.validating.webhook.admission.k8s.io/round_0_index_0"], "gone.example.com");
 }

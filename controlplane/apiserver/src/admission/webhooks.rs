@@ -21,7 +21,7 @@ use api::kind::Kind;
 use api::selector::LabelSelector;
 use api::status::Status;
 use futures::future::join_all;
-use serde_json::Value;
+use serde_json::{Value, json};
 use store::Revision;
 
 use super::{Attributes, Operation};
@@ -227,12 +227,25 @@ impl Hook {
 }
 
 impl Hook {
+    /// Asks a mutating webhook; what it makes of the object, where that is another.
+    async fn change(
+        &self,
+        server: &Server,
+        attributes: &Attributes<'_>,
+        kind: &'static Kind,
+        object: &Value,
+        at: &str,
+    ) -> Result<Option<Value>, Status> {
+        let Some(patch) = self.ask(server, attributes, kind, object, at).await? else { return Ok(None) };
+        let patched = patched(server, attributes, kind, object, &patch).await?;
+        let patched = patched
+            .map_err(|why| Status::internal(format!("failed calling webhook {:?}: {why}", self.name)))?;
+        Ok((patched != *object).then_some(patched))
+    }
+
     /// What the audit says of what it did.
     fn mutation(&self, mutated: bool) -> String {
-        format!(
-            "{{\"configuration\":{:?},\"webhook\":{:?},\"mutated\":{mutated}}}",
-            self.configuration, self.name
-        )
+        json!({"configuration": self.configuration, "webhook": self.name, "mutated": mutated}).to_string()
     }
 }
 
@@ -307,15 +320,13 @@ pub(super) async fn mutate(
             }
             let Some(kind) = hook.concerns(server, attributes, object)? else { continue };
             let place = format!("mutation.webhook.admission.k8s.io/round_{round}_index_{at}");
-            let Some(patch) = hook.ask(server, attributes, kind, object, &place).await? else { continue };
-            let patched = patched(server, attributes, kind, object, &patch).await?;
-            let patched = patched
-                .map_err(|why| Status::internal(format!("failed calling webhook {:?}: {why}", hook.name)))?;
-            let mutated = patched != *object;
+            let changed = hook.change(server, attributes, kind, object, &place).await;
+            // Told of each that was asked, whatever it answered.
+            let mutated = matches!(changed, Ok(Some(_)));
             attributes.request.trail.annotate(&place, || hook.mutation(mutated));
-            if mutated {
+            if let Some(changed) = changed? {
                 changed_after[..at].iter_mut().for_each(|changed| *changed = true);
-                *object = patched;
+                *object = changed;
             }
         }
     }
@@ -366,7 +377,7 @@ pub(super) async fn validate(
     let mut asked = Vec::new();
     for (at, hook) in hooks.iter().enumerate() {
         if let Some(kind) = hook.concerns(server, attributes, object)? {
-            asked.push((hook, kind, format!("validation.webhook.admission.k8s.io/round_0_index_{at}")));
+            asked.push((hook, kind, format!("validating.webhook.admission.k8s.io/round_0_index_{at}")));
         }
     }
     for some in asked.chunks(AT_ONCE) {
@@ -377,4 +388,17 @@ pub(super) async fn validate(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_audit_says_is_json_whatever_the_names() {
+        let hook = Hook::read(json!({"name": "a\u{7f}\u{301}\""}), "c\u{200b}");
+        let said: Value = serde_json::from_str(&hook.mutation(false)).unwrap();
+        let expect = json!({"configuration": "c\u{200b}", "webhook": "a\u{7f}\u{301}\"", "mutated": false});
+        assert_eq!(said, expect);
+    }
 }
