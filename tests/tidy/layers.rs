@@ -14,6 +14,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("sys", 1),
     ("netlink", 1),
     ("streaming", 1),
+    ("host-names", 1),
     ("cri-api", 1),
     ("keeper-api", 1),
     ("pki", 1),

@@ -1,11 +1,9 @@
 //! Asks a webhook: one POST of JSON over TLS, at a URL or at a Service, within a time and up to a size.
 //!
 //! A Service is reached at one of its ready endpoints, so that the API needs no node's data path; without any, at its
-//! cluster IP. Names in URLs are looked up as the host does (`resolve`), within the same time.
+//! cluster IP. Names in URLs are looked up as the host does (`host_names`), within the same time.
 //!
 //! Not what is asked (`admission::webhooks`, `conversion`). Reference: `WebhookClientConfig`.
-
-mod resolve;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -116,7 +114,9 @@ async fn ask(target: &Target, tls: TlsConnector, body: Bytes) -> Result<Bytes, S
 async fn dial(place: &Place) -> Result<TcpStream, String> {
     let addresses = match place {
         Place::At(address) => vec![*address],
-        Place::Named(host, port) => resolve::addresses(host, *port).await?,
+        Place::Named(host, port) => host_names::addresses(host, *port)
+            .await
+            .map_err(|error| format!("dial tcp: lookup {host}: {error}"))?,
     };
     let mut failed = None;
     for address in addresses {

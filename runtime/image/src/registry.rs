@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! hosts.rs     certs.d -> hosts in the order they are asked
-//! resolve.rs   name -> addresses          tls.rs   trust per host
+//! tls.rs       trust per host
 //! connect.rs   host -> connection         auth.rs  challenge -> Authorization
 //! client.rs    one request: redirects, log-in
 //! blob.rs      one blob as a stream that goes on after a cut, from any host
@@ -23,6 +23,5 @@ pub mod client;
 pub mod connect;
 pub mod hosts;
 pub mod manifest;
-pub mod resolve;
 pub mod tls;
 pub mod upload;

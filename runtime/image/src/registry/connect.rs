@@ -18,7 +18,6 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::hosts::{Host, Trust};
-use super::resolve;
 use super::tls;
 
 /// For one address; the next one gets as long again.
@@ -151,10 +150,11 @@ impl Connections {
 }
 
 async fn connect(endpoint: &Endpoint) -> Result<TcpStream, ConnectError> {
-    let addresses = resolve::addresses(&endpoint.name, endpoint.port);
+    let addresses = host_names::addresses(&endpoint.name, endpoint.port);
     let addresses = timeout(CONNECT, addresses).await.map_err(|_| ConnectError::Silent(CONNECT))?;
     let mut last = None;
-    for address in addresses.map_err(ConnectError::Connect)? {
+    let unknown = |error| io::Error::other(format!("looking up {}: {error}", endpoint.name));
+    for address in addresses.map_err(|error| ConnectError::Connect(unknown(error)))? {
         match timeout(CONNECT, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 stream.set_nodelay(true).map_err(ConnectError::Connect)?;

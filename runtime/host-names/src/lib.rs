@@ -1,17 +1,32 @@
-//! Names of webhooks' hosts, without the C library: it would load code at run time.
+//! Addresses of a host's name, without the C library: it would load code at run time.
 //!
 //! Order: an address as it is, `localhost`, /etc/hosts, then the name servers of /etc/resolv.conf, as the host has them.
-//! How long it may take is the caller's to bound.
+//! How long it may take is the caller's to bound. Not here: connections, what a failure means.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use hickory_resolver::TokioResolver;
+use hickory_resolver::net::NetError;
 
 /// Addresses tried at most.
 const MOST: usize = 8;
 
+/// Why a name has no addresses.
+#[derive(Debug, thiserror::Error)]
+pub enum LookupError {
+    /// There is no such name, or it has no address.
+    #[error("no such host")]
+    NoSuchHost,
+    /// Nobody could say.
+    #[error(transparent)]
+    Failed(#[from] NetError),
+}
+
 /// The addresses of a host, in the order they are tried.
-pub(super) async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+///
+/// # Errors
+/// When the name has none, or no name server answers.
+pub async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupError> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
@@ -20,21 +35,18 @@ pub(super) async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, 
         return Ok(both.into_iter().map(|address| SocketAddr::new(address, port)).collect());
     }
     // Read again each time: /etc/resolv.conf changes under a long-lived server.
-    let resolver = TokioResolver::builder_tokio()
-        .and_then(|builder| builder.build())
-        .map_err(|error| format!("dial tcp: lookup {host}: {error}"))?;
+    let resolver = TokioResolver::builder_tokio().and_then(|builder| builder.build())?;
     by(&resolver, host, port).await
 }
 
-async fn by(resolver: &TokioResolver, host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    let none = || format!("dial tcp: lookup {host}: no such host");
+async fn by(resolver: &TokioResolver, host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupError> {
     let found = resolver.lookup_ip(host).await.map_err(|error| match error.is_no_records_found() {
-        true => none(),
-        false => format!("dial tcp: lookup {host}: {error}"),
+        true => LookupError::NoSuchHost,
+        false => LookupError::Failed(error),
     })?;
     let addresses: Vec<SocketAddr> =
         found.iter().take(MOST).map(|address| SocketAddr::new(address, port)).collect();
-    if addresses.is_empty() { Err(none()) } else { Ok(addresses) }
+    if addresses.is_empty() { Err(LookupError::NoSuchHost) } else { Ok(addresses) }
 }
 
 #[cfg(test)]
@@ -76,7 +88,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn names_are_looked_up_and_unknown_ones_are_told_as_go_tells_them() {
+    async fn names_are_looked_up_and_unknown_ones_are_told() {
         let (port, _server) = name_server().await;
         let mut connection = ConnectionConfig::udp();
         connection.port = port;
@@ -86,14 +98,14 @@ mod tests {
         builder.options_mut().timeout = Duration::from_secs(5);
         let resolver = builder.build().unwrap();
         let found = by(&resolver, "hooks.example.com.", 443).await;
-        assert_eq!(found, Ok(vec!["192.0.2.7:443".parse().unwrap()]));
+        assert_eq!(found.unwrap(), ["192.0.2.7:443".parse().unwrap()]);
         let unknown = by(&resolver, "gone.example.com.", 443).await;
-        assert_eq!(unknown, Err("dial tcp: lookup gone.example.com.: no such host".into()));
+        assert!(matches!(unknown, Err(LookupError::NoSuchHost)), "{unknown:?}");
     }
 
     #[tokio::test]
     async fn addresses_and_loopback_ask_nobody() {
-        assert_eq!(addresses("::1", 1).await, Ok(vec!["[::1]:1".parse().unwrap()]));
+        assert_eq!(addresses("::1", 1).await.unwrap(), ["[::1]:1".parse().unwrap()]);
         let local = addresses("hook.localhost", 2).await.unwrap();
         assert_eq!(local[0], "127.0.0.1:2".parse().unwrap());
     }
