@@ -267,7 +267,7 @@ impl Owner {
     async fn ended(&mut self, exit: Exit) {
         let record = self.record();
         let (oom_kills, removed) = self.end_cgroup(&record);
-        // Nobody writes any more once the killer's count is here.
+        // Nobody writes any more once the count is here.
         let oom_kills = oom_kills.await.unwrap_or(0);
         if let Some(io) = self.container.io() {
             if tokio::time::timeout(DRAIN_LIMIT, io.drained()).await.is_ok() {
@@ -303,7 +303,8 @@ impl Owner {
         }
     }
 
-    /// Ends what is left in the cgroup, says how often the OOM killer struck in it, and removes it.
+    /// Ends what is left in the cgroup and removes it. Says how often the OOM killer struck in it, as soon as nobody is in it: with a
+    /// PID namespace that others have too, what ran in the background outlives the process and may write until it is gone.
     fn end_cgroup(
         &self,
         record: &ContainerRecord,
@@ -314,20 +315,21 @@ impl Owner {
             let Ok(cgroup) = Cgroup::open(&layout, &path) else { return Ok(()) };
             let kills = cgroup.oom_kills().unwrap_or(0);
             let kill = || cgroup.kill().doing(|| "killing what is left in the container's cgroup".into());
-            let left = cgroup.is_populated() != Some(false);
-            let killed = if left { kill() } else { Ok(()) };
-            // Whoever has left before it hears this needs no answer.
-            let _ = tell.send(kills);
-            killed?;
             let removing = || "removing the container's cgroup".to_owned();
-            if !left {
+            // Whoever has left before it is told needs no answer.
+            if cgroup.is_populated() == Some(false) {
+                let _ = tell.send(kills);
                 if cgroup.delete_if_empty().doing(removing)? {
                     return Ok(());
                 }
                 // Somebody is in a v1 tree alone.
                 kill()?;
+                return cgroup.delete().doing(removing);
             }
-            cgroup.delete().doing(removing)
+            // Killing does not wait for the end; removing does.
+            let removed = kill().and_then(|()| cgroup.delete().doing(removing));
+            let _ = tell.send(kills);
+            removed
         }));
         let removed = async move {
             removed.await.unwrap_or_else(|error| Err(Fault::failed("a worker of the runtime", error)))
