@@ -14,13 +14,15 @@ pub async fn call(node: &Arc<Node>, request: v1::PullImageRequest) -> Outcome<v1
         return Err(Fault::invalid("PullImage: image is empty"));
     }
     let credentials = request.auth.map(credentials).transpose()?.filter(|given| !given.is_empty());
-    let store = node.images.clone();
+    let inside = node.clone();
     // The caller's going away gives the pull up; what another pull wants it then fetches itself.
     let (follow, _stop) = Follow::until_dropped();
-    let pulled =
-        to_the_end(node, async move { Ok(store.pull_followed(&name, credentials, follow).await?) }).await;
-    node.gone.notify_one();
-    let id = pulled?;
+    let pull = async move {
+        let pulled = inside.images.pull_followed(&name, credentials, follow).await;
+        inside.gone.notify_one();
+        Ok(pulled?)
+    };
+    let id = to_the_end(node, pull).await?;
     Ok(v1::PullImageResponse { image_ref: id.to_string() })
 }
 

@@ -12,7 +12,12 @@ pub async fn call(node: &Arc<Node>, request: v1::RemoveImageRequest) -> Outcome<
     if name.is_empty() {
         return Err(Fault::invalid("RemoveImage: image is empty"));
     }
-    let store = node.images.clone();
-    to_the_end(node, async move { Ok(store.remove(&name).await?) }).await?;
+    let inside = node.clone();
+    let remove = async move {
+        let removed = inside.images.remove(&name).await;
+        inside.gone.notify_one();
+        Ok(removed?)
+    };
+    to_the_end(node, remove).await?;
     Ok(v1::RemoveImageResponse {})
 }
