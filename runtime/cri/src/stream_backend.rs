@@ -1,5 +1,6 @@
 //! What streaming sessions do: exec and attach reach a container's streams, port-forward a pod's loopback.
 
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
@@ -8,11 +9,10 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use streaming::{AttachRequest, Backend, ByteStream, ExecRequest, Server, Stdio, StreamError};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::container::exec;
 use crate::fault::Fault;
-use crate::io;
 use crate::node::Node;
 use crate::sandbox::execute::blocking;
 
@@ -33,7 +33,7 @@ impl Backend for Sessions {
             let container = self.node.container(&request.container)?;
             let prepared = exec::prepare(&self.node, &container, request.command, request.tty).await?;
             let (id, plan, cgroup) = (prepared.id, &prepared.plan, prepared.cgroup);
-            io::exec::exec_stream(&self.node.processes, id, plan, cgroup, request.tty, stdio)
+            crate::io::exec::exec_stream(&self.node.processes, id, plan, cgroup, request.tty, stdio)
                 .await
                 .map_err(|error| Fault::failed("failed to exec in container", error).into())
         }
@@ -69,28 +69,42 @@ impl Backend for Sessions {
     }
 }
 
-/// A socket made inside the pod's network namespace stays in it, wherever it is used.
+/// Sockets made inside the pod's network namespace stay in it, wherever they are used: only their making holds a place among
+/// those that wait for the kernel.
 async fn connect(node: &Arc<Node>, sandbox: &str, port: u16) -> Result<TcpStream, Fault> {
     let path = node.sandbox(sandbox)?.record().net.clone();
-    let connected = blocking(move || {
-        let dial = || {
-            let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
-            std::net::TcpStream::connect_timeout(&v4, CONNECT_TIMEOUT).or_else(|first| {
-                std::net::TcpStream::connect_timeout(&v6, CONNECT_TIMEOUT).map_err(|_| first)
-            })
-        };
-        let what = || format!("failed to connect to localhost:{port} inside the sandbox");
-        let failed = |error: std::io::Error| Fault::failed(what(), error);
-        let Some(path) = path else { return dial().map_err(failed) };
+    let what = move || format!("failed to connect to localhost:{port} inside the sandbox");
+    let sockets = blocking(move || {
+        let Some(path) = path else { return Ok(Sockets::make()) };
         let namespace = sys::netns::open(&path).map_err(|error| Fault::failed(what(), error))?;
-        sys::netns::run_in(namespace.as_fd(), dial)
-            .map_err(|error| Fault::failed(what(), error))?
-            .map_err(failed)
+        sys::netns::run_in(namespace.as_fd(), Sockets::make).map_err(|error| Fault::failed(what(), error))
     })
     .await?;
-    let registered = connected.set_nonblocking(true).and_then(|()| TcpStream::from_std(connected));
-    registered.map_err(|error| Fault::failed("forwarding a port", error))
+    sockets.dial(port).await.map_err(|error| Fault::failed(what(), error))
+}
+
+/// One socket of each family, in the order in which they are tried.
+struct Sockets {
+    v4: io::Result<TcpSocket>,
+    v6: io::Result<TcpSocket>,
+}
+
+impl Sockets {
+    fn make() -> Sockets {
+        Sockets { v4: TcpSocket::new_v4(), v6: TcpSocket::new_v6() }
+    }
+
+    /// Connects to a port of the loopback. When neither answers, the first one's error counts.
+    async fn dial(self, port: u16) -> io::Result<TcpStream> {
+        match dial_one(self.v4, (Ipv4Addr::LOCALHOST, port).into()).await {
+            Ok(stream) => Ok(stream),
+            Err(first) => dial_one(self.v6, (Ipv6Addr::LOCALHOST, port).into()).await.map_err(|_| first),
+        }
+    }
+}
+
+async fn dial_one(socket: io::Result<TcpSocket>, address: SocketAddr) -> io::Result<TcpStream> {
+    tokio::time::timeout(CONNECT_TIMEOUT, socket?.connect(address)).await?
 }
 
 impl From<Fault> for StreamError {
@@ -100,6 +114,25 @@ impl From<Fault> for StreamError {
                 StreamError::NotFound(fault.to_string().trim_end_matches(": not found").to_owned())
             }
             _ => StreamError::Failed(fault.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, TcpListener};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn either_loopback_is_reached() {
+        for address in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
+            let listener = TcpListener::bind((address, 0)).unwrap();
+            let there = listener.local_addr().unwrap();
+            assert_eq!(Sockets::make().dial(there.port()).await.unwrap().peer_addr().unwrap(), there);
+            drop(listener);
+            let refused = Sockets::make().dial(there.port()).await.unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
         }
     }
 }
