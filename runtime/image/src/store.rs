@@ -93,7 +93,7 @@ pub(crate) struct Inner {
     /// Layers in the making, over all pulls.
     pub slots: Semaphore,
     /// Threads that wait for the disk, over all operations but pulls: a burst of them is not to be a burst of stacks.
-    waiters: Semaphore,
+    waiters: Arc<Semaphore>,
     /// One unpacking at a time for each layer.
     pub turns: Turns,
     state: Mutex<State>,
@@ -154,7 +154,7 @@ impl Store {
             layout,
             holds: Holds::default(),
             slots,
-            waiters: Semaphore::new(WAITERS_MAX),
+            waiters: Arc::new(Semaphore::new(WAITERS_MAX)),
             turns: Turns::default(),
             state: Mutex::new(state),
         };
@@ -439,9 +439,14 @@ impl Store {
         F: FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
     {
         let inner = self.inner.clone();
-        // It is never closed. Who leaves early lets one more begin.
-        let _place = self.inner.waiters.acquire().await;
-        match tokio::task::spawn_blocking(move || work(&inner)).await {
+        // It is never closed.
+        let place = self.inner.waiters.clone().acquire_owned().await;
+        // The work goes on when its caller leaves, and keeps its place.
+        let with_place = move || {
+            let _until_done = place;
+            work(&inner)
+        };
+        match tokio::task::spawn_blocking(with_place).await {
             Ok(done) => done,
             Err(error) => {
                 Err(StoreError::Io { path: self.root().to_owned(), source: io::Error::other(error) })
@@ -509,5 +514,34 @@ impl Inner {
             .flat_map(|known| [self.layout.blob(&known.record.id), self.layout.blob(&known.record.manifest)])
             .collect();
         self.layout.discard_blobs_except(&blobs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_whose_caller_has_left_keeps_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = ImageOptions::new(folder.path().join("images"), folder.path().join("registries"));
+        let store = Store::open(options).unwrap();
+        let (begun, mut begins) = tokio::sync::mpsc::channel(1);
+        let (end, ends) = std::sync::mpsc::channel::<()>();
+        let inside = store.clone();
+        let caller = tokio::spawn(async move {
+            let work = move |_: &Inner| {
+                begun.blocking_send(()).unwrap();
+                let _ended = ends.recv();
+                Ok(())
+            };
+            inside.blocking(work).await
+        });
+        begins.recv().await.unwrap();
+        caller.abort();
+        assert!(caller.await.unwrap_err().is_cancelled());
+        assert_eq!(store.inner.waiters.available_permits(), WAITERS_MAX - 1);
+        drop(end);
+        let _all = store.inner.waiters.acquire_many(WAITERS_MAX.try_into().unwrap()).await.unwrap();
     }
 }
