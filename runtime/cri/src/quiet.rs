@@ -12,7 +12,7 @@ const QUIET: Duration = Duration::from_secs(2);
 /// A churn that never rests is interrupted after so many.
 const MOST: u32 = 64;
 
-/// Gives back after each bout of [`Notify::notify_one`]; waits for events, not for time, in between.
+/// Gives back after each bout of [`Notify::notify_one`]; no periodic timer runs in between.
 pub async fn watch(gone: &Notify, cancel: CancellationToken) {
     while cancel.run_until_cancelled(gone.notified()).await.is_some() {
         for _ in 0..MOST {
