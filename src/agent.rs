@@ -76,7 +76,7 @@ where
     if let Some(refused) = check::refuse(name) {
         return refused;
     }
-    let done = crate::threads::start()
+    let done = crate::threads::start(crate::threads::HEAPS)
         .context("starting threads")
         .and_then(|runtime| runtime.block_on(run(options, machine)));
     match done {

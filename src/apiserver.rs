@@ -92,7 +92,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    let runtime = match crate::threads::start() {
+    let runtime = match crate::threads::start(crate::threads::HEAPS) {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("keelson apiserver: starting threads: {error}");

@@ -128,7 +128,7 @@ fn main() -> ExitCode {
         }
         Part::Cri => {
             log::install();
-            cri::main(rest)
+            cri::main(rest, threads::start)
         }
     }
 }

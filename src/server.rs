@@ -73,7 +73,7 @@ where
             return ExitCode::from(USAGE);
         }
     };
-    let runtime = match crate::threads::start() {
+    let runtime = match crate::threads::start(crate::threads::HEAPS) {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("keelson {name}: starting threads: {error}");

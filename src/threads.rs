@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// Heaps of all threads together.
-const HEAPS: u8 = 4;
+/// Heaps of all threads together, where there are several parts.
+pub const HEAPS: u8 = 4;
 /// How long a thread stays that has nothing to wait for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Threads for a whole process. Before there is any other.
-pub fn start() -> std::io::Result<Runtime> {
-    sys::memory::limit_heaps(HEAPS);
+/// Threads for a whole process, with so many heaps. Before there is any other.
+pub fn start(heaps: u8) -> std::io::Result<Runtime> {
+    sys::memory::limit_heaps(heaps);
     let runtime = Builder::new_multi_thread()
         .enable_all()
         .thread_keep_alive(PATIENCE)

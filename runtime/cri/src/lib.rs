@@ -38,9 +38,9 @@ mod stream_backend;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser as _;
+use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 pub use options::Options;
@@ -48,13 +48,11 @@ pub use server::serve;
 
 /// Heaps of all threads together.
 const HEAPS: u8 = 2;
-/// How long a thread that waits for the kernel stays when there is nothing to wait for.
-const THREAD_PATIENCE: Duration = Duration::from_secs(2);
 /// Exit code of wrong usage or configuration.
 const USAGE: u8 = 2;
 
-/// `keelson cri`. `arguments[0]` is the name that usage lines show.
-pub fn main(arguments: Vec<OsString>) -> ExitCode {
+/// `keelson cri`. `arguments[0]` is the name that usage lines show; `start` starts threads that share so many heaps.
+pub fn main(arguments: Vec<OsString>, start: impl FnOnce(u8) -> std::io::Result<Runtime>) -> ExitCode {
     if arguments.get(1).is_some_and(|argument| argument == pod_init::ARGUMENT) {
         return pod_init::run();
     }
@@ -69,14 +67,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    sys::memory::limit_heaps(HEAPS);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_keep_alive(THREAD_PATIENCE)
-        .on_thread_start(sys::memory::thread_begins)
-        .on_thread_stop(sys::memory::thread_ends)
-        .build();
-    let runtime = match runtime {
+    let runtime = match start(HEAPS) {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("keelson cri: starting threads: {error}");
