@@ -81,7 +81,10 @@ impl Controller {
                 client.patch(&RANGES, "", name, Patch::Strategic, &patch).await?;
             }
             Step::Release => {
-                let patch = json!({"metadata": {"$deleteFromPrimitiveList/finalizers": [FINALIZER]}});
+                // Decided on this state of it only.
+                let version = &range.value()["metadata"]["resourceVersion"];
+                let patch = json!({"metadata": {"resourceVersion": version,
+                    "$deleteFromPrimitiveList/finalizers": [FINALIZER]}});
                 client.patch(&RANGES, "", name, Patch::Strategic, &patch).await?;
             }
             Step::Say(condition) => {

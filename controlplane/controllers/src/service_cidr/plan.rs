@@ -75,10 +75,10 @@ pub(super) fn plan(
     plan
 }
 
-/// An address would be of no range without it.
+/// An address would be of no range without it. Ranges that go themselves do not count: each would let the other go.
 fn is_needed(range: &Object, ranges: &[Arc<Object>], addresses: &[Arc<Object>]) -> bool {
-    let others: Vec<IpNet> =
-        ranges.iter().filter(|other| other.key != range.key).flat_map(|other| nets(other)).collect();
+    let stays = |other: &&Arc<Object>| other.key != range.key && !goes(other);
+    let others: Vec<IpNet> = ranges.iter().filter(stays).flat_map(|other| nets(other)).collect();
     let own = nets(range);
     if own.iter().all(|net| others.iter().any(|other| other.contains(net))) {
         return false;
@@ -162,6 +162,10 @@ mod tests {
             &["10.1.0.1"],
             &["release"],
         );
+        // Both go: neither before the address.
+        let (a, b) = (range("a", "10.1.0.0/24", old), range("b", "10.1.0.0/16", old));
+        check(&[a.clone(), b.clone()], &["10.1.0.1"], &["False Terminating"]);
+        check(&[b, a], &["10.1.0.1"], &["False Terminating"]);
         let late = check(&[range("a", "10.1.0.0/24", Some("2026-01-01T00:00:15Z"))], &[], &[]);
         assert_eq!(late.look_again, Some(Duration::from_secs(5)));
     }
