@@ -52,7 +52,7 @@ struct Given {
     holders: HashMap<String, Vec<Arc<str>>>,
 }
 
-/// One range, of one family.
+/// One range, of one family: `size` addresses, of which the first and the last are never given.
 #[derive(Clone, Copy, Debug)]
 struct Range {
     network: IpAddr,
@@ -115,10 +115,12 @@ impl Allocator {
 impl Range {
     fn of(range: &IpNet) -> Range {
         let host_bits = u32::from(range.max_prefix_len() - range.prefix_len());
-        Range { network: range.network(), size: 1 << host_bits.clamp(2, LARGEST_RANGE_BITS) }
+        Range { network: range.network(), size: 1 << host_bits.min(LARGEST_RANGE_BITS) }
     }
 
+    /// Never beyond the range.
     fn at(&self, offset: u32) -> IpAddr {
+        let offset = offset.min(self.size - 1);
         match self.network {
             IpAddr::V4(network) => Ipv4Addr::from(u32::from(network) + offset).into(),
             IpAddr::V6(network) => Ipv6Addr::from(u128::from(network) + u128::from(offset)).into(),
@@ -135,7 +137,7 @@ impl Range {
             }
             _ => return false,
         };
-        (1..u128::from(self.size - 1)).contains(&offset)
+        self.size > 2 && (1..u128::from(self.size - 1)).contains(&offset)
     }
 }
 
@@ -172,7 +174,7 @@ pub(super) async fn admit(
             *service = settled;
             return Ok(());
         };
-        if asked.contains(&json!(taken)) {
+        if asked.iter().filter_map(Value::as_str).any(|asked| addresses::canonical(asked) == taken) {
             let why = format!("failed to allocate IP {taken}: provided IP is already allocated");
             let error = FieldError::invalid("spec.clusterIPs", json!([taken]), why);
             return Err(Status::invalid(attributes.kind.qualified_kind(), own.1, &[error]));
@@ -286,7 +288,7 @@ fn held(service: &Value) -> Vec<String> {
     let ports = ports.filter_map(|port| {
         port["nodePort"].as_u64().filter(|number| *number > 0).map(|number| port_key(port, number))
     });
-    addresses.map(str::to_owned).chain(ports).collect()
+    addresses.map(addresses::canonical).chain(ports).collect()
 }
 
 /// A node port is taken per protocol.
@@ -317,63 +319,100 @@ fn cluster_ips(
     };
     let before = old.map(|old| texts(&old["spec"]["clusterIPs"])).unwrap_or_default();
     let asked = texts(&spec["clusterIPs"]);
-    let mut addresses = Vec::new();
-    let mut given = Vec::new();
-    for (index, wanted) in texts(&spec["ipFamilies"]).iter().enumerate() {
-        let own = || ranges.iter().filter(|range| family(range.network) == wanted);
-        if own().next().is_none() {
-            continue;
+    let (families, is_taken) = (texts(&spec["ipFamilies"]), |address: &str| taken.contains(address));
+    let random = |below| server.random(below);
+    match choose_addresses(ranges, &families, (&asked, &before), &is_taken, &random) {
+        Ok((addresses, given)) => {
+            spec["clusterIP"] = addresses.first().cloned().unwrap_or_default().into();
+            spec["clusterIPs"] = json!(addresses);
+            given
         }
-        match asked.get(index) {
-            Some(asked) if before.contains(asked) => addresses.push(asked.clone()),
-            Some(asked) => match refuse(own(), taken, asked) {
-                None => {
-                    given.push(asked.clone());
-                    addresses.push(asked.clone());
-                }
-                Some(why) => {
-                    let why = format!("failed to allocate IP {asked}: {why}");
-                    errors.push(FieldError::invalid("spec.clusterIPs", spec["clusterIPs"].clone(), why));
-                    return Vec::new();
-                }
-            },
-            None => match own().find_map(|range| free_address(server, range, taken)) {
-                Some(address) => {
-                    given.push(address.to_string());
-                    addresses.push(address.to_string());
-                }
-                None => {
-                    let why = "failed to allocate a serviceIP: range is full";
-                    errors.push(FieldError::internal("spec.clusterIPs", why));
-                    return Vec::new();
-                }
-            },
+        Err(Refusal::Asked(why)) => {
+            errors.push(FieldError::invalid("spec.clusterIPs", spec["clusterIPs"].clone(), why));
+            Vec::new()
+        }
+        Err(Refusal::Full) => {
+            let why = "failed to allocate a serviceIP: range is full";
+            errors.push(FieldError::internal("spec.clusterIPs", why));
+            Vec::new()
         }
     }
-    spec["clusterIP"] = addresses.first().cloned().unwrap_or_default().into();
-    spec["clusterIPs"] = json!(addresses);
-    given
+}
+
+/// Why a Service gets no addresses.
+#[derive(Debug)]
+enum Refusal {
+    /// Not the one it asks for.
+    Asked(String),
+    Full,
+}
+
+/// The addresses in the order of the families, and those of them that are new. What a Service has it keeps, as it was
+/// written, whatever becomes of the range. Pure but for `random`.
+fn choose_addresses(
+    ranges: &[Range],
+    families: &[String],
+    (asked, before): (&[String], &[String]),
+    is_taken: &dyn Fn(&str) -> bool,
+    random: &dyn Fn(u64) -> u64,
+) -> Result<(Vec<String>, Vec<String>), Refusal> {
+    let (mut addresses, mut given) = (Vec::new(), Vec::new());
+    for (index, wanted) in families.iter().enumerate() {
+        // Another word is no family: validation says so.
+        if !matches!(wanted.as_str(), "IPv4" | "IPv6") {
+            continue;
+        }
+        let mut own = ranges.iter().filter(|range| family(range.network) == wanted);
+        let address = match asked.get(index) {
+            Some(asked) => {
+                // One address has many texts.
+                let address = addresses::canonical(asked);
+                if let Some(kept) = before.iter().find(|known| addresses::canonical(known) == address) {
+                    addresses.push(kept.clone());
+                    continue;
+                }
+                if let Some(why) = refuse(own, is_taken, &address) {
+                    return Err(Refusal::Asked(format!("failed to allocate IP {asked}: {why}")));
+                }
+                address
+            }
+            None => {
+                let free = own.find_map(|range| free_address(range, is_taken, random));
+                free.ok_or(Refusal::Full)?.to_string()
+            }
+        };
+        given.push(address.clone());
+        addresses.push(address);
+    }
+    Ok((addresses, given))
 }
 
 /// Why an address that was asked for is not given.
 fn refuse<'a>(
     mut ranges: impl Iterator<Item = &'a Range>,
-    taken: &Taken<'_>,
+    is_taken: &dyn Fn(&str) -> bool,
     asked: &str,
 ) -> Option<&'static str> {
     if !asked.parse::<IpAddr>().is_ok_and(|address| ranges.any(|range| range.holds(address))) {
         return Some("the provided network does not match the current range");
     }
-    taken.contains(asked).then_some("provided IP is already allocated")
+    is_taken(asked).then_some("provided IP is already allocated")
 }
 
 /// A free address: drawn, then searched. The lower part of the range is left to those who ask (KEP-3070).
-fn free_address(server: &Server, range: &Range, taken: &Taken<'_>) -> Option<IpAddr> {
+fn free_address(
+    range: &Range,
+    is_taken: &dyn Fn(&str) -> bool,
+    random: &dyn Fn(u64) -> u64,
+) -> Option<IpAddr> {
+    if range.size < 4 {
+        return None;
+    }
     let asked_for = (range.size / 16).clamp(16, 256).min(range.size / 2);
     let upper = range.size - 1 - asked_for;
-    let drawn = (0..DRAWS).map(|_| asked_for + server.random(u64::from(upper)) as u32);
+    let drawn = (0..DRAWS).map(|_| asked_for + random(u64::from(upper)) as u32);
     let searched = (asked_for..range.size - 1).chain(1..asked_for);
-    drawn.chain(searched).map(|offset| range.at(offset)).find(|address| !taken.contains(&address.to_string()))
+    drawn.chain(searched).map(|offset| range.at(offset)).find(|address| !is_taken(&address.to_string()))
 }
 
 fn node_ports(
@@ -417,4 +456,72 @@ fn node_ports(
         given.push(port_key(port, number));
     }
     given
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The addresses, `+` before new ones, or why there are none. Taken is 10.1.0.2 and fd00::1.
+    fn check(ranges: &[&str], families: &[&str], asked: &[&str], before: &[&str], expect: &str) {
+        let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+        let ranges: Vec<Range> = ranges.iter().map(|text| Range::of(&text.parse().unwrap())).collect();
+        let (families, asked, before) = (owned(families), owned(asked), owned(before));
+        let is_taken = |address: &str| matches!(address, "10.1.0.2" | "fd00::1");
+        let chosen = choose_addresses(&ranges, &families, (&asked, &before), &is_taken, &|_| 0);
+        let shown = match chosen {
+            Ok((addresses, given)) => {
+                let sign = |address: &String| if given.contains(address) { "+" } else { "" };
+                let shown = addresses.iter().map(|address| format!("{}{address}", sign(address)));
+                shown.collect::<Vec<_>>().join(" ")
+            }
+            Err(Refusal::Asked(why)) => why.trim_start_matches("failed to allocate IP ").to_owned(),
+            Err(Refusal::Full) => "full".to_owned(),
+        };
+        assert_eq!(shown, expect, "{ranges:?} {asked:?} {before:?}");
+    }
+
+    #[test]
+    fn a_range_that_goes_takes_no_address_along() {
+        let (both, two) = (&["IPv4", "IPv6"], &["10.1.0.2", "fd00::1"]);
+        check(&[], both, two, two, "10.1.0.2 fd00::1");
+        check(&["fd00::/112"], both, two, two, "10.1.0.2 fd00::1");
+        check(&[], &["IPv4"], &[], &[], "full");
+        let elsewhere = "10.1.0.3: the provided network does not match the current range";
+        check(&[], &["IPv4"], &["10.1.0.3"], &[], elsewhere);
+        check(&[], &["IPv5"], &[], &[], "");
+    }
+
+    #[test]
+    fn an_address_has_one_text() {
+        let range = &["fd00::/112"];
+        for other in ["fd00:0::1", "FD00::1"] {
+            check(range, &["IPv6"], &[other], &[], &format!("{other}: provided IP is already allocated"));
+            check(range, &["IPv6"], &[other], &["fd00::1"], "fd00::1");
+            check(range, &["IPv6"], &["fd00::1"], &[other], other);
+        }
+        check(range, &["IPv6"], &["FD00:0::5"], &[], "+fd00::5");
+    }
+
+    #[test]
+    fn small_ranges_give_what_is_in_them() {
+        for none in ["10.1.0.0/31", "10.1.0.4/32", "255.255.255.255/32"] {
+            check(&[none], &["IPv4"], &[], &[], "full");
+            let range = Range::of(&none.parse().unwrap());
+            let net: IpNet = none.parse().unwrap();
+            assert!(net.contains(&range.at(1)) && !range.holds(range.at(1)));
+        }
+        for none in ["fd00::/127", "fd00::4/128"] {
+            check(&[none], &["IPv6"], &[], &[], "full");
+        }
+        check(&["10.1.0.0/30"], &["IPv4"], &[], &[], "+10.1.0.1");
+        check(
+            &["10.1.0.0/31"],
+            &["IPv4"],
+            &["10.1.0.1"],
+            &[],
+            "10.1.0.1: the provided network does not match the current range",
+        );
+        check(&["10.1.0.4/30"], &["IPv4"], &[], &[], "+10.1.0.6");
+    }
 }

@@ -9,6 +9,7 @@
 //!
 //! Reference: KEP-1880.
 
+use std::net::IpAddr;
 use std::sync::PoisonError;
 
 use api::kind::Kind;
@@ -89,8 +90,10 @@ async fn record_one(server: &Server, namespace: &str, name: &str, address: &str)
         let (revision, found) = registry::read(server, kind, address)?;
         match found {
             None => expected = Revision(0),
-            Some(found) if is_of(&found, &service) => return Ok(true),
-            Some(found) if is_left_over(server, &found, address)? => expected = revision,
+            // Written anew also where it is of this Service: whoever still takes away the old one must miss it.
+            Some(found) if is_of(&found, &service) || is_left_over(server, &found, address)? => {
+                expected = revision;
+            }
             Some(_) => return Ok(false),
         }
     }
@@ -109,9 +112,14 @@ fn is_left_over(server: &Server, object: &Value, address: &str) -> Result<bool, 
     Ok(created.is_none_or(|created| server.now().duration_since(created) > UNBORN))
 }
 
-fn addresses_of(service: &Value) -> impl Iterator<Item = &str> {
+fn addresses_of(service: &Value) -> impl Iterator<Item = String> {
     let all = service["spec"]["clusterIPs"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    all.filter(|address| *address != "None")
+    all.filter(|address| *address != "None").map(canonical)
+}
+
+/// The one text of an address, which names its IPAddress. What is no address stays as it is.
+pub(super) fn canonical(text: &str) -> String {
+    text.parse().map_or_else(|_| text.to_owned(), |address: IpAddr| address.to_string())
 }
 
 /// Gives back the addresses of a Service that is gone. What cannot be given back now is repaired later.
@@ -126,7 +134,7 @@ pub(crate) async fn release(server: &Server, kind: &Kind, object: &Value) {
         given.reserved.retain(|_, reservation| reservation.owner != service);
     }
     for address in addresses_of(object) {
-        if let Err(error) = remove(server, &service, address).await {
+        if let Err(error) = remove(server, &service, &address).await {
             tracing::warn!(service, address, error = %error.message, "an address of a deleted Service was not given back");
         }
     }
