@@ -63,6 +63,8 @@ struct Range {
 #[derive(Debug)]
 struct Reservation {
     owner: String,
+    /// Of the Service: two of one name may be on their way.
+    uid: String,
     since: jiff::Timestamp,
 }
 
@@ -217,7 +219,9 @@ fn choose(server: &Server, attributes: &Attributes<'_>, service: &mut Value) -> 
         return Err(Status::invalid(attributes.kind.qualified_kind(), &own.1, &errors));
     }
     if !attributes.dry_run {
-        let reservation = |what| (what, Reservation { owner: owner.clone(), since: now });
+        let uid = service["metadata"]["uid"].as_str().unwrap_or_default();
+        let reservation =
+            |what| (what, Reservation { owner: owner.clone(), uid: uid.to_owned(), since: now });
         known.reserved.extend(given.into_iter().map(reservation));
     }
     Ok(new_addresses)

@@ -9,7 +9,7 @@ use store::Revision;
 
 use super::write::{self, Change};
 use super::{meta, object_key, ownership};
-use crate::admission::Operation;
+use crate::admission::{Operation, addresses};
 use crate::answer::{Answer, Shown};
 use crate::body;
 use crate::conversion;
@@ -46,18 +46,26 @@ pub(super) async fn create_object(
         let object = prepare(server, request, kind, object.clone())?;
         let name = meta::text(&object, "name").to_owned();
         let key = object_key(kind, &request.info.namespace, &name);
-        let object = server.admit(request, kind, Operation::Create, None, object, dry_run).await?;
-        let object = finish(kind, object)?;
-        let stored = conversion::to_stored(server, kind, object.clone()).await?;
-        // Before it is written: a webhook that fails then fails the request, not its answer alone.
-        let shown = conversion::as_stored(server, kind, object, stored.clone()).await?;
+        let uid = meta::text(&object, "uid").to_owned();
+        let (shown, stored) = match settle(server, request, kind, object, dry_run).await {
+            Ok(settled) => settled,
+            Err(refusal) => {
+                addresses::give_back(server, kind, &key, &uid).await;
+                return Err(refusal);
+            }
+        };
         if dry_run {
             if write::read(server, kind, &key)?.1.is_some() {
                 return Err(Status::already_exists(kind.qualified_resource(), &name));
             }
             return Ok(shown);
         }
-        match write::write(server, kind, &key, Revision(0), &Change::Put(stored)).await? {
+        // An error may still have written it.
+        let written = write::write(server, kind, &key, Revision(0), &Change::Put(stored)).await?;
+        if written.is_err() {
+            addresses::give_back(server, kind, &key, &uid).await;
+        }
+        match written {
             Ok(revision) => return with_revision(shown, revision),
             Err(_) if generates => {}
             Err(_) => return Err(Status::already_exists(kind.qualified_resource(), &name)),
@@ -65,6 +73,22 @@ pub(super) async fn create_object(
     }
     let base = meta::text(&object, "generateName");
     Err(Status::generate_name_conflict(kind.qualified_resource(), base, 1))
+}
+
+/// Admits it, defaults and checks; how it is shown, and how it is stored.
+async fn settle(
+    server: &Server,
+    request: &Request,
+    kind: &'static Kind,
+    object: Value,
+    dry_run: bool,
+) -> Result<(Value, Value), Status> {
+    let object = server.admit(request, kind, Operation::Create, None, object, dry_run).await?;
+    let object = finish(kind, object)?;
+    let stored = conversion::to_stored(server, kind, object.clone()).await?;
+    // Before it is written: a webhook that fails then fails the request, not its answer alone.
+    let shown = conversion::as_stored(server, kind, object, stored.clone()).await?;
+    Ok((shown, stored))
 }
 
 /// Fills in what the server decides: name, namespace, uid, time.

@@ -140,6 +140,36 @@ pub(crate) async fn release(server: &Server, kind: &Kind, object: &Value) {
     }
 }
 
+/// Gives back what a Service was given whose creation was refused afterwards, unless one of its name has it by now.
+pub(crate) async fn give_back(server: &Server, kind: &Kind, service: &str, uid: &str) {
+    if (kind.group, kind.resource) != ("", "services") {
+        return;
+    }
+    let mut addresses = Vec::new();
+    {
+        let mut given = server.allocator.given.lock().unwrap_or_else(PoisonError::into_inner);
+        given.reserved.retain(|what, reservation| {
+            let its = reservation.owner == service && reservation.uid == uid;
+            if its && what.parse::<IpAddr>().is_ok() {
+                addresses.push(what.clone());
+            }
+            !its
+        });
+    }
+    for address in addresses {
+        let given_back = async {
+            let (_, there) = registry::read(server, kind, service)?;
+            if there.is_some_and(|there| addresses_of(&there).any(|known| known == address)) {
+                return Ok(());
+            }
+            remove(server, service, &address).await
+        };
+        if let Err(error) = given_back.await {
+            tracing::warn!(service, address, error = %error.message, "an address of a refused Service was not given back");
+        }
+    }
+}
+
 async fn remove(server: &Server, service: &str, address: &str) -> Result<(), Status> {
     let kind = row(server, "ipaddresses")?;
     let (revision, found) = registry::read(server, kind, address)?;
@@ -148,4 +178,85 @@ async fn remove(server: &Server, service: &str, address: &str) -> Result<(), Sta
         let _ = registry::write(server, kind, address, revision, &Change::Delete).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    use api::path::{Query, RequestInfo};
+    use store::{SingleOptions, Store};
+
+    use super::*;
+    use crate::answer::Form;
+    use crate::request::{Request, Warnings};
+
+    async fn server(folder: &std::path::Path) -> Arc<Server> {
+        let store = Store::open_single(folder, SingleOptions::default()).unwrap();
+        let drawn = AtomicU64::new(1);
+        let random = Arc::new(move |below: u64| drawn.fetch_add(1, Ordering::Relaxed) % below);
+        let clock = Arc::new(|| jiff::Timestamp::UNIX_EPOCH);
+        let ranges = ["10.1.0.0/24".parse().unwrap()];
+        let often = Duration::from_secs(3600);
+        let made = Server::new(store, &ranges, Arc::default(), clock, random, often, Default::default());
+        let server = made.await.unwrap();
+        let namespaces = server.registry.by_resource("", "v1", "namespaces").unwrap();
+        let namespace =
+            Change::Put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}}));
+        registry::write(&server, namespaces, "n", Revision(0), &namespace).await.unwrap().unwrap();
+        server
+    }
+
+    async fn create(server: &Server, port: u64) -> u16 {
+        let request = Request {
+            info: RequestInfo::parse("POST", "/api/v1/namespaces/n/services", &Query::default()).unwrap(),
+            query: Query::default(),
+            headers: Default::default(),
+            user: Default::default(),
+            form: Form::JSON,
+            now: server.now(),
+            warnings: Warnings::default(),
+            trail: Default::default(),
+        };
+        let services = server.registry.by_resource("", "v1", "services").unwrap();
+        let body = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"},
+            "spec": {"clusterIP": "10.1.0.7", "ports": [{"port": port}]}});
+        match registry::create(server, &request, services, body.to_string().into()).await {
+            Ok(_) => 201,
+            Err(status) => status.code,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_service_leaves_no_address_and_one_that_is_there_keeps_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = server(folder.path()).await;
+        let is_given =
+            || registry::read(&server, row(&server, "ipaddresses").unwrap(), "10.1.0.7").unwrap().1.is_some();
+        assert_eq!(create(&server, 99_999).await, 422);
+        assert!(!is_given());
+        assert!(server.allocator.given.lock().unwrap().reserved.is_empty());
+        assert_eq!(create(&server, 80).await, 201);
+        assert_eq!(create(&server, 80).await, 409);
+        assert!(is_given());
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_there_is_written_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = server(folder.path()).await;
+        let kind = row(&server, "ipaddresses").unwrap();
+        let given = ["10.1.0.9".to_owned()];
+        assert_eq!(record(&server, ("n", "s"), &given).await.unwrap(), None);
+        let (before, old) = registry::read(&server, kind, "10.1.0.9").unwrap();
+        assert_eq!(record(&server, ("n", "s"), &given).await.unwrap(), None);
+        let (_, new) = registry::read(&server, kind, "10.1.0.9").unwrap();
+        assert_ne!(old.unwrap()["metadata"]["uid"], new.unwrap()["metadata"]["uid"]);
+        // Whoever read the old one.
+        let late = registry::write(&server, kind, "10.1.0.9", before, &Change::Delete).await.unwrap();
+        assert!(late.is_err());
+        assert_eq!(record(&server, ("n", "t"), &given).await.unwrap().as_deref(), Some("10.1.0.9"));
+    }
 }
