@@ -9,10 +9,11 @@
 //!
 //! Maps of flows that also have the same size are not copied but pinned here as well: both versions' programs run for a
 //! moment, the kernel takes a program off some time after its pin went, and a connection that begins in between is known
-//! to both. The copies of flows are for a size that has changed.
+//! to both. The copies of flows are for a size that has changed: a map is never copied onto itself, where what was read before
+//! would put a flow back that has gone meanwhile.
 //!
-//! **Invariants.** Nothing of the other version is changed. A flow that the other version knows better wins over one that
-//! this version's programs have made out of its middle.
+//! **Invariants.** Nothing of the other version is changed, but shared maps of flows are, by both. A flow that the other
+//! version knows better wins over one that this version's programs have made out of its middle.
 
 use std::path::Path;
 
@@ -115,6 +116,11 @@ impl Migration<'_> {
         self.other.map(map).exists() && shapes(&self.other.version).join(shape(map)).exists()
     }
 
+    /// Whether both versions have the one map pinned.
+    fn shares(&self, map: &'static str) -> Result<bool, DatapathError> {
+        Ok(id(self.own, map)? == id(&self.other, map)?)
+    }
+
     fn copy<K: Pod, V: Pod>(&self, map: &'static str) -> Result<(), DatapathError> {
         if !self.has(map) {
             return Ok(());
@@ -133,7 +139,7 @@ impl Migration<'_> {
         Flow<A>: Pod,
         FlowState<A>: Pod,
     {
-        if !self.has(map) {
+        if !self.has(map) || self.shares(map)? {
             return Ok(());
         }
         let mut own = Table::<Flow<A>, FlowState<A>>::open(self.own, map)?;
@@ -179,4 +185,10 @@ impl Migration<'_> {
             (settings.gateway4, settings.gateway6) = (other.gateway4, other.gateway6);
         })
     }
+}
+
+/// The kernel's number of a map.
+fn id(pins: &Pins, map: &'static str) -> Result<u32, DatapathError> {
+    let map_data = MapData::from_pin(pins.map(map)).map_err(failed(map, "opening it"))?;
+    Ok(map_data.info().map_err(failed(map, "asking for its number"))?.id())
 }
