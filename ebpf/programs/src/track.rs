@@ -502,16 +502,23 @@ pub fn attempt<W: World>(
     }
 }
 
-/// Forgets the flow that has the answers to this one, if it is over: both ends have closed it, or one has reset it.
+/// Forgets the flow that has the answers to this one, if it is over: both ends have closed it, or one has reset it. Only for
+/// what begins, as in [`has_ended`]; and an entry whose other half has come to lead elsewhere says nothing about that one.
 #[inline(always)]
 pub fn oust<W: World>(world: &W, key: &Flow<W::A>, state: &FlowState<W::A>) -> bool {
     if key.protocol != Protocol::TCP {
+        return false;
+    }
+    if state.flags & (FlowFlag::ESTABLISHED | FlowFlag::FIN | FlowFlag::RST) != 0 {
         return false;
     }
     let answers = state.partner(key.protocol);
     let Some(there) = world.flow(&answers) else { return false };
     let sent = there.partner(key.protocol);
     let Some(forth) = world.flow(&sent) else { return false };
+    if !is_same_way(forth, state) {
+        return false;
+    }
     let reset = (there.flags | forth.flags) & FlowFlag::RST != 0;
     if !reset && there.flags & forth.flags & FlowFlag::FIN == 0 {
         return false;
@@ -529,12 +536,16 @@ fn port(settings: &Settings, span: u32, random: u32) -> u16 {
 /// Whether the entry that is there already says the same: its other half was lost.
 #[inline(always)]
 fn is_remains<W: World>(world: &W, answers: &Flow<W::A>, back: &FlowState<W::A>) -> bool {
-    world.flow(answers).is_some_and(|there| {
-        there.source == back.source
-            && there.destination == back.destination
-            && there.source_port == back.source_port
-            && there.destination_port == back.destination_port
-    })
+    world.flow(answers).is_some_and(|there| is_same_way(there, back))
+}
+
+/// Whether packets become the same; field by field, which needs no room.
+#[inline(always)]
+fn is_same_way<A: Family>(one: &FlowState<A>, other: &FlowState<A>) -> bool {
+    one.source == other.source
+        && one.destination == other.destination
+        && one.source_port == other.source_port
+        && one.destination_port == other.destination_port
 }
 
 #[inline(always)]

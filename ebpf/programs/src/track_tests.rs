@@ -144,6 +144,31 @@ fn a_flow_that_is_over_gives_its_place() {
 }
 
 #[test]
+fn nothing_else_is_forgotten_for_a_flow_that_is_over() {
+    let (to_service, to_pod) = (((POD, 4000), (VIP, 80)), ((POD, 4000), (PEER, 8080)));
+    let moved = ((POD, 61_000), (PEER, 8080));
+    // (what comes, whether the service's half has come to lead elsewhere meanwhile, what it becomes)
+    for (tcp, elsewhere, expect) in [
+        (Tcp::SYN, false, to_pod),
+        (Tcp::SYN, true, moved),
+        (Tcp::ACK, false, moved),
+        (Tcp::RST, false, moved),
+        (Tcp::FIN | Tcp::ACK, false, moved),
+    ] {
+        let world = world();
+        send(&world, TCP, to_service, Tcp::SYN, Origin::Pod).unwrap();
+        send(&world, TCP, (to_pod.1, to_pod.0), Tcp::RST, Origin::Pod).unwrap();
+        let service = packet(TCP, to_service.0, to_service.1, 0).flow;
+        if elsewhere {
+            let state = *world.flow(&service).unwrap();
+            world.put_flow(&service, &FlowState { destination_port: 9_u16.to_be(), ..state });
+        }
+        assert_eq!(send(&world, TCP, to_pod, tcp, Origin::Pod), Ok(expect), "{tcp} {elsewhere}");
+        assert_eq!(world.has(&service), expect == moved, "{tcp} {elsewhere}");
+    }
+}
+
+#[test]
 fn source_ports_are_searched_and_run_out() {
     let world = world();
     world.sockets.borrow_mut().push(61_000);
