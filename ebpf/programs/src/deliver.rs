@@ -183,7 +183,9 @@ fn onward(packet: *mut __sk_buff, place: u32) -> i32 {
     leaves(packet);
     // SAFETY: the packet is the program's own and has an Ethernet header, and the entry holds its first twelve bytes.
     unsafe {
-        bpf_skb_store_bytes(packet, 0, (&raw const (*hop).receiver).cast(), 12, 0);
+        if bpf_skb_store_bytes(packet, 0, (&raw const (*hop).receiver).cast(), 12, 0) != 0 {
+            return drop(Counter::Rewrite);
+        }
         bpf_redirect((*hop).link, 0) as i32
     }
 }

@@ -1,8 +1,8 @@
 //! The next hops of what leaves the node.
 //!
 //! Asking the kernel's routes and neighbours is most of what such a packet costs, so an answer is believed for the rest of its
-//! second of the clock, in a place of the CPU's own that the ends are hashed to. The first packet of every second goes by the
-//! kernel's neighbour again, which so learns that it is still in use.
+//! second of the clock, in a place of the CPU's own that the ends are hashed to. At tc the first packet of every second
+//! goes by the kernel's neighbour again, which so learns that it is still in use; what XDP sends on tells no neighbour.
 //!
 //! **Invariants.** What has a neighbour that is not known has no entry. What is longer than its way takes is nobody's here.
 
