@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use keelson_datapath::{Config, Datapath, Scope, Transport};
@@ -94,7 +95,24 @@ fn another_version_is_replaced_where_it_is_attached() {
     let other = node.config.bpffs.join("v0123456789abcdef");
     std::fs::rename(ours, &other).unwrap();
     assert!(node.datapath.services().is_err(), "it is not there under its own name");
-    let datapath = node.host.inside(|| Datapath::ensure(&node.config)).unwrap();
+    let done = AtomicBool::new(false);
+    let (datapath, begun) = std::thread::scope(|scope| {
+        // Connections that begin meanwhile, through the kernel's delay in taking the other's programs off as well.
+        let begins = scope.spawn(|| {
+            let mut begun = 0;
+            while !done.load(Ordering::Relaxed) {
+                ask(&node.a.host, 0, (VIP, 80)).expect("pod to service meanwhile");
+                ask(&node.outside, 0, (NODE, NODE_PORT)).expect("outside to node port meanwhile");
+                begun += 1;
+            }
+            begun
+        });
+        let datapath = node.host.inside(|| Datapath::ensure(&node.config));
+        std::thread::sleep(GAP_MAX);
+        done.store(true, Ordering::Relaxed);
+        (datapath.unwrap(), begins.join().expect("every connection"))
+    });
+    assert!(begun > 1, "{begun}");
     assert!(!other.exists(), "the other version is gone");
     assert_eq!(datapath.attached().unwrap(), attached, "and this one is attached wherever it was");
     // What it knew has been taken over: services, pods, and every flow.
