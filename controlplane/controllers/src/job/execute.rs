@@ -1,4 +1,4 @@
-//! Does the steps of a plan: the status first, then finalizers, pods last.
+//! Does the steps of a plan: whose pods they are first, then the status, then finalizers, pods last.
 
 use std::sync::Arc;
 
@@ -18,6 +18,18 @@ pub(super) async fn execute(
     job: &Arc<Object>,
     plan: &Plan,
 ) -> Result<(), ClientError> {
+    for step in &plan.steps {
+        match step {
+            Step::Adopt { pod, uid } => {
+                let owner = (&Resource::JOBS, job.value());
+                ownership::adopt(&controller.client, owner, &Resource::PODS, pod, uid).await?;
+            }
+            Step::Release { pod, uid } => {
+                ownership::release(&controller.client, job.value(), &Resource::PODS, pod, uid).await?;
+            }
+            _ => {}
+        }
+    }
     if let Some(status) = &plan.status {
         let mut fresh = job.value().clone();
         fresh["status"] = status.clone();
@@ -35,13 +47,7 @@ pub(super) async fn execute(
     };
     for step in &plan.steps {
         match step {
-            Step::Adopt { pod, uid } => {
-                let owner = (&Resource::JOBS, job.value());
-                ownership::adopt(&controller.client, owner, &Resource::PODS, pod, uid).await?;
-            }
-            Step::Release { pod, uid } => {
-                ownership::release(&controller.client, job.value(), &Resource::PODS, pod, uid).await?;
-            }
+            Step::Adopt { .. } | Step::Release { .. } => {}
             Step::Unmark { pod } => unmark(controller, pod).await?,
             Step::Create(count) => {
                 let pods = (0..*count).map(|_| pod_of(job.value(), None)).collect();

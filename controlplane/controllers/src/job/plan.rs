@@ -131,7 +131,11 @@ fn own(job: &Value, observed: &Observed, steps: &mut Vec<Step>) -> Vec<Arc<Objec
         let (pod, uid) = (object.key.clone(), object.uid.clone());
         match claim(job, &selector, object.value()) {
             Claim::Owned => own.push(object.clone()),
-            Claim::Adopt => steps.push(Step::Adopt { pod, uid }),
+            // Counted at once, as it will be ours before anything else is done: nobody takes its place.
+            Claim::Adopt => {
+                steps.push(Step::Adopt { pod, uid });
+                own.push(object.clone());
+            }
             Claim::Release => steps.push(Step::Release { pod, uid }),
             Claim::Foreign => {}
         }
