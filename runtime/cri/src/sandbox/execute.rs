@@ -187,7 +187,7 @@ fn absent(result: io::Result<()>) -> io::Result<()> {
 }
 
 /// Threads that wait for the kernel or a disk, over all pods: a burst of them is not to be a burst of stacks.
-const WAITERS_MAX: usize = 64;
+const WAITERS_MAX: usize = 32;
 
 static WAITERS: Semaphore = Semaphore::const_new(WAITERS_MAX);
 
