@@ -11,6 +11,7 @@ pub mod defaulting;
 pub mod definition;
 pub mod discovery;
 pub mod field;
+pub mod ip_address;
 pub mod kind;
 pub mod meta;
 pub mod names;

@@ -7,22 +7,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::ip_address::{self, addresses_of, family};
 use client::{
     Cache, Client, ClientError, EventKind, EventRecorder, Key, Object, Outcome, Reference, Resource,
     WorkQueue, work,
 };
-use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::context::Context;
-use crate::fields::{list, text, time};
 use crate::service_cidr::ADDRESSES;
 
 const NAME: &str = "ip-address-repair";
-const MANAGED_BY: &str = "ipaddress.kubernetes.io/managed-by";
-const MANAGER: &str = "ipallocator.k8s.io";
-/// An address is written before its Service, which may take so long.
-const UNBORN: SignedDuration = SignedDuration::from_secs(60);
 
 struct Controller {
     client: Client,
@@ -94,28 +90,15 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
     Ok(())
 }
 
-fn addresses_of(service: &Value) -> impl Iterator<Item = &str> {
-    list(service, "/spec/clusterIPs").iter().filter_map(Value::as_str).filter(|address| *address != "None")
-}
-
 /// The Service that an address is of.
 fn parent(address: &Value) -> Option<Key> {
-    let parent = &address["spec"]["parentRef"];
-    let is_service = text(parent, "/resource") == "services" && text(parent, "/group").is_empty();
-    is_service.then(|| Key::new(text(parent, "/namespace"), text(parent, "/name")))
-}
-
-fn address_of(service: &Object, address: &str) -> Value {
-    let family = if address.contains(':') { "IPv6" } else { "IPv4" };
-    json!({"apiVersion": ADDRESSES.api_version(), "kind": "IPAddress",
-        "metadata": {"name": address, "labels": {"ipaddress.kubernetes.io/ip-family": family, MANAGED_BY: MANAGER}},
-        "spec": {"parentRef": {"group": "", "resource": "services", "namespace": service.key.namespace, "name": service.key.name}}})
+    ip_address::parent(address).map(|(namespace, name)| Key::new(namespace, name))
 }
 
 /// What becomes of an address. Pure.
 fn fate(address: &Object, service: Option<&Object>, now: Timestamp) -> Fate {
     let (value, name) = (address.value(), &address.key.name);
-    if value["metadata"]["labels"][MANAGED_BY] != MANAGER {
+    if !ip_address::is_managed(value) {
         return Fate::Stays;
     }
     let Some(parent) = parent(value) else {
@@ -124,11 +107,10 @@ fn fate(address: &Object, service: Option<&Object>, now: Timestamp) -> Fate {
             "IPAddress {name} appears to have been modified, not referencing a Service {reference}: cleaning up"
         ));
     };
-    if service.is_some_and(|service| addresses_of(service.value()).any(|known| known == name.as_str())) {
+    if service.is_some_and(|service| addresses_of(service.value()).any(|known| known == *name)) {
         return Fate::Stays;
     }
-    let left = UNBORN - now.duration_since(time(value, "/metadata/creationTimestamp"));
-    if left.is_positive() {
+    if let Some(left) = ip_address::may_be_born_within(value, now) {
         return Fate::Later(left.unsigned_abs() + Duration::from_secs(1));
     }
     Fate::Goes(format!("IPAddress: {name} for Service {parent} appears to have leaked: cleaning up"))
@@ -146,9 +128,9 @@ impl Controller {
     async fn repair(&self, key: &Key) -> Result<Outcome, ClientError> {
         let Some(service) = self.services.get(key) else { return Ok(Outcome::Done) };
         for address in addresses_of(service.value()) {
-            let family = if address.contains(':') { "IPv6" } else { "IPv4" };
-            let Some(known) = self.addresses.get(&Key::new("", address)) else {
-                match self.client.create(&ADDRESSES, "", &address_of(&service, address)).await {
+            let Some(known) = self.addresses.get(&Key::new("", address.as_str())) else {
+                let made = ip_address::of_service(&address, &key.namespace, &key.name);
+                match self.client.create(&ADDRESSES, "", &made).await {
                     Err(error) if error.already_exists() => {}
                     made => drop(made?),
                 }
@@ -156,7 +138,8 @@ impl Controller {
             };
             if parent(known.value()).as_ref() != Some(key) {
                 let message = format!(
-                    "Cluster IP [{family}]:{address} was assigned to multiple services; please recreate service"
+                    "Cluster IP [{}]:{address} was assigned to multiple services; please recreate service",
+                    family(&address)
                 );
                 let reason = "ClusterIPAlreadyAllocated";
                 self.events.record(Reference::to(&service), EventKind::Warning, reason, message);
@@ -186,6 +169,7 @@ impl Controller {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn service(addresses: &[&str]) -> Object {
         let service = json!({"metadata": {"name": "s", "namespace": "n"}, "spec": {"clusterIPs": addresses}});
@@ -195,7 +179,7 @@ mod tests {
     #[test]
     fn an_address_lives_as_long_as_its_service() {
         let of = |created: &str, change: fn(&mut Value)| {
-            let mut address = address_of(&service(&[]), "10.1.0.1");
+            let mut address = ip_address::of_service("10.1.0.1", "n", "s");
             address["metadata"]["creationTimestamp"] = created.into();
             change(&mut address);
             Object::of(&ADDRESSES, address)
@@ -207,6 +191,9 @@ mod tests {
             Fate::Goes("IPAddress: 10.1.0.1 for Service n/s appears to have leaked: cleaning up".into());
         assert_eq!(fate(&of(old, |_| ()), Some(&has), now), Fate::Stays);
         assert_eq!(fate(&of(old, |_| ()), None, now), leaked);
+        // A Service may name it otherwise.
+        let renamed = of(old, |address| address["metadata"]["name"] = "fd00::1".into());
+        assert_eq!(fate(&renamed, Some(&service(&["FD00:0::1"])), now), Fate::Stays);
         assert_eq!(fate(&of(old, |_| ()), Some(&service(&["10.1.0.2"])), now), leaked);
         assert_eq!(fate(&of(young, |_| ()), None, now), Fate::Later(Duration::from_secs(51)));
         let others = of(old, |address| address["metadata"]["labels"] = json!({}));

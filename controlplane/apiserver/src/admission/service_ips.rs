@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::field::FieldError;
+use api::ip_address::canonical;
 use api::status::Status;
 use ipnet::IpNet;
 use serde_json::{Value, json};
@@ -176,7 +177,7 @@ pub(super) async fn admit(
             *service = settled;
             return Ok(());
         };
-        if asked.iter().filter_map(Value::as_str).any(|asked| addresses::canonical(asked) == taken) {
+        if asked.iter().filter_map(Value::as_str).any(|asked| canonical(asked) == taken) {
             let why = format!("failed to allocate IP {taken}: provided IP is already allocated");
             let error = FieldError::invalid("spec.clusterIPs", json!([taken]), why);
             return Err(Status::invalid(attributes.kind.qualified_kind(), own.1, &[error]));
@@ -292,7 +293,7 @@ fn held(service: &Value) -> Vec<String> {
     let ports = ports.filter_map(|port| {
         port["nodePort"].as_u64().filter(|number| *number > 0).map(|number| port_key(port, number))
     });
-    addresses.map(addresses::canonical).chain(ports).collect()
+    addresses.map(canonical).chain(ports).collect()
 }
 
 /// A node port is taken per protocol.
@@ -370,8 +371,8 @@ fn choose_addresses(
         let address = match asked.get(index) {
             Some(asked) => {
                 // One address has many texts.
-                let address = addresses::canonical(asked);
-                if let Some(kept) = before.iter().find(|known| addresses::canonical(known) == address) {
+                let address = canonical(asked);
+                if let Some(kept) = before.iter().find(|known| canonical(known) == address) {
                     addresses.push(kept.clone());
                     continue;
                 }

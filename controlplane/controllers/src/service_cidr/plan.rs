@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::ip_address;
 use api::time::format_seconds;
 use client::Object;
 use ipnet::IpNet;
@@ -15,8 +16,6 @@ use crate::fields::{condition, is_deleting, list, text, time};
 pub(super) const FINALIZER: &str = "networking.k8s.io/service-cidr-finalizer";
 /// Until all servers know that a range gives nothing more.
 const GRACE: SignedDuration = SignedDuration::from_secs(10);
-const MANAGED_BY: &str = "ipaddress.kubernetes.io/managed-by";
-const MANAGER: &str = "ipallocator.k8s.io";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -83,8 +82,7 @@ fn is_needed(range: &Object, ranges: &[Arc<Object>], addresses: &[Arc<Object>]) 
     if own.iter().all(|net| others.iter().any(|other| other.contains(net))) {
         return false;
     }
-    let given =
-        addresses.iter().filter(|address| address.value()["metadata"]["labels"][MANAGED_BY] == MANAGER);
+    let given = addresses.iter().filter(|address| ip_address::is_managed(address.value()));
     let mut given = given.filter_map(|address| address.key.name.parse::<IpAddr>().ok());
     given.any(|address| {
         own.iter().any(|net| net.contains(&address)) && !others.iter().any(|net| net.contains(&address))
@@ -121,8 +119,7 @@ mod tests {
     }
 
     fn address(name: &str) -> Arc<Object> {
-        let labels = json!({MANAGED_BY: MANAGER});
-        Arc::new(Object::of(&ADDRESSES, json!({"metadata": {"name": name, "labels": labels}})))
+        Arc::new(Object::of(&ADDRESSES, ip_address::of_service(name, "n", "s")))
     }
 
     fn check(ranges: &[Arc<Object>], addresses: &[&str], expect: &[&str]) -> Plan {

@@ -12,10 +12,10 @@
 use std::net::IpAddr;
 use std::sync::PoisonError;
 
+use api::ip_address::{self, addresses_of, parent};
 use api::kind::Kind;
 use api::status::Status;
-use jiff::SignedDuration;
-use serde_json::{Value, json};
+use serde_json::Value;
 use store::Revision;
 
 use crate::registry::{self, Change};
@@ -24,8 +24,6 @@ use crate::server::Server;
 const GROUP: &str = "networking.k8s.io";
 /// The ServiceCIDR of the server's own ranges.
 pub(crate) const DEFAULT_RANGE: &str = "kubernetes";
-/// How long the write of a Service may follow the one of its address.
-const UNBORN: SignedDuration = SignedDuration::from_secs(60);
 /// Turns against writers of the same address.
 const TURNS: usize = 8;
 
@@ -41,15 +39,7 @@ pub(super) fn is_ready(range: &Value) -> bool {
 
 /// The IPAddress belongs to the Service `namespace/name`.
 pub(super) fn is_of(object: &Value, service: &str) -> bool {
-    parent(object).is_some_and(|parent| parent == service)
-}
-
-/// The Service that an IPAddress belongs to.
-fn parent(object: &Value) -> Option<String> {
-    let parent = &object["spec"]["parentRef"];
-    let text = |name: &str| parent[name].as_str().unwrap_or_default();
-    (text("resource") == "services" && text("group").is_empty())
-        .then(|| format!("{}/{}", text("namespace"), text("name")))
+    parent(object).zip(service.split_once('/')).is_some_and(|(parent, service)| parent == service)
 }
 
 /// Writes the addresses of a Service. An address that somebody else has ends it: those before it are given back.
@@ -74,14 +64,10 @@ pub(super) async fn record(
 async fn record_one(server: &Server, namespace: &str, name: &str, address: &str) -> Result<bool, Status> {
     let kind = row(server, "ipaddresses")?;
     let service = format!("{namespace}/{name}");
-    let family = if address.contains(':') { "IPv6" } else { "IPv4" };
-    let object = json!({
-        "kind": kind.kind, "apiVersion": kind.api_version(),
-        "metadata": {"name": address, "uid": server.uid(), "creationTimestamp": registry::meta::time(server.now()),
-            "labels": {"ipaddress.kubernetes.io/ip-family": family,
-                "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io"}},
-        "spec": {"parentRef": {"group": "", "resource": "services", "namespace": namespace, "name": name}}
-    });
+    let mut object = ip_address::of_service(address, namespace, name);
+    let metadata = registry::meta::of_mut(&mut object)?;
+    metadata.insert("uid".into(), server.uid().into());
+    metadata.insert("creationTimestamp".into(), registry::meta::time(server.now()));
     let mut expected = Revision(0);
     for _ in 0..TURNS {
         if registry::write(server, kind, address, expected, &Change::Put(object.clone())).await?.is_ok() {
@@ -102,24 +88,13 @@ async fn record_one(server: &Server, namespace: &str, name: &str, address: &str)
 
 /// Its Service never came, or has another address by now.
 fn is_left_over(server: &Server, object: &Value, address: &str) -> Result<bool, Status> {
-    let Some(parent) = parent(object) else { return Ok(false) };
+    let Some((namespace, name)) = parent(object) else { return Ok(false) };
     let services = server.registry.by_resource("", "v1", "services").ok_or_else(Status::no_such_path)?;
-    let (_, service) = registry::read(server, services, &parent)?;
+    let (_, service) = registry::read(server, services, &format!("{namespace}/{name}"))?;
     if service.is_some_and(|service| addresses_of(&service).any(|known| known == address)) {
         return Ok(false);
     }
-    let created = object["metadata"]["creationTimestamp"].as_str().and_then(|text| text.parse().ok());
-    Ok(created.is_none_or(|created| server.now().duration_since(created) > UNBORN))
-}
-
-fn addresses_of(service: &Value) -> impl Iterator<Item = String> {
-    let all = service["spec"]["clusterIPs"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    all.filter(|address| *address != "None").map(canonical)
-}
-
-/// The one text of an address, which names its IPAddress. What is no address stays as it is.
-pub(super) fn canonical(text: &str) -> String {
-    text.parse().map_or_else(|_| text.to_owned(), |address: IpAddr| address.to_string())
+    Ok(ip_address::may_be_born_within(object, server.now()).is_none())
 }
 
 /// Gives back the addresses of a Service that is gone. What cannot be given back now is repaired later.
@@ -187,6 +162,7 @@ mod tests {
     use std::time::Duration;
 
     use api::path::{Query, RequestInfo};
+    use serde_json::json;
     use store::{SingleOptions, Store};
 
     use super::*;
