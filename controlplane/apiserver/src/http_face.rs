@@ -23,7 +23,7 @@ use crate::audit::{Asked, Trail};
 use crate::body;
 use crate::connect::Wire;
 use crate::fairness::Seat;
-use crate::request::{Request, Warnings};
+use crate::request::{Mark, Request, Warnings};
 use crate::user::User;
 use crate::{
     aggregation, component_status, connect, documents, handover, impersonation, registry, reviews,
@@ -77,6 +77,7 @@ impl serve::Handler for ApiServer {
             now,
             warnings: warnings.clone(),
             trail: trail.clone(),
+            mark: Mark::default(),
         };
         let (seat, answered) = self.in_turn(request, wire).await;
         let mut response = match answered {

@@ -28,6 +28,18 @@ pub struct Request {
     pub warnings: Warnings,
     /// What the audit is told.
     pub trail: Trail,
+    /// Which request it is.
+    pub mark: Mark,
+}
+
+/// Tells a request from all others for as long as a clone of its mark is kept.
+#[derive(Clone, Debug, Default)]
+pub struct Mark(Arc<()>);
+
+impl PartialEq for Mark {
+    fn eq(&self, other: &Mark) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// Sentences that gather while a request is worked on; clones are the same list.

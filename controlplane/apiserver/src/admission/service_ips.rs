@@ -21,6 +21,7 @@ use store::Revision;
 use super::{Attributes, Operation, name_of, service_families};
 use crate::cache::KindCache;
 use crate::object::Object;
+use crate::request::Mark;
 use crate::server::Server;
 
 pub(crate) mod addresses;
@@ -64,8 +65,8 @@ struct Range {
 #[derive(Debug)]
 struct Reservation {
     owner: String,
-    /// Of the Service: two of one name may be on their way.
-    uid: String,
+    /// Two about one Service may be on their way.
+    request: Mark,
     since: jiff::Timestamp,
 }
 
@@ -220,9 +221,9 @@ fn choose(server: &Server, attributes: &Attributes<'_>, service: &mut Value) -> 
         return Err(Status::invalid(attributes.kind.qualified_kind(), &own.1, &errors));
     }
     if !attributes.dry_run {
-        let uid = service["metadata"]["uid"].as_str().unwrap_or_default();
+        let request = &attributes.request.mark;
         let reservation =
-            |what| (what, Reservation { owner: owner.clone(), uid: uid.to_owned(), since: now });
+            |what| (what, Reservation { owner: owner.clone(), request: request.clone(), since: now });
         known.reserved.extend(given.into_iter().map(reservation));
     }
     Ok(new_addresses)

@@ -46,11 +46,10 @@ pub(super) async fn create_object(
         let object = prepare(server, request, kind, object.clone())?;
         let name = meta::text(&object, "name").to_owned();
         let key = object_key(kind, &request.info.namespace, &name);
-        let uid = meta::text(&object, "uid").to_owned();
         let (shown, stored) = match settle(server, request, kind, object, dry_run).await {
             Ok(settled) => settled,
             Err(refusal) => {
-                addresses::give_back(server, kind, &key, &uid).await;
+                addresses::give_back(server, kind, &key, &request.mark).await;
                 return Err(refusal);
             }
         };
@@ -63,7 +62,7 @@ pub(super) async fn create_object(
         // An error may still have written it.
         let written = write::write(server, kind, &key, Revision(0), &Change::Put(stored)).await?;
         if written.is_err() {
-            addresses::give_back(server, kind, &key, &uid).await;
+            addresses::give_back(server, kind, &key, &request.mark).await;
         }
         match written {
             Ok(revision) => return with_revision(shown, revision),

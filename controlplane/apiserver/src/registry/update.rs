@@ -74,39 +74,68 @@ pub(super) async fn change_owned(
     let name = &request.info.name;
     let key = object_key(kind, &request.info.namespace, name);
     for _ in 0..MOST_TRIES {
-        let (expected, old) = write::read(server, kind, &key)?;
-        let old = old.ok_or_else(|| Status::not_found(kind.qualified_resource(), name))?;
-        let outdated = is_of_older_version(kind, &old);
-        let old = conversion::from_stored(server, kind, old).await?;
-        let new = desire(&old)?;
-        let given = meta::resource_version(&new)?;
-        if given != 0 && Revision(given) != expected {
-            return Err(Status::optimistic_lock(kind.qualified_resource(), name));
-        }
-        let uid = Preconditions { uid: Some(meta::text(&new, "uid").to_owned()), ..Preconditions::default() };
-        check(kind, name, &uid, &old)?;
-        let new = settle(server, request, kind, &old, new, dry_run).await?;
-        let new = owners(&old, new)?;
-        if new == old && !outdated {
-            return Ok(old);
-        }
-        let stored = conversion::to_stored(server, kind, new.clone()).await?;
-        let is_released = is_released(&new);
-        // Before it is written: a webhook that fails then fails the request, not its answer alone.
-        let shown = conversion::as_stored(server, kind, new, stored.clone()).await?;
-        if dry_run {
-            return Ok(shown);
-        }
-        let change = if is_released { Change::Delete } else { Change::Put(stored) };
-        // Where somebody else was faster, a version that the request insists on is refused at the next turn.
-        if let Ok(revision) = write::write(server, kind, &key, expected, &change).await? {
-            if is_released {
-                addresses::release(server, kind, &old).await;
+        let changed = match prepare(server, request, kind, dry_run, &desire, &owners).await {
+            Ok(changed) => changed,
+            Err(refusal) => {
+                addresses::give_back(server, kind, &key, &request.mark).await;
+                return Err(refusal);
             }
-            return with_revision(shown, revision);
+        };
+        let Some(change) = changed.change else { return Ok(changed.shown) };
+        // Where somebody else was faster, a version that the request insists on is refused at the next turn. An error may
+        // still have written it.
+        if let Ok(revision) = write::write(server, kind, &key, changed.expected, &change).await? {
+            if matches!(change, Change::Delete) {
+                addresses::release(server, kind, &changed.old).await;
+            }
+            return with_revision(changed.shown, revision);
         }
     }
+    addresses::give_back(server, kind, &key, &request.mark).await;
     Err(Status::optimistic_lock(kind.qualified_resource(), name))
+}
+
+/// A change that nobody refuses.
+struct Changed {
+    expected: Revision,
+    old: Value,
+    shown: Value,
+    /// Nothing, where all is as it shall be or nothing is to be written.
+    change: Option<Change>,
+}
+
+/// What becomes of the object that is there now.
+async fn prepare(
+    server: &Server,
+    request: &Request,
+    kind: &'static Kind,
+    dry_run: bool,
+    desire: &impl Fn(&Value) -> Result<Value, Status>,
+    owners: &impl Fn(&Value, Value) -> Result<Value, Status>,
+) -> Result<Changed, Status> {
+    let name = &request.info.name;
+    let (expected, old) = write::read(server, kind, &object_key(kind, &request.info.namespace, name))?;
+    let old = old.ok_or_else(|| Status::not_found(kind.qualified_resource(), name))?;
+    let outdated = is_of_older_version(kind, &old);
+    let old = conversion::from_stored(server, kind, old).await?;
+    let new = desire(&old)?;
+    let given = meta::resource_version(&new)?;
+    if given != 0 && Revision(given) != expected {
+        return Err(Status::optimistic_lock(kind.qualified_resource(), name));
+    }
+    let uid = Preconditions { uid: Some(meta::text(&new, "uid").to_owned()), ..Preconditions::default() };
+    check(kind, name, &uid, &old)?;
+    let new = settle(server, request, kind, &old, new, dry_run).await?;
+    let new = owners(&old, new)?;
+    if new == old && !outdated {
+        return Ok(Changed { expected, shown: old.clone(), old, change: None });
+    }
+    let stored = conversion::to_stored(server, kind, new.clone()).await?;
+    let is_released = is_released(&new);
+    // Before it is written: a webhook that fails then fails the request, not its answer alone.
+    let shown = conversion::as_stored(server, kind, new, stored.clone()).await?;
+    let change = if is_released { Change::Delete } else { Change::Put(stored) };
+    Ok(Changed { expected, old, shown, change: (!dry_run).then_some(change) })
 }
 
 /// Puts back what an update may not touch, admits, defaults and validates.

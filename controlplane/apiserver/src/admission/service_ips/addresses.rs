@@ -18,7 +18,9 @@ use api::status::Status;
 use serde_json::Value;
 use store::Revision;
 
+use super::Reservation;
 use crate::registry::{self, Change};
+use crate::request::Mark;
 use crate::server::Server;
 
 const GROUP: &str = "networking.k8s.io";
@@ -115,34 +117,46 @@ pub(crate) async fn release(server: &Server, kind: &Kind, object: &Value) {
     }
 }
 
-/// Gives back what a Service was given whose creation was refused afterwards, unless one of its name has it by now.
-pub(crate) async fn give_back(server: &Server, kind: &Kind, service: &str, uid: &str) {
+/// Gives back what a request was given for a Service and then did not write, unless the Service has it by now.
+pub(crate) async fn give_back(server: &Server, kind: &Kind, service: &str, request: &Mark) {
     if (kind.group, kind.resource) != ("", "services") {
         return;
     }
-    let mut addresses = Vec::new();
-    {
+    let given = {
         let mut given = server.allocator.given.lock().unwrap_or_else(PoisonError::into_inner);
-        given.reserved.retain(|what, reservation| {
-            let its = reservation.owner == service && reservation.uid == uid;
-            if its && what.parse::<IpAddr>().is_ok() {
-                addresses.push(what.clone());
-            }
-            !its
-        });
-    }
-    for address in addresses {
-        let given_back = async {
-            let (_, there) = registry::read(server, kind, service)?;
-            if there.is_some_and(|there| addresses_of(&there).any(|known| known == address)) {
-                return Ok(());
-            }
-            remove(server, service, &address).await
+        let its = |_: &String, reservation: &mut Reservation| {
+            reservation.owner == service && reservation.request == *request
         };
-        if let Err(error) = given_back.await {
+        let its: Vec<String> = given.reserved.extract_if(.., its).map(|(what, _)| what).collect();
+        its.into_iter().filter(|what| what.parse::<IpAddr>().is_ok()).collect::<Vec<_>>()
+    };
+    for address in given {
+        if let Err(error) = remove_unless_held(server, kind, service, &address).await {
             tracing::warn!(service, address, error = %error.message, "an address of a refused Service was not given back");
         }
     }
+}
+
+/// In this order: another request reserves an address, writes it and then the Service.
+async fn remove_unless_held(
+    server: &Server,
+    kind: &Kind,
+    service: &str,
+    address: &str,
+) -> Result<(), Status> {
+    let addresses = row(server, "ipaddresses")?;
+    let (revision, found) = registry::read(server, addresses, address)?;
+    let is_reserved = {
+        let given = server.allocator.given.lock().unwrap_or_else(PoisonError::into_inner);
+        given.reserved.contains_key(address)
+    };
+    let (_, there) = registry::read(server, kind, service)?;
+    let is_held = there.is_some_and(|there| addresses_of(&there).any(|known| known == address));
+    if !is_reserved && !is_held && found.is_some_and(|found| is_of(&found, service)) {
+        // Changed meanwhile: it is somebody else's.
+        let _ = registry::write(server, addresses, address, revision, &Change::Delete).await?;
+    }
+    Ok(())
 }
 
 async fn remove(server: &Server, service: &str, address: &str) -> Result<(), Status> {
@@ -185,9 +199,9 @@ mod tests {
         server
     }
 
-    async fn create(server: &Server, port: u64) -> u16 {
-        let request = Request {
-            info: RequestInfo::parse("POST", "/api/v1/namespaces/n/services", &Query::default()).unwrap(),
+    fn request(server: &Server, method: &str, path: &str) -> Request {
+        Request {
+            info: RequestInfo::parse(method, path, &Query::default()).unwrap(),
             query: Query::default(),
             headers: Default::default(),
             user: Default::default(),
@@ -195,14 +209,25 @@ mod tests {
             now: server.now(),
             warnings: Warnings::default(),
             trail: Default::default(),
-        };
-        let services = server.registry.by_resource("", "v1", "services").unwrap();
-        let body = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"},
-            "spec": {"clusterIP": "10.1.0.7", "ports": [{"port": port}]}});
-        match registry::create(server, &request, services, body.to_string().into()).await {
-            Ok(_) => 201,
-            Err(status) => status.code,
+            mark: Mark::default(),
         }
+    }
+
+    /// The code of the answer.
+    async fn write(server: &Server, method: &str, spec: Value) -> u16 {
+        let services = server.registry.by_resource("", "v1", "services").unwrap();
+        let body = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": spec});
+        let (path, body) = ("/api/v1/namespaces/n/services", body.to_string().into());
+        let answer = if method == "POST" {
+            registry::create(server, &request(server, method, path), services, body).await
+        } else {
+            registry::update(server, &request(server, method, &format!("{path}/s")), services, body).await
+        };
+        answer.map_or_else(|status| status.code, |_| if method == "POST" { 201 } else { 200 })
+    }
+
+    async fn create(server: &Server, port: u64) -> u16 {
+        write(server, "POST", json!({"clusterIP": "10.1.0.7", "ports": [{"port": port}]})).await
     }
 
     #[tokio::test]
@@ -217,6 +242,35 @@ mod tests {
         assert_eq!(create(&server, 80).await, 201);
         assert_eq!(create(&server, 80).await, 409);
         assert!(is_given());
+    }
+
+    #[tokio::test]
+    async fn a_refused_update_leaves_no_address_and_takes_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = server(folder.path()).await;
+        let addresses = row(&server, "ipaddresses").unwrap();
+        let is_given = |address: &str| registry::read(&server, addresses, address).unwrap().1.is_some();
+        let reserved = || server.allocator.given.lock().unwrap().reserved.len();
+        let external = json!({"type": "ExternalName", "externalName": "a.example"});
+        assert_eq!(write(&server, "POST", external).await, 201);
+        let spec = |port: u64| json!({"type": "NodePort", "clusterIP": "10.1.0.7", "ports": [{"port": port, "nodePort": 30_007}]});
+        assert_eq!(write(&server, "PUT", spec(99_999)).await, 422);
+        assert!(!is_given("10.1.0.7"));
+        assert_eq!(reserved(), 0);
+        assert_eq!(write(&server, "PUT", spec(80)).await, 200);
+        assert!(is_given("10.1.0.7"));
+        assert_eq!(write(&server, "PUT", spec(99_999)).await, 422);
+        assert!(is_given("10.1.0.7"));
+        // Nor is what another request is about to write.
+        let services = server.registry.by_resource("", "v1", "services").unwrap();
+        let other = Mark::default();
+        let reservation = Reservation { owner: "n/s".into(), request: other.clone(), since: server.now() };
+        server.allocator.given.lock().unwrap().reserved.insert("10.1.0.8".into(), reservation);
+        assert_eq!(record(&server, ("n", "s"), &["10.1.0.8".into()]).await.unwrap(), None);
+        give_back(&server, services, "n/s", &Mark::default()).await;
+        assert!(is_given("10.1.0.8"));
+        give_back(&server, services, "n/s", &other).await;
+        assert!(!is_given("10.1.0.8"));
     }
 
     #[tokio::test]
