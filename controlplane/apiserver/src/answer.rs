@@ -2,6 +2,7 @@
 //!
 //! JSON of stored objects is passed on as it lies in the cache; every other form is made from it here.
 
+mod chunked;
 mod compress;
 mod form;
 mod list_body;

@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use store::Revision;
 
+use super::chunked::Chunked;
 use super::list_body::{Items, ListBody};
 use super::protobuf_list::ProtobufList;
 use super::{Body, List, Shown};
@@ -139,11 +140,11 @@ impl Form {
     /// A page of objects.
     pub(super) fn list(self, list: List, now: jiff::Timestamp) -> Result<Body, Status> {
         if self.encoding == Encoding::Json && !self.pretty {
-            return Ok(ListBody::new(list, self.items(now)).map_err(|never| match never {}).boxed_unsync());
+            return Ok(Chunked::new(ListBody::new(list, self.items(now))).boxed_unsync());
         }
         if self.encoding == Encoding::Protobuf && !self.is_table() {
             let body = ProtobufList::new(list, self.shape == Shape::Metadata)?;
-            return Ok(body.map_err(|never| match never {}).boxed_unsync());
+            return Ok(Chunked::new(body).boxed_unsync());
         }
         let row = list.kind;
         let metadata = list.metadata();

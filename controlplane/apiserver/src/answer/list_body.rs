@@ -1,22 +1,17 @@
 //! The JSON of a list, whole, of metadata or as a table, as a body that is made while it is sent: objects are shared, and at
 //! most one chunk is in memory at a time.
 
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use api::printers;
 use bytes::{BufMut, Bytes, BytesMut};
-use http_body::{Body, Frame, SizeHint};
+use http_body::SizeHint;
+use serve::BodyError;
 
 use super::List;
+use super::chunked::{CHUNK_BYTES, Chunks};
 use super::form::{Include, META, partial};
 use super::row::row;
 use crate::object::Object;
 use crate::strategy;
-
-/// Bytes of a chunk, more or less.
-const CHUNK_BYTES: usize = 64 << 10;
 
 /// What a list shows of each object.
 #[derive(Clone, Copy)]
@@ -78,7 +73,7 @@ impl ListBody {
         head
     }
 
-    fn chunk(&mut self) -> Option<Bytes> {
+    fn next(&mut self) -> Option<Bytes> {
         if self.ended {
             return None;
         }
@@ -102,22 +97,16 @@ impl ListBody {
     }
 }
 
-impl Body for ListBody {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.get_mut().chunk().map(|chunk| Ok(Frame::data(chunk))))
+impl Chunks for ListBody {
+    fn chunk(&mut self) -> Option<Result<Bytes, BodyError>> {
+        self.next().map(Ok)
     }
 
-    fn is_end_stream(&self) -> bool {
+    fn is_end(&self) -> bool {
         self.ended
     }
 
-    fn size_hint(&self) -> SizeHint {
+    fn hint(&self) -> SizeHint {
         let rest = self.list.objects.get(self.sent..).unwrap_or_default();
         let mut hint = SizeHint::default();
         hint.set_lower(rest.iter().map(|object| object.json.len() as u64).sum());

@@ -7,24 +7,19 @@
 //! A message begins with its length, so every item is made twice: once to know it, once to send it. An object remembers
 //! its length, so that only what changed since the last list is; what is in memory is one chunk.
 
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use api::kind::Kind;
 use api::schema;
 use api::status::Status;
 use api::wire::protobuf::{self, ProtobufError, envelope};
 use bytes::{BufMut, Bytes, BytesMut};
-use http_body::{Body, Frame, SizeHint};
+use http_body::SizeHint;
+use serve::BodyError;
 
 use super::List;
+use super::chunked::{CHUNK_BYTES, Chunks};
 use super::form::{META, partial, type_of};
 use crate::object::Object;
 use crate::strategy;
-
-/// Bytes of a chunk, more or less.
-const CHUNK_BYTES: usize = 64 << 10;
 
 /// A list on its way.
 pub(super) struct ProtobufList {
@@ -87,8 +82,10 @@ impl ProtobufList {
         let rest = head.len() + (length - metadata.len()) + envelope::END.len();
         Ok(ProtobufList { list, items, head, sent: 0, rest })
     }
+}
 
-    fn chunk(&mut self) -> Option<Bytes> {
+impl Chunks for ProtobufList {
+    fn chunk(&mut self) -> Option<Result<Bytes, BodyError>> {
         if self.rest == 0 {
             return None;
         }
@@ -99,31 +96,26 @@ impl ProtobufList {
                 chunk.put_slice(envelope::END);
                 break;
             };
-            // Its length was taken by making it: it can be made.
-            chunk.put_slice(&self.items.encode(self.list.kind, object).unwrap_or_default());
+            // Its length was told by then: a list without it would be another.
+            match self.items.encode(self.list.kind, object) {
+                Ok(item) => chunk.put_slice(&item),
+                Err(error) => {
+                    tracing::error!(key = %object.key, kind = self.list.kind.kind, %error,
+                        "an object has no protobuf form: the list that it is in breaks off");
+                    return Some(Err(error.into()));
+                }
+            }
             self.sent += 1;
         }
         self.rest = self.rest.saturating_sub(chunk.len());
-        Some(chunk.freeze())
-    }
-}
-
-impl Body for ProtobufList {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.get_mut().chunk().map(|chunk| Ok(Frame::data(chunk))))
+        Some(Ok(chunk.freeze()))
     }
 
-    fn is_end_stream(&self) -> bool {
+    fn is_end(&self) -> bool {
         self.rest == 0
     }
 
-    fn size_hint(&self) -> SizeHint {
+    fn hint(&self) -> SizeHint {
         SizeHint::with_exact(self.rest as u64)
     }
 }
@@ -133,11 +125,13 @@ mod tests {
     use std::sync::Arc;
 
     use api::kind::Registry;
+    use http_body::Body as _;
     use http_body_util::BodyExt as _;
     use serde_json::{Value, json};
     use store::Revision;
 
     use super::*;
+    use crate::answer::chunked::Chunked;
 
     fn object(value: &Value) -> Arc<Object> {
         Arc::new(Object::for_tests("x/a", value))
@@ -152,11 +146,33 @@ mod tests {
             next: Some("next".into()),
             remaining: Some(3),
         };
-        let body = ProtobufList::new(list, metadata_alone).unwrap();
+        let body = Chunked::new(ProtobufList::new(list, metadata_alone).unwrap());
         let told = body.size_hint().exact();
         let bytes = body.collect().await.unwrap().to_bytes();
         assert_eq!(told, Some(bytes.len() as u64));
         bytes
+    }
+
+    #[tokio::test]
+    async fn an_object_without_a_form_ends_the_list() {
+        let kind = Registry::builtin().by_resource("", "v1", "configmaps").unwrap();
+        let meta = json!({"name": "m", "resourceVersion": "7"});
+        let objects = [json!({"k": "v"}), json!({"k": 1}), json!({"k": "v"})].map(|data| {
+            object(&json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": meta, "data": data}))
+        });
+        let list = |objects: &[Arc<Object>]| List {
+            kind,
+            revision: Revision(9),
+            objects: objects.to_vec(),
+            next: None,
+            remaining: None,
+        };
+        // Refused where that can be told.
+        assert!(ProtobufList::new(list(&objects), false).is_err());
+        objects[1].listed.set((kind, 20)).unwrap();
+        let mut body = Chunked::new(ProtobufList::new(list(&objects), false).unwrap());
+        assert!(body.frame().await.unwrap().is_err());
+        assert!(body.frame().await.is_none());
     }
 
     #[tokio::test]
