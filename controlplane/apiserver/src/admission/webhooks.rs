@@ -63,6 +63,17 @@ pub struct Hooks {
     validating: Kept,
 }
 
+/// What a webhook is asked about.
+struct Question<'a> {
+    server: &'a Server,
+    attributes: &'a Attributes<'a>,
+    /// In whose form.
+    kind: &'static Kind,
+    object: &'a Value,
+    /// What the audit calls it.
+    at: String,
+}
+
 #[derive(Debug, Default)]
 struct Kept(Mutex<(Revision, Arc<Vec<Hook>>)>);
 
@@ -174,16 +185,9 @@ impl Hook {
         registry.kinds().find(|kind| storage.is_some() && kind.storage == storage && fits(kind))
     }
 
-    /// Asks; the patch, where there is one. A failure of the webhook itself counts as its policy says; `at` is how the audit calls
-    /// this question.
-    async fn ask(
-        &self,
-        server: &Server,
-        attributes: &Attributes<'_>,
-        kind: &'static Kind,
-        object: &Value,
-        at: &str,
-    ) -> Result<Option<Value>, Status> {
+    /// Asks; the patch, where there is one. A failure of the webhook itself counts as its policy says.
+    async fn ask(&self, question: &Question<'_>) -> Result<Option<Value>, Status> {
+        let &Question { server, attributes, kind, object, ref at } = question;
         if attributes.dry_run && !self.dry_runs {
             return Err(Status::bad_request(format!(
                 "admission webhook {:?} does not support dry run",
@@ -228,19 +232,12 @@ impl Hook {
 
 impl Hook {
     /// Asks a mutating webhook; what it makes of the object, where that is another.
-    async fn change(
-        &self,
-        server: &Server,
-        attributes: &Attributes<'_>,
-        kind: &'static Kind,
-        object: &Value,
-        at: &str,
-    ) -> Result<Option<Value>, Status> {
-        let Some(patch) = self.ask(server, attributes, kind, object, at).await? else { return Ok(None) };
-        let patched = patched(server, attributes, kind, object, &patch).await?;
+    async fn change(&self, question: &Question<'_>) -> Result<Option<Value>, Status> {
+        let Some(patch) = self.ask(question).await? else { return Ok(None) };
+        let patched = patched(question, &patch).await?;
         let patched = patched
             .map_err(|why| Status::internal(format!("failed calling webhook {:?}: {why}", self.name)))?;
-        Ok((patched != *object).then_some(patched))
+        Ok((patched != *question.object).then_some(patched))
     }
 
     /// What the audit says of what it did.
@@ -320,10 +317,11 @@ pub(super) async fn mutate(
             }
             let Some(kind) = hook.concerns(server, attributes, object)? else { continue };
             let place = format!("mutation.webhook.admission.k8s.io/round_{round}_index_{at}");
-            let changed = hook.change(server, attributes, kind, object, &place).await;
+            let question = Question { server, attributes, kind, object, at: place };
+            let changed = hook.change(&question).await;
             // Told of each that was asked, whatever it answered.
             let mutated = matches!(changed, Ok(Some(_)));
-            attributes.request.trail.annotate(&place, || hook.mutation(mutated));
+            attributes.request.trail.annotate(&question.at, || hook.mutation(mutated));
             if let Some(changed) = changed? {
                 changed_after[..at].iter_mut().for_each(|changed| *changed = true);
                 *object = changed;
@@ -334,13 +332,8 @@ pub(super) async fn mutate(
 }
 
 /// The object with a JSON patch, which was made for the form of `kind`, in its canonical form; why the patch is none.
-async fn patched(
-    server: &Server,
-    attributes: &Attributes<'_>,
-    kind: &'static Kind,
-    object: &Value,
-    patch: &Value,
-) -> Result<Result<Value, String>, Status> {
+async fn patched(question: &Question<'_>, patch: &Value) -> Result<Result<Value, String>, Status> {
+    let Question { server, attributes, kind, object, .. } = *question;
     if attributes.operation == Operation::Delete {
         return Ok(Err("a delete has nothing to patch".into()));
     }
@@ -377,13 +370,12 @@ pub(super) async fn validate(
     let mut asked = Vec::new();
     for (at, hook) in hooks.iter().enumerate() {
         if let Some(kind) = hook.concerns(server, attributes, object)? {
-            asked.push((hook, kind, format!("validating.webhook.admission.k8s.io/round_0_index_{at}")));
+            let at = format!("validating.webhook.admission.k8s.io/round_0_index_{at}");
+            asked.push((hook, Question { server, attributes, kind, object, at }));
         }
     }
     for some in asked.chunks(AT_ONCE) {
-        let answers =
-            some.iter().map(|(hook, kind, place)| hook.ask(server, attributes, kind, object, place));
-        for answer in join_all(answers).await {
+        for answer in join_all(some.iter().map(|(hook, question)| hook.ask(question))).await {
             answer?;
         }
     }
