@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Controller;
 use super::indexes::{FAILURES, IGNORED, INDEX};
-use super::plan::{FINALIZER, Plan, Slot, Step};
+use super::plan::{ClaimStep, FINALIZER, Plan, Slot, Step};
 use crate::owned_pods::OwnedPods;
 use crate::ownership;
 use crate::pod_template::{self, Name, mark};
@@ -18,16 +18,15 @@ pub(super) async fn execute(
     job: &Arc<Object>,
     plan: &Plan,
 ) -> Result<(), ClientError> {
-    for step in &plan.steps {
-        match step {
-            Step::Adopt { pod, uid } => {
+    for claim in &plan.claims {
+        match claim {
+            ClaimStep::Adopt { pod, uid } => {
                 let owner = (&Resource::JOBS, job.value());
                 ownership::adopt(&controller.client, owner, &Resource::PODS, pod, uid).await?;
             }
-            Step::Release { pod, uid } => {
+            ClaimStep::Release { pod, uid } => {
                 ownership::release(&controller.client, job.value(), &Resource::PODS, pod, uid).await?;
             }
-            _ => {}
         }
     }
     if let Some(status) = &plan.status {
@@ -47,7 +46,6 @@ pub(super) async fn execute(
     };
     for step in &plan.steps {
         match step {
-            Step::Adopt { .. } | Step::Release { .. } => {}
             Step::Unmark { pod } => unmark(controller, pod).await?,
             Step::Create(count) => {
                 let pods = (0..*count).map(|_| pod_of(job.value(), None)).collect();

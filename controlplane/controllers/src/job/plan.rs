@@ -36,20 +36,17 @@ pub(super) struct Observed {
     pub now: Timestamp,
 }
 
+/// Whose a pod is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ClaimStep {
+    Adopt { pod: Key, uid: String },
+    Release { pod: Key, uid: String },
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    Adopt {
-        pod: Key,
-        uid: String,
-    },
-    Release {
-        pod: Key,
-        uid: String,
-    },
     /// The pod is written down: it may go.
-    Unmark {
-        pod: Key,
-    },
+    Unmark { pod: Key },
     /// So many more without an index.
     Create(usize),
     /// One for each.
@@ -69,6 +66,8 @@ pub(super) struct Slot {
 
 #[derive(Default)]
 pub(super) struct Plan {
+    /// Done first: the status counts on them.
+    pub claims: Vec<ClaimStep>,
     /// Written before the steps are done.
     pub status: Option<Value>,
     /// Told once the status is written.
@@ -84,7 +83,7 @@ pub(crate) fn is_finished(job: &Value) -> bool {
 
 pub(super) fn plan(job: &Value, observed: &Observed) -> Plan {
     let mut plan = Plan::default();
-    let own = own(job, observed, &mut plan.steps);
+    let own = own(job, observed, &mut plan.claims);
     if is_finished(job) || is_deleting(job) {
         // Only the finalizers are left to be taken away.
         plan.steps
@@ -124,7 +123,7 @@ pub(super) fn plan(job: &Value, observed: &Observed) -> Plan {
     plan
 }
 
-fn own(job: &Value, observed: &Observed, steps: &mut Vec<Step>) -> Vec<Arc<Object>> {
+fn own(job: &Value, observed: &Observed, claims: &mut Vec<ClaimStep>) -> Vec<Arc<Object>> {
     let selector = selector_of(job);
     let mut own = Vec::new();
     for object in &observed.pods {
@@ -133,10 +132,10 @@ fn own(job: &Value, observed: &Observed, steps: &mut Vec<Step>) -> Vec<Arc<Objec
             Claim::Owned => own.push(object.clone()),
             // Counted at once, as it will be ours before anything else is done: nobody takes its place.
             Claim::Adopt => {
-                steps.push(Step::Adopt { pod, uid });
+                claims.push(ClaimStep::Adopt { pod, uid });
                 own.push(object.clone());
             }
-            Claim::Release => steps.push(Step::Release { pod, uid }),
+            Claim::Release => claims.push(ClaimStep::Release { pod, uid }),
             Claim::Foreign => {}
         }
     }

@@ -71,8 +71,9 @@ fn as_many_as_are_missing() {
     assert_eq!(planned(&nearly, vec![]).steps, [Step::Create(1)]);
     // One that is taken back counts at once: it is not replaced.
     let orphan = but(&pod("a", "Running", true), json!({"/metadata/ownerReferences": []}));
-    let steps = planned(&two, vec![orphan]).steps;
-    assert_eq!(steps, [Step::Adopt { pod: key("a"), uid: "a".into() }, Step::Create(1)]);
+    let plan = planned(&two, vec![orphan]);
+    assert_eq!(plan.claims, [ClaimStep::Adopt { pod: key("a"), uid: "a".into() }]);
+    assert_eq!(plan.steps, [Step::Create(1)]);
     let fewer = job(json!({"parallelism": 0, "completions": 3}), json!({}));
     let steps = planned(&fewer, vec![pod("a", "Running", true)]).steps;
     assert_eq!(steps, [Step::Discard(vec![(key("a"), "a".into())])]);
