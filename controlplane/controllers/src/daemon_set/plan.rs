@@ -89,54 +89,20 @@ fn node_of(pod: &Value) -> Option<&str> {
 }
 
 pub(super) fn plan(set: &Value, observed: &Observed) -> Plan {
-    let spec = &set["spec"]["template"]["spec"];
-    let tolerations = tolerations(spec);
     let mut by_node: BTreeMap<&str, Vec<&Arc<Object>>> = BTreeMap::new();
     for pod in &observed.pods {
         if let Some(node) = node_of(pod.value()) {
             by_node.entry(node).or_default().push(pod);
         }
     }
-    let (mut create, mut delete, mut steps) = (Vec::new(), Vec::new(), Vec::new());
-    let mut counts = Counts::default();
-    let mut current: Vec<(&str, &Arc<Object>)> = Vec::new();
-    let (surges, mut surge) = (surge::is_allowed(set), Surge::default());
-    let min_ready = int(set, "/spec/minReadySeconds");
-    let available = |pod: &Value| {
-        !is_deleting(pod)
-            && pod::until_available(pod, min_ready, observed.now).is_some_and(|left| left.is_zero())
-    };
+    let surges = surge::is_allowed(set);
+    let tolerations = tolerations(&set["spec"]["template"]["spec"]);
+    let mut found = Found::default();
     for node in &observed.nodes {
-        let (name, value) = (node.key.name.as_str(), node.value());
-        let pods = by_node.remove(name).unwrap_or_default();
-        let wanted = is_wanted(spec, value);
-        let should_run = wanted && !is_repelled(&tolerations, value, &["NoSchedule", "NoExecute"]);
-        let may_stay = wanted && !is_repelled(&tolerations, value, &["NoExecute"]);
-        let (over, mut alive): (Vec<&Arc<Object>>, Vec<&Arc<Object>>) =
-            pods.into_iter().partition(|pod| pod::is_over(pod.value()));
-        for pod in over.iter().filter(|pod| !is_deleting(pod.value())) {
-            steps.push(Step::Replace { pod: pod.key.clone(), uid: pod.uid.clone(), node: name.to_owned() });
-        }
-        alive.sort_by_key(|pod| {
-            (is_deleting(pod.value()), pod.value()["metadata"]["creationTimestamp"].to_string())
-        });
-        counts.add(should_run, alive.first().map(|pod| pod.value()), set, observed);
-        if should_run && alive.is_empty() && over.is_empty() {
-            create.push(name.to_owned());
-        }
-        // One per node; the oldest stays.
-        let keep = usize::from(may_stay);
-        let stays = alive.iter().filter(|pod| !is_deleting(pod.value())).copied();
-        if surges && should_run {
-            let pods = stays.partition(|pod| hash_of(pod.value()) != observed.hash);
-            surge.add(name, pods, available);
-        } else {
-            delete.extend(alive.iter().skip(keep).filter(|pod| !is_deleting(pod.value())).copied());
-        }
-        if should_run && let Some(pod) = alive.first() {
-            current.push((name, pod));
-        }
+        let pods = by_node.remove(node.key.name.as_str()).unwrap_or_default();
+        found.look_at((node, pods), set, observed, &tolerations, surges);
     }
+    let Found { mut create, mut delete, mut steps, counts, current, surge } = found;
     // Nodes that are gone.
     delete.extend(by_node.into_values().flatten().filter(|pod| !is_deleting(pod.value())));
     if surges {
@@ -157,6 +123,7 @@ pub(super) fn plan(set: &Value, observed: &Observed) -> Plan {
     } else {
         steps.clear();
     }
+    let min_ready = int(set, "/spec/minReadySeconds");
     let waits =
         observed.pods.iter().filter_map(|pod| pod::until_available(pod.value(), min_ready, observed.now));
     let look_again =
@@ -164,41 +131,85 @@ pub(super) fn plan(set: &Value, observed: &Observed) -> Plan {
     Plan { steps, status: counts.status(set), look_again }
 }
 
+/// What is missing and too many, node by node.
+#[derive(Default)]
+struct Found<'a> {
+    create: Vec<String>,
+    delete: Vec<&'a Arc<Object>>,
+    steps: Vec<Step>,
+    counts: Counts,
+    /// The pods of the nodes that should have one.
+    current: Vec<&'a Arc<Object>>,
+    surge: Surge<'a>,
+}
+
+impl<'a> Found<'a> {
+    fn look_at(
+        &mut self,
+        (node, pods): (&'a Object, Vec<&'a Arc<Object>>),
+        set: &Value,
+        observed: &Observed,
+        tolerations: &[Value],
+        surges: bool,
+    ) {
+        let (name, value) = (node.key.name.as_str(), node.value());
+        let wanted = is_wanted(&set["spec"]["template"]["spec"], value);
+        let should_run = wanted && !is_repelled(tolerations, value, &["NoSchedule", "NoExecute"]);
+        let may_stay = wanted && !is_repelled(tolerations, value, &["NoExecute"]);
+        let (over, mut alive): (Vec<&Arc<Object>>, Vec<&Arc<Object>>) =
+            pods.into_iter().partition(|pod| pod::is_over(pod.value()));
+        for pod in over.iter().filter(|pod| !is_deleting(pod.value())) {
+            let (pod, uid) = (pod.key.clone(), pod.uid.clone());
+            self.steps.push(Step::Replace { pod, uid, node: name.to_owned() });
+        }
+        alive.sort_by_key(|pod| {
+            (is_deleting(pod.value()), pod.value()["metadata"]["creationTimestamp"].to_string())
+        });
+        self.counts.add(should_run, alive.first().map(|pod| pod.value()), set, observed);
+        if should_run && alive.is_empty() && over.is_empty() {
+            self.create.push(name.to_owned());
+        }
+        // One per node; the oldest stays.
+        let keep = usize::from(may_stay);
+        let stays = alive.iter().filter(|pod| !is_deleting(pod.value())).copied();
+        if surges && should_run {
+            let pods = stays.partition(|pod| hash_of(pod.value()) != observed.hash);
+            self.surge.add(name, pods, |pod| is_available(pod, set, observed));
+        } else {
+            self.delete.extend(alive.iter().skip(keep).filter(|pod| !is_deleting(pod.value())).copied());
+        }
+        if should_run {
+            self.current.extend(alive.first());
+        }
+    }
+}
+
+fn is_available(pod: &Value, set: &Value, observed: &Observed) -> bool {
+    let min_ready = int(set, "/spec/minReadySeconds");
+    !is_deleting(pod) && pod::until_available(pod, min_ready, observed.now).is_some_and(|left| left.is_zero())
+}
+
 /// Pods of old templates that may go now: those that do not work, and of the others as many as the strategy allows.
 fn outdated<'a>(
     set: &Value,
     observed: &Observed,
     counts: &Counts,
-    current: &[(&str, &'a Arc<Object>)],
+    current: &[&'a Arc<Object>],
 ) -> Vec<&'a Arc<Object>> {
     if text(set, "/spec/updateStrategy/type") != "RollingUpdate" {
         return Vec::new();
     }
-    let min_ready = int(set, "/spec/minReadySeconds");
-    let available = |pod: &Value| {
-        !is_deleting(pod)
-            && pod::until_available(pod, min_ready, observed.now).is_some_and(|left| left.is_zero())
-    };
-    let most = match &set["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"] {
-        Value::String(percent) => {
-            let percent: i64 = percent.trim_end_matches('%').parse().unwrap_or(0);
-            (counts.desired * percent + 99) / 100
-        }
-        number => number.as_i64().unwrap_or(1),
-    };
     // Without room for one less an update would never end.
-    let most = most.max(1);
-    let unavailable =
-        counts.desired - current.iter().filter(|(_, pod)| available(pod.value())).count() as i64;
+    let most = surge::most(set, ("maxUnavailable", 1), counts.desired).max(1);
+    let available = |pod: &Arc<Object>| is_available(pod.value(), set, observed);
+    let unavailable = counts.desired - current.iter().filter(|pod| available(pod)).count() as i64;
     let old = || {
-        current
-            .iter()
-            .map(|(_, pod)| *pod)
-            .filter(|pod| hash_of(pod.value()) != observed.hash && !is_deleting(pod.value()))
+        let old = current.iter().copied().filter(|pod| hash_of(pod.value()) != observed.hash);
+        old.filter(|pod| !is_deleting(pod.value()))
     };
-    let mut chosen: Vec<&Arc<Object>> = old().filter(|pod| !available(pod.value())).collect();
+    let mut chosen: Vec<&Arc<Object>> = old().filter(|pod| !available(pod)).collect();
     let room = usize::try_from(most - unavailable).unwrap_or(0);
-    chosen.extend(old().filter(|pod| available(pod.value())).take(room));
+    chosen.extend(old().filter(|pod| available(pod)).take(room));
     chosen
 }
 

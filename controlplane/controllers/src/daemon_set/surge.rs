@@ -27,19 +27,22 @@ pub(super) struct Surge<'a> {
     pub delete: Vec<&'a Arc<Object>>,
 }
 
+/// How many nodes may have two at once, and what is meant where nothing is said.
+const SURGE: (&str, i64) = ("maxSurge", 0);
+
 /// The strategy allows two pods on a node.
 pub(super) fn is_allowed(set: &Value) -> bool {
-    text(set, "/spec/updateStrategy/type") == "RollingUpdate" && most(set, 100) > 0
+    text(set, "/spec/updateStrategy/type") == "RollingUpdate" && most(set, SURGE, 100) > 0
 }
 
-/// How many nodes may have two at once; a percentage is of the nodes that are wanted, rounded up.
-fn most(set: &Value, desired: i64) -> i64 {
-    match &set["spec"]["updateStrategy"]["rollingUpdate"]["maxSurge"] {
+/// How many nodes the strategy gives for an end; a percentage is of the nodes that are wanted, rounded up.
+pub(super) fn most(set: &Value, (field, otherwise): (&str, i64), desired: i64) -> i64 {
+    match &set["spec"]["updateStrategy"]["rollingUpdate"][field] {
         Value::String(percent) => {
             let percent: i64 = percent.trim_end_matches('%').parse().unwrap_or(0);
-            (desired.saturating_mul(percent) + 99) / 100
+            desired.saturating_mul(percent).saturating_add(99) / 100
         }
-        number => number.as_i64().unwrap_or(0),
+        number => number.as_i64().unwrap_or(otherwise),
     }
 }
 
@@ -65,7 +68,7 @@ impl<'a> Surge<'a> {
 
     /// The nodes that get a second pod now.
     pub(super) fn nodes(&self, set: &Value, desired: i64) -> impl Iterator<Item = &'a str> {
-        let room = usize::try_from(most(set, desired)).unwrap_or(0).saturating_sub(self.waiting);
+        let room = usize::try_from(most(set, SURGE, desired)).unwrap_or(0).saturating_sub(self.waiting);
         self.at_once.clone().into_iter().chain(self.candidates.clone().into_iter().take(room))
     }
 }
