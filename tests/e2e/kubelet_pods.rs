@@ -296,9 +296,9 @@ fn pods_come_and_go_while_the_kubelet_is_killed() {
                 let wanted = replicas as usize;
                 node.pods().len() == wanted && first_processes(node).len() == wanted
             });
-        }
-        for pod in node.pods() {
-            assert_eq!(restarts(&pod["status"]), 0, "{:#}", pod["status"]);
+            for pod in node.pods() {
+                assert_eq!(restarts(&pod["status"]), 0, "{:#}", pod["status"]);
+            }
         }
         let asked = std::time::Instant::now();
         node.kubectl("scale deployment web --replicas=20");

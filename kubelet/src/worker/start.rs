@@ -14,11 +14,11 @@ use super::stop::kill;
 use crate::container_config::{self, ImageFacts};
 use crate::hooks::{self, Hook};
 use crate::images::ImageWaiting;
-use crate::observed::{ObservedContainer, State};
+use crate::observed::{ObservedContainer, Sandbox, State};
 use crate::pod::{Addresses, Container};
 use crate::status::Waiting;
 use crate::volumes::Volumes;
-use crate::{environment, hosts_file};
+use crate::{environment, hosts_file, labels};
 
 const CONFIG_ERROR: &str = "CreateContainerConfigError";
 const CREATE_ERROR: &str = "CreateContainerError";
@@ -68,16 +68,32 @@ impl Operation {
 
     async fn attempt(&self, container: &Container, attempt: u32) -> Result<(), Why> {
         let Some(sandbox) = self.observed.ready_sandbox() else { return Ok(()) };
+        let addresses = match self.pod.host_network {
+            true => self.context.facts.addresses.clone(),
+            false => sandbox.addresses.clone(),
+        };
+        let id = match self.start_left(container, attempt, &sandbox.id).await {
+            Some(left) => left,
+            None => self.start_new(container, attempt, sandbox, &addresses).await?,
+        };
+        self.tell(container, EventKind::Normal, "Started", "Container started".to_owned());
+        self.link_log(container, attempt, &id);
+        self.post_start(container, &id, &addresses).await
+    }
+
+    async fn start_new(
+        &self,
+        container: &Container,
+        attempt: u32,
+        sandbox: &Sandbox,
+        addresses: &Addresses,
+    ) -> Result<String, Why> {
         let volumes = self.image_volumes(container).await?;
         let image = self.context.images.ensure(&self.pod, container).await.map_err(|waiting| {
             self.failed(container, waiting.reason);
             Why::from(waiting)
         })?;
-        let addresses = match self.pod.host_network {
-            true => self.context.facts.addresses.clone(),
-            false => sandbox.addresses.clone(),
-        };
-        let config = self.configuration(container, attempt, &image, &volumes, &addresses).await;
+        let config = self.configuration(container, attempt, &image, &volumes, addresses).await;
         let config = config.map_err(|message| {
             self.failed(container, &message);
             because(CONFIG_ERROR, message)
@@ -90,7 +106,6 @@ impl Operation {
             sandbox_config: Some(pod_config),
         };
         let mut runtime = self.context.runtime.service();
-        self.remove_unstarted(container, attempt).await;
         let made = runtime.create_container(request).await.map_err(|status| {
             self.failed(container, status.message());
             because(CREATE_ERROR, status.message())
@@ -102,9 +117,7 @@ impl Operation {
             self.failed(container, status.message());
             Why { retry_after: Duration::ZERO, ..because(RUN_ERROR, status.message()) }
         })?;
-        self.tell(container, EventKind::Normal, "Started", "Container started".to_owned());
-        self.link_log(container, attempt, &id);
-        self.post_start(container, &id, &addresses).await
+        Ok(id)
     }
 
     /// The images that the container mounts, by their volumes' names. All are tried; the last failure is told.
@@ -131,15 +144,38 @@ impl Operation {
         failure.map_or(Ok(found), |waiting| Err(Why::from(waiting)))
     }
 
-    /// What an interrupted start left has the attempt's name. Where it stays, the next call says so.
-    async fn remove_unstarted(&self, container: &Container, attempt: u32) {
+    /// What an interrupted start left is started in its place, or removed where it cannot be: it has the attempt's name.
+    ///
+    /// Its own start may still be on its way. Were it removed, a container that runs would end, and whoever looks then
+    /// would count a restart.
+    async fn start_left(&self, container: &Container, attempt: u32, sandbox: &str) -> Option<String> {
         let is_left = |known: &&ObservedContainer| known.attempt == attempt && known.state == State::Created;
-        if let Some(left) = self.observed.latest(&container.name).filter(is_left) {
-            let request = v1::RemoveContainerRequest { container_id: left.id.clone() };
-            if let Err(status) = self.context.runtime.service().remove_container(request).await {
-                tracing::warn!(container = %left.id, error = %status, "a container that never started is not removed");
+        let left = self.observed.latest(&container.name).filter(is_left)?;
+        let mut runtime = self.context.runtime.service();
+        let hash = left.status.annotations.get(labels::HASH);
+        if left.sandbox == sandbox && hash.is_some_and(|hash| *hash == labels::hash(container)) {
+            let request = v1::StartContainerRequest { container_id: left.id.clone() };
+            match runtime.start_container(request).await {
+                Ok(_) => return Some(left.id.clone()),
+                Err(_) if self.has_started(&left.id).await => return Some(left.id.clone()),
+                Err(status) => {
+                    tracing::warn!(container = %left.id, error = %status, "a container that was left does not start; it is made again");
+                }
             }
         }
+        let request = v1::RemoveContainerRequest { container_id: left.id.clone() };
+        if let Err(status) = runtime.remove_container(request).await {
+            // Where it stays, the next call says so.
+            tracing::warn!(container = %left.id, error = %status, "a container that never started is not removed");
+        }
+        None
+    }
+
+    /// Also one that has ended already.
+    async fn has_started(&self, id: &str) -> bool {
+        let request = v1::ContainerStatusRequest { container_id: id.to_owned(), verbose: false };
+        let answer = self.context.runtime.service().container_status(request).await;
+        answer.ok().and_then(|answer| answer.into_inner().status).is_some_and(|status| status.started_at > 0)
     }
 
     async fn configuration(
