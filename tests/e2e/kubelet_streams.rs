@@ -220,6 +220,7 @@ fn commands_streams_and_ports() {
             );
             forwarded(node, &variables);
         }
+        pythons_client(node);
         webhooks_judge_streams(node);
         // A terminal: its size is passed on, what is typed comes back, the exit code too.
         let line = "kubectl exec -it shell -- sh";
@@ -253,6 +254,19 @@ fn commands_streams_and_ports() {
         refused(node, "exec nobody -- true", "pods \"nobody\" not found");
         refused(node, "exec shell -c x -- true", "container x is not valid for pod shell");
     });
+}
+
+/// Exit codes, output and a port with Python's client library, which reads one TLS record as one frame.
+fn pythons_client(node: &Node) {
+    const SCRIPT: &str = include_str!("api_clients/streams.py");
+    // Debian's interpreter, which has Debian's packages.
+    let python = || Command::new("/usr/bin/python3");
+    let known = python().args(["-c", "import kubernetes.stream"]).stderr(Stdio::null()).status();
+    if !known.is_ok_and(|status| status.success()) {
+        return harness::skip("commands_streams_and_ports: Python", "python3-kubernetes is not installed");
+    }
+    let output = python().args(["-c", SCRIPT]).arg(node.server.kubeconfig()).output().expect("python runs");
+    assert_eq!((text(&output.stdout).as_str(), text(&output.stderr).as_str()), ("done\n", ""));
 }
 
 /// A webhook is told what is asked of a pod, and may refuse it.

@@ -7,13 +7,14 @@
 //!        ◀═════════════════ splice() after a 101 ══════════════▶
 //! ```
 //!
-//! **Invariants.** Nothing of the client's credentials goes on: neither Authorization nor Cookie.
+//! **Invariants.** Nothing of the client's credentials goes on: neither Authorization nor Cookie. Of a WebSocket the
+//! client gets every frame in a write of its own.
 
 use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, COOKIE, HOST};
+use http::header::{AUTHORIZATION, COOKIE, HOST, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::upgrade::OnUpgrade;
@@ -21,6 +22,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
 
 use crate::client::{self, ClientError};
+use crate::websocket::FrameByFrame;
 
 /// How much is read at once in each direction.
 const BUFFER: usize = 32 * 1024;
@@ -33,6 +35,7 @@ const UPGRADE_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Splice {
     client: OnUpgrade,
     backend: client::Upgraded,
+    websocket: bool,
 }
 
 /// Sends the client's request to `to` over `io`, and gives the answer for the client. With a 101 comes the
@@ -62,8 +65,10 @@ where
     let mut answer = Response::new(Full::default());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *answer.headers_mut() = exchange.answer.headers().clone();
+    let protocol = answer.headers().get(UPGRADE).map(HeaderValue::as_bytes);
+    let websocket = protocol.is_some_and(|name| name.eq_ignore_ascii_case(b"websocket"));
     let backend = exchange.upgraded().await?;
-    Ok((answer, Some(Splice { client: on_upgrade, backend })))
+    Ok((answer, Some(Splice { client: on_upgrade, backend, websocket })))
 }
 
 /// Copies both ways until both have ended; gives the bytes of each direction.
@@ -84,6 +89,10 @@ impl Splice {
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
             .map_err(io::Error::other)?;
-        splice(TokioIo::new(client), self.backend).await
+        let client = TokioIo::new(client);
+        if self.websocket {
+            return splice(FrameByFrame::new(client), self.backend).await;
+        }
+        splice(client, self.backend).await
     }
 }

@@ -1,15 +1,17 @@
 //! WebSocket as Kubernetes uses it: messages that begin with a channel number, or a tunnel for SPDY.
 //!
 //! [`Wiring`] makes readers and writers of channels and then speaks over a byte stream that has already
-//! been upgraded; [`Tunnel`] makes a byte stream of binary messages. The handshake is
-//! [`crate::handshake`]'s. **Invariants.** A message has at most [`MAX_MESSAGE`] bytes.
+//! been upgraded; [`Tunnel`] makes a byte stream of binary messages; [`FrameByFrame`] passes frames on. The
+//! handshake is [`crate::handshake`]'s. **Invariants.** A message has at most [`MAX_MESSAGE`] bytes.
 //!
 //! Reference: RFC 6455; k8s.io/streaming wsstream; KEP 4006.
 
 mod channels;
+mod frames;
 mod tunnel;
 
 pub use channels::{Channels, Codec, Wiring};
+pub use frames::FrameByFrame;
 pub use tunnel::Tunnel;
 
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
