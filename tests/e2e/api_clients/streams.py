@@ -41,8 +41,9 @@ socket = ports.socket(8080)
 socket.settimeout(60)
 socket.sendall(b"GET /index.html HTTP/1.0\r\n\r\n")
 page = b""
-while piece := socket.recv(4096):
+while not page.endswith(b"page\n"):
+    piece = socket.recv(4096)
+    assert piece, page
     page += piece
-assert page.endswith(b"page\n"), page
 assert ports.error(8080) is None, ports.error(8080)
 print("done")
