@@ -41,18 +41,34 @@ pub struct Record {
     pub lease: u64,
 }
 
-/// Shared bytes on the wire.
-mod shared_bytes {
+/// Shared bytes on the wire; read with one copy.
+pub(crate) mod shared_bytes {
+    use std::fmt;
     use std::sync::Arc;
 
-    use serde::{Deserialize, Deserializer, Serializer};
+    use serde::de::{Error, Visitor};
+    use serde::{Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(bytes: &Arc<[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(bytes: &Arc<[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(bytes)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<[u8]>, D::Error> {
-        serde_bytes::ByteBuf::deserialize(deserializer).map(|bytes| bytes.into_vec().into())
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<[u8]>, D::Error> {
+        struct Copy;
+
+        impl Visitor<'_> for Copy {
+            type Value = Arc<[u8]>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Arc<[u8]>, E> {
+                Ok(bytes.into())
+            }
+        }
+
+        deserializer.deserialize_bytes(Copy)
     }
 }
 
@@ -76,6 +92,14 @@ pub struct Event {
     pub record: Record,
     /// The key before the change, unless it was compacted away.
     pub previous: Option<Record>,
+}
+
+impl Event {
+    /// Bytes of its key and values.
+    pub(crate) fn weight(&self) -> usize {
+        let previous = self.previous.as_ref().map_or(0, |record| record.value.len());
+        self.record.key.len() + self.record.value.len() + previous
+    }
 }
 
 /// Keys from `start` up to but not including `end`.

@@ -38,12 +38,12 @@ impl Ring {
     pub(crate) fn push(&self, events: Vec<Arc<Event>>) {
         let mut kept = self.events.write().unwrap_or_else(PoisonError::into_inner);
         for event in events {
-            kept.bytes += weight(&event);
+            kept.bytes += event.weight();
             kept.queue.push_back(event);
         }
         while kept.queue.len() > RING_EVENTS || kept.bytes > RING_BYTES {
             let Some(event) = kept.queue.pop_front() else { break };
-            kept.bytes -= weight(&event);
+            kept.bytes -= event.weight();
             kept.dropped = event.record.modified;
         }
     }
@@ -69,9 +69,4 @@ impl Ring {
 
 fn revision(queue: &VecDeque<Arc<Event>>, at: usize) -> Revision {
     queue[at].record.modified
-}
-
-fn weight(event: &Event) -> usize {
-    let previous = event.previous.as_ref().map_or(0, |record| record.value.len());
-    event.record.key.len() + event.record.value.len() + previous
 }

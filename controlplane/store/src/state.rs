@@ -13,7 +13,7 @@
 //! needs only the first change of each key behind that revision, and compaction is dropping a stretch.
 //!
 //! **Invariants**
-//! - One writer (the consensus' apply thread); readers see whole batches.
+//! - One writer (the consensus' apply thread); readers see whole batches, and every one that was applied (`writer`).
 //! - Commits are not synced: the log is the truth until `flush`.
 //! - `applied` and the changes it stands for are in one commit.
 
@@ -23,12 +23,15 @@ mod encoding;
 mod load;
 mod read;
 mod tables;
+mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use redb::{Database, Durability};
+use redb::Database;
 use tokio::sync::watch;
 
 use crate::command::{Command, Reply};
@@ -38,11 +41,14 @@ use crate::ring::Ring;
 pub(crate) use dump::{Dump, Header, Part};
 pub(crate) use load::LoadError;
 pub use read::{Page, RangeRequest, ReadError};
+use writer::Writer;
 
 /// The newest format of the database that this code knows. 1: a store of one member; 2: a member of a cluster.
 const FORMAT: u64 = 2;
 /// The format of a store of one member.
 const ALONE: u64 = 1;
+/// How long the apply threads wait for more before they commit: then nobody who reads has to.
+const COMMIT_IDLE: Duration = Duration::from_millis(50);
 /// Memory for database pages.
 const CACHE_BYTES: usize = 16 << 20;
 
@@ -95,6 +101,10 @@ pub(crate) struct Progress {
 /// The state; shared by the apply thread and all readers.
 #[derive(Debug)]
 pub struct State {
+    /// Before the database: its transaction ends first.
+    writer: Mutex<Writer>,
+    /// The writer's, to be asked without its lock: a read waits for no sync where it need not.
+    ahead: AtomicBool,
     database: Database,
     path: PathBuf,
     ring: Ring,
@@ -117,6 +127,8 @@ impl State {
             return Err(StateError::Newer { path: path.to_owned(), found: meta.format });
         }
         Ok(State {
+            writer: Mutex::new(Writer::new(meta)),
+            ahead: AtomicBool::new(false),
             database,
             path: path.to_owned(),
             ring: Ring::starting_after(meta.revision),
@@ -173,8 +185,12 @@ impl State {
         progress: &Progress,
         last: u64,
     ) -> Result<Vec<Reply>, StateError> {
+        let mut writer = self.writer();
         let outcome =
-            apply::apply(&self.database, entries, progress).map_err(|source| self.failed(source))?;
+            writer.apply(&self.database, entries, progress).map_err(|source| self.failed(source))?;
+        // Before anybody is told: who reads next asks it.
+        self.ahead.store(writer.is_ahead(), Ordering::Release);
+        drop(writer);
         self.compacted.store(outcome.compacted.0, Ordering::Release);
         self.ring.push(outcome.events);
         self.progress
@@ -186,36 +202,77 @@ impl State {
 
     /// Puts all that was applied on disk; the log up to the returned index is not needed any more.
     pub fn flush(&self) -> Result<u64, StateError> {
-        let applied = self.applied();
-        tables::commit(&self.database, Durability::Immediate, |_| Ok(()))
+        let mut writer = self.writer();
+        self.commit_open(&mut writer)
+            .and_then(|()| tables::commit_synced(&self.database, writer.meta, |_| Ok(())))
             .map_err(|source| self.failed(source))?;
-        Ok(applied)
+        Ok(writer.meta.applied)
+    }
+
+    /// Something was applied that is not committed.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.ahead.load(Ordering::Acquire)
+    }
+
+    /// The next of an apply thread's queue; commits where nothing comes for a while. `None`: it has ended.
+    pub(crate) fn next_work<T>(&self, queue: &Receiver<T>) -> Option<T> {
+        if self.is_ahead() {
+            match queue.recv_timeout(COMMIT_IDLE) {
+                Ok(work) => return Some(work),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if let Err(error) = self.commit() {
+                tracing::error!(%error, "the store's state failed; it takes no writes until it is restarted");
+            }
+        }
+        queue.recv().ok()
+    }
+
+    /// Commits what was applied, if there is something; nothing is synced.
+    pub(crate) fn commit(&self) -> Result<(), StateError> {
+        self.show_readers().map_err(|source| self.failed(source))
+    }
+
+    fn show_readers(&self) -> Result<(), redb::Error> {
+        if !self.is_ahead() {
+            return Ok(());
+        }
+        self.commit_open(&mut self.writer())
+    }
+
+    fn commit_open(&self, writer: &mut Writer) -> Result<(), redb::Error> {
+        writer.commit()?;
+        self.ahead.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes this the state of a cluster's member, on disk when this returns.
     pub(crate) fn join_log(&self, place: Place, membership: &[u8]) -> Result<(), StateError> {
-        tables::commit(&self.database, Durability::Immediate, |tables| {
+        let mut writer = self.writer();
+        let join = |tables: &mut tables::Tables<'_>| {
             let meta = &mut tables.meta;
             (meta.format, meta.applied, meta.term, meta.leader) =
                 (FORMAT, place.index, place.term, place.leader);
-            tables.raft.insert("membership", membership)?;
-            Ok(())
-        })
-        .map_err(|source| self.failed(source))?;
+            tables.save_membership(membership)
+        };
+        writer.meta = self
+            .commit_open(&mut writer)
+            .and_then(|()| tables::commit_synced(&self.database, writer.meta, join))
+            .map_err(|source| self.failed(source))?;
         self.applied.send_replace(place.index);
         Ok(())
-    }
-
-    /// Where in a Raft log the state is, and the membership there, encoded.
-    pub(crate) fn place(&self) -> Result<(Place, Option<Vec<u8>>), ReadError> {
-        read::place(&self.database)
     }
 
     /// Events from a revision on, from memory where they are still there.
     pub(crate) fn events(&self, from: Revision, limit: usize) -> Result<Vec<Arc<Event>>, ReadError> {
         match self.ring.since(from, limit) {
             Some(events) => Ok(events),
-            None => read::events(&self.database, from, limit),
+            None => self.older_events(from, limit),
         }
     }
 

@@ -38,7 +38,7 @@ pub(super) struct Applier {
 impl Applier {
     pub(super) fn run(self) {
         let (mut flushed_at, mut unflushed) = (self.state.applied(), 0);
-        while let Ok(synced) = self.to_apply.recv() {
+        while let Some(synced) = self.state.next_work(&self.to_apply) {
             let Synced { entries, replies, bytes } = synced;
             match self.state.apply(&entries) {
                 Ok(answers) => {

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use redb::{Database, Durability, ReadableTable};
+use redb::{ReadableTable, WriteTransaction};
 
 use super::Progress;
 use super::encoding::{decode_current, encode_current, encode_event};
-use super::tables::Tables;
+use super::tables::{Meta, Tables};
 use crate::command::{
     Command, Compare, Field, LeaseId, Operation, OperationReply, Reply, Transaction, TransactionReply,
 };
@@ -21,34 +21,30 @@ pub(super) struct Outcome {
     pub(super) compacted: Revision,
 }
 
-/// Applies a batch in one commit that is not synced.
+/// Applies a batch to a transaction; gives what it did, and the counters after it.
 pub(super) fn apply(
-    database: &Database,
+    write: &WriteTransaction,
+    meta: Meta,
     entries: &[(u64, Command)],
     progress: &Progress,
-) -> Result<Outcome, redb::Error> {
-    let mut write = database.begin_write()?;
-    write.set_durability(Durability::None)?;
-    let outcome = {
-        let mut machine = Machine { tables: Tables::open(&write)?, events: Vec::new() };
-        let mut replies = Vec::with_capacity(entries.len());
-        for (index, command) in entries {
-            replies.push(machine.command(command)?);
-            machine.tables.meta.applied = *index;
-        }
-        if let Some(place) = progress.place {
-            let meta = &mut machine.tables.meta;
-            (meta.applied, meta.term, meta.leader) = (place.index, place.term, place.leader);
-        }
-        if let Some(membership) = &progress.membership {
-            machine.tables.raft.insert("membership", membership.as_slice())?;
-        }
-        machine.tables.save_meta()?;
-        let meta = machine.tables.meta;
-        Outcome { replies, events: machine.events, revision: meta.revision, compacted: meta.compacted }
-    };
-    write.commit()?;
-    Ok(outcome)
+) -> Result<(Outcome, Meta), redb::Error> {
+    let mut machine = Machine { tables: Tables::open(write, meta)?, events: Vec::new() };
+    let mut replies = Vec::with_capacity(entries.len());
+    for (index, command) in entries {
+        replies.push(machine.command(command)?);
+        machine.tables.meta.applied = *index;
+    }
+    if let Some(place) = progress.place {
+        let meta = &mut machine.tables.meta;
+        (meta.applied, meta.term, meta.leader) = (place.index, place.term, place.leader);
+    }
+    if let Some(membership) = &progress.membership {
+        machine.tables.save_membership(membership)?;
+    }
+    let meta = machine.tables.meta;
+    let outcome =
+        Outcome { replies, events: machine.events, revision: meta.revision, compacted: meta.compacted };
+    Ok((outcome, meta))
 }
 
 struct Machine<'t> {
@@ -111,20 +107,20 @@ impl Machine<'_> {
     }
 
     /// Why the operations cannot be carried out; checked before the first one is.
-    fn nonsense(&self, operations: &[Operation]) -> Result<Option<String>, redb::Error> {
+    fn nonsense(&mut self, operations: &[Operation]) -> Result<Option<String>, redb::Error> {
         let mut written = HashSet::new();
         for operation in operations {
             let Operation::Put { key, lease, .. } = operation else { continue };
             if key.is_empty() {
                 return Ok(Some("a key must not be empty".into()));
             }
-            if !written.insert(key) {
+            if operations.len() > 1 && !written.insert(key) {
                 return Ok(Some(format!(
                     "duplicate key {:?} in one transaction",
                     String::from_utf8_lossy(key)
                 )));
             }
-            if *lease != 0 && self.tables.leases.get(lease)?.is_none() {
+            if *lease != 0 && self.tables.leases()?.get(lease)?.is_none() {
                 return Ok(Some(format!("requested lease {lease} not found")));
             }
         }
@@ -155,14 +151,16 @@ impl Machine<'_> {
         let old_lease = previous.as_ref().map_or(0, |previous| previous.lease);
         if old_lease != lease {
             if old_lease != 0 {
-                self.tables.lease_keys.remove((old_lease, key))?;
+                self.tables.lease_keys()?.remove((old_lease, key))?;
             }
             if lease != 0 {
-                self.tables.lease_keys.insert((lease, key), ())?;
+                self.tables.lease_keys()?.insert((lease, key), ())?;
             }
         }
-        self.tables.current.insert(key, encode_current(&record).as_slice())?;
-        self.happened(sub, Event { kind: EventKind::Put, sub: *sub, record, previous: previous.clone() })?;
+        let current = encode_current(&record);
+        self.tables.current.insert(key, current.as_slice())?;
+        let event = Event { kind: EventKind::Put, sub: *sub, record, previous: previous.clone() };
+        self.happened(sub, event, &current)?;
         Ok(previous)
     }
 
@@ -183,7 +181,7 @@ impl Machine<'_> {
         for previous in &deleted {
             self.tables.current.remove(&previous.key[..])?;
             if previous.lease != 0 {
-                self.tables.lease_keys.remove((previous.lease, &previous.key[..]))?;
+                self.tables.lease_keys()?.remove((previous.lease, &previous.key[..]))?;
             }
             let record = Record {
                 key: Arc::clone(&previous.key),
@@ -195,14 +193,15 @@ impl Machine<'_> {
             };
             let event =
                 Event { kind: EventKind::Delete, sub: *sub, record, previous: Some(previous.clone()) };
-            self.happened(sub, event)?;
+            let current = encode_current(&event.record);
+            self.happened(sub, event, &current)?;
         }
         Ok(deleted)
     }
 
-    fn happened(&mut self, sub: &mut u32, event: Event) -> Result<(), redb::Error> {
+    fn happened(&mut self, sub: &mut u32, event: Event, current: &[u8]) -> Result<(), redb::Error> {
         let place = (event.record.modified.0, *sub);
-        self.tables.history.insert(place, encode_event(&event).as_slice())?;
+        self.tables.history.insert(place, encode_event(&event, current).as_slice())?;
         self.events.push(Arc::new(event));
         *sub += 1;
         Ok(())
@@ -232,12 +231,12 @@ impl Machine<'_> {
             return Ok(Reply::Refused("lease 0 means no lease; choose another id".into()));
         }
         let deadline_millis = now_millis.saturating_add(ttl_seconds.saturating_mul(1000));
-        self.tables.leases.insert(id, (ttl_seconds, deadline_millis))?;
+        self.tables.leases()?.insert(id, (ttl_seconds, deadline_millis))?;
         Ok(Reply::Lease { id, deadline_millis })
     }
 
     fn lease_keep_alive(&mut self, id: LeaseId, now_millis: u64) -> Result<Reply, redb::Error> {
-        let found = self.tables.leases.get(id)?.map(|value| value.value());
+        let found = self.tables.leases()?.get(id)?.map(|value| value.value());
         match found {
             Some((ttl_seconds, _)) => self.lease_grant(id, ttl_seconds, now_millis),
             None => Ok(Reply::Refused(format!("requested lease {id} not found"))),
@@ -245,11 +244,11 @@ impl Machine<'_> {
     }
 
     fn lease_revoke(&mut self, id: LeaseId) -> Result<Reply, redb::Error> {
-        let Some(deadline_millis) = self.tables.leases.remove(id)?.map(|value| value.value().1) else {
+        let Some(deadline_millis) = self.tables.leases()?.remove(id)?.map(|value| value.value().1) else {
             return Ok(Reply::Refused(format!("requested lease {id} not found")));
         };
         let mut keys: Vec<Vec<u8>> = Vec::new();
-        for entry in self.tables.lease_keys.range((id, &[][..])..)? {
+        for entry in self.tables.lease_keys()?.range((id, &[][..])..)? {
             let (place, _) = entry?;
             let (lease, key) = place.value();
             if lease != id {

@@ -54,6 +54,7 @@ enum Next {
 impl State {
     /// The state as of now.
     pub(crate) fn dump(&self) -> Result<Dump, StateError> {
+        self.commit()?;
         let begin = || -> Result<Dump, redb::Error> {
             let read = self.database.begin_read()?;
             let meta = Meta::read(&read.open_table(META)?)?;

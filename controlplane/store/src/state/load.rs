@@ -29,6 +29,8 @@ impl State {
         mut parts: impl FnMut() -> Result<Option<Part>, String>,
     ) -> Result<(), LoadError> {
         let failed = |source: redb::Error| LoadError::State(self.failed(source));
+        let mut writer = self.writer();
+        self.commit_open(&mut writer).map_err(failed)?;
         let mut write = self.database.begin_write().map_err(|error| failed(error.into()))?;
         write.set_durability(Durability::Immediate).map_err(|error| failed(error.into()))?;
         write.set_quick_repair(true);
@@ -40,14 +42,17 @@ impl State {
             Ok(())
         };
         empty().map_err(failed)?;
-        {
-            let mut tables = Tables::open(&write).map_err(failed)?;
+        let meta = {
+            let mut tables = Tables::open(&write, writer.meta).map_err(failed)?;
+            tables.make_all().map_err(failed)?;
             while let Some(part) = parts().map_err(LoadError::Source)? {
                 insert(&mut tables, part).map_err(failed)?;
             }
             settle(&mut tables, header).map_err(failed)?;
-        }
+            tables.meta
+        };
         write.commit().map_err(|error| failed(error.into()))?;
+        writer.meta = meta;
         self.applied.send_replace(header.place.index);
         self.compacted.store(header.compacted.0, Ordering::Release);
         self.ring.restart(Ring::starting_after(header.revision));
@@ -62,7 +67,7 @@ fn insert(tables: &mut Tables<'_>, part: Part) -> Result<(), redb::Error> {
             for (key, value) in records {
                 let lease = decode_current(&key, &value).lease;
                 if lease != 0 {
-                    tables.lease_keys.insert((lease, key.as_slice()), ())?;
+                    tables.lease_keys()?.insert((lease, key.as_slice()), ())?;
                 }
                 tables.current.insert(key.as_slice(), value.as_slice())?;
             }
@@ -74,7 +79,7 @@ fn insert(tables: &mut Tables<'_>, part: Part) -> Result<(), redb::Error> {
         }
         Part::Leases(leases) => {
             for (id, ttl, deadline) in leases {
-                tables.leases.insert(id, (ttl, deadline))?;
+                tables.leases()?.insert(id, (ttl, deadline))?;
             }
         }
     }
@@ -88,7 +93,7 @@ fn settle(tables: &mut Tables<'_>, header: &Header) -> Result<(), redb::Error> {
     (meta.applied, meta.term, meta.leader) = (header.place.index, header.place.term, header.place.leader);
     if let Some(membership) = &header.membership {
         meta.format = FORMAT;
-        tables.raft.insert("membership", membership.as_slice())?;
+        tables.save_membership(membership)?;
     }
     tables.save_meta()
 }

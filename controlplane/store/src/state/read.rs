@@ -66,6 +66,11 @@ pub struct Page {
 impl State {
     /// The latest version of a key, and the store's revision.
     pub fn get(&self, key: &[u8]) -> Result<(Revision, Option<Record>), ReadError> {
+        if self.is_ahead()
+            && let Some(found) = self.writer().get(key)?
+        {
+            return Ok(found);
+        }
         let tables = open(&self.database)?;
         let found = tables.current.get(key).map_err(redb::Error::from)?;
         Ok((tables.meta.revision, found.map(|bytes| decode_current(key, bytes.value()))))
@@ -73,7 +78,7 @@ impl State {
 
     /// The keys of a range.
     pub fn range(&self, request: &RangeRequest) -> Result<Page, ReadError> {
-        let tables = open(&self.database)?;
+        let tables = self.tables()?;
         let revision = request.revision.unwrap_or(tables.meta.revision);
         check(revision, &tables)?;
         let changed = changed_after(&tables, &request.range, revision)?;
@@ -110,7 +115,7 @@ impl State {
     /// Leases that ended before `now_millis`, the earliest deadline among the rest, both bounded by what
     /// one sweep should revoke.
     pub fn leases_due(&self, now_millis: u64) -> Result<(Vec<LeaseId>, Option<u64>), ReadError> {
-        let tables = open(&self.database)?;
+        let tables = self.tables()?;
         let mut due = Vec::new();
         let mut next: Option<u64> = None;
         for entry in tables.leases.iter().map_err(redb::Error::from)? {
@@ -124,39 +129,42 @@ impl State {
         }
         Ok((due, next))
     }
-}
 
-/// Events from a revision on, from the history table; whole transactions.
-pub(super) fn events(
-    database: &Database,
-    from: Revision,
-    limit: usize,
-) -> Result<Vec<Arc<Event>>, ReadError> {
-    let tables = open(database)?;
-    if from <= tables.meta.compacted {
-        return Err(ReadError::Compacted { requested: from, oldest: tables.meta.compacted.next() });
-    }
-    let mut events: Vec<Arc<Event>> = Vec::new();
-    for entry in tables.history.range((from.0, 0)..).map_err(redb::Error::from)? {
-        let (place, bytes) = entry.map_err(redb::Error::from)?;
-        let (revision, sub) = place.value();
-        if events.len() >= limit && events.last().is_some_and(|last| last.record.modified.0 != revision) {
-            break;
+    /// Events from a revision on, from the history table; whole transactions.
+    pub(super) fn older_events(&self, from: Revision, limit: usize) -> Result<Vec<Arc<Event>>, ReadError> {
+        let tables = self.tables()?;
+        if from <= tables.meta.compacted {
+            return Err(ReadError::Compacted { requested: from, oldest: tables.meta.compacted.next() });
         }
-        events.push(Arc::new(decode_event(sub, bytes.value())));
+        let mut events: Vec<Arc<Event>> = Vec::new();
+        for entry in tables.history.range((from.0, 0)..).map_err(redb::Error::from)? {
+            let (place, bytes) = entry.map_err(redb::Error::from)?;
+            let (revision, sub) = place.value();
+            if events.len() >= limit && events.last().is_some_and(|last| last.record.modified.0 != revision) {
+                break;
+            }
+            events.push(Arc::new(decode_event(sub, bytes.value())));
+        }
+        Ok(events)
     }
-    Ok(events)
-}
 
-/// Where in a Raft log the state is.
-pub(super) fn place(database: &Database) -> Result<(Place, Option<Vec<u8>>), ReadError> {
-    let read = || -> Result<_, redb::Error> {
-        let read = database.begin_read()?;
-        let meta = Meta::read(&read.open_table(META)?)?;
-        let membership = read.open_table(RAFT)?.get("membership")?.map(|bytes| bytes.value().to_vec());
-        Ok((Place { index: meta.applied, term: meta.term, leader: meta.leader }, membership))
-    };
-    Ok(read()?)
+    /// Where in a Raft log the state is, and the membership there, encoded.
+    pub(crate) fn place(&self) -> Result<(Place, Option<Vec<u8>>), ReadError> {
+        self.show_readers()?;
+        let read = || -> Result<_, redb::Error> {
+            let read = self.database.begin_read()?;
+            let meta = Meta::read(&read.open_table(META)?)?;
+            let membership = read.open_table(RAFT)?.get("membership")?.map(|bytes| bytes.value().to_vec());
+            Ok((Place { index: meta.applied, term: meta.term, leader: meta.leader }, membership))
+        };
+        Ok(read()?)
+    }
+
+    /// The tables with all that was applied.
+    fn tables(&self) -> Result<ReadTables, ReadError> {
+        self.show_readers()?;
+        open(&self.database)
+    }
 }
 
 fn open(database: &Database) -> Result<ReadTables, ReadError> {

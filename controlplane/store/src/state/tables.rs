@@ -40,7 +40,8 @@ impl Meta {
         })
     }
 
-    fn write(&self, table: &mut Table<'_, &'static str, u64>) -> Result<(), redb::Error> {
+    pub(super) fn save(&self, write: &WriteTransaction) -> Result<(), redb::Error> {
+        let mut table = write.open_table(META)?;
         table.insert("format", self.format)?;
         table.insert("revision", self.revision.0)?;
         table.insert("compacted", self.compacted.0)?;
@@ -53,33 +54,51 @@ impl Meta {
     }
 }
 
-/// All tables of a write transaction.
+/// The tables of a write transaction; those that few commands need are opened by the first one.
 pub(super) struct Tables<'t> {
+    write: &'t WriteTransaction,
     pub(super) current: Table<'t, &'static [u8], &'static [u8]>,
     pub(super) history: Table<'t, (u64, u32), &'static [u8]>,
-    pub(super) leases: Table<'t, u64, (u64, u64)>,
-    pub(super) lease_keys: Table<'t, (u64, &'static [u8]), ()>,
-    meta_table: Table<'t, &'static str, u64>,
-    pub(super) raft: Table<'t, &'static str, &'static [u8]>,
+    leases: Option<Table<'t, u64, (u64, u64)>>,
+    lease_keys: Option<Table<'t, (u64, &'static [u8]), ()>>,
     pub(super) meta: Meta,
 }
 
 impl<'t> Tables<'t> {
-    pub(super) fn open(write: &'t WriteTransaction) -> Result<Tables<'t>, redb::Error> {
-        let meta_table = write.open_table(META)?;
-        Ok(Tables {
-            current: write.open_table(CURRENT)?,
-            history: write.open_table(HISTORY)?,
-            leases: write.open_table(LEASES)?,
-            lease_keys: write.open_table(LEASE_KEYS)?,
-            raft: write.open_table(RAFT)?,
-            meta: Meta::read(&meta_table)?,
-            meta_table,
-        })
+    pub(super) fn open(write: &'t WriteTransaction, meta: Meta) -> Result<Tables<'t>, redb::Error> {
+        let (current, history) = (write.open_table(CURRENT)?, write.open_table(HISTORY)?);
+        Ok(Tables { write, current, history, leases: None, lease_keys: None, meta })
     }
 
-    pub(super) fn save_meta(&mut self) -> Result<(), redb::Error> {
-        self.meta.write(&mut self.meta_table)
+    /// Makes those that do not exist.
+    pub(super) fn make_all(&mut self) -> Result<(), redb::Error> {
+        self.leases()?;
+        self.lease_keys()?;
+        self.write.open_table(RAFT)?;
+        Ok(())
+    }
+
+    pub(super) fn leases(&mut self) -> Result<&mut Table<'t, u64, (u64, u64)>, redb::Error> {
+        match &mut self.leases {
+            Some(table) => Ok(table),
+            closed => Ok(closed.insert(self.write.open_table(LEASES)?)),
+        }
+    }
+
+    pub(super) fn lease_keys(&mut self) -> Result<&mut Table<'t, (u64, &'static [u8]), ()>, redb::Error> {
+        match &mut self.lease_keys {
+            Some(table) => Ok(table),
+            closed => Ok(closed.insert(self.write.open_table(LEASE_KEYS)?)),
+        }
+    }
+
+    pub(super) fn save_membership(&self, membership: &[u8]) -> Result<(), redb::Error> {
+        self.write.open_table(RAFT)?.insert("membership", membership)?;
+        Ok(())
+    }
+
+    pub(super) fn save_meta(&self) -> Result<(), redb::Error> {
+        self.meta.save(self.write)
     }
 }
 
@@ -105,33 +124,35 @@ impl ReadTables {
 /// Creates what is missing and reads the counters.
 pub(super) fn initialise(database: &Database) -> Result<Meta, redb::Error> {
     let write = database.begin_write()?;
-    let meta = {
-        let mut tables = Tables::open(&write)?;
-        if tables.meta.format == 0 {
-            tables.meta.format = ALONE;
-            tables.save_meta()?;
-        }
-        tables.meta
-    };
+    let mut meta = Meta::read(&write.open_table(META)?)?;
+    if meta.format == 0 {
+        meta.format = ALONE;
+    }
+    {
+        let mut tables = Tables::open(&write, meta)?;
+        tables.make_all()?;
+        tables.save_meta()?;
+    }
     write.commit()?;
     Ok(meta)
 }
 
-/// A small commit: with `Immediate` it puts every commit before it on disk.
-pub(super) fn commit(
+/// A small synced commit; it puts every commit before it on disk. Gives the counters after it.
+pub(super) fn commit_synced(
     database: &Database,
-    durability: Durability,
+    meta: Meta,
     change: impl FnOnce(&mut Tables<'_>) -> Result<(), redb::Error>,
-) -> Result<(), redb::Error> {
+) -> Result<Meta, redb::Error> {
     let mut write = database.begin_write()?;
-    write.set_durability(durability)?;
+    write.set_durability(Durability::Immediate)?;
     // Without it a crash walks the whole tree at the next open.
     write.set_quick_repair(true);
-    {
-        let mut tables = Tables::open(&write)?;
+    let meta = {
+        let mut tables = Tables::open(&write, meta)?;
         change(&mut tables)?;
         tables.save_meta()?;
-    }
+        tables.meta
+    };
     write.commit()?;
-    Ok(())
+    Ok(meta)
 }
