@@ -17,6 +17,7 @@
 //! - A command whose fate is not known is answered so, and never tried again by itself.
 //! - A member that cannot write goes on serving what it has; nothing here ends the process.
 
+mod applier;
 mod cache;
 mod client;
 mod declared;
@@ -126,7 +127,8 @@ pub enum Wire {
 pub struct RaftMember {
     inner: Arc<Inner>,
     runtime: Option<Runtime>,
-    journal: Option<JoinHandle<()>>,
+    /// They end with Raft.
+    threads: Vec<JoinHandle<()>>,
     /// Held while the store is open.
     _lock: File,
 }
@@ -172,10 +174,10 @@ impl RaftMember {
             scope.spawn(|| handle.block_on(start(opened, options, wire, folder))).join()
         });
         let started = started.unwrap_or_else(|_| Err(raft_failed(folder, "its start panicked")));
-        started.map(|(inner, journal, lock)| RaftMember {
+        started.map(|(inner, threads, lock)| RaftMember {
             inner,
             runtime: Some(runtime),
-            journal: Some(journal),
+            threads,
             _lock: lock,
         })
     }
@@ -239,7 +241,7 @@ async fn start(
     options: RaftOptions,
     wire: Wire,
     path: &Path,
-) -> Result<(Arc<Inner>, JoinHandle<()>, File), OpenError> {
+) -> Result<(Arc<Inner>, Vec<JoinHandle<()>>, File), OpenError> {
     let failed = |reason: String| raft_failed(path, &reason);
     let folder::Opened { lock, state, log, file, last, committed } = opened;
     let promise = file.promise();
@@ -271,7 +273,9 @@ async fn start(
     let links = network::Links { transport: transport.clone(), transfers: Arc::new(AtomicU64::new(1)) };
     let store = log_store::LogStore::new(shared.clone(), orders);
     let bulky = Arc::new(Notify::new());
-    let machine = machine::Machine::new(state.clone(), bulky.clone()).map_err(failed)?;
+    let (applier, applying) = applier::Applier::start(state.clone(), bulky.clone())
+        .map_err(|source| OpenError::Folder { path: path.to_owned(), source })?;
+    let machine = machine::Machine::new(state.clone(), applier).map_err(failed)?;
     let config = Arc::new(config(&options).map_err(failed)?);
     let raft = Raft::new(promise.member, config, links, store, machine).await;
     let inner = Arc::new(Inner {
@@ -306,7 +310,7 @@ async fn start(
     if let Some((listener, tls)) = listening {
         tokio::spawn(listener::listen(listener, tls, Handler(inner.clone())));
     }
-    Ok((inner, journal, lock))
+    Ok((inner, vec![journal, applying], lock))
 }
 
 /// A leader without followers has nobody to tell that it lives: its clock stands still, and an idle store is idle.
@@ -384,10 +388,10 @@ impl Drop for RaftMember {
             // Connections and the listener end with it; nothing that blocks runs on it any more.
             runtime.shutdown_background();
         }
+        // Their queues ended with Raft.
+        self.threads.drain(..).for_each(machine::join);
         if let Err(error) = self.inner.state.flush() {
             tracing::warn!(%error, "the store's state could not be put on disk; its log is kept");
         }
-        // Its queue ended with Raft.
-        self.journal.take().into_iter().for_each(machine::join);
     }
 }

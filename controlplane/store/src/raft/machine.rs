@@ -9,18 +9,14 @@ use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::vote::RaftLeaderId as _;
 use openraft::{EntryPayload, RaftSnapshotBuilder};
-use tokio::sync::Notify;
 
-use super::declared::{Answer, LeaderId, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
+use super::applier::Applier;
+use super::declared::{LeaderId, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
 use super::snapshot::{SnapshotData, open_file};
-use crate::command::Command;
-use crate::state::{Place, Progress, State, StateError};
+use crate::state::{Place, State, StateError};
 
 /// Entries applied in one commit.
 const BATCH_ENTRIES: usize = 1024;
-/// Bytes of commands after which the state is put on disk although they are few: what the log keeps, and what a start
-/// reads, stays bounded.
-const FLUSH_BYTES: usize = 256 << 20;
 
 /// The state and who may build snapshots of it.
 pub(crate) struct Machine {
@@ -28,20 +24,17 @@ pub(crate) struct Machine {
     membership: StoredMembership,
     /// A flush is under way.
     flushing: Arc<AtomicBool>,
-    /// Bytes of commands since the state was last asked to be put on disk.
-    unflushed: usize,
-    /// Asks for it.
-    bulky: Arc<Notify>,
+    applier: Applier,
 }
 
 impl Machine {
-    pub(super) fn new(state: Arc<State>, bulky: Arc<Notify>) -> Result<Machine, String> {
+    pub(super) fn new(state: Arc<State>, applier: Applier) -> Result<Machine, String> {
         let (_, membership) = state.place().map_err(|error| error.to_string())?;
         let membership = match membership {
             Some(bytes) => postcard::from_bytes(&bytes).map_err(|error| error.to_string())?,
             None => StoredMembership::default(),
         };
-        Ok(Machine { state, membership, flushing: Arc::default(), unflushed: 0, bulky })
+        Ok(Machine { state, membership, flushing: Arc::default(), applier })
     }
 
     fn applied(&self) -> io::Result<Option<LogId>> {
@@ -49,44 +42,15 @@ impl Machine {
         Ok(log_id(place))
     }
 
-    fn apply_batch(&mut self, batch: Vec<EntryResponder<TypeConfig>>) -> io::Result<()> {
-        let mut commands = Vec::with_capacity(batch.len());
-        let mut progress = Progress::default();
-        for (entry, _) in &batch {
-            let index = entry.log_id.index;
-            progress.place = Some(place(&entry.log_id));
-            match &entry.payload {
-                EntryPayload::Blank => {}
-                EntryPayload::Normal(payload) => {
-                    self.unflushed += payload.0.len();
-                    let command: Command = postcard::from_bytes(&payload.0).map_err(|error| {
-                        io::Error::other(StateError::UnknownCommand { index, reason: error.to_string() })
-                    })?;
-                    commands.push((index, command));
-                }
-                EntryPayload::Membership(members) => {
-                    self.membership = StoredMembership::new(Some(entry.log_id), members.clone());
-                    progress.membership =
-                        Some(postcard::to_stdvec(&self.membership).map_err(io::Error::other)?);
-                }
-            }
-        }
-        let replies = self.state.apply_at(&commands, &progress).map_err(io::Error::other)?;
-        if self.unflushed >= FLUSH_BYTES {
-            self.unflushed = 0;
-            self.bulky.notify_one();
-        }
-        let mut replies = replies.into_iter();
-        for (entry, responder) in batch {
-            let reply = match entry.payload {
-                EntryPayload::Normal(_) => replies.next(),
-                EntryPayload::Blank | EntryPayload::Membership(_) => None,
-            };
-            if let Some(responder) = responder {
-                responder.send(Answer(reply));
-            }
-        }
-        Ok(())
+    /// Takes over the last membership of a batch; gives it encoded.
+    fn latest_membership(&mut self, batch: &[EntryResponder<TypeConfig>]) -> io::Result<Option<Vec<u8>>> {
+        let latest = batch.iter().rev().find_map(|(entry, _)| match &entry.payload {
+            EntryPayload::Membership(members) => Some((entry.log_id, members)),
+            EntryPayload::Blank | EntryPayload::Normal(_) => None,
+        });
+        let Some((at, members)) = latest else { return Ok(None) };
+        self.membership = StoredMembership::new(Some(at), members.clone());
+        postcard::to_stdvec(&self.membership).map(Some).map_err(io::Error::other)
     }
 }
 
@@ -114,7 +78,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
         let mut batches = entries.ready_chunks(BATCH_ENTRIES);
         while let Some(batch) = batches.next().await {
             let batch = batch.into_iter().collect::<io::Result<Vec<_>>>()?;
-            tokio::task::block_in_place(|| self.apply_batch(batch))?;
+            let membership = self.latest_membership(&batch)?;
+            self.applier.apply(batch, membership).await?;
         }
         Ok(())
     }
