@@ -37,6 +37,7 @@ mod proposing;
 mod snapshot;
 mod stepping_down;
 mod tls;
+mod together;
 mod transport;
 
 use std::collections::HashMap;

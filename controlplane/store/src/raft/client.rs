@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::declared::Peer;
+use super::declared::{Payload, Peer};
 use super::members::{Change, Status};
 use super::message::{Refusal, Request, Response};
 use super::tls::{Dialler, PeerTls};
@@ -100,7 +100,7 @@ impl Client {
     pub async fn propose(&self, command: &Command) -> Result<Reply, CallError> {
         let command =
             postcard::to_stdvec(command).map_err(|error| CallError::Unreachable(error.to_string()))?;
-        let request = Request::Propose { command, relaxed: false };
+        let request = Request::Propose { command: Payload(command.into()), relaxed: false };
         match self.ask(0, &self.peer, request, ANSWER_LIMIT * 2).await? {
             Response::Proposed(Ok((reply, _))) => Ok(reply),
             Response::Proposed(Err(error)) => Err(Refusal::Failed(error.to_string()).into()),

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use super::Inner;
-use super::declared::{Payload, Snapshot};
+use super::declared::Snapshot;
 use super::machine::log_id;
 use super::member_file::Promise;
 use super::message::{Piece, Refusal, Request, Response};
@@ -22,6 +22,14 @@ pub(super) struct Incoming {
     transfer: u64,
     next: u64,
     file: tempfile::NamedTempFile,
+}
+
+/// That this member fails or closes is not the asking one's trouble; what became of the command is.
+pub(super) fn not_known(error: ProposeError) -> ProposeError {
+    match error {
+        ProposeError::LogFailed(_) | ProposeError::Closed => ProposeError::Unknown(error.to_string()),
+        other => other,
+    }
 }
 
 impl std::fmt::Debug for Handler {
@@ -75,14 +83,8 @@ impl Handler {
             Request::Snapshot(piece) => self.snapshot(piece).await,
             Request::Propose { command, relaxed } => {
                 inner.company(relaxed).await;
-                let proposed = inner.propose_here(Payload(command.into())).await?;
-                // That this member fails or closes is not the asking one's trouble; what became of the command is.
-                Ok(Response::Proposed(proposed.map_err(|error| match error {
-                    ProposeError::LogFailed(_) | ProposeError::Closed => {
-                        ProposeError::Unknown(error.to_string())
-                    }
-                    other => other,
-                })))
+                let proposed = inner.propose_here(command).await?;
+                Ok(Response::Proposed(proposed.map_err(not_known)))
             }
             Request::ReadIndex => inner.read_index().await.map(Response::ReadIndex),
             Request::Change(change) => inner.change(change).await.map(Response::Changed),

@@ -11,9 +11,10 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::frame::{READ_BYTES, TOGETHER_BYTES, push_frame, read_frame, write_frames};
+use super::declared::Payload;
+use super::frame::{READ_BYTES, TOGETHER_BYTES, push_frame, read_frames, write_frames};
 use super::handler::Handler;
-use super::message::{Refusal, Request, Response, VERSION};
+use super::message::{Refusal, Request, VERSION};
 use super::tls::{HELLO_BYTES, MAGIC, PeerTls};
 
 /// From the first packet to the answered hello.
@@ -86,37 +87,59 @@ async fn greet(
 async fn serve(stream: TlsStream<TcpStream>, handler: Handler) {
     let (reader, mut writer) = tokio::io::split(stream);
     let mut reader = BufReader::with_capacity(READ_BYTES, reader);
-    let (answers, mut queue) = mpsc::channel::<(u64, Vec<u8>)>(REQUESTS);
+    let (answers, mut queue) = mpsc::channel::<Vec<u8>>(REQUESTS);
     let requests = async {
         let places = Arc::new(Semaphore::new(REQUESTS));
         let mut under_way = JoinSet::new();
-        while let Ok((id, body)) = read_frame(&mut reader).await {
+        loop {
+            let mut arrived = Arrived::default();
+            if read_frames(&mut reader, |id, body| arrived.add(id, body)).await.is_err() {
+                return;
+            }
             while under_way.try_join_next().is_some() {}
-            let Ok(place) = places.clone().acquire_owned().await else { return };
-            let (handler, answers) = (handler.clone(), answers.clone());
-            under_way.spawn(async move {
-                let _place = place;
-                let outcome: Result<Response, Refusal> = match postcard::from_bytes::<Request>(&body) {
-                    Ok(request) => handler.handle(request).await,
-                    Err(error) => Err(Refusal::Failed(format!("a request cannot be read: {error}"))),
-                };
-                if let Ok(body) = postcard::to_stdvec(&outcome) {
-                    // The connection may have ended.
-                    let _ = answers.send((id, body)).await;
+            for (id, request) in arrived.others {
+                let Ok(place) = places.clone().acquire_owned().await else { return };
+                let (handler, answers) = (handler.clone(), answers.clone());
+                under_way.spawn(async move {
+                    let _place = place;
+                    let outcome = match request {
+                        Ok(request) => handler.handle(request).await,
+                        Err(refusal) => Err(refusal),
+                    };
+                    let mut frame = Vec::new();
+                    if push_frame(&mut frame, id, &outcome).is_ok() {
+                        // The connection may have ended.
+                        let _ = answers.send(frame).await;
+                    }
+                });
+            }
+            let mut commands = arrived.commands.into_iter();
+            loop {
+                let together: Vec<_> = commands.by_ref().take(REQUESTS).collect();
+                if together.is_empty() {
+                    break;
                 }
-            });
+                let Ok(place) = places.clone().acquire_many_owned(together.len() as u32).await else {
+                    return;
+                };
+                let (handler, answers) = (handler.clone(), answers.clone());
+                under_way.spawn(async move {
+                    let _place = place;
+                    handler.carry_out(together, &answers).await;
+                });
+            }
         }
     };
     let responses = async {
         let mut frames = Vec::new();
-        while let Some((id, body)) = queue.recv().await {
-            let mut pushed = push_frame(&mut frames, id, &body);
+        while let Some(first) = queue.recv().await {
+            frames.extend_from_slice(&first);
             while frames.len() < TOGETHER_BYTES
-                && let Ok((id, body)) = queue.try_recv()
+                && let Ok(more) = queue.try_recv()
             {
-                pushed = pushed.and(push_frame(&mut frames, id, &body));
+                frames.extend_from_slice(&more);
             }
-            if write_frames(&mut writer, &mut frames).await.and(pushed).is_err() {
+            if write_frames(&mut writer, &mut frames).await.is_err() {
                 return;
             }
         }
@@ -124,5 +147,26 @@ async fn serve(stream: TlsStream<TcpStream>, handler: Handler) {
     tokio::select! {
         () = requests => {}
         () = responses => {}
+    }
+}
+
+/// Requests that came together.
+#[derive(Default)]
+struct Arrived {
+    /// Commands that wait for nothing.
+    commands: Vec<(u64, Payload)>,
+    others: Vec<(u64, Result<Request, Refusal>)>,
+}
+
+impl Arrived {
+    fn add(&mut self, id: u64, body: &[u8]) {
+        match postcard::from_bytes::<Request>(body) {
+            Ok(Request::Propose { command, relaxed: false }) => self.commands.push((id, command)),
+            Ok(other) => self.others.push((id, Ok(other))),
+            Err(error) => {
+                let refusal = Refusal::Failed(format!("a request cannot be read: {error}"));
+                self.others.push((id, Err(refusal)));
+            }
+        }
     }
 }

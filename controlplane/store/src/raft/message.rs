@@ -16,7 +16,7 @@ use openraft::raft::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::declared::{SnapshotMeta, TypeConfig, Vote};
+use super::declared::{Payload, SnapshotMeta, TypeConfig, Vote};
 use super::members::{Change, Status};
 use crate::command::Reply;
 use crate::consensus::ProposeError;
@@ -42,8 +42,7 @@ pub enum Request {
     /// Carry out a command: the sender has it from its own API.
     Propose {
         /// The encoded command.
-        #[serde(with = "serde_bytes")]
-        command: Vec<u8>,
+        command: Payload,
         /// It may wait for company.
         relaxed: bool,
     },

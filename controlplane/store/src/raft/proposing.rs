@@ -9,7 +9,7 @@ use openraft::errors::{ClientWriteError, Fatal, RaftError};
 use tokio::time::Instant;
 
 use super::Inner;
-use super::declared::{Answer, Payload, Peer};
+use super::declared::{Answer, LogId, Payload, Peer, TypeConfig};
 use super::members::Change;
 use super::message::{Refusal, Request, Response};
 use super::transport::{CallError, Lane};
@@ -20,7 +20,7 @@ use crate::log::RECORD_LIMIT;
 /// How long a command waits for a member that leads.
 const LEADER_WAIT: Duration = Duration::from_secs(5);
 /// How long the leader may take to carry it out: then its fate is not known.
-const CARRY_OUT_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const CARRY_OUT_LIMIT: Duration = Duration::from_secs(10);
 /// How long it may take to ask a majority whether it still leads.
 const READ_LIMIT: Duration = Duration::from_secs(2);
 /// How long it may take to change the membership.
@@ -109,23 +109,9 @@ impl Inner {
             return Ok(Err(ProposeError::DiskFull(reason)));
         }
         let written = tokio::time::timeout(CARRY_OUT_LIMIT, self.raft.client_write(payload)).await;
-        let Ok(written) = written else {
-            let limit = CARRY_OUT_LIMIT.as_secs();
-            return Ok(Err(ProposeError::Unknown(format!(
-                "no majority had it on disk within {limit} seconds"
-            ))));
-        };
         match written {
-            Ok(done) => match done.data {
-                Answer(Some(reply)) => Ok(Ok((reply, done.log_id.index))),
-                Answer(None) => Ok(Err(ProposeError::Unknown("its entry had no command".into()))),
-            },
-            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
-                Err(Refusal::NotLeader { leader: forward.leader_id })
-            }
-            Err(RaftError::APIError(error)) => Ok(Err(ProposeError::Unknown(error.to_string()))),
-            Err(RaftError::Fatal(Fatal::Stopped)) => Ok(Err(ProposeError::Closed)),
-            Err(RaftError::Fatal(error)) => Ok(Err(ProposeError::LogFailed(error.to_string()))),
+            Ok(written) => outcome(written.map(|done| (done.data, done.log_id))),
+            Err(_) => Ok(Err(too_late())),
         }
     }
 
@@ -168,7 +154,7 @@ impl Inner {
             let (leader, running) = {
                 let now = metrics.borrow_watched();
                 let peer = |id| now.membership_config.membership().get_node(&id).cloned();
-                let leader = now.current_leader.map(|id| (id, peer(id)));
+                let leader = now.current_leader.map(|id| (id, if id == self.id { None } else { peer(id) }));
                 (leader, now.running_state.clone())
             };
             if let Err(fatal) = running {
@@ -225,7 +211,7 @@ impl Inner {
     async fn ask(&self, wanted: &Wanted, id: u64, peer: &Peer) -> Attempt {
         let (request, limit) = match wanted {
             Wanted::Command(payload, relaxed) => (
-                Request::Propose { command: payload.0.to_vec(), relaxed: *relaxed },
+                Request::Propose { command: payload.clone(), relaxed: *relaxed },
                 CARRY_OUT_LIMIT + LOOK_AGAIN,
             ),
             Wanted::ReadIndex => (Request::ReadIndex, READ_LIMIT),
@@ -278,6 +264,9 @@ impl Inner {
 
     /// Waits until this member has applied an entry.
     async fn applied(&self, index: u64) -> Result<(), ProposeError> {
+        if self.state.applied() >= index {
+            return Ok(());
+        }
         let mut applied = self.state.applied_progress();
         let waited =
             tokio::time::timeout(CARRY_OUT_LIMIT, applied.wait_for(|applied| *applied >= index)).await;
@@ -289,6 +278,28 @@ impl Inner {
             )),
         }
     }
+}
+
+/// What Raft's answer means for a command.
+pub(super) fn outcome(
+    written: Result<(Answer, LogId), RaftError<TypeConfig, ClientWriteError<TypeConfig>>>,
+) -> Result<Result<(Reply, u64), ProposeError>, Refusal> {
+    match written {
+        Ok((Answer(Some(reply)), at)) => Ok(Ok((reply, at.index))),
+        Ok((Answer(None), _)) => Ok(Err(ProposeError::Unknown("its entry had no command".into()))),
+        Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
+            Err(Refusal::NotLeader { leader: forward.leader_id })
+        }
+        Err(RaftError::APIError(error)) => Ok(Err(ProposeError::Unknown(error.to_string()))),
+        Err(RaftError::Fatal(Fatal::Stopped)) => Ok(Err(ProposeError::Closed)),
+        Err(RaftError::Fatal(error)) => Ok(Err(ProposeError::LogFailed(error.to_string()))),
+    }
+}
+
+/// A command that a majority did not take in time.
+pub(super) fn too_late() -> ProposeError {
+    let limit = CARRY_OUT_LIMIT.as_secs();
+    ProposeError::Unknown(format!("no majority had it on disk within {limit} seconds"))
 }
 
 impl std::fmt::Debug for Inner {

@@ -22,7 +22,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::declared::Peer;
-use super::frame::{READ_BYTES, TOGETHER_BYTES, push_frame, read_frame, write_frames};
+use super::frame::{READ_BYTES, TOGETHER_BYTES, push_frame, read_frames, write_frames};
 use super::message::{Refusal, Request, Response, VERSION};
 use super::transport::{CallError, Called, Lane, Transport};
 
@@ -92,7 +92,7 @@ pub(super) struct Connection {
 }
 
 struct Waiting {
-    body: Vec<u8>,
+    request: Request,
     answer: oneshot::Sender<Result<Response, CallError>>,
 }
 
@@ -102,12 +102,10 @@ impl Transport for Dialler {
     fn call(&self, lane: Lane, to: u64, peer: &Peer, request: Request, limit: Duration) -> Called<'_> {
         let peer = peer.clone();
         Box::pin(async move {
-            let body = postcard::to_stdvec(&request)
-                .map_err(|error| CallError::Unreachable(format!("a request cannot be encoded: {error}")))?;
             let (answer, answered) = oneshot::channel();
             let connection = self.connection(lane, to, &peer);
             let called = async {
-                let waiting = Waiting { body, answer };
+                let waiting = Waiting { request, answer };
                 if connection.queue.send(waiting).await.is_err() {
                     return Err(CallError::Unreachable(format!("{} cannot be reached", peer.address)));
                 }
@@ -160,34 +158,40 @@ async fn run(
     let mut reader = BufReader::with_capacity(READ_BYTES, reader);
     let pending = Pending::default();
     let answers = async {
-        while let Ok((id, body)) = read_frame(&mut reader).await {
+        let answered = |id, body: &[u8]| {
             let Some(answer) = pending.lock().unwrap_or_else(PoisonError::into_inner).remove(&id) else {
-                continue;
+                return;
             };
-            let response: Result<Result<Response, Refusal>, _> = postcard::from_bytes(&body);
+            let response: Result<Result<Response, Refusal>, _> = postcard::from_bytes(body);
             let response = match response {
                 Ok(response) => response.map_err(CallError::Refused),
                 Err(error) => Err(CallError::Lost(format!("an answer cannot be read: {error}"))),
             };
             // Who asked may be gone.
             let _ = answer.send(response);
-        }
+        };
+        while read_frames(&mut reader, answered).await.is_ok() {}
     };
     let requests = async {
         let (mut next, mut frames) = (0, Vec::new());
-        let mut push = |frames: &mut Vec<u8>, waiting: Waiting| {
+        let mut push = |frames: &mut Vec<u8>, Waiting { request, answer }| {
             next += 1;
-            pending.lock().unwrap_or_else(PoisonError::into_inner).insert(next, waiting.answer);
-            push_frame(frames, next, &waiting.body)
+            match push_frame(frames, next, &request) {
+                Ok(()) => {
+                    pending.lock().unwrap_or_else(PoisonError::into_inner).insert(next, answer);
+                }
+                // Who asked may be gone.
+                Err(error) => drop(answer.send(Err(CallError::Unreachable(error.to_string())))),
+            }
         };
         while let Some(waiting) = queue.recv().await {
-            let mut pushed = push(&mut frames, waiting);
+            push(&mut frames, waiting);
             while frames.len() < TOGETHER_BYTES
                 && let Ok(waiting) = queue.try_recv()
             {
-                pushed = pushed.and(push(&mut frames, waiting));
+                push(&mut frames, waiting);
             }
-            if write_frames(&mut writer, &mut frames).await.and(pushed).is_err() {
+            if write_frames(&mut writer, &mut frames).await.is_err() {
                 break;
             }
         }
