@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use keelson_store::Store;
-use keelson_store::raft::{Change, Peer, PeerTls, RaftOptions, Role, Wire};
+use keelson_store::raft::{Change, Client, Peer, PeerTls, RaftOptions, Role, Wire};
 use pki::{Authority, PEER_NAME, Profile, Usage};
 
 /// Members of one cluster; a stopped one has no store.
@@ -63,6 +63,11 @@ impl Cluster {
 
     pub fn peer(&self, at: usize) -> Peer {
         Peer { name: format!("m{at}"), address: self.members[at].address.to_string() }
+    }
+
+    /// Asks a member from outside, over one connection.
+    pub fn client(&self, at: usize) -> Client {
+        Client::new(&self.members[at].address.to_string(), tls(&self.authority))
     }
 
     pub fn stop(&mut self, at: usize) {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use keelson_store::raft::{Change, Role};
-use keelson_store::{Command, KeyRange, Revision, SingleOptions, Store};
+use keelson_store::raft::{CallError, Change, Refusal, Role};
+use keelson_store::{Command, KeyRange, OperationReply, Reply, Revision, SingleOptions, Store, Transaction};
 
 use super::cluster::{Cluster, authority, free_address, open_one, tls};
 use super::{list, put};
@@ -25,6 +25,36 @@ async fn every_member_serves_reads_writes_and_watches() {
     let status = cluster.store(leader).member().unwrap().status();
     assert_eq!(status.members.len(), 3);
     assert!(status.members.iter().all(|member| member.voter && member.matched.is_some()), "{status:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_come_together_are_answered_each_with_its_own() {
+    let cluster = Cluster::start(2).await;
+    let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+    let client = cluster.client(leader);
+    // Of every third one and the one before it one finds that their key is there already; sizes are such that some come whole with others, and some do not.
+    let key = |number: usize| format!("k{}", number - number % 3 / 2).into_bytes();
+    let propose = async |number: usize| {
+        let value = vec![b'v'; number * 37 % 9000];
+        let command = Command::Transaction(Transaction::put_if(key(number), Revision(0), value, 0));
+        client.propose(&command).await.unwrap()
+    };
+    let replies = futures::future::join_all((0..600).map(propose)).await;
+    let state = cluster.store(leader).state();
+    for (number, reply) in replies.iter().enumerate() {
+        let Reply::Transaction(reply) = reply else { panic!("{number}: {reply:?}") };
+        let record = state.get(&key(number)).unwrap().1.unwrap();
+        match &reply.results[0] {
+            OperationReply::Got(found) => assert_eq!(found.as_ref(), Some(&record), "{number}"),
+            _ => {
+                assert_eq!((reply.revision, reply.succeeded), (record.modified, true), "{number}");
+                assert_eq!(record.value.len(), number * 37 % 9000, "{number}");
+            }
+        }
+    }
+    assert_eq!(state.revision(), Revision(400));
+    let asked = cluster.client(follower).propose(&Command::Compact(Revision(1))).await;
+    assert!(matches!(asked, Err(CallError::Refused(Refusal::NotLeader { .. }))), "{asked:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
