@@ -10,7 +10,7 @@
 //! the string functions are those that every x86-64 has.
 //!
 //! **Invariants.** The calls are those of glibc's `__libc_start_main` in its order, but for IFUNCs, whose resolvers find here that nothing is
-//! known, and less tunables, processor features, the question whether the start is privileged (answered before), and `.preinit_array`, `_init`
+//! known, and less tunables, processor features, the vDSO, the question whether the start is privileged (answered before), and `.preinit_array`, `_init`
 //! and `.fini_array`, in which nothing of these commands stands: they end by `exit`, which runs what was registered. They are internal, so only the versions in [`KNOWN`] are started this way:
 //! there the sequence was read and tried. Any other, a dynamic executable, and a privileged start (AT_SECURE) take the ordinary way. Until
 //! [`begin`] is through nothing here may use thread-local storage, and until IFUNCs are resolved nothing may become a call of memcpy or strlen.
@@ -54,6 +54,7 @@ std::arch::global_asm!(
     ".weak __libc_stack_end",
     ".weak _dl_random",
     ".weak _dl_aux_init",
+    ".weak _dl_sysinfo_dso",
     ".weak __libc_setup_tls",
     ".weak __libc_early_init",
     ".weak __libc_init_first",
@@ -73,6 +74,7 @@ std::arch::global_asm!(
     ".quad __libc_stack_end",
     ".quad _dl_random",
     ".quad _dl_aux_init",
+    ".quad _dl_sysinfo_dso",
     ".quad __libc_setup_tls",
     ".quad __libc_early_init",
     ".quad __libc_init_first",
@@ -94,6 +96,7 @@ struct Parts {
     stack_end: *mut *const usize,
     random: *const *const [usize; 2],
     aux_init: Option<unsafe extern "C" fn(*const [usize; 2])>,
+    vdso: *mut *const (),
     setup_tls: Option<unsafe extern "C" fn()>,
     early_init: Option<unsafe extern "C" fn(bool)>,
     init_first: Option<unsafe extern "C" fn(c_int, Strings, Strings)>,
@@ -146,10 +149,11 @@ unsafe extern "C" fn begin(stack: *const usize) {
         else {
             return;
         };
-        let written: [*const (); 5] = [
+        let written: [*const (); 6] = [
             parts.environment.cast(),
             parts.stack_end.cast(),
             parts.random.cast(),
+            parts.vdso.cast(),
             parts.non_temporal.cast(),
             parts.movsb_stop.cast(),
         ];
@@ -170,6 +174,8 @@ unsafe extern "C" fn begin(stack: *const usize) {
         *parts.environment = environment;
         *parts.stack_end = stack;
         aux_init(auxiliary);
+        // Five functions would be looked up in the kernel's own library for the one or two times that such a command asks for the time.
+        *parts.vdso = std::ptr::null();
         setup_tls();
         set_guards((*parts.random).read_unaligned());
         early_init(true);
@@ -182,6 +188,15 @@ unsafe extern "C" fn begin(stack: *const usize) {
         // One of them was `before_main`'s, which has ended the process if it thinks of its arguments as this does.
         libc::exit(main(count as c_int, arguments, environment));
     }
+}
+
+/// Where the executable lies, for `$ORIGIN` in the names of libraries that it loads: a static one loads none, and asking the kernel
+/// costs as much as all else that the C library's start does. glibc takes this one instead of its own, also at the ordinary start.
+#[unsafe(no_mangle)]
+extern "C" fn _dl_get_origin() -> *const c_char {
+    /// What glibc's says when it does not know.
+    const UNKNOWN: *const c_char = std::ptr::without_provenance(usize::MAX);
+    UNKNOWN
 }
 
 /// The stack's canary, whose first byte is a null, and what saved jump targets are mixed with: where compilers and glibc look.
