@@ -1,6 +1,6 @@
 //! Which hierarchies this host has mounted, and which controller lives where.
 //!
-//! [`Layout::parse`] is pure; [`Layout::detect`] reads the three files for it.
+//! [`Layout::parse`] is pure; [`Layout::detect`] reads the three files for it, or two where cgroup2 alone is mounted in its usual place.
 //! Reference: proc_pid_mountinfo(5), cgroups(7).
 
 use super::CgroupError;
@@ -61,18 +61,32 @@ const V1_CONTROLLERS: [&str; 16] = [
     "debug",
 ];
 
+/// Where cgroup2 is on hosts that have nothing else, and what statfs(2) says there.
+const USUAL_MOUNT: &str = "/sys/fs/cgroup";
+const CGROUP2_MAGIC: rustix::fs::FsWord = 0x6367_7270;
+
 impl Layout {
     /// Reads the calling process's view of the host.
     pub fn detect() -> Result<Layout, CgroupError> {
         let read = |path: &str| {
             read_at_once(path.as_ref()).map_err(|error| CgroupError::Detect(PathBuf::from(path), error))
         };
-        let mountinfo = read("/proc/self/mountinfo")?;
         // Absent on kernels built without v1: then there is nothing to learn from it either.
         let kernel = read("/proc/cgroups").unwrap_or_default();
-        Layout::parse(&mountinfo, &kernel, |mount| {
-            read_at_once(&mount.join("cgroup.controllers")).unwrap_or_default()
-        })
+        let unified = |mount: &Path| read_at_once(&mount.join("cgroup.controllers")).unwrap_or_default();
+        // A node with many pods has thousands of mounts, and the kernel writes a line for each.
+        let usual = || rustix::fs::statfs(USUAL_MOUNT).ok().map(|found| found.f_type);
+        if no_controller_is_v1s(&kernel) && usual() == Some(CGROUP2_MAGIC) {
+            return Ok(Layout::unified_alone(USUAL_MOUNT.into(), &kernel, unified));
+        }
+        let mountinfo = read("/proc/self/mountinfo")?;
+        Layout::parse(&mountinfo, &kernel, unified)
+    }
+
+    fn unified_alone(mount: PathBuf, kernel: &str, unified: impl Fn(&Path) -> String) -> Layout {
+        let controllers = unified(&mount).split_whitespace().map(str::to_owned).collect();
+        let hierarchies = vec![Hierarchy { mount, version: Version::V2, controllers }];
+        Layout { mode: Mode::Unified, hierarchies, kernel: kernel_controllers(kernel) }
     }
 
     /// `unified` gives the text of cgroup.controllers at the mount point of cgroup2.
@@ -180,6 +194,12 @@ fn kernel_controllers(text: &str) -> Vec<String> {
     .collect()
 }
 
+/// The second column is the number of a v1 hierarchy; 0 is cgroup2's.
+fn no_controller_is_v1s(kernel: &str) -> bool {
+    let rows = kernel.lines().filter(|line| !line.starts_with('#'));
+    rows.map(|line| line.split_whitespace().nth(1)).all(|hierarchy| hierarchy == Some("0"))
+}
+
 /// `36 25 0:32 / /sys/fs/cgroup/memory rw,relatime shared:1 - cgroup cgroup rw,memory`
 fn cgroup_mount(line: &str) -> Option<(PathBuf, Version, &str)> {
     let (left, right) = line.split_once(" - ")?;
@@ -242,6 +262,17 @@ mod tests {
         assert_eq!(layout.version("blkio"), Some(Version::V2));
         assert_eq!(layout.version("cpuacct"), Some(Version::V2));
         assert_eq!(layout.version("devices"), None);
+    }
+
+    #[test]
+    fn the_short_way_finds_what_the_long_one_does() {
+        let mountinfo = "24 18 0:22 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        let kernel = "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t0\t1\t1\nmemory\t0\t13\t1\n";
+        assert!(no_controller_is_v1s(kernel) && no_controller_is_v1s(""));
+        assert!(!no_controller_is_v1s(KERNEL) && !no_controller_is_v1s("cpu\t10\t1\t1\n"));
+        let unified = |_: &Path| "cpu memory\n".to_owned();
+        let long = Layout::parse(mountinfo, kernel, unified).unwrap();
+        assert_eq!(Layout::unified_alone(USUAL_MOUNT.into(), kernel, unified), long);
     }
 
     #[test]
