@@ -74,6 +74,8 @@ struct Child {
     inherited_end: RawFd,
     /// The container's root filesystem, from the step that made it until it is `/`.
     root: Option<OwnedFd>,
+    /// What hides directories, once one is hidden.
+    empty: Option<OwnedFd>,
     /// Found before the gate, run after it.
     program: Option<CString>,
     /// Trees that the parent has made, in the order of their steps.
@@ -132,6 +134,7 @@ impl Child {
             target: raise_some(&fds.target)?,
             inherited_end: end,
             root: None,
+            empty: None,
             program: None,
             id_mapped: fds.id_mapped.iter().map(raise).collect::<Result<_, _>>()?,
             own_ids: false,

@@ -65,18 +65,19 @@ impl Child {
     }
 
     /// Hides a file behind the null device and a directory behind an empty read-only tmpfs.
-    pub(super) fn mask(&self, target: &Path) -> Result<(), Failure> {
+    pub(super) fn mask(&mut self, target: &Path) -> Result<(), Failure> {
         let Some(target) = located(self.root()?, target)? else { return Ok(()) };
-        let cover = if rooted::file_type(&target)? == FileType::Directory {
-            let options = [
-                ("nr_inodes".to_owned(), Some("1".to_owned())),
-                ("mode".to_owned(), Some("0555".to_owned())),
-            ];
-            mount::new_filesystem("tmpfs", "tmpfs", &options, attribute::READ_ONLY)?
-        } else {
-            null_device()?
+        if rooted::file_type(&target)? != FileType::Directory {
+            return Ok(mount::attach(null_device()?.as_fd(), target.as_fd())?);
+        }
+        // One file system for all of them: making one costs more than all the rest of a mount.
+        let cover = match &self.empty {
+            Some(first) => mount::clone_descriptor(first.as_fd(), false)?,
+            None => empty_directory()?,
         };
-        Ok(mount::attach(cover.as_fd(), target.as_fd())?)
+        mount::attach(cover.as_fd(), target.as_fd())?;
+        self.empty.get_or_insert(cover);
+        Ok(())
     }
 
     pub(super) fn make_read_only(&self, target: &Path) -> Result<(), Failure> {
@@ -164,6 +165,12 @@ fn located(root: BorrowedFd<'_>, target: &Path) -> Result<Option<OwnedFd>, Failu
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(errno) => Err(errno.into()),
     }
+}
+
+fn empty_directory() -> Result<OwnedFd, Failure> {
+    let options =
+        [("nr_inodes".to_owned(), Some("1".to_owned())), ("mode".to_owned(), Some("0555".to_owned()))];
+    Ok(mount::new_filesystem("tmpfs", "tmpfs", &options, attribute::READ_ONLY)?)
 }
 
 /// The host's null device, checked, because a container's could be anything.

@@ -53,13 +53,13 @@ impl Child {
 
     pub(super) fn pivot(&mut self) -> Result<(), Failure> {
         mount::pivot(self.root()?)?;
-        self.root = None;
+        (self.root, self.empty) = (None, None);
         Ok(())
     }
 
     pub(super) fn move_root(&mut self) -> Result<(), Failure> {
         mount::move_to_root(self.root()?)?;
-        self.root = None;
+        (self.root, self.empty) = (None, None);
         Ok(())
     }
 }
