@@ -53,8 +53,13 @@ pub enum ResourceError {
 /// Applies every limit of a new container, before its first process enters. A device that no rule and no
 /// default of the specification allows is denied, also when `resources` has no rules at all.
 pub fn apply(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), ResourceError> {
-    devices::apply(cgroup, resources.devices().as_deref().unwrap_or_default())?;
+    devices(cgroup, resources)?;
     limits(cgroup, resources)
+}
+
+/// The devices part of [`apply`], for whoever does it apart from the limits.
+pub fn devices(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), ResourceError> {
+    devices::apply(cgroup, resources.devices().as_deref().unwrap_or_default())
 }
 
 /// Changes what `resources` names and leaves the rest as it is: for UpdateContainerResources and `update`.
@@ -70,11 +75,22 @@ pub fn planned(cgroup: &Cgroup, resources: &LinuxResources) -> Result<Vec<Write>
     plan(resources, &Observed::read(cgroup)?)
 }
 
-fn limits(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), ResourceError> {
+/// The other part of [`apply`].
+pub fn limits(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), ResourceError> {
+    if asks_for_nothing(resources) {
+        return Ok(());
+    }
     for write in planned(cgroup, resources)? {
         execute(cgroup, &write)?;
     }
     Ok(())
+}
+
+/// Then there is nothing to observe either: a dozen reads in each hierarchy.
+fn asks_for_nothing(resources: &LinuxResources) -> bool {
+    let mut devices_alone = LinuxResources::default();
+    devices_alone.set_devices(resources.devices().clone());
+    *resources == devices_alone
 }
 
 fn execute(cgroup: &Cgroup, write: &Write) -> Result<(), ResourceError> {

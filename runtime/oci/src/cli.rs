@@ -128,10 +128,8 @@ enum Verb {
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let verb = parse::verb(&arguments);
-    if verb.is_some_and(runs_programs) {
-        // Early, so that what is read before is not read twice. A failure is told below, where the log is known.
-        let _failed = protect();
-    }
+    // Early, so that what is read before is not read twice. A failure is told below, where the log is known.
+    let protected = verb.is_some_and(runs_programs) && protect().is_ok();
     let parsed = match plain::arguments(&arguments).map_or_else(|| parse::arguments(&arguments, verb), Ok) {
         Ok(parsed) => parsed,
         // As runc: who asks for nothing is shown what there is.
@@ -148,7 +146,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let log = log::Log::new(parsed.global.log.clone(), &parsed.global.log_format, parsed.global.debug);
     log.install();
     let failed = if matches!(parsed.verb, Verb::Exec(_)) { EXEC_FAILED } else { 1 };
-    match dispatch(parsed) {
+    match dispatch(parsed, protected) {
         Ok(code) => code,
         Err(error) => {
             log.error(&error);
@@ -168,11 +166,11 @@ fn protect() -> Result<(), shield::ShieldError> {
     shield::protect(&own)
 }
 
-fn dispatch(Arguments { global: arguments, verb }: Arguments) -> Result<u8, ContainerError> {
+fn dispatch(Arguments { global: arguments, verb }: Arguments, protected: bool) -> Result<u8, ContainerError> {
     if arguments.rootless == "true" {
         return Err(ContainerError::Usage("--rootless is not supported".into()));
     }
-    if matches!(verb, Verb::Create(_) | Verb::Run(_) | Verb::Exec(_)) {
+    if !protected && matches!(verb, Verb::Create(_) | Verb::Run(_) | Verb::Exec(_)) {
         protect().map_err(|error| ContainerError::Usage(log::chain(&error)))?;
     }
     let store = Store::new(&arguments.root);

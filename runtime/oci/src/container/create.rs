@@ -51,24 +51,33 @@ pub struct Created {
 enum Step {
     /// The directory, whose name is the id.
     Reserve,
-    /// config.json as it is now: later verbs must not see a changed one.
-    KeepSpec,
     Cgroup,
     Limits,
     Gate,
-    /// Clone the child and follow it to the gate.
-    Launch,
+    /// Clone the child. What follows up to [`Step::Follow`] is done while it makes its mounts on another processor.
+    Clone,
+    /// Before the child may run anything that is not ours: hooks wait for the parent, the program for the gate.
+    Devices,
+    /// config.json as it was read: later verbs must not see a changed one.
+    KeepSpec,
+    /// The record under another name, until the child is where it says.
+    Prepare,
+    /// See the child to the gate.
+    Follow,
     Record,
     PidFile,
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 11] = [
     Step::Reserve,
-    Step::KeepSpec,
     Step::Cgroup,
     Step::Limits,
     Step::Gate,
-    Step::Launch,
+    Step::Clone,
+    Step::Devices,
+    Step::KeepSpec,
+    Step::Prepare,
+    Step::Follow,
     Step::Record,
     Step::PidFile,
 ];
@@ -113,6 +122,8 @@ struct Making<'a> {
     gate: Option<OwnedFd>,
     pending: Option<Pending>,
     record: Option<Record>,
+    /// A PID file of this container may be there.
+    named: bool,
 }
 
 impl<'a> Making<'a> {
@@ -158,6 +169,7 @@ impl<'a> Making<'a> {
             gate: None,
             pending: None,
             record: None,
+            named: false,
         })
     }
 
@@ -171,14 +183,17 @@ impl<'a> Making<'a> {
             Step::Cgroup => self.make_cgroup(),
             Step::Limits => self.apply_limits(),
             Step::Gate => self.make_gate(),
-            Step::Launch => {
-                let launched = self.launch();
+            Step::Clone => {
+                let cloned = self.clone_child();
                 if let Some(started) = &mut self.started {
                     started.leave();
                 }
-                launched
+                cloned
             }
-            Step::Record => self.save_record(),
+            Step::Devices => self.apply_devices(),
+            Step::Prepare => self.prepare_record(),
+            Step::Follow => self.follow(),
+            Step::Record => self.publish_record(),
             Step::PidFile => self.write_pid_file(),
         }
     }
@@ -224,7 +239,12 @@ impl<'a> Making<'a> {
         if let Some(unit) = &self.unit {
             systemd::set(unit.name(), &cgroup::planned(cgroup, &resources)?)?;
         }
-        Ok(cgroup::apply(cgroup, &resources)?)
+        Ok(cgroup::limits(cgroup, &resources)?)
+    }
+
+    fn apply_devices(&self) -> Result<(), ContainerError> {
+        let Some(cgroup) = &self.cgroup else { return Ok(()) };
+        Ok(cgroup::devices(cgroup, &resources(&self.spec))?)
     }
 
     /// A FIFO open for both directions: the child never sees its end before somebody writes, and the name lets
@@ -239,7 +259,7 @@ impl<'a> Making<'a> {
         Ok(())
     }
 
-    fn launch(&mut self) -> Result<(), ContainerError> {
+    fn clone_child(&mut self) -> Result<(), ContainerError> {
         let cgroup = self.cgroup.as_ref();
         let plan = Plan::from_spec(
             &self.spec,
@@ -266,16 +286,18 @@ impl<'a> Making<'a> {
             preserve: std::mem::take(&mut self.request.preserve),
             id_mapped: Vec::new(),
         };
-        let pending = self.pending.insert(launch::start(plan, fds)?);
+        self.pending = Some(launch::start(plan, fds)?);
+        Ok(())
+    }
+
+    fn follow(&mut self) -> Result<(), ContainerError> {
+        let state = self.open_state();
+        let Some(pending) = &mut self.pending else { return Ok(()) };
         loop {
             match pending.wait()? {
                 Progress::AtGate => return Ok(()),
                 Progress::RuntimeHooks => {
-                    let state = hooks::complete_state(
-                        &open_state(&self.spec, &self.request),
-                        pending.pid,
-                        "creating",
-                    );
+                    let state = hooks::complete_state(&state, pending.pid, "creating");
                     runtime_hooks(&self.spec)?.iter().try_for_each(|hook| hooks::run(hook, &state))?;
                     pending.proceed()?;
                 }
@@ -289,7 +311,7 @@ impl<'a> Making<'a> {
         open_state(&self.spec, &self.request)
     }
 
-    fn save_record(&mut self) -> Result<(), ContainerError> {
+    fn prepare_record(&mut self) -> Result<(), ContainerError> {
         let pid = self.pending.as_ref().map_or(0, |pending| pending.pid);
         let (_, start_ticks) = process::stat(pid).ok_or(ContainerError::Launch(launch::LaunchError::Died))?;
         let linux = self.spec.linux().as_ref();
@@ -317,12 +339,17 @@ impl<'a> Making<'a> {
                 .map(|(k, v)| (k.clone(), v.clone()))
                 .collect(),
         };
-        self.store.save(&record)?;
+        self.store.prepare(&record)?;
         self.record = Some(record);
         Ok(())
     }
 
-    fn write_pid_file(&self) -> Result<(), ContainerError> {
+    fn publish_record(&self) -> Result<(), ContainerError> {
+        self.record.iter().try_for_each(|record| self.store.publish(&record.id))
+    }
+
+    fn write_pid_file(&mut self) -> Result<(), ContainerError> {
+        self.named = true;
         match (&self.request.pid_file, &self.pending) {
             (Some(path), Some(pending)) => write_pid_file(path, pending.pid),
             _ => Ok(()),
@@ -331,9 +358,7 @@ impl<'a> Making<'a> {
 
     /// Takes everything back that exists, last first; goes on over errors, since there is nobody to tell.
     fn undo(&mut self) {
-        if self.record.is_some()
-            && let Some(path) = &self.request.pid_file
-        {
+        if let Some(path) = self.request.pid_file.as_ref().filter(|_| self.named) {
             let _absent = std::fs::remove_file(path);
         }
         if let Some(pending) = self.pending.take() {

@@ -12,6 +12,10 @@ use crate::plan::Namespaces;
 /// The version of `state.json`; readers take this one and refuse newer ones.
 pub const RECORD_VERSION: u32 = 1;
 
+/// A record, and one that nobody may see yet.
+const RECORD: &str = "state.json";
+const PREPARED: &str = ".state.json";
+
 /// The longest id: it becomes a file name in the state and in every cgroup hierarchy.
 const ID_BYTES_MAX: usize = 255;
 
@@ -72,7 +76,7 @@ impl Store {
     }
 
     pub fn load(&self, id: &str) -> Result<Record, ContainerError> {
-        let path = self.directory_of(id)?.join("state.json");
+        let path = self.directory_of(id)?.join(RECORD);
         let bytes = match std::fs::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(ContainerError::NotFound);
@@ -115,15 +119,19 @@ impl Store {
         Ok(records)
     }
 
-    /// Writes the record whole: a reader sees the old one or the new one.
-    pub fn save(&self, record: &Record) -> Result<(), ContainerError> {
-        let directory = self.directory_of(&record.id)?;
-        let path = directory.join("state.json");
-        let temporary = directory.join(".state.json");
+    /// Writes the record where no reader looks.
+    pub(crate) fn prepare(&self, record: &Record) -> Result<(), ContainerError> {
+        let temporary = self.directory_of(&record.id)?.join(PREPARED);
         let bytes = serde_json::to_vec(record)
-            .map_err(|source| ContainerError::Json { file: path.clone(), source })?;
-        std::fs::write(&temporary, bytes).map_err(ContainerError::file("write", &temporary))?;
-        std::fs::rename(&temporary, &path).map_err(ContainerError::file("write", path))
+            .map_err(|source| ContainerError::Json { file: temporary.clone(), source })?;
+        std::fs::write(&temporary, bytes).map_err(ContainerError::file("write", temporary))
+    }
+
+    /// Puts the prepared record in its place: a reader sees it whole or not at all.
+    pub(crate) fn publish(&self, id: &str) -> Result<(), ContainerError> {
+        let directory = self.directory_of(id)?;
+        let path = directory.join(RECORD);
+        std::fs::rename(directory.join(PREPARED), &path).map_err(ContainerError::file("write", path))
     }
 }
 

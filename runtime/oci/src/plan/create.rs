@@ -148,7 +148,9 @@ fn filesystem(
         let prestart = hooks.prestart().as_ref().is_some_and(|list| !list.is_empty());
         prestart || hooks.create_runtime().as_ref().is_some_and(|list| !list.is_empty())
     });
-    if runtime_hooks {
+    let container_hooks = hooks(spec_hooks.and_then(|hooks| hooks.create_container().as_ref()))?;
+    // Also for those that the child runs: the parent answers when the cgroup is as it shall be.
+    if runtime_hooks || !container_hooks.is_empty() {
         steps.push(Step::RuntimeHooks);
     }
     let planned =
@@ -158,7 +160,6 @@ fn filesystem(
         let access = if wanted.private(Namespaces::USER) { Access::Bind } else { Access::Make };
         steps.extend(devices::plan(linux.devices().as_deref().unwrap_or_default(), access)?);
     }
-    let container_hooks = hooks(spec_hooks.and_then(|hooks| hooks.create_container().as_ref()))?;
     if !container_hooks.is_empty() {
         let state = options.state.clone().unwrap_or_else(|| "{".into());
         steps.push(Step::Hooks { hooks: container_hooks, state, status: HookStatus::Creating });

@@ -151,6 +151,21 @@ fn seccomp_comes_last_only_under_no_new_privileges() {
     }
 }
 
+/// Hooks that the child runs find the cgroup as it shall be: the parent sees to that while it waits to be asked.
+#[test]
+fn hooks_of_the_child_wait_for_the_parent() {
+    let mut spec = minimal();
+    let asked = |spec: &Value| {
+        let plan = planned(spec).unwrap();
+        let ask = plan.steps.iter().position(|step| matches!(step, Step::RuntimeHooks));
+        (ask, plan.steps.iter().position(|step| matches!(step, Step::Hooks { .. })))
+    };
+    assert_eq!(asked(&spec), (None, None));
+    spec["hooks"] = json!({ "createContainer": [{ "path": "/bin/true" }] });
+    let (ask, run) = asked(&spec);
+    assert!(ask.is_some() && ask < run, "{ask:?} {run:?}");
+}
+
 #[test]
 fn mounts_and_their_rules() {
     for (mount, rule) in [
