@@ -1,7 +1,8 @@
 //! OpenAPI v2, as JSON and as the protobuf that kubectl and client-go ask for first.
 //!
 //! A document is made when somebody asks for it and kept until the kinds or the aggregated servers change: one per form, and
-//! none above a size. It is made by one task at a time, off the threads that answer requests.
+//! none above a size. It is made by one thread at a time, off those that answer requests, and kept also where whoever asked
+//! for it has gone.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use aws_lc_rs::digest::{SHA512, digest};
 use bytes::Bytes;
 use http::Response;
 use http::header::ACCEPT;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{VERSION, tagged};
 use crate::aggregation::{Routes, merge_swagger};
@@ -64,7 +65,7 @@ impl Form {
 
 /// What was made last of each form.
 #[derive(Debug, Default)]
-pub struct Swagger(Mutex<Vec<Made>>);
+pub struct Swagger(Arc<Mutex<Vec<Made>>>);
 
 #[derive(Clone, Debug)]
 struct Made {
@@ -78,22 +79,34 @@ struct Made {
 
 impl Swagger {
     async fn get(&self, api: &ApiServer, form: Form) -> Result<Made, Status> {
-        let mut kept = self.0.lock().await;
+        let kept = self.0.clone().lock_owned().await;
         // The number before the kinds: what is made of later ones is made again once more, never missed.
         let generation = api.server.registry.generation();
         let (registry, routes) = (api.server.registry.current(), api.aggregation.routes());
-        let is_of_now = |made: &Made| made.generation == generation && Arc::ptr_eq(&made.routes, &routes);
-        if let Some(made) = kept.iter().find(|made| made.form == form && is_of_now(made)) {
+        let is_of_now = |made: &Made| {
+            made.form == form && made.generation == generation && Arc::ptr_eq(&made.routes, &routes)
+        };
+        if let Some(made) = kept.iter().find(|made| is_of_now(made)) {
             return Ok(made.clone());
         }
-        let making = tokio::task::spawn_blocking(move || make(form, generation, &registry, routes));
-        let made = making.await.map_err(Status::internal)?;
-        kept.retain(|known| known.form != form);
+        renew(kept, move || make(form, generation, &registry, routes)).await
+    }
+}
+
+/// Makes one form anew. The lock goes with the work, which a client that leaves does not end: nobody begins beside it.
+async fn renew(
+    mut kept: OwnedMutexGuard<Vec<Made>>,
+    make: impl FnOnce() -> Made + Send + 'static,
+) -> Result<Made, Status> {
+    let making = tokio::task::spawn_blocking(move || {
+        let made = make();
+        kept.retain(|known| known.form != made.form);
         if made.bytes.len() <= MOST_BYTES {
             kept.push(made.clone());
         }
-        Ok(made)
-    }
+        made
+    });
+    making.await.map_err(Status::internal)
 }
 
 fn make(form: Form, generation: u64, registry: &Registry, routes: Arc<Routes>) -> Made {
@@ -117,6 +130,26 @@ pub(super) async fn answer(api: &ApiServer, request: &Request) -> Result<Respons
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_a_client_that_left_has_begun_is_kept_and_nothing_begins_beside_it() {
+        let kept: Arc<Mutex<Vec<Made>>> = Arc::default();
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let make = move || {
+            begun.send(()).unwrap();
+            wait.recv().unwrap();
+            let (bytes, hash) = (Bytes::from_static(b"{}"), String::new());
+            Made { form: Form::Json, generation: 1, routes: Arc::default(), bytes, hash }
+        };
+        let client = tokio::spawn(renew(kept.clone().lock_owned().await, make));
+        has_begun.await.unwrap();
+        client.abort();
+        assert!(client.await.unwrap_err().is_cancelled());
+        assert!(kept.try_lock().is_err());
+        go.send(()).unwrap();
+        assert_eq!(kept.lock().await.len(), 1);
+    }
 
     #[test]
     fn the_first_form_that_is_accepted_is_told() {
