@@ -167,7 +167,10 @@ async fn a_client_that_says_nothing_is_dropped() {
     let mut silent = tokio::net::TcpStream::connect(server.address).await.unwrap();
     let mut byte = [0];
     let ended = tokio::io::AsyncReadExt::read(&mut silent, &mut byte);
-    assert_eq!(tokio::time::timeout(Duration::from_secs(5), ended).await.expect("it is dropped").unwrap(), 0);
+    assert_eq!(
+        tokio::time::timeout(Duration::from_secs(120), ended).await.expect("it is dropped").unwrap(),
+        0
+    );
 }
 
 #[tokio::test]
@@ -199,12 +202,16 @@ async fn a_body_is_made_as_fast_as_the_client_reads_it() {
     let request = b"GET /endless HTTP/1.1\r\nhost: localhost\r\n\r\n";
     tokio::io::AsyncWriteExt::write_all(&mut stream, request).await.unwrap();
     // Nobody reads: sockets, TLS and the connection hold what they may, and then nothing is made any more.
-    let (mut last, mut same) = (0, 0);
-    while same < 5 {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        let made = MADE.load(Ordering::Relaxed);
-        same = if made > 0 && made == last { same + 1 } else { 0 };
-        last = made;
-    }
+    let rest = async {
+        let (mut last, mut same) = (0, 0);
+        while same < 5 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let made = MADE.load(Ordering::Relaxed);
+            same = if made > 0 && made == last { same + 1 } else { 0 };
+            last = made;
+        }
+        last
+    };
+    let last = tokio::time::timeout(Duration::from_secs(120), rest).await.expect("it comes to rest");
     assert!(last < 160, "{last} pieces of {} bytes were made for a client that reads nothing", PIECE.len());
 }
