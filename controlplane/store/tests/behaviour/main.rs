@@ -286,14 +286,17 @@ async fn a_lease_takes_its_keys_with_it() {
 async fn a_read_that_is_sure_writes_nothing() {
     each(async |store| {
         put(&store, "a", "1").await;
-        // What a follower still has to sync.
-        tokio::time::sleep(Duration::from_millis(100)).await;
         let written = || (store.health().syncs, store.member().map(|member| member.status().last));
-        let before = written();
-        for _ in 0..20 {
-            store.barrier().await.unwrap();
+        // What this member still has to sync of the put disturbs one round; reads that write would disturb each.
+        let mut rounds = Vec::new();
+        while rounds.len() < 3 && rounds.last().is_none_or(|(before, after)| before != after) {
+            let before = written();
+            for _ in 0..20 {
+                store.barrier().await.unwrap();
+            }
+            rounds.push((before, written()));
         }
-        assert_eq!(written(), before);
+        assert!(rounds.iter().any(|(before, after)| before == after), "{rounds:?}");
     })
     .await;
 }
