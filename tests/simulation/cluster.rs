@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use keelson_store::raft::{Change, Peer, RaftOptions, Role, Status, Wire};
-use keelson_store::{EventKind, KeyRange, Revision, Store, WatchError};
+use keelson_store::{EventKind, KeyRange, Revision, Store, WatchError, end_of_records};
 
 use super::network::{Network, Plug};
 use super::random::Random;
@@ -180,22 +180,6 @@ fn tear(log: &Path, random: &mut Random) {
         }
     }
     std::fs::write(last, bytes).unwrap();
-}
-
-/// Where the first record of a segment begins, and the bytes of a record before its payload.
-const PREFIX: usize = 16;
-
-/// Where the room behind the last record begins.
-fn end_of_records(bytes: &[u8]) -> usize {
-    let mut end = PREFIX;
-    loop {
-        let length =
-            bytes.get(end..).and_then(|rest| rest.first_chunk()).map_or(0, |n| u32::from_le_bytes(*n));
-        if length == 0 {
-            return end.min(bytes.len());
-        }
-        end += (PREFIX + (length & !(1 << 31)) as usize).next_multiple_of(8);
-    }
 }
 
 /// A change as a watcher sees it: revision and position, then key and value.

@@ -36,7 +36,7 @@ pub use command::{
 };
 pub use consensus::{Consensus, ProposeError, Proposed};
 pub use health::Health;
-pub use log::LogError;
+pub use log::{LogError, end_of_records};
 pub use record::{Event, EventKind, KeyRange, Record, Revision};
 pub use single::{SingleMember, SingleOptions};
 pub use state::{Page, RangeRequest, ReadError, State, StateError};

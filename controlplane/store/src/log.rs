@@ -29,6 +29,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 pub(crate) use record::RECORD_LIMIT;
+pub use record::end_of_records;
 use segment::Segment;
 
 /// A segment that has grown past this is followed by a new one.

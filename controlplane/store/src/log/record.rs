@@ -56,6 +56,15 @@ pub(super) fn bytes(payload: usize) -> usize {
     (PREFIX_BYTES + payload).next_multiple_of(ALIGNMENT)
 }
 
+/// Where the records of a segment, header included, end. Behind them is room, or what a crash has torn.
+pub fn end_of_records(segment: &[u8]) -> usize {
+    let mut end = (HEADER_BYTES as usize).min(segment.len());
+    while let Some(found) = segment.get(end..).and_then(decode) {
+        end += found.size;
+    }
+    end
+}
+
 /// Whether nothing was ever written here: no record begins so.
 pub(super) fn is_untouched(prefix: &[u8]) -> bool {
     prefix.iter().all(|byte| *byte == 0)
