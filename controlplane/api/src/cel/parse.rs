@@ -7,12 +7,17 @@ use super::lex::{Token, lex};
 
 /// Nesting beyond this is refused.
 const DEPTH_MAX: usize = 100;
+/// A tree higher than this is refused, as cel-go does: everything that walks or drops one recurses. A chain of operators or
+/// fields is as high as it is long; one of `&&` or `||` is balanced, and long ones are fine.
+const HEIGHT_MAX: u16 = 250;
 
 /// A node and where it begins.
 #[derive(Clone, Debug)]
 pub(super) struct Expr {
     pub at: usize,
     pub node: Node,
+    /// Nodes on the longest way down, itself included.
+    height: u16,
 }
 
 #[derive(Clone, Debug)]
@@ -74,6 +79,36 @@ pub(super) enum Node {
     },
 }
 
+impl Node {
+    /// The highest of the trees below it.
+    fn height_below(&self) -> u16 {
+        let highest = |all: &[&Expr]| all.iter().map(|expr| expr.height).max().unwrap_or(0);
+        match self {
+            Node::Null | Node::Bool(_) | Node::Int(_) | Node::Uint(_) | Node::Double(_) => 0,
+            Node::Text(_) | Node::Bytes(_) | Node::Ident(_) => 0,
+            Node::Select { operand, .. } | Node::Has { operand, .. } => operand.height,
+            Node::Not(operand) | Node::Negate(operand) => operand.height,
+            Node::Index { operand, index, .. } => highest(&[operand, index]),
+            Node::And(left, right) | Node::Or(left, right) | Node::Binary(_, left, right) => {
+                highest(&[left, right])
+            }
+            Node::Condition(test, yes, no) => highest(&[test, yes, no]),
+            Node::Call { target, args, .. } => {
+                let args = args.iter().chain(target.as_deref());
+                args.map(|expr| expr.height).max().unwrap_or(0)
+            }
+            Node::List(items) => items.iter().map(|(item, _)| item.height).max().unwrap_or(0),
+            Node::Map(entries) => {
+                entries.iter().map(|(key, value, _)| highest(&[key, value])).max().unwrap_or(0)
+            }
+            Node::Loop { range, filter, body, .. } => {
+                highest(&[range, body]).max(filter.as_ref().map_or(0, |filter| filter.height))
+            }
+            Node::OptionalMap { operand, body, .. } => highest(&[operand, body]),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loop {
     All,
@@ -102,6 +137,7 @@ struct Parser<'a> {
     depth: usize,
 }
 
+const TOO_DEEP: &str = "expression recursion limit exceeded";
 const RELATIONS: [&str; 6] = ["==", "!=", "<=", ">=", "<", ">"];
 /// Whether a name is that of a message: `Object`, `Object.spec...` and `JSONPatch`, which admission policies make. Both are
 /// maps here; which fields there are the object's type says when it is merged.
@@ -174,10 +210,18 @@ impl Parser<'_> {
         CompileError::at(self.source, self.place(), why)
     }
 
+    fn expr(&self, at: usize, node: Node) -> Result<Expr, CompileError> {
+        let height = node.height_below() + 1;
+        if height > HEIGHT_MAX {
+            return Err(CompileError::at(self.source, at, TOO_DEEP.into()));
+        }
+        Ok(Expr { at, node, height })
+    }
+
     fn condition(&mut self) -> Result<Expr, CompileError> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
-            return Err(self.fail("expression recursion limit exceeded".into()));
+            return Err(self.fail(TOO_DEEP.into()));
         }
         let test = self.or()?;
         let place = self.place();
@@ -185,7 +229,7 @@ impl Parser<'_> {
             let yes = self.or()?;
             self.want(":")?;
             let no = self.condition()?;
-            Expr { at: place, node: Node::Condition(Box::new(test), Box::new(yes), Box::new(no)) }
+            self.expr(place, Node::Condition(Box::new(test), Box::new(yes), Box::new(no)))?
         } else {
             test
         };
@@ -194,25 +238,44 @@ impl Parser<'_> {
     }
 
     fn or(&mut self) -> Result<Expr, CompileError> {
-        let mut left = self.and()?;
-        loop {
-            let at = self.place();
-            if !self.eat("||") {
-                return Ok(left);
-            }
-            left = Expr { at, node: Node::Or(Box::new(left), Box::new(self.and()?)) };
+        let (mut operands, mut places) = (vec![self.and()?], vec![self.place()]);
+        while self.eat("||") {
+            operands.push(self.and()?);
+            places.push(self.place());
         }
+        self.balanced(operands, places, Node::Or)
     }
 
     fn and(&mut self) -> Result<Expr, CompileError> {
-        let mut left = self.relation()?;
-        loop {
-            let at = self.place();
-            if !self.eat("&&") {
-                return Ok(left);
-            }
-            left = Expr { at, node: Node::And(Box::new(left), Box::new(self.relation()?)) };
+        let (mut operands, mut places) = (vec![self.relation()?], vec![self.place()]);
+        while self.eat("&&") {
+            operands.push(self.relation()?);
+            places.push(self.place());
         }
+        self.balanced(operands, places, Node::And)
+    }
+
+    /// One tree of all operands, in their order. Behind each is where its operator stands.
+    fn balanced(
+        &self,
+        mut operands: Vec<Expr>,
+        mut places: Vec<usize>,
+        join: fn(Box<Expr>, Box<Expr>) -> Node,
+    ) -> Result<Expr, CompileError> {
+        while operands.len() > 1 {
+            let (mut joined, mut behind) = (Vec::new(), Vec::new());
+            let mut rest = operands.into_iter().zip(places);
+            while let Some((left, at)) = rest.next() {
+                let (expr, place) = match rest.next() {
+                    Some((right, place)) => (self.expr(at, join(Box::new(left), Box::new(right)))?, place),
+                    None => (left, at),
+                };
+                joined.push(expr);
+                behind.push(place);
+            }
+            (operands, places) = (joined, behind);
+        }
+        operands.pop().ok_or_else(|| self.unexpected("an operand"))
     }
 
     fn relation(&mut self) -> Result<Expr, CompileError> {
@@ -225,7 +288,8 @@ impl Parser<'_> {
                 _ => return Ok(left),
             };
             self.at += 1;
-            left = Expr { at, node: Node::Binary(sign, Box::new(left), Box::new(self.sum()?)) };
+            let right = self.sum()?;
+            left = self.expr(at, Node::Binary(sign, Box::new(left), Box::new(right)))?;
         }
     }
 
@@ -238,7 +302,8 @@ impl Parser<'_> {
                 _ => return Ok(left),
             };
             self.at += 1;
-            left = Expr { at, node: Node::Binary(sign, Box::new(left), Box::new(self.product()?)) };
+            let right = self.product()?;
+            left = self.expr(at, Node::Binary(sign, Box::new(left), Box::new(right)))?;
         }
     }
 
@@ -251,7 +316,8 @@ impl Parser<'_> {
                 _ => return Ok(left),
             };
             self.at += 1;
-            left = Expr { at, node: Node::Binary(sign, Box::new(left), Box::new(self.unary()?)) };
+            let right = self.unary()?;
+            left = self.expr(at, Node::Binary(sign, Box::new(left), Box::new(right)))?;
         }
     }
 
@@ -262,7 +328,7 @@ impl Parser<'_> {
             signs.push(*sign);
             self.at += 1;
             if signs.len() > DEPTH_MAX {
-                return Err(self.fail("expression recursion limit exceeded".into()));
+                return Err(self.fail(TOO_DEEP.into()));
             }
         }
         let mut expr = self.member()?;
@@ -270,10 +336,10 @@ impl Parser<'_> {
             let node = match (sign, expr.node) {
                 ("-", Node::Int(number)) => Node::Int(number.wrapping_neg()),
                 ("-", Node::Double(number)) => Node::Double(-number),
-                ("-", node) => Node::Negate(Box::new(Expr { at: expr.at, node })),
-                (_, node) => Node::Not(Box::new(Expr { at: expr.at, node })),
+                ("-", node) => Node::Negate(Box::new(self.expr(expr.at, node)?)),
+                (_, node) => Node::Not(Box::new(self.expr(expr.at, node)?)),
             };
-            expr = Expr { at, node };
+            expr = self.expr(at, node)?;
         }
         Ok(expr)
     }
@@ -289,16 +355,17 @@ impl Parser<'_> {
                     let args = self.arguments(")")?;
                     self.method(expr, field, args, at)?
                 } else {
-                    Expr { at, node: Node::Select { operand: Box::new(expr), field, optional } }
+                    self.expr(at, Node::Select { operand: Box::new(expr), field, optional })?
                 };
             } else if self.eat("[") || self.eat("[?") {
                 let optional = matches!(self.tokens.get(self.at - 1), Some((Token::Sign("[?"), _)));
                 let index = self.condition()?;
                 self.want("]")?;
                 let node = Node::Index { operand: Box::new(expr), index: Box::new(index), optional };
-                expr = Expr { at, node };
+                expr = self.expr(at, node)?;
             } else if is_message(&expr) && self.eat("{") {
-                expr = Expr { at, node: self.fields()? };
+                let fields = self.fields()?;
+                expr = self.expr(at, fields)?;
             } else {
                 return Ok(expr);
             }
@@ -316,7 +383,8 @@ impl Parser<'_> {
                 }
             }
             let (optional, at) = (self.eat("?"), self.place());
-            let key = Expr { at, node: Node::Text(self.name()?) };
+            let name = Node::Text(self.name()?);
+            let key = self.expr(at, name)?;
             self.want(":")?;
             entries.push((key, self.condition()?, optional));
         }
@@ -394,7 +462,7 @@ impl Parser<'_> {
                 return Err(self.unexpected("{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}"));
             }
         };
-        Ok(Expr { at, node })
+        self.expr(at, node)
     }
 
     fn map(&mut self) -> Result<Node, CompileError> {
@@ -455,7 +523,7 @@ impl Parser<'_> {
             }
             _ => Node::Call { function: name, target: Some(Box::new(target)), args },
         };
-        Ok(Expr { at, node })
+        self.expr(at, node)
     }
 
     fn variable(&self, expr: Expr) -> Result<String, CompileError> {

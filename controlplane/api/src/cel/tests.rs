@@ -164,3 +164,32 @@ fn nothing_costs_more_than_its_budget() {
             .is_err()
     );
 }
+
+#[test]
+fn a_long_expression_is_no_deep_one() {
+    let chain = |first: &str, more: &str, count: usize| format!("{first}{}", more.repeat(count));
+    // Threads that answer requests have no more stack than this.
+    let small = std::thread::Builder::new().stack_size(2 << 20);
+    let thread = small.spawn(move || {
+        let most = super::MOST_BYTES;
+        let deep = [
+            chain("1", "+1", most / 2 - 1),
+            chain("1", "*1", most / 2 - 1),
+            chain("self", ".n", most / 2 - 4),
+            chain("self", "[0]", most / 3 - 4),
+            chain("self", ".n()", most / 4 - 4),
+            chain("1", "<1", most / 2 - 1),
+            format!("{}1{}", "[".repeat(most / 2 - 1), "]".repeat(most / 2 - 1)),
+            chain("", "!", most / 2) + "true",
+            chain("", "true?1:", most / 7 - 1) + "1",
+            format!("{}1{}", "(1+1+".repeat(99), "+1+1)".repeat(99)),
+        ];
+        for source in deep {
+            fails(&source, "expression recursion limit exceeded");
+        }
+        check(&chain("true", "&&true", most / 6 - 1), json!(true));
+        check(&chain("false", "||false", most / 7 - 1), json!(false));
+        check(&chain("1", "+1", 99), json!(100));
+    });
+    thread.unwrap().join().unwrap();
+}
