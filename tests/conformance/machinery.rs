@@ -297,4 +297,21 @@ fn dry_run(cluster: &Cluster, namespace: &str) {
     let shown = cluster.merge(&format!("{all}/one?dryRun=All"), &json!({"data": {"x": "1"}}));
     assert_eq!(shown["data"]["x"], "1");
     assert!(cluster.get(&format!("{all}/one"))["data"].is_null());
+    // What would wait is shown waiting.
+    let hold = json!({"metadata": {"finalizers": ["example.test/hold"]}});
+    cluster.merge(&format!("{all}/one"), &hold);
+    let pods = path("v1", namespace, "pods");
+    let container = json!({"name": "c", "image": "none.test/none:1"});
+    let spec = json!({"nodeName": "nowhere", "containers": [container], "terminationGracePeriodSeconds": 7});
+    cluster.create(&pods, &json!({"metadata": {"name": "p"}, "spec": spec}));
+    for (one, grace) in [(format!("{all}/one"), 0), (format!("{pods}/p"), 7)] {
+        let shown = cluster.admin.delete(&format!("{one}?dryRun=All")).expect(200);
+        assert_eq!(shown["metadata"]["deletionGracePeriodSeconds"], grace, "{shown}");
+        assert!(shown["metadata"]["deletionTimestamp"].is_string(), "{shown}");
+        let there = cluster.get(&one);
+        assert!(there["metadata"]["deletionTimestamp"].is_null(), "{there}");
+        assert_eq!(shown["metadata"]["resourceVersion"], there["metadata"]["resourceVersion"], "{one}");
+    }
+    cluster.admin.delete(&format!("{pods}/p?gracePeriodSeconds=0")).expect(200);
+    cluster.merge(&format!("{all}/one"), &json!({"metadata": {"finalizers": null}}));
 }

@@ -49,14 +49,14 @@ pub async fn delete_one(
         let seen = conversion::from_stored(server, kind, old.clone()).await?;
         server.admit(request, kind, Operation::Delete, Some(&seen), Value::Null, options.dry_run).await?;
         let step = plan(kind, &old, options, request.now)?;
-        if options.dry_run {
-            return Ok(answer(kind, seen, &step));
-        }
         // Before it is written: a webhook that fails then fails the request, not its answer alone.
         let shown = match &step {
             Change::Put(object) => conversion::from_stored(server, kind, object.clone()).await?,
             Change::Delete | Change::Nothing => seen,
         };
+        if options.dry_run {
+            return Ok(answer(kind, shown, &step));
+        }
         match write::write(server, kind, &key, expected, &step).await? {
             Ok(revision) => {
                 if matches!(step, Change::Delete) {
