@@ -14,7 +14,7 @@ pub use strategic::{StrategicError, strategic_merge};
 
 use crate::field::FieldError;
 use crate::path::FieldValidation;
-use crate::schema::{self, canonical};
+use crate::schema::{self, DEPTH_MAX, canonical, depth};
 use crate::status::{Qualified, Status};
 use crate::wire::{Body, BodyOf, PatchType, patch_body};
 
@@ -22,9 +22,6 @@ use crate::wire::{Body, BodyOf, PatchType, patch_body};
 pub const OPERATIONS_MAX: usize = 10_000;
 /// Bytes that the `copy` operations of a JSON patch may add together: copies of copies double.
 pub const COPIED_BYTES_MAX: usize = 3 << 20;
-/// How deep a JSON patch may make a document, as deep as the decoder lets one be: everything that walks or drops
-/// a document recurses.
-pub const DEPTH_MAX: usize = 128;
 
 /// Applies a patch to an object (in the version of the request) and checks the fields of what comes out.
 ///
@@ -136,15 +133,6 @@ fn bound(document: &Value, operation: &PatchOperation, copied: usize) -> Result<
         )));
     }
     Ok(bytes)
-}
-
-fn depth(value: &Value) -> usize {
-    let below = match value {
-        Value::Array(items) => items.iter().map(depth).max(),
-        Value::Object(fields) => fields.values().map(depth).max(),
-        _ => return 0,
-    };
-    1 + below.unwrap_or(0)
 }
 
 fn text(patch: &[u8]) -> String {

@@ -12,7 +12,7 @@ mod strict;
 
 pub use canonical::{TypeError, canonical};
 pub(crate) use strict::decode_with;
-pub use strict::{Decoded, decode_json, unknown_fields};
+pub use strict::{DEPTH_MAX, Decoded, decode_json, depth, unknown_fields};
 
 /// A structured type.
 #[derive(Debug)]

@@ -208,6 +208,30 @@ fn a_json_patch_neither_doubles_without_end_nor_digs_without_end() {
     }
 }
 
+#[test]
+fn what_a_patch_digs_can_be_read_again_in_a_list() {
+    let revision = schema::find("io.k8s.api.apps.v1.ControllerRevision").unwrap();
+    let wanted = BodyOf { schema: "io.k8s.api.apps.v1.ControllerRevision", ..deployments() };
+    assert!(revision.field("data").is_some());
+    let mut current = json!({"kind": "ControllerRevision", "apiVersion": "apps/v1", "metadata": {"name": "r"}, "data": {}, "revision": 1});
+    let mut path = "/data".to_owned();
+    for _ in 0..200 {
+        path.push_str("/x");
+        let patch = json!([{"op": "add", "path": path, "value": {}}]).to_string();
+        match apply(PatchType::Json, &current, patch.as_bytes(), wanted, FieldValidation::Ignore) {
+            Ok(body) => current = body.object,
+            Err(status) => {
+                assert_eq!(status.code, 413, "{}", status.message);
+                // A list of conversions is the deepest that an object is in.
+                let list = json!({"response": {"convertedObjects": [current]}}).to_string();
+                assert!(serde_json::from_str::<Value>(&list).is_ok(), "{path}");
+                return;
+            }
+        }
+    }
+    panic!("nothing refused it");
+}
+
 fn containers() -> impl Strategy<Value = Value> {
     let item = ("[a-e]", "[x-z]").prop_map(|(name, image)| json!({"name": name, "image": image}));
     proptest::collection::vec(item, 0..5).prop_map(|mut items: Vec<Value>| {

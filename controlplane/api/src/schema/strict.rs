@@ -13,8 +13,19 @@ use crate::field::quote;
 
 /// A report names at most this many fields, as upstream.
 pub const ISSUES_MAX: usize = 100;
-/// Nesting beyond this is refused; nothing in the API comes near.
-const DEPTH_MAX: usize = 120;
+/// Nesting beyond this is refused, in any form and however it came about; nothing in the API comes near. Decoders of JSON
+/// refuse 128: the rest is for what objects are wrapped in, and for the owners of their fields.
+pub const DEPTH_MAX: usize = 100;
+
+/// How deep a value is nested: a scalar is not, an empty list is once.
+pub fn depth(value: &Value) -> usize {
+    let below = match value {
+        Value::Array(items) => items.iter().map(depth).max(),
+        Value::Object(fields) => fields.values().map(depth).max(),
+        _ => return 0,
+    };
+    1 + below.unwrap_or(0)
+}
 
 /// A parsed text and what was odd about its fields.
 #[derive(Debug, Default)]

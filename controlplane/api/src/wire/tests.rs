@@ -195,6 +195,27 @@ fn protobuf_refuses_what_it_would_lose() {
 }
 
 #[test]
+fn protobuf_is_as_deep_as_what_it_becomes() {
+    let name = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
+    let kind = schema::find(name).expect("type");
+    let nested = |levels: usize| {
+        (0..levels).fold(json!({"type": "string"}), |inner, _| json!({"properties": {"p": inner}}))
+    };
+    for (levels, fits) in [(40, true), (49, true), (50, false), (90, false), (120, false)] {
+        let bytes = protobuf::encode_value(&nested(levels), kind).expect("encodes");
+        let read = protobuf::decode(&bytes, kind);
+        assert_eq!(read.is_ok_and(|value| schema::depth(&value) == 2 * levels + 1), fits, "{levels}");
+    }
+    let raw = schema::find("io.k8s.api.apps.v1.ControllerRevision").expect("type");
+    let data = |levels: usize| (0..levels).fold(json!({}), |inner, _| json!({"x": inner}));
+    for (levels, fits) in [(90, true), (110, false)] {
+        let bytes =
+            protobuf::encode_value(&json!({"data": data(levels), "revision": 1}), raw).expect("encodes");
+        assert_eq!(protobuf::decode(&bytes, raw).is_ok(), fits, "{levels}");
+    }
+}
+
+#[test]
 fn watch_frames() {
     let line = watch_frame_json(WatchType::Added, b"{}");
     assert_eq!(line, b"{\"type\":\"ADDED\",\"object\":{}}\n");

@@ -1,6 +1,7 @@
 //! Reading and writing one object with compare-and-swap.
 
 use api::kind::Kind;
+use api::schema;
 use api::status::Status;
 use serde_json::Value;
 use store::{OperationReply, ProposeError, Record, Revision, Transaction, Urgency};
@@ -10,6 +11,10 @@ use crate::server::Server;
 
 /// How often a change without a resourceVersion of its own is tried anew when somebody else was faster.
 pub(super) const MOST_TRIES: usize = 50;
+
+/// An object nested deeper is not written, whoever made it so: decoders would not read it again in what it is wrapped in. What
+/// clients send is bounded by `schema::DEPTH_MAX`; the owners of fields are some levels more.
+const STORED_DEPTH_MAX: usize = schema::DEPTH_MAX + 10;
 
 /// What is to become of an object.
 #[derive(Debug)]
@@ -43,6 +48,11 @@ pub async fn write(
 ) -> Result<Result<Revision, Revision>, Status> {
     let path = format!("{}{key}", server.cache(kind)?.prefix()).into_bytes();
     let transaction = match change {
+        Change::Put(object) if schema::depth(object) > STORED_DEPTH_MAX => {
+            return Err(Status::request_too_large(format!(
+                "the object is nested deeper than the allowed maximum of {STORED_DEPTH_MAX}"
+            )));
+        }
         Change::Put(object) => {
             let lease = server.lease_of(kind).await?;
             let keys = server.encryption.current();

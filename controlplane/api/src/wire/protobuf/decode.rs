@@ -4,18 +4,20 @@ use serde_json::{Map, Number, Value};
 
 use super::ProtobufError;
 use super::read::{FIXED64, LENGTH, Raw, Reader, VARINT};
-use crate::schema::{Field, Shape, Type};
+use crate::schema::{DEPTH_MAX, Field, Shape, Type, depth};
 use crate::time;
-
-/// Nesting beyond this is refused.
-const DEPTH_MAX: usize = 100;
 
 /// Reads a message of a type.
 pub fn decode(message: &[u8], kind: &'static Type) -> Result<Value, ProtobufError> {
     let mut out = Map::new();
     let mut walk = Walk { path: String::new(), depth: 0 };
     walk.object(message, kind, &mut out)?;
-    Ok(Value::Object(out))
+    let value = Value::Object(out);
+    // Maps, lists and JSON within a message are deeper than messages alone.
+    if depth(&value) > DEPTH_MAX {
+        return Err(ProtobufError::Depth);
+    }
+    Ok(value)
 }
 
 struct Walk {
