@@ -11,6 +11,7 @@
 
 mod changes;
 mod follower;
+mod frames;
 mod kind_cache;
 
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ use crate::encryption::Encryption;
 use follower::Follower;
 
 pub use changes::{Change, ChangeKind};
+pub use frames::Shows;
 pub use kind_cache::{KindCache, Position};
 
 /// How long a request waits for the caches to reach a revision, as upstream's.

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::CacheError;
 use super::changes::{Change, ChangeKind, Changes};
+use super::frames::Frames;
 use crate::conversion::Gate;
 use crate::encryption::Encryption;
 use crate::envelope;
@@ -39,6 +40,8 @@ pub struct KindCache {
     ended: CancellationToken,
     /// Who asks a webhook about these objects.
     pub conversions: Gate,
+    /// What watches have shown of the latest changes.
+    pub frames: Frames,
 }
 
 #[derive(Debug)]
@@ -67,6 +70,7 @@ impl KindCache {
             latest: watch::Sender::new(Revision(0)),
             ended: CancellationToken::new(),
             conversions: Gate::default(),
+            frames: Frames::default(),
         }
     }
 
@@ -134,6 +138,11 @@ impl KindCache {
     /// Ends its watches.
     pub(super) fn end(&self) {
         self.ended.cancel();
+    }
+
+    /// Whether what one watch shows, others may show too.
+    pub fn is_watched_by_many(&self) -> bool {
+        self.latest.receiver_count() > 1
     }
 
     /// Cancelled when the kind is no longer served.

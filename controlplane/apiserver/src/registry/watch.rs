@@ -27,7 +27,7 @@ use tokio::time::Instant;
 
 use super::selection::Selection;
 use crate::answer::{Answer, Form};
-use crate::cache::{Change, ChangeKind, KindCache, Position};
+use crate::cache::{Change, ChangeKind, KindCache, Position, Shows};
 use crate::conversion;
 use crate::object::Object;
 use crate::request::Request;
@@ -100,8 +100,13 @@ struct Watch {
 
 /// What a frame shows; bytes are made when the client takes it.
 enum Frame {
-    Event(ChangeKind, Arc<Object>, Revision),
-    Bookmark { revision: Revision, initial_end: bool },
+    /// An object that was there.
+    Found(Arc<Object>),
+    Changed(ChangeKind, Arc<Object>, Revision),
+    Bookmark {
+        revision: Revision,
+        initial_end: bool,
+    },
     Gone(Status),
 }
 
@@ -119,8 +124,7 @@ impl Watch {
         }
         let reached = reached.max(complete);
         for object in objects.into_iter().filter(|object| self.selection.shows(object)) {
-            let revision = object.revision;
-            self.waiting.push_back(Frame::Event(ChangeKind::Added, object, revision));
+            self.waiting.push_back(Frame::Found(object));
         }
         self.position = Position(reached);
         if marked && self.bookmarks {
@@ -236,7 +240,7 @@ impl Watch {
     fn shown(&self, change: &Change) -> Option<Frame> {
         let before = change.previous.as_ref().is_some_and(|previous| self.selection.shows(previous));
         let revision = change.object.revision;
-        let event = |kind, object: &Arc<Object>| Some(Frame::Event(kind, object.clone(), revision));
+        let event = |kind, object: &Arc<Object>| Some(Frame::Changed(kind, object.clone(), revision));
         match (change.kind, before, self.selection.shows(&change.object)) {
             (ChangeKind::Deleted, true, _) => event(ChangeKind::Deleted, &change.object),
             (ChangeKind::Deleted, false, _) => None,
@@ -249,8 +253,32 @@ impl Watch {
 
     fn encode(&self, frame: &Frame) -> Bytes {
         match frame {
-            Frame::Event(kind, object, revision) => {
-                self.form.event(self.kind, *kind, object, *revision, self.server.now())
+            Frame::Found(object) => {
+                self.form.event(self.kind, ChangeKind::Added, object, object.revision, self.server.now())
+            }
+            Frame::Changed(change, object, revision) => {
+                let shows = Shows {
+                    change: *change,
+                    object: object.clone(),
+                    revision: *revision,
+                    kind: self.kind,
+                    form: self.form,
+                };
+                let make = |shows: &Shows| {
+                    shows.form.event(
+                        shows.kind,
+                        shows.change,
+                        &shows.object,
+                        shows.revision,
+                        self.server.now(),
+                    )
+                };
+                // What a webhook made is this watch's own, and so is a table's age.
+                if self.form.is_table() || self.converts() || !self.cache.is_watched_by_many() {
+                    make(&shows)
+                } else {
+                    self.cache.frames.get(shows, make)
+                }
             }
             Frame::Bookmark { revision, initial_end } => {
                 self.form.bookmark(self.kind, *revision, *initial_end)
