@@ -4,7 +4,8 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use harness::api::Server;
+use harness::api::{Server, Watch};
+use harness::process;
 use serde_json::{Value, json};
 
 pub const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -90,6 +91,36 @@ pub fn fill(server: &Server, path: &str, count: usize, object: fn(usize) -> Valu
             });
         }
     });
+}
+
+/// Milliseconds from before each create to when its event was in each watcher's socket: nobody reads meanwhile, so the
+/// machine is the server's alone. With microseconds of the server's CPU per event and watcher.
+pub fn deliver(server: &Server, watchers: usize) -> (Vec<f64>, f64) {
+    let admin = server.admin();
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
+    let create = |name: String| {
+        let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+        admin.post(WATCHED, &body).expect(201)["metadata"]["resourceVersion"]
+            .as_str()
+            .expect("a version")
+            .to_owned()
+    };
+    let since = create("d-first".into());
+    let path = format!("{WATCHED}?watch=true&resourceVersion={since}");
+    let mut all: Vec<_> = (0..watchers).map(|_| admin.watch(&path)).collect();
+    all.iter().for_each(Watch::note_arrivals);
+    let (mut times, mut cpu) = (Vec::new(), 0.0);
+    for number in 0..EVENTS {
+        let (before, sent) = (process::cpu_seconds(server.pid()), now());
+        create(format!("d-{number}"));
+        std::thread::sleep(Duration::from_millis(300));
+        cpu += process::cpu_seconds(server.pid()) - before;
+        for watch in &mut all {
+            times.push(watch.arrival().saturating_sub(sent).as_secs_f64() * 1000.0);
+            watch.next_event().expect("an event");
+        }
+    }
+    (times, cpu * 1e6 / (EVENTS * watchers) as f64)
 }
 
 /// Milliseconds from before each create to when each watcher had its event.

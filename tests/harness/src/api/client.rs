@@ -1,10 +1,14 @@
 //! A client of the API: one TLS connection that is kept, JSON unless one says otherwise.
 
-use std::io::{Read, Write};
+use std::io::{IoSliceMut, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use nix::sys::socket::sockopt::ReceiveTimestampns;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt};
+use nix::sys::time::TimeSpec;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -149,12 +153,12 @@ impl Client {
 
     /// A watch, or the refusal.
     pub fn try_watch(&self, path: &str) -> Result<Watch, Answer> {
-        let mut wire = self.dial();
+        let (mut wire, socket) = self.dial_socket();
         http::ask(&mut wire, &self.address.to_string(), "GET", path, &self.all_headers(""), b"")
             .expect("sending a watch");
         let head = http::head(&mut wire).expect("the answer to a watch");
         if head.code == 200 {
-            return Ok(Watch { wire, text: Vec::new() });
+            return Ok(Watch { wire, text: Vec::new(), socket });
         }
         Err(http::rest(&mut wire, head).expect("the answer to a watch"))
     }
@@ -186,12 +190,17 @@ impl Client {
     }
 
     fn dial(&self) -> Wire {
+        self.dial_socket().0
+    }
+
+    fn dial_socket(&self) -> (Wire, TcpStream) {
         let socket = TcpStream::connect(self.address).expect("connecting to the API server");
         socket.set_read_timeout(Some(LIMIT)).expect("a timeout");
         socket.set_nodelay(true).expect("no delay");
         let name = ServerName::from(self.address.ip());
         let connection = ClientConnection::new(self.tls.clone(), name).expect("a TLS client");
-        http::wire(StreamOwned::new(connection, socket))
+        let same = socket.try_clone().expect("one descriptor more");
+        (http::wire(StreamOwned::new(connection, socket)), same)
     }
 }
 
@@ -199,9 +208,32 @@ impl Client {
 pub struct Watch {
     wire: Wire,
     text: Vec<u8>,
+    socket: TcpStream,
 }
 
 impl Watch {
+    /// Has the kernel note when bytes arrive.
+    pub fn note_arrivals(&self) {
+        setsockopt(&self.socket, ReceiveTimestampns, &true).expect("a socket that notes times");
+    }
+
+    /// When the bytes that nobody has read yet arrived, since 1970; waits for them.
+    #[must_use]
+    pub fn arrival(&self) -> Duration {
+        let (mut space, mut byte) = (nix::cmsg_space!(TimeSpec), [0]);
+        let mut bytes = [IoSliceMut::new(&mut byte)];
+        let flags = MsgFlags::MSG_PEEK;
+        let received = recvmsg::<()>(self.socket.as_raw_fd(), &mut bytes, Some(&mut space), flags);
+        let received = received.expect("bytes of a watch");
+        let mut messages = received.cmsgs().expect("whole control messages");
+        messages
+            .find_map(|message| match message {
+                ControlMessageOwned::ScmTimestampns(at) => Some(Duration::from(at)),
+                _ => None,
+            })
+            .expect("a time with the bytes")
+    }
+
     /// The next event; `None` at the stream's end, however it came.
     pub fn next_event(&mut self) -> Option<Value> {
         loop {
