@@ -15,6 +15,8 @@ mod autoscaler;
 mod batch;
 mod certificates;
 mod cluster;
+mod conditions;
+mod devices;
 mod endpoints;
 mod event;
 mod fields;
@@ -73,6 +75,7 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
             own(&mut report, kind, object);
             match (kind.group, kind.kind) {
                 ("batch", "Job") => batch::job(&mut report, object),
+                (NETWORKING, "Ingress") => ingress::new_ingress(&mut report, object),
                 ("batch", "CronJob") => batch::cron_job(&mut report, object, None),
                 _ => {}
             }
@@ -119,7 +122,9 @@ pub fn update(kind: &Kind, subresource: &str, new: &Value, old: &Value) -> Vec<F
             unchanged(&mut report, kind, new, old);
             let own_at_updates = !matches!(
                 (kind.group, kind.kind),
-                ("", "Pod" | "Namespace" | "Node") | (EXTENSIONS, "CustomResourceDefinition")
+                ("", "Pod" | "Namespace" | "Node")
+                    | (EXTENSIONS, "CustomResourceDefinition")
+                    | ("resource.k8s.io", "ResourceClaim" | "ResourceClaimTemplate")
             );
             if own_at_updates && !kind.is_custom() {
                 own(&mut report, kind, new);
@@ -212,7 +217,10 @@ fn own(report: &mut Report, kind: &Kind, object: &Value) {
         (NETWORKING, "IPAddress") => ingress::ip_address(report, object),
         (NETWORKING, "ServiceCIDR") => ingress::service_cidr(report, object),
         (STORAGE, name) => own_storage(report, name, object),
-        ("resource.k8s.io", "ResourceSlice") => storage::device_slice(report, object),
+        ("resource.k8s.io", "ResourceClaim") => devices::claim(report, object),
+        ("resource.k8s.io", "ResourceClaimTemplate") => devices::template(report, object),
+        ("resource.k8s.io", "DeviceClass") => devices::class(report, object),
+        ("resource.k8s.io", "ResourceSlice") => devices::slice(report, object),
         ("scheduling.k8s.io", "PriorityClass") => policy::priority_class(report, object),
         ("node.k8s.io", "RuntimeClass") => policy::runtime_class(report, object),
         (FLOW_CONTROL, "FlowSchema") => policy::flow_schema(report, object),
@@ -225,6 +233,7 @@ fn own_storage(report: &mut Report, kind: &str, object: &Value) {
     match kind {
         "StorageClass" => storage::class(report, object),
         "VolumeAttributesClass" => storage::attributes_class(report, object),
+        "CSIDriver" => storage::driver(report, object),
         "CSINode" => storage::csi_node(report, object),
         "CSIStorageCapacity" => storage::capacity(report, object),
         "VolumeAttachment" => storage::attachment(report, object),
@@ -263,9 +272,9 @@ fn unchanged(report: &mut Report, kind: &Kind, new: &Value, old: &Value) {
         (NETWORKING, "ServiceCIDR") => ingress::service_cidr_update(report, new, old),
         (STORAGE, name) => storage_unchanged(report, name, new, old),
         ("resource.k8s.io", "ResourceClaim" | "ResourceClaimTemplate") => {
-            storage::device_claim_update(report, new, old);
+            devices::unchanged(report, new, old);
         }
-        ("resource.k8s.io", "ResourceSlice") => storage::device_slice_update(report, new, old),
+        ("resource.k8s.io", "ResourceSlice") => devices::slice_update(report, new, old),
         ("scheduling.k8s.io", "PriorityClass") => policy::priority_class_update(report, new, old),
         ("node.k8s.io", "RuntimeClass") => policy::runtime_class_update(report, new, old),
         _ => {}
@@ -277,6 +286,7 @@ fn storage_unchanged(report: &mut Report, kind: &str, new: &Value, old: &Value) 
         "StorageClass" => storage::class_update(report, new, old),
         "VolumeAttributesClass" => storage::attributes_class_update(report, new, old),
         "CSIDriver" => storage::driver_update(report, new, old),
+        "CSINode" => storage::csi_node_update(report, new, old),
         "CSIStorageCapacity" => storage::capacity_update(report, new, old),
         "VolumeAttachment" => storage::attachment_update(report, new, old),
         _ => {}
@@ -302,6 +312,11 @@ fn status(report: &mut Report, kind: &Kind, new: &Value, old: &Value) {
         ("batch", "Job") => batch::job_status(report, new, old),
         ("", "ResourceQuota") => policy::quota_status(report, new),
         ("autoscaling", "HorizontalPodAutoscaler") => autoscaler::status(report, new),
+        ("", "PersistentVolumeClaim") => storage::claim_status(report, new),
+        (STORAGE, "VolumeAttachment") => storage::attachment_status(report, new),
+        (NETWORKING, "Ingress") => ingress::status(report, new),
+        ("policy", "PodDisruptionBudget") => policy::budget_status(report, new),
+        ("resource.k8s.io", "ResourceClaim") => devices::status(report, new, old),
         _ => {}
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::address;
 use super::fields::{Fields, items};
@@ -10,19 +10,21 @@ use super::report::Report;
 use crate::field::Path;
 use crate::names;
 
+const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 const CONTROLLER_MAX_BYTES: usize = 250;
 const PATH_TYPES: &[&str] = &["Exact", "ImplementationSpecific", "Prefix"];
 
 pub(super) fn ingress(report: &mut Report, ingress: &Value) {
     let (spec, path) = (&ingress["spec"], Path::new("spec"));
     if spec.list("rules").is_empty() && spec.part("defaultBackend").is_none() {
-        report.invalid(&path, spec.clone(), "either `defaultBackend` or `rules` must be specified");
+        report.invalid(&path, spec["rules"].clone(), "either `defaultBackend` or `rules` must be specified");
     }
     if let Some(backend) = spec.part("defaultBackend") {
         self::backend(report, backend, &path.child("defaultBackend"));
     }
     for (path, rule) in items(spec, "rules", &path) {
         if !rule.text("host").is_empty() {
+            not_an_address(report, rule.text("host"), &path.child("host"));
             host(report, rule.text("host"), &path.child("host"));
         }
         let Some(http) = rule.part("http") else { continue };
@@ -38,39 +40,72 @@ pub(super) fn ingress(report: &mut Report, ingress: &Value) {
         for (index, name) in tls.texts("hosts").enumerate() {
             host(report, name, &path.child("hosts").index(index));
         }
+        if !tls.text("secretName").is_empty() {
+            report.dns_subdomain(&path.child("secretName"), tls.text("secretName"));
+        }
     }
-    if !spec.text("ingressClassName").is_empty() {
+    if spec.part("ingressClassName").is_some() {
         report.dns_subdomain(&path.child("ingressClassName"), spec.text("ingressClassName"));
     }
 }
 
-fn host(report: &mut Report, host: &str, path: &Path) {
-    if host.parse::<IpAddr>().is_ok() {
-        report.invalid(path, host, "must be a DNS name, not an IP address");
-        return;
+/// Two ways to say the class must agree; only a new Ingress is asked.
+pub(super) fn new_ingress(report: &mut Report, ingress: &Value) {
+    let said = ingress["metadata"]["annotations"].part(CLASS_ANNOTATION).and_then(Value::as_str);
+    let (Some(said), Some(class)) = (said, ingress["spec"].part("ingressClassName")) else { return };
+    if class != said {
+        // The path is upstream's.
+        let path = Path::new("annotations").child(CLASS_ANNOTATION);
+        report.invalid(&path, said, "must match `ingressClassName` when both are specified");
     }
-    match host.strip_prefix("*.") {
-        Some(rest) => report.complaints(path, host, names::dns_subdomain(rest)),
-        None => report.dns_subdomain(path, host),
+}
+
+/// Where a load balancer takes traffic for an Ingress.
+pub(super) fn status(report: &mut Report, ingress: &Value) {
+    let (balancer, path) = (&ingress["status"]["loadBalancer"], Path::new("status").child("loadBalancer"));
+    for (path, point) in items(balancer, "ingress", &path) {
+        if !point.text("ip").is_empty() {
+            address::ip(report, &path.child("ip"), point.text("ip"));
+        }
+        if !point.text("hostname").is_empty() {
+            report.dns_subdomain(&path.child("hostname"), point.text("hostname"));
+            not_an_address(report, point.text("hostname"), &path.child("hostname"));
+        }
+    }
+}
+
+fn host(report: &mut Report, host: &str, path: &Path) {
+    if host.contains('*') {
+        report.complaints(path, host, names::wildcard_subdomain(host));
+    } else {
+        report.dns_subdomain(path, host);
+    }
+}
+
+fn not_an_address(report: &mut Report, host: &str, path: &Path) {
+    if address::sloppy(host).is_some() {
+        report.invalid(path, host, "must be a DNS name, not an IP address");
     }
 }
 
 fn http_path(report: &mut Report, at: &Value, path: &Path) {
     let text = at.text("path");
     match at.text("pathType") {
-        "" => report.required(&path.child("pathType"), "pathType must be specified"),
+        "" if at.part("pathType").is_none() => {
+            return report.required(&path.child("pathType"), "pathType must be specified");
+        }
         "Exact" | "Prefix" => {
             if !text.starts_with('/') {
                 report.invalid(&path.child("path"), text, "must be an absolute path");
             }
-            for odd in ["/..", "/."] {
-                if text.ends_with(odd) {
-                    report.invalid(&path.child("path"), text, format!("cannot end with '{odd}'"));
-                }
-            }
             for odd in ["//", "/./", "/../", "%2f", "%2F"] {
                 if text.contains(odd) {
                     report.invalid(&path.child("path"), text, format!("must not contain '{odd}'"));
+                }
+            }
+            for odd in ["/..", "/."] {
+                if text.ends_with(odd) {
+                    report.invalid(&path.child("path"), text, format!("cannot end with '{odd}'"));
                 }
             }
         }
@@ -85,25 +120,37 @@ fn http_path(report: &mut Report, at: &Value, path: &Path) {
 }
 
 fn backend(report: &mut Report, backend: &Value, path: &Path) {
-    match (backend.part("service"), backend.part("resource")) {
+    let service = match (backend.part("service"), backend.part("resource")) {
         (Some(_), Some(_)) => {
-            report.invalid(path, "", "cannot set both resource and service backends");
+            return report.invalid(path, "", "cannot set both resource and service backends");
         }
-        (None, None) => report.required(path, "service or resource backend is required"),
-        (None, Some(_)) => {}
-        (Some(service), None) => {
-            let path = path.child("service");
-            match service.text("name") {
-                "" => report.required(&path.child("name"), ""),
-                name => report.complaints(&path.child("name"), name, names::dns_1035_label(name)),
-            }
-            let (port, path) = (&service["port"], path.child("port"));
-            match (port.text("name"), port.number("number").unwrap_or_default()) {
-                ("", 0) => report.required(&path, "port name or number is required"),
-                ("", number) => report.port_number(&path.child("number"), number),
-                (name, 0) => report.complaints(&path.child("name"), name, names::port_name(name)),
-                _ => report.invalid(&path, "", "cannot set both port name & port number"),
-            }
+        (None, None) => return report.invalid(path, "", "resource or service backend is required"),
+        (None, Some(resource)) => return local_reference(report, resource, &path.child("resource")),
+        (Some(service), None) => service,
+    };
+    let at = path.child("service");
+    match service.text("name") {
+        "" => report.required(&at.child("name"), ""),
+        name => report.complaints(&at.child("name"), name, names::dns_1035_label(name)),
+    }
+    let (port, at) = (&service["port"], at.child("port"));
+    match (port.text("name"), port.number("number").unwrap_or_default()) {
+        ("", 0) => report.required(path, "port name or number is required"),
+        ("", number) => report.port_number(&at.child("number"), number),
+        (name, 0) => report.complaints(&at.child("name"), name, names::port_name(name)),
+        _ => report.invalid(path, "", "cannot set both port name & port number"),
+    }
+}
+
+/// A reference to an object by group, kind and name.
+fn local_reference(report: &mut Report, reference: &Value, path: &Path) {
+    if reference.part("apiGroup").is_some() {
+        report.dns_subdomain(&path.child("apiGroup"), reference.text("apiGroup"));
+    }
+    for name in ["kind", "name"] {
+        match reference.text(name) {
+            "" => report.required(&path.child(name), &format!("{name} is required")),
+            given => report.complaints(&path.child(name), given, names::path_segment(given)),
         }
     }
 }
@@ -111,34 +158,40 @@ fn backend(report: &mut Report, backend: &Value, path: &Path) {
 pub(super) fn class(report: &mut Report, class: &Value) {
     let (spec, path) = (&class["spec"], Path::new("spec"));
     let controller = spec.text("controller");
+    let at = path.child("controller");
+    if controller.len() > CONTROLLER_MAX_BYTES {
+        report.too_long(&at, CONTROLLER_MAX_BYTES);
+    }
     match controller.split_once('/') {
-        _ if controller.is_empty() => report.required(&path.child("controller"), ""),
-        Some((domain, rest)) if !rest.is_empty() => report.dns_subdomain(&path.child("controller"), domain),
+        _ if controller.is_empty() => report.required(&at, ""),
+        Some((domain, rest)) if !domain.is_empty() && !rest.is_empty() => {
+            report.dns_subdomain(&at, domain);
+            if !names::is_path(rest) {
+                report.invalid(&at, rest, names::NOT_A_PATH);
+            }
+        }
         _ => {
             let why = "must be a domain-prefixed path (such as \"acme.io/foo\")";
-            report.invalid(&path.child("controller"), controller, why);
+            report.invalid(&at, controller, why);
         }
-    }
-    if controller.len() > CONTROLLER_MAX_BYTES {
-        report.too_long(&path.child("controller"), CONTROLLER_MAX_BYTES);
     }
     if let Some(parameters) = spec.part("parameters") {
-        let path = path.child("parameters");
-        for name in ["kind", "name"] {
-            if parameters.text(name).is_empty() {
-                report.required(&path.child(name), format!("{name} is required").as_str());
-            }
-        }
-        match (parameters.text("scope"), parameters.text("namespace")) {
-            ("Namespace", "") => {
-                report.required(&path.child("namespace"), "`parameters.scope` is set to 'Namespace'");
-            }
-            ("Cluster", namespace) if !namespace.is_empty() => {
-                report.forbidden(&path.child("namespace"), "`parameters.scope` is set to 'Cluster'");
-            }
-            ("Namespace" | "Cluster", _) => {}
-            (other, _) => report.not_supported(&path.child("scope"), other, &["Cluster", "Namespace"]),
-        }
+        self::parameters(report, parameters, &path.child("parameters"));
+    }
+}
+
+fn parameters(report: &mut Report, parameters: &Value, path: &Path) {
+    local_reference(report, parameters, path);
+    if parameters.part("scope").is_none() {
+        return report.required(&path.child("scope"), "");
+    }
+    let (namespace, at) = (parameters.part("namespace"), path.child("namespace"));
+    match (parameters.text("scope"), namespace) {
+        ("Namespace", None) => report.required(&at, "`parameters.scope` is set to 'Namespace'"),
+        ("Namespace", Some(_)) => report.dns_label(&at, parameters.text("namespace")),
+        ("Cluster", Some(_)) => report.forbidden(&at, "`parameters.scope` is set to 'Cluster'"),
+        ("Cluster", None) => {}
+        (other, _) => report.not_supported(&path.child("scope"), other, &["Cluster", "Namespace"]),
     }
 }
 
@@ -159,28 +212,35 @@ pub(super) fn ip_address(report: &mut Report, object: &Value) {
     }
     let (spec, path) = (&object["spec"], Path::new("spec").child("parentRef"));
     let Some(parent) = spec.part("parentRef") else { return report.required(&path, "") };
-    for field in ["resource", "name"] {
-        if parent.text(field).is_empty() {
-            report.required(&path.child(field), "");
+    if !parent.text("group").is_empty() {
+        report.dns_subdomain(&path.child("group"), parent.text("group"));
+    }
+    for field in ["resource", "name", "namespace"] {
+        match parent.text(field) {
+            "" if field == "namespace" => {}
+            "" => report.required(&path.child(field), ""),
+            given => report.complaints(&path.child(field), given, names::path_segment(given)),
         }
     }
 }
 
 pub(super) fn ip_address_update(report: &mut Report, new: &Value, old: &Value) {
-    report.immutable(&Path::new("spec"), &new["spec"], &old["spec"]);
+    let path = Path::new("spec").child("parentRef");
+    report.immutable(&path, &new["spec"]["parentRef"], &old["spec"]["parentRef"]);
 }
 
 pub(super) fn service_cidr(report: &mut Report, range: &Value) {
     let (spec, path) = (&range["spec"], Path::new("spec").child("cidrs"));
-    match spec.list("cidrs").len() {
-        0 => report.required(&path, "at least one CIDR required"),
-        1 => {}
-        count => {
-            if count > 2 || !address::is_dual_stack_range(spec.texts("cidrs")) {
-                let why = "may only hold up to 2 values, one for each IP family";
-                report.invalid(&path, spec["cidrs"].clone(), why);
-            }
-        }
+    let why = match spec.list("cidrs").len() {
+        0 => return report.required(&path, "at least one CIDR required"),
+        1 => None,
+        2 if address::is_dual_stack_range(spec.texts("cidrs")) => None,
+        2 => Some("may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"),
+        _ => Some("may only hold up to 2 values"),
+    };
+    if let Some(why) = why {
+        // Upstream shows its own type's field.
+        return report.invalid(&path, json!({"CIDRs": spec["cidrs"]}), why);
     }
     for (index, cidr) in spec.texts("cidrs").enumerate() {
         address::cidr(report, &path.index(index), cidr);

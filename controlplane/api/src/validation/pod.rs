@@ -21,12 +21,14 @@ mod status;
 mod update;
 mod volume;
 
+pub(super) use affinity::node_selector;
 pub(super) use network::node_name;
 pub(super) use resize::resize;
 pub(super) use resources::quantity as resource_quantity;
 pub(super) use scheduling::taint_effect;
 pub(super) use status::status;
 pub(super) use update::{ephemeral_containers, update};
+pub(super) use volume::{host_path, nfs, no_backsteps};
 
 use serde_json::Value;
 

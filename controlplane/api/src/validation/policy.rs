@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::fields::{Fields, items, parse_quantity};
-use super::labels;
 use super::report::{IMMUTABLE, NEGATIVE, Report};
+use super::{conditions, labels};
 use crate::field::Path;
 
 const HIGHEST_PRIORITY: i64 = 1_000_000_000;
@@ -36,6 +36,15 @@ pub(super) fn budget(report: &mut Report, budget: &Value) {
     let known = &["AlwaysAllow", "IfHealthyBudget"];
     if !policy.is_empty() && !known.contains(&policy) {
         report.not_supported(&path.child("unhealthyPodEvictionPolicy"), policy, known);
+    }
+}
+
+/// Status of a budget.
+pub(super) fn budget_status(report: &mut Report, budget: &Value) {
+    let (status, path) = (&budget["status"], Path::new("status"));
+    conditions::check(report, status, &path);
+    for name in ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"] {
+        report.non_negative(&path.child(name), status.number(name));
     }
 }
 

@@ -50,8 +50,13 @@ pub(super) fn access_review(report: &mut Report, kind: &str, review: &Value) {
 
 /// How long a token may live.
 pub(super) fn token_request(report: &mut Report, request: &Value) {
-    let Some(seconds) = request["spec"].number("expirationSeconds") else { return };
-    let path = Path::new("spec").child("expirationSeconds");
+    token_seconds(report, &request["spec"], &Path::new("spec"));
+}
+
+/// `expirationSeconds` of what asks for a token.
+pub(super) fn token_seconds(report: &mut Report, of: &Value, path: &Path) {
+    let Some(seconds) = of.number("expirationSeconds") else { return };
+    let path = path.child("expirationSeconds");
     if seconds < TOKEN_SECONDS_MIN {
         report.invalid(&path, seconds, "may not specify a duration less than 10 minutes");
     }

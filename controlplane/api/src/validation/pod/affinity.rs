@@ -33,18 +33,21 @@ pub(super) fn check(report: &mut Report, affinity: &Value, path: &Path) {
 
 fn node(report: &mut Report, node: &Value, path: &Path) {
     if let Some(required) = node.part(REQUIRED) {
-        let path = path.child(REQUIRED);
-        if required.list("nodeSelectorTerms").is_empty() {
-            let path = path.child("nodeSelectorTerms");
-            report.required(&path, "must have at least one node selector term");
-        }
-        for (path, term) in items(required, "nodeSelectorTerms", &path) {
-            node_term(report, term, true, &path);
-        }
+        node_selector(report, required, &path.child(REQUIRED));
     }
     for (path, term) in items(node, PREFERRED, path) {
         weight(report, term, &path);
         node_term(report, &term["preference"], false, &path.child("preference"));
+    }
+}
+
+/// Which nodes will do: one of the terms at least.
+pub(in super::super) fn node_selector(report: &mut Report, selector: &Value, path: &Path) {
+    if selector.list("nodeSelectorTerms").is_empty() {
+        report.required(&path.child("nodeSelectorTerms"), "must have at least one node selector term");
+    }
+    for (path, term) in items(selector, "nodeSelectorTerms", path) {
+        node_term(report, term, true, &path);
     }
 }
 

@@ -8,8 +8,8 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::super::fields::{Fields, items, parse_quantity};
-use super::super::labels;
 use super::super::report::Report;
+use super::super::{labels, storage};
 use super::{container, environment, projected};
 use crate::field::Path;
 use crate::names;
@@ -18,7 +18,6 @@ const BAD_MODE: &str = "must be a number between 0 and 0777 (octal), both inclus
 const MODE_MAX: i64 = 0o777;
 const HOST_PATH_TYPES: &[&str] =
     &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
-const ACCESS_MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 const DOWNWARD_FIELDS: &[&str] =
     &["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
 /// Every source in the order in which upstream looks for it.
@@ -188,7 +187,7 @@ fn one(report: &mut Report, kind: &str, source: &Value, in_pod: bool, path: &Pat
     }
 }
 
-fn host_path(report: &mut Report, source: &Value, path: &Path) {
+pub(in super::super) fn host_path(report: &mut Report, source: &Value, path: &Path) {
     if source.text("path").is_empty() {
         report.required(&path.child("path"), "");
         return;
@@ -210,7 +209,7 @@ fn keys(report: &mut Report, kind: &str, source: &Value, path: &Path) {
     }
 }
 
-fn nfs(report: &mut Report, source: &Value, path: &Path) {
+pub(in super::super) fn nfs(report: &mut Report, source: &Value, path: &Path) {
     for name in ["server", "path"] {
         if source.text(name).is_empty() {
             report.required(&path.child(name), "");
@@ -222,24 +221,12 @@ fn nfs(report: &mut Report, source: &Value, path: &Path) {
 }
 
 fn csi(report: &mut Report, source: &Value, path: &Path) {
-    match source.text("driver") {
-        "" => report.required(&path.child("driver"), ""),
-        driver => {
-            let lower = driver.to_lowercase();
-            report.complaints(&path.child("driver"), driver, {
-                let mut complaints = names::dns_subdomain(&lower);
-                if driver.len() > 63 {
-                    complaints.insert(0, "must have at most 63 bytes".into());
-                }
-                complaints
-            });
-        }
-    }
+    storage::driver_name(report, source.text("driver"), &path.child("driver"));
     if let Some(secret) = source.part("nodePublishSecretRef") {
-        let path = path.child("nodePublishSecretRef").child("name");
         match secret.text("name") {
-            "" => report.required(&path, ""),
-            name => report.dns_subdomain(&path, name),
+            "" => report.required(&path.child("nodePublishSecretRef").child("name"), ""),
+            // The path is upstream's.
+            name => report.dns_subdomain(&path.child("name"), name),
         }
     }
 }
@@ -252,26 +239,9 @@ fn ephemeral(report: &mut Report, source: &Value, path: &Path) {
         return;
     };
     let metadata = path.child("metadata");
-    labels::labels(report, &template["metadata"]["labels"], &metadata.child("labels"));
     labels::annotations(report, &template["metadata"]["annotations"], &metadata.child("annotations"));
-    let (spec, path) = (&template["spec"], path.child("spec"));
-    if spec.list("accessModes").is_empty() {
-        report.required(&path.child("accessModes"), "at least 1 access mode is required");
-    }
-    labels::selector(report, &spec["selector"], &path.child("selector"));
-    for mode in spec.texts("accessModes") {
-        if !ACCESS_MODES.contains(&mode) {
-            report.not_supported(&path.child("accessModes"), mode, ACCESS_MODES);
-        }
-    }
-    let storage = path.child("resources").key("storage");
-    match spec["resources"]["requests"].quantity("storage") {
-        None => report.required(&storage, ""),
-        Some(amount) if amount.sign() <= 0 => {
-            report.invalid(&storage, amount.to_string(), super::super::report::NOT_POSITIVE);
-        }
-        Some(_) => {}
-    }
+    labels::labels(report, &template["metadata"]["labels"], &metadata.child("labels"));
+    storage::claim_spec(report, &template["spec"], &path.child("spec"));
 }
 
 pub(super) fn key_to_path(report: &mut Report, item: &Value, path: &Path) {
@@ -333,7 +303,7 @@ pub(super) fn has_backsteps(file: &str) -> bool {
     file.split('/').any(|part| part == "..")
 }
 
-fn no_backsteps(report: &mut Report, path: &Path, file: &str) {
+pub(in super::super) fn no_backsteps(report: &mut Report, path: &Path, file: &str) {
     if has_backsteps(file) {
         report.invalid(path, file, "must not contain '..'");
     }

@@ -72,6 +72,7 @@ fn volumes() {
             json!({"name": "v", "csi": {"driver": "", "nodePublishSecretRef": {}}}),
             &[
                 "spec.volumes[0].csi.driver: Required value",
+                "spec.volumes[0].csi.driver: Invalid value: \"\": a lowercase RFC 1123 subdomain...",
                 "spec.volumes[0].csi.nodePublishSecretRef.name: Required value",
             ],
         ),
