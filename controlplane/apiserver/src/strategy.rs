@@ -22,14 +22,29 @@ fn has_generation(kind: &Kind) -> bool {
         return true;
     }
     match kind.group {
-        "" => matches!(kind.resource, "pods" | "replicationcontrollers"),
+        "" => matches!(kind.resource, "pods" | "replicationcontrollers" | "podtemplates"),
         "apps" => kind.resource != "controllerrevisions",
         "networking.k8s.io" => {
             matches!(kind.resource, "ingresses" | "ingressclasses" | "networkpolicies")
         }
-        "resource.k8s.io" => kind.resource == "resourceslices",
+        "resource.k8s.io" => matches!(kind.resource, "resourceslices" | "deviceclasses"),
         "discovery.k8s.io" | "batch" | "policy" | "flowcontrol.apiserver.k8s.io" => true,
+        "admissionregistration.k8s.io" | "scheduling.k8s.io" => true,
         _ => false,
+    }
+}
+
+/// Of the metadata, what a write to the status leaves as it is; what else is sent there counts.
+fn kept_by_status(kind: &Kind) -> &'static [&'static str] {
+    const ALL: &[&str] = &["labels", "annotations", "ownerReferences", "finalizers"];
+    match (kind.group, kind.resource) {
+        _ if kind.is_custom() || is_definition(kind) => ALL,
+        ("", "pods") => &["ownerReferences"],
+        ("apps", "deployments") => &["labels"],
+        ("apiregistration.k8s.io" | "flowcontrol.apiserver.k8s.io" | "admissionregistration.k8s.io", _)
+        | ("resource.k8s.io", "resourceclaims")
+        | ("storage.k8s.io", "volumeattachments") => ALL,
+        _ => &[],
     }
 }
 
@@ -82,6 +97,11 @@ pub fn prepare_create(kind: &Kind, object: &mut Value) {
     match (kind.group, kind.resource) {
         ("batch", "jobs") => initial::job(object),
         ("apps", "daemonsets") => initial::daemon_set(object, None),
+        ("", "persistentvolumeclaims") => initial::data_sources(&mut object["spec"], None),
+        ("", "persistentvolumes") => {
+            object["status"]["lastPhaseTransitionTime"] = object["metadata"]["creationTimestamp"].clone();
+        }
+        ("", "serviceaccounts") => initial::secrets(object),
         _ => {}
     }
 }
@@ -101,11 +121,8 @@ pub fn prepare_update(kind: &Kind, subresource: &str, new: &mut Value, old: &Val
             if kind.resource == "certificatesigningrequests" {
                 keep_decision(fields, old);
             }
-            // Labels are what other objects select by: not the status writer's to change, except for nodes.
-            if kind.resource != "nodes"
-                && let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut)
-            {
-                keep(metadata, &old["metadata"], &["labels", "ownerReferences", "finalizers"]);
+            if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
+                keep(metadata, &old["metadata"], kept_by_status(kind));
             }
         }
         "finalize" => {
@@ -157,8 +174,13 @@ pub fn prepare_update(kind: &Kind, subresource: &str, new: &mut Value, old: &Val
                 let spec = fields.entry("spec").or_insert_with(|| json!({}));
                 spec["finalizers"] = finalizers;
             }
-            if (kind.group, kind.resource) == ("apps", "daemonsets") {
-                initial::daemon_set(new, Some(old));
+            match (kind.group, kind.resource) {
+                ("apps", "daemonsets") => initial::daemon_set(new, Some(old)),
+                ("", "persistentvolumeclaims") => {
+                    initial::data_sources(&mut new["spec"], Some(&old["spec"]));
+                }
+                ("", "serviceaccounts") => initial::secrets(new),
+                _ => {}
             }
         }
     }
@@ -189,7 +211,8 @@ fn keep(fields: &mut Map<String, Value>, old: &Value, names: &[&str]) {
 
 /// A change of what is desired is a new generation.
 pub fn bump_generation(kind: &Kind, new: &mut Value, old: &Value) {
-    if !has_generation(kind) {
+    // Drivers begin without one.
+    if !has_generation(kind) && kind.resource != "csidrivers" {
         return;
     }
     let annotations = |object: &Value| object["metadata"]["annotations"].clone();
@@ -208,6 +231,10 @@ pub fn bump_generation(kind: &Kind, new: &mut Value, old: &Value) {
         }
         "endpointslices" => ["endpoints", "ports", "addressType"].iter().any(|name| new[*name] != old[*name]),
         "deployments" => new["spec"] != old["spec"] || annotations(new) != annotations(old),
+        "podtemplates" => new["template"] != old["template"],
+        "mutatingwebhookconfigurations" | "validatingwebhookconfigurations" => {
+            new["webhooks"] != old["webhooks"]
+        }
         _ => new["spec"] != old["spec"],
     };
     if desired {
@@ -234,6 +261,27 @@ pub fn grace_seconds(kind: &Kind, object: &Value, asked: Option<i64>) -> i64 {
 pub fn may_go(object: &Value) -> bool {
     let namespace = object["kind"] == "Namespace";
     !namespace || object["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty)
+}
+
+/// When a volume came into the phase that a write to its status gives it.
+pub fn note_phase(kind: &Kind, subresource: &str, new: &mut Value, old: &Value, now: &str) {
+    const SINCE: &str = "lastPhaseTransitionTime";
+    if kind.resource != "persistentvolumes" || subresource != "status" {
+        return;
+    }
+    let before = &old["status"];
+    let since = match new["status"]["phase"] == before["phase"] {
+        true => before[SINCE].clone(),
+        // Said by the writer, and not only handed on.
+        false if !new["status"][SINCE].is_null() && new["status"][SINCE] != before[SINCE] => return,
+        false => now.into(),
+    };
+    if let Some(status) = new.get_mut("status").and_then(Value::as_object_mut) {
+        match since {
+            Value::Null => drop(status.shift_remove(SINCE)),
+            since => drop(status.insert(SINCE.into(), since)),
+        }
+    }
 }
 
 /// What a begun deletion shows in the status.
@@ -333,86 +381,4 @@ fn qos_class(spec: &Value) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use api::kind::Registry;
-
-    fn kind(group: &str, resource: &str) -> &'static Kind {
-        Registry::builtin().by_resource(group, "v1", resource).expect("a built-in kind")
-    }
-
-    #[test]
-    fn each_request_touches_its_own_part() {
-        let deployments = kind("apps", "deployments");
-        let old = json!({"metadata": {"name": "d", "generation": 3, "labels": {"a": "1"}}, "spec": {"replicas": 1}, "status": {"replicas": 1}});
-        let sent = json!({"metadata": {"name": "d", "generation": 3, "labels": {"a": "2"}}, "spec": {"replicas": 2}, "status": {"replicas": 2}});
-        let mut new = sent.clone();
-        prepare_update(deployments, "", &mut new, &old);
-        bump_generation(deployments, &mut new, &old);
-        assert_eq!(
-            new,
-            json!({"metadata": {"name": "d", "generation": 4, "labels": {"a": "2"}}, "spec": {"replicas": 2}, "status": {"replicas": 1}})
-        );
-        let mut new = sent;
-        prepare_update(deployments, "status", &mut new, &old);
-        bump_generation(deployments, &mut new, &old);
-        assert_eq!(
-            new,
-            json!({"metadata": {"name": "d", "generation": 3, "labels": {"a": "1"}}, "spec": {"replicas": 1}, "status": {"replicas": 2}})
-        );
-    }
-
-    #[test]
-    fn a_subresource_of_a_pod_changes_nothing_else() {
-        let pods = kind("", "pods");
-        let old = json!({"metadata": {"name": "p"}, "spec": {"nodeName": "n", "containers": [{"name": "a", "image": "x"}]}, "status": {"phase": "Running"}});
-        let sent = json!({"metadata": {"name": "p", "finalizers": ["f"]}, "spec": {"hostPID": true, "containers": [{"name": "a", "image": "evil"}],
-            "ephemeralContainers": [{"name": "e"}]}, "status": {"phase": "Failed"}});
-        let mut new = sent.clone();
-        prepare_update(pods, "ephemeralcontainers", &mut new, &old);
-        let mut expected = old.clone();
-        expected["spec"]["ephemeralContainers"] = json!([{"name": "e"}]);
-        assert_eq!(new, expected);
-
-        let mut new = sent.clone();
-        prepare_update(pods, "resize", &mut new, &old);
-        assert_eq!((&new["metadata"], &new["status"]), (&old["metadata"], &old["status"]));
-
-        let mut bound = old.clone();
-        bound["status"]["conditions"] = json!([{"type": "PodScheduled"}]);
-        let mut new = bound.clone();
-        prepare_update(pods, "binding", &mut new, &old);
-        assert_eq!(new, bound, "the condition of a binding is kept");
-    }
-
-    #[test]
-    fn a_pod_gets_its_grace_only_where_it_may_run() {
-        let pods = kind("", "pods");
-        for (pod, asked, seconds) in [
-            (json!({"spec": {"nodeName": "n"}}), None, 30),
-            (json!({"spec": {"nodeName": "n", "terminationGracePeriodSeconds": 5}}), None, 5),
-            (json!({"spec": {"nodeName": "n"}}), Some(0), 0),
-            (json!({"spec": {}}), None, 0),
-            (json!({"spec": {"nodeName": "n"}, "status": {"phase": "Failed"}}), Some(9), 0),
-        ] {
-            assert_eq!(grace_seconds(pods, &pod, asked), seconds, "{pod} {asked:?}");
-        }
-        assert_eq!(grace_seconds(kind("", "configmaps"), &json!({}), Some(9)), 0);
-    }
-
-    #[test]
-    fn quality_of_service_is_upstreams() {
-        let container = |resources: Value| json!({"containers": [{"resources": resources}]});
-        for (spec, class) in [
-            (container(json!({})), "BestEffort"),
-            (container(json!({"limits": {"cpu": "1", "memory": "1Gi"}})), "Guaranteed"),
-            (
-                container(json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}})),
-                "Burstable",
-            ),
-            (container(json!({"requests": {"memory": "1Gi"}})), "Burstable"),
-        ] {
-            assert_eq!(qos_class(&spec), class, "{spec}");
-        }
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@ use api::status::{Qualified, Status};
 use serde_json::Value;
 
 use super::{Attributes, name_of};
+use crate::registry;
 use crate::server::Server;
 
 /// Known before their objects are made.
@@ -20,22 +21,32 @@ struct Class {
 }
 
 pub(super) fn admit(server: &Server, pod: &mut Value) -> Result<(), Status> {
-    give(pod, &classes(server))
+    let mut classes = classes(server);
+    let wanted = pod["spec"]["priorityClassName"].as_str().unwrap_or_default();
+    if !wanted.is_empty() && !classes.iter().any(|(class, _)| class.name == wanted) {
+        // Made a moment ago, perhaps: the store knows.
+        let kind = server.registry.by_resource("scheduling.k8s.io", "v1", "priorityclasses");
+        let (_, class) = registry::read(server, kind.ok_or_else(Status::no_such_path)?, wanted)?;
+        classes.extend(class.as_ref().map(class_of));
+    }
+    give(pod, &classes)
 }
 
 /// The classes there are, and whether each is the default.
 fn classes(server: &Server) -> Vec<(Class, bool)> {
     let Some(cache) = server.caches.named("scheduling.k8s.io", "priorityclasses") else { return Vec::new() };
     let (objects, _) = cache.list("");
-    let read = |object: Value| {
-        let class = Class {
-            name: name_of(&object).to_owned(),
-            value: object["value"].as_i64().unwrap_or(0),
-            preemption: object["preemptionPolicy"].as_str().unwrap_or(LOWER).to_owned(),
-        };
-        (class, object["globalDefault"] == true)
+    objects.iter().map(|object| class_of(&object.value())).collect()
+}
+
+/// A class, and whether it is the default.
+fn class_of(object: &Value) -> (Class, bool) {
+    let class = Class {
+        name: name_of(object).to_owned(),
+        value: object["value"].as_i64().unwrap_or(0),
+        preemption: object["preemptionPolicy"].as_str().unwrap_or(LOWER).to_owned(),
     };
-    objects.iter().map(|object| read(object.value())).collect()
+    (class, object["globalDefault"] == true)
 }
 
 fn give(pod: &mut Value, classes: &[(Class, bool)]) -> Result<(), Status> {

@@ -4,6 +4,7 @@ use api::status::{Qualified, Status};
 use serde_json::Value;
 
 use super::name_of;
+use crate::registry;
 use crate::server::Server;
 
 pub(super) fn admit(server: &Server, pod: &mut Value) -> Result<(), Status> {
@@ -19,11 +20,13 @@ pub(super) fn admit(server: &Server, pod: &mut Value) -> Result<(), Status> {
             false => Ok(()),
         };
     };
-    let class = server.caches.named("node.k8s.io", "runtimeclasses").and_then(|cache| cache.get(&name));
+    let kind = server.registry.by_resource("node.k8s.io", "v1", "runtimeclasses");
+    // The store, not the cache: the class may have been made a moment ago.
+    let (_, class) = registry::read(server, kind.ok_or_else(Status::no_such_path)?, &name)?;
     let Some(class) = class else {
         return refused(pod, format!("pod rejected: RuntimeClass \"{name}\" not found"));
     };
-    give(pod, &class.value()).or_else(|why| refused(pod, why))
+    give(pod, &class).or_else(|why| refused(pod, why))
 }
 
 fn give(pod: &mut Value, class: &Value) -> Result<(), String> {

@@ -168,6 +168,8 @@ async fn settle(
     metadata.shift_remove("selfLink");
     let subresource = request.info.subresource.as_str();
     strategy::prepare_update(kind, subresource, &mut new, old);
+    let now = meta::time(request.now);
+    strategy::note_phase(kind, subresource, &mut new, old, now.as_str().unwrap_or_default());
     api::defaulting::apply(kind, &mut new);
     let new = server.admit(request, kind, Operation::Update, Some(old), new, dry_run).await?;
     let errors = api::validation::update(kind, subresource, &new, old);

@@ -1,4 +1,4 @@
-//! What a new object says besides what was asked: its first status, the labels and the selector of a Job.
+//! What a new object says besides what was asked: its first status, the labels and the selector of a Job, what a claim is filled from.
 //!
 //! Pure. The first status has the fields that upstream writes even when they are zero.
 
@@ -55,6 +55,49 @@ pub(super) fn job(job: &mut Value) {
     }
 }
 
+/// What a claim is filled from stands in two fields. The older one takes claims and snapshots alone; what else stands
+/// there is dropped, as if nothing had been said.
+pub(super) fn data_sources(spec: &mut Value, old: Option<&Value>) {
+    const FIELDS: [&str; 3] = ["apiGroup", "kind", "name"];
+    let Some(fields) = spec.as_object_mut() else { return };
+    fields.retain(|name, value| !matches!(name.as_str(), "dataSource" | "dataSourceRef") || !value.is_null());
+    let elsewhere =
+        |spec: &Value| spec["dataSourceRef"]["namespace"].as_str().is_some_and(|name| !name.is_empty());
+    let reference = fields.get("dataSourceRef").map(|reference| json!({"dataSourceRef": reference}));
+    if reference.as_ref().is_some_and(elsewhere) && !old.is_some_and(elsewhere) {
+        fields.shift_remove("dataSourceRef");
+    }
+    let from_before = old.is_some_and(|old| !old["dataSource"].is_null());
+    let known = |source: &Value| {
+        let kind =
+            (source["apiGroup"].as_str().unwrap_or_default(), source["kind"].as_str().unwrap_or_default());
+        matches!(kind, ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot"))
+    };
+    if !from_before
+        && !fields.contains_key("dataSourceRef")
+        && fields.get("dataSource").is_some_and(|source| !known(source))
+    {
+        fields.shift_remove("dataSource");
+    }
+    match (fields.get("dataSource").cloned(), fields.get("dataSourceRef").cloned()) {
+        (Some(source), None) => drop(fields.insert("dataSourceRef".into(), source)),
+        (None, Some(Value::Object(mut reference))) if !reference.contains_key("namespace") => {
+            reference.retain(|name, _| FIELDS.contains(&name.as_str()));
+            fields.insert("dataSource".into(), reference.into());
+        }
+        _ => {}
+    }
+}
+
+/// Of the secrets of an account only the names count.
+pub(super) fn secrets(account: &mut Value) {
+    for secret in account.get_mut("secrets").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(fields) = secret.as_object_mut() {
+            fields.retain(|name, _| name == "name");
+        }
+    }
+}
+
 /// A DaemonSet counts its templates in an annotation.
 pub(super) fn daemon_set(set: &mut Value, old: Option<&Value>) {
     let generation = match old {
@@ -97,6 +140,43 @@ mod tests {
         let mut same = own.clone();
         job(&mut same);
         assert_eq!(same, own);
+    }
+
+    #[test]
+    fn a_claim_is_filled_from_one_thing() {
+        let claim = json!({"kind": "PersistentVolumeClaim", "name": "a"});
+        let other = json!({"apiGroup": "example.com", "kind": "Backup", "name": "b"});
+        let far = json!({"kind": "PersistentVolumeClaim", "name": "a", "namespace": "far"});
+        for (what, spec, old, expect) in [
+            ("nothing", json!({}), None, json!({})),
+            (
+                "a claim",
+                json!({"dataSource": claim}),
+                None,
+                json!({"dataSource": claim, "dataSourceRef": claim}),
+            ),
+            (
+                "the newer field",
+                json!({"dataSourceRef": other}),
+                None,
+                json!({"dataSource": other, "dataSourceRef": other}),
+            ),
+            ("dropped", json!({"dataSource": other}), None, json!({})),
+            (
+                "kept, because it was there",
+                json!({"dataSource": other}),
+                Some(json!({"dataSource": other})),
+                json!({"dataSource": other, "dataSourceRef": other}),
+            ),
+            ("from elsewhere", json!({"dataSourceRef": far}), None, json!({})),
+        ] {
+            let mut spec = spec;
+            data_sources(&mut spec, old.as_ref());
+            assert_eq!(spec, expect, "{what}");
+        }
+        let mut account = json!({"secrets": [{"name": "a", "namespace": "b"}]});
+        secrets(&mut account);
+        assert_eq!(account, json!({"secrets": [{"name": "a"}]}));
     }
 
     #[test]

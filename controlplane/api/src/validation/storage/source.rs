@@ -88,10 +88,8 @@ fn one(report: &mut Report, name: &str, source: &Value, path: &Path) {
                 pod::no_backsteps(report, &path.child("path"), file);
             }
         }
-        "azureFile" => {
-            if source.part("secretNamespace").is_some_and(|name| name == "") {
-                report.required(&path.child("secretNamespace"), "");
-            }
+        "azureFile" if source.part("secretNamespace").is_some_and(|name| name == "") => {
+            report.required(&path.child("secretNamespace"), "");
         }
         "cinder" | "storageos" => {
             for field in ["name", "namespace"] {
