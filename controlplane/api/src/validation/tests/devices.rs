@@ -177,7 +177,8 @@ fn slices() {
     };
     const PLACES: &str =
         "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required";
-    let cases: Vec<(&str, Vec<(&str, Value)>, Vec<String>)> = vec![
+    type Change = Vec<(&'static str, Value)>;
+    let cases: Vec<(&str, Change, Vec<String>)> = vec![
         ("fine", vec![], vec![]),
         (
             "nowhere",

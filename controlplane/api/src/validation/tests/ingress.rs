@@ -22,7 +22,8 @@ fn ingresses() {
     };
     const AT: &str = "spec.rules[0].http.paths[0]";
     let said = |rest: &str| [AT, rest].concat().leak() as &str;
-    let cases: Vec<(&str, Vec<(&str, Value)>, Vec<&str>)> = vec![
+    type Change = Vec<(&'static str, Value)>;
+    let cases: Vec<(&str, Change, Vec<&str>)> = vec![
         ("fine", vec![], vec![]),
         (
             "nothing",

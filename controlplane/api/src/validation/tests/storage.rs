@@ -23,7 +23,7 @@ fn claim(changes: &[(&str, Value)]) -> Value {
     )
 }
 
-fn cases(group: &str, kind: &str, base: &dyn Fn(&[(&str, Value)]) -> Value, cases: &[Case<'_>]) {
+fn cases(group: &str, kind: &str, base: impl Fn(&[(&str, Value)]) -> Value, cases: &[Case<'_>]) {
     for (what, changes, wanted) in cases {
         expect(what, &created(group, kind, base(changes)), wanted);
     }
@@ -41,7 +41,7 @@ fn volumes() {
     cases(
         "",
         "PersistentVolume",
-        &volume,
+        volume,
         &[
             ("fine", vec![], &[]),
             (
@@ -189,7 +189,7 @@ fn claims() {
     cases(
         "",
         "PersistentVolumeClaim",
-        &claim,
+        claim,
         &[
             ("fine", vec![], &[]),
             (
@@ -295,7 +295,7 @@ fn classes() {
     cases(
         GROUP,
         "StorageClass",
-        &class,
+        class,
         &[
             ("fine", vec![], &[]),
             ("nobody", vec![("/provisioner", json!(""))], &["provisioner: Required value"]),
@@ -357,7 +357,7 @@ fn drivers() {
     cases(
         GROUP,
         "CSIDriver",
-        &driver,
+        driver,
         &[
             ("by defaults", vec![], &[]),
             (
@@ -448,7 +448,7 @@ fn attachments() {
     cases(
         GROUP,
         "VolumeAttachment",
-        &attachment,
+        attachment,
         &[
             ("fine", vec![], &[]),
             (
