@@ -50,6 +50,14 @@ fn linux(linux: &v1::LinuxPodSandboxConfig) -> Outcome<()> {
     if linux.cgroup_parent.split('/').any(|part| part == "..") {
         return Err(Fault::invalid(format!("cgroup_parent {:?} leaves the tree", linux.cgroup_parent)));
     }
+    // Made below it by hand they would be in systemd's way, and it in theirs.
+    if linux.cgroup_parent.trim_end_matches('/').ends_with(".slice") {
+        return Err(Fault::invalid(format!(
+            "cgroup_parent {:?} is a slice of systemd's, and this runtime makes its cgroups itself, as RuntimeConfig says: \
+             set `cgroupDriver: cgroupfs` in the kubelet's configuration",
+            linux.cgroup_parent
+        )));
+    }
     let security = linux.security_context.clone().unwrap_or_default();
     namespaces(&security.namespace_options.unwrap_or_default())
 }
@@ -102,12 +110,16 @@ mod tests {
             |c| c.port_mappings = vec![v1::PortMapping { container_port: 70_000, ..Default::default() }],
             "port mapping",
         );
-        check(
-            |c| {
-                c.linux =
-                    Some(v1::LinuxPodSandboxConfig { cgroup_parent: "/a/../..".into(), ..Default::default() })
-            },
-            "cgroup_parent",
-        );
+        for (parent, part) in [
+            ("/a/../..", "leaves the tree"),
+            ("/kubepods.slice/kubepods-pod1.slice", "cgroupDriver: cgroupfs"),
+            ("kubepods-pod1.slice/", "cgroupDriver: cgroupfs"),
+        ] {
+            let mut changed = valid();
+            let parent = parent.to_owned();
+            changed.linux = Some(v1::LinuxPodSandboxConfig { cgroup_parent: parent, ..Default::default() });
+            let said = config(&changed, "").unwrap_err().to_string();
+            assert!(said.contains("cgroup_parent") && said.contains(part), "{said}");
+        }
     }
 }
