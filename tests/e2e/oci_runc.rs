@@ -24,14 +24,15 @@ fn runc_or_skip(test: &str) -> bool {
     there
 }
 
-/// Long flags in a help text.
+/// Flags in a help text: long ones by name, short ones with their hyphen.
 fn flags(program: &mut Command) -> BTreeSet<String> {
     let help = text(&program.output().expect("help is printed"));
     let words =
         help.lines().filter(|line| line.trim_start().starts_with('-')).flat_map(str::split_whitespace);
     words
-        .filter_map(|word| word.strip_prefix("--"))
-        .map(|word| word.trim_end_matches([',', ')']).split(['=', '[']).next().unwrap_or_default().to_owned())
+        .map(|word| word.trim_end_matches([',', ')']).split(['=', '[']).next().unwrap_or_default())
+        .filter(|word| word.starts_with('-') && word.len() > 1 && !word.contains('<'))
+        .map(|word| word.strip_prefix("--").unwrap_or(word).to_owned())
         .collect()
 }
 
@@ -50,7 +51,7 @@ fn the_command_line_is_runcs() {
     }
     let mut bundle = Bundle::new(guard.tag());
     let global = flags(Command::new(RUNC).arg("--help"));
-    for flag in global.iter().filter(|flag| !["help", "version"].contains(&flag.as_str())) {
+    for flag in global.iter().filter(|flag| !["help", "-h", "version", "-v"].contains(&flag.as_str())) {
         let value = match flag.as_str() {
             "log" | "root" => bundle.path().join(flag).display().to_string(),
             "log-format" => "json".into(),
@@ -67,8 +68,8 @@ fn the_command_line_is_runcs() {
     bundle.must(&["--rootless", "auto", "features"]);
     let shown = Command::new(KEELSON).arg("oci").output().expect("it runs");
     assert_eq!((shown.status.code(), text(&shown).contains("checkpoint")), (Some(0), true));
-    for verb in ["checkpoint", "restore"] {
-        let refused = bundle.oci(&[verb, "--image-path", "/x", "--leave-running", "c"]);
+    for [verb, flag, short] in [["checkpoint", "--leave-running", "--pre-dump"], ["restore", "-d", "-b"]] {
+        let refused = bundle.oci(&[verb, "--image-path", "/x", flag, short, "/b", "c"]);
         assert_eq!(refused.status.code(), Some(1));
         assert!(text(&refused).contains("not supported"), "{}", text(&refused));
     }
