@@ -400,7 +400,14 @@ mod tests {
             let first = Quantity::parse(&text).expect("well formed");
             let printed = first.to_string();
             let second = Quantity::parse(&printed).expect("canonical");
-            prop_assert_eq!(second.to_string(), printed);
+            if first.format() != Format::BinarySi || second.format() == Format::BinarySi {
+                prop_assert_eq!(second.to_string(), printed);
+            } else {
+                // A binary one without a suffix is read as a decimal one, as upstream: it may get another text, once.
+                prop_assert_eq!(second.units(), first.units());
+                let third = Quantity::parse(&second.to_string()).expect("canonical");
+                prop_assert_eq!(third.to_string(), second.to_string());
+            }
             if first.format() != Format::BinarySi {
                 prop_assert_eq!(first, second);
             }
