@@ -129,14 +129,15 @@ fn duration(text: &str) -> Option<SignedDuration> {
     while !rest.is_empty() {
         let end = rest.find(|c: char| !c.is_ascii_digit())?;
         let number: i64 = rest[..end].parse().ok()?;
-        let unit = match &rest[end..=end] {
-            "h" => 3600,
-            "m" => 60,
-            "s" => 1,
+        let mut letters = rest[end..].chars();
+        let unit = match letters.next()? {
+            'h' => 3600,
+            'm' => 60,
+            's' => 1,
             _ => return None,
         };
         seconds = seconds.checked_add(number.checked_mul(unit)?)?;
-        rest = &rest[end + 1..];
+        rest = letters.as_str();
     }
     (!text.is_empty()).then(|| SignedDuration::from_secs(seconds))
 }
@@ -226,6 +227,7 @@ mod tests {
             ("x * * * *", "failed to parse int from x: strconv.Atoi: parsing \"x\": invalid syntax"),
             ("*/0 * * * *", "step of range should be a positive number: */0"),
             ("@never", "unrecognized descriptor: @never"),
+            ("@every 1é", "failed to parse duration @every 1é: invalid duration \"1é\""),
         ] {
             assert_eq!(Schedule::parse(text), Err(sentence.into()));
         }
