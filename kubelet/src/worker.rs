@@ -53,6 +53,8 @@ use crate::volumes::{PodVolumes, Volumes};
 const LOOK_LIMIT: Duration = Duration::from_secs(120);
 /// How long the worker waits before it asks a runtime again that did not answer.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// A pod is looked at again at least so often, whatever it waits for.
+const LONGEST_WAIT: Duration = Duration::from_secs(30 * 86_400);
 /// Nudges and reports that wait.
 const NUDGES: usize = 8;
 const REPORTS: usize = 64;
@@ -369,7 +371,8 @@ impl Worker {
     }
 
     fn wake_in(&mut self, wait: Duration) {
-        let at = Instant::now() + wait;
+        // What a pod says may be beyond the clock: it is looked at again before that.
+        let at = Instant::now() + wait.min(LONGEST_WAIT);
         self.wake_at = Some(self.wake_at.map_or(at, |known| known.min(at)));
     }
 

@@ -20,6 +20,8 @@ use crate::backoff::exponential;
 
 const FIRST_WAIT: Duration = Duration::from_millis(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(1000);
+/// No key waits longer for a time of its own.
+const LONGEST_AFTER: Duration = Duration::from_secs(30 * 86_400);
 
 /// The queue; clones are the same one.
 pub struct WorkQueue<K> {
@@ -78,12 +80,13 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
         self.inner.changed.notify_one();
     }
 
-    /// The key wants to be looked at after a while.
+    /// The key wants to be looked at after a while, which may be sooner than a very long one: objects say how long, and what
+    /// they say may be beyond the clock.
     pub fn add_after(&self, key: K, wait: Duration) {
         if wait.is_zero() {
             return self.add(key);
         }
-        self.state().add_at(key, Instant::now() + wait);
+        self.state().add_at(key, Instant::now() + wait.min(LONGEST_AFTER));
         self.inner.changed.notify_one();
     }
 
@@ -311,6 +314,15 @@ mod tests {
         assert_eq!(begun.elapsed(), Duration::from_secs(2));
         queue.done(&"a");
         assert!(tokio::time::timeout(Duration::from_secs(60), queue.next()).await.is_err(), "no second time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_wait_is_too_long_for_the_clock() {
+        let queue = WorkQueue::new();
+        let begun = Instant::now();
+        queue.add_after("a", Duration::MAX);
+        assert_eq!(queue.next().await, Some("a"));
+        assert_eq!(begun.elapsed(), LONGEST_AFTER);
     }
 
     #[tokio::test]

@@ -28,7 +28,7 @@ pub(crate) fn ready_since(pod: &Value) -> Option<Timestamp> {
 /// How long until it counts as available: nothing if it does now, `None` if it is not ready.
 pub(crate) fn until_available(pod: &Value, min_ready_seconds: i64, now: Timestamp) -> Option<SignedDuration> {
     let since = ready_since(pod)?;
-    let left = SignedDuration::from_secs(min_ready_seconds) - now.duration_since(since);
+    let left = SignedDuration::from_secs(min_ready_seconds).saturating_sub(now.duration_since(since));
     Some(if min_ready_seconds == 0 { SignedDuration::ZERO } else { left.max(SignedDuration::ZERO) })
 }
 

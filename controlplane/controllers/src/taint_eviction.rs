@@ -83,7 +83,7 @@ fn left(pod: &Value, node: &Value, now: Timestamp) -> Option<Duration> {
             "" => now,
             _ => time(taint, "/timeAdded"),
         };
-        Some(SignedDuration::from_secs(seconds.max(0)) - now.duration_since(since))
+        Some(SignedDuration::from_secs(seconds.max(0)).saturating_sub(now.duration_since(since)))
     });
     stays.min().map(|left| if left.is_positive() { left.unsigned_abs() } else { Duration::ZERO })
 }
@@ -141,6 +141,11 @@ mod tests {
         ] {
             assert_eq!(left(&pod, &node, now), expect.map(Duration::from_secs), "{pod}");
         }
+        // Longer than there is time, from a taint of tomorrow.
+        let mut tomorrow = node;
+        tomorrow["spec"]["taints"][0]["timeAdded"] = "2026-01-02T00:00:00Z".into();
+        let long = pod(json!([{"key": "k", "operator": "Exists", "tolerationSeconds": i64::MAX}]));
+        assert!(left(&long, &tomorrow, now).is_some_and(|left| left.as_secs() == i64::MAX.unsigned_abs()));
         assert_eq!(left(&pod(json!([])), &json!({}), now), None);
     }
 }

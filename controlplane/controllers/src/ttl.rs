@@ -55,7 +55,8 @@ fn left(job: &Value, now: Timestamp) -> Option<Duration> {
     let end = ["Complete", "Failed"]
         .iter()
         .find_map(|kind| condition(job, kind).filter(|c| c["status"] == "True"))?;
-    let left = SignedDuration::from_secs(seconds) - now.duration_since(time(end, "/lastTransitionTime"));
+    let left = SignedDuration::from_secs(seconds)
+        .saturating_sub(now.duration_since(time(end, "/lastTransitionTime")));
     Some(if left.is_positive() { left.unsigned_abs() } else { Duration::ZERO })
 }
 

@@ -302,7 +302,7 @@ fn until_deadline(job: &Value, now: Timestamp) -> Option<Duration> {
         return None;
     }
     let passed = now.duration_since(time(job, "/status/startTime"));
-    let left = SignedDuration::from_secs(seconds) - passed;
+    let left = SignedDuration::from_secs(seconds).saturating_sub(passed);
     left.is_positive().then(|| left.unsigned_abs())
 }
 

@@ -124,8 +124,10 @@ pub(super) fn finished_at(pod: &Value) -> Timestamp {
         return time(unready, "/lastTransitionTime");
     }
     if is_deleting(pod) {
-        let grace = int(pod, "/metadata/deletionGracePeriodSeconds");
-        return time(pod, "/metadata/deletionTimestamp") - SignedDuration::from_secs(grace);
+        let grace = SignedDuration::from_secs(int(pod, "/metadata/deletionGracePeriodSeconds"));
+        let ends = time(pod, "/metadata/deletionTimestamp");
+        // Whoever deletes says how long: longer than there is time.
+        return ends.checked_sub(grace).unwrap_or(ends);
     }
     time(pod, "/metadata/creationTimestamp")
 }

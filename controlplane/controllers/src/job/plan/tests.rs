@@ -298,3 +298,14 @@ fn an_index_has_one_pod() {
     let gone = ["c", "d", "b"].map(|name| (key(name), name.to_owned()));
     assert_eq!(steps, [Step::Discard(gone.to_vec())]);
 }
+
+#[test]
+fn no_time_is_too_long_for_the_clock() {
+    let begun = json!({"startTime": "9999-01-01T00:00:00Z"});
+    let spec =
+        json!({"parallelism": 1, "completions": 1, "backoffLimit": 6, "activeDeadlineSeconds": i64::MAX});
+    let gone = json!({"/metadata/deletionTimestamp": "9999-12-30T22:00:00Z", "/metadata/deletionGracePeriodSeconds": i64::MAX});
+    let pods = vec![but(&pod("a", "Failed", true), gone)];
+    let plan = planned(&job(spec, begun), pods);
+    assert!(plan.look_again.is_some());
+}
