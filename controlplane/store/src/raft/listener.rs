@@ -77,7 +77,7 @@ async fn greet(
         stream.flush().await?;
         return Ok(stream);
     };
-    sentence.truncate(usize::from(u8::MAX));
+    sentence.truncate(sentence.floor_char_boundary(usize::from(u8::MAX)));
     stream.write_u8(sentence.len() as u8).await?;
     stream.write_all(sentence.as_bytes()).await?;
     stream.shutdown().await?;
