@@ -218,14 +218,26 @@ impl KindCache {
     /// The objects of a namespace (empty: of all) in the order of their keys, and a revision up to which they
     /// are complete.
     pub fn list(&self, namespace: &str) -> (Vec<Arc<Object>>, Revision) {
+        let (objects, _, complete) = self.page(namespace, "", 0);
+        (objects, complete)
+    }
+
+    /// A page of that list: what is from the key `start` on (empty: all), `limit` of it at most (0: no bound), and how much
+    /// is behind it.
+    pub fn page(&self, namespace: &str, start: &str, limit: usize) -> (Vec<Arc<Object>>, usize, Revision) {
         let kept = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        if namespace.is_empty() {
-            return (kept.objects.values().cloned().collect(), kept.latest);
-        }
         // '0' follows '/', so the range is exactly what begins with "namespace/".
         let (begin, end) = (format!("{namespace}/"), format!("{namespace}0"));
-        let range = (Bound::Included(begin.as_str()), Bound::Excluded(end.as_str()));
-        (kept.objects.range::<str, _>(range).map(|(_, object)| object.clone()).collect(), kept.latest)
+        let whole = namespace.is_empty();
+        let begin = if whole { start } else { start.max(&begin) };
+        let end = if whole { Bound::Unbounded } else { Bound::Excluded(end.as_str()) };
+        if matches!(end, Bound::Excluded(end) if end <= begin) {
+            return (Vec::new(), 0, kept.latest);
+        }
+        let mut range = kept.objects.range::<str, _>((Bound::Included(begin), end)).map(|(_, object)| object);
+        let most = if limit == 0 { usize::MAX } else { limit };
+        let objects = range.by_ref().take(most).cloned().collect();
+        (objects, range.count(), kept.latest)
     }
 
     /// Follows the revision of the latest change of this kind.

@@ -7,6 +7,8 @@
 //! | n | NotOlderThan or unset | the cache, once it has reached n |
 //! | n | Exact, or unset with a limit | the store at n; 410 where compacted |
 //! | | a continue token | the store at the token's revision; where that is compacted, 410 with a token that goes on in the cache |
+//!
+//! What the store has at a revision since which nothing of the kind has changed is in the cache, and read from there.
 
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use store::{KeyRange, RangeRequest, ReadError, Revision};
 use super::page_token;
 use super::selection::Selection;
 use crate::answer::{Answer, List};
+use crate::cache::KindCache;
 use crate::conversion;
 use crate::object::Object;
 use crate::request::Request;
@@ -115,28 +118,49 @@ async fn latest(
     page: Page<'_>,
 ) -> Result<Found, Status> {
     page.check(&selection.namespace)?;
-    let limit = page.limit;
     let revision = server.fresh(revision).await?;
-    let cache = server.cache(kind)?;
-    let (mut objects, complete) = cache.list(&selection.namespace);
-    let revision = revision.max(complete);
-    if !page.start.is_empty() {
-        objects.drain(..objects.partition_point(|object| &*object.key < page.start));
+    let kept = kept(server, kind, selection, page).await?;
+    Ok(kept.found(revision))
+}
+
+/// A page as the cache has it.
+struct Kept {
+    objects: Vec<Arc<Object>>,
+    behind: usize,
+    /// Up to here the cache was complete.
+    complete: Revision,
+}
+
+impl Kept {
+    fn found(self, revision: Revision) -> Found {
+        let (revision, objects) = (revision.max(self.complete), self.objects);
+        if self.behind == 0 {
+            return Found { revision, objects, next: None, remaining: None };
+        }
+        let next = objects.last().map(|object| object.key.to_string());
+        Found { revision, objects, next, remaining: Some(self.behind) }
     }
+}
+
+async fn kept(
+    server: &Server,
+    kind: &'static Kind,
+    selection: &Selection,
+    page: Page<'_>,
+) -> Result<Kept, Status> {
     // Where all are shown, those of the page alone are converted; otherwise it may need more to be full.
-    let mut behind = if selection.is_everything() { cut(&mut objects, limit) } else { 0 };
+    let everything = selection.is_everything();
+    let limit = if everything { page.limit } else { 0 };
+    let (mut objects, mut behind, complete) =
+        server.cache(kind)?.page(&selection.namespace, page.start, limit);
     if page.convert {
         objects = conversion::shown(server, kind, objects).await?;
     }
-    if !selection.is_everything() {
+    if !everything {
         objects.retain(|object| selection.shows(object));
-        behind = cut(&mut objects, limit);
+        behind = cut(&mut objects, page.limit);
     }
-    if behind == 0 {
-        return Ok(Found { revision, objects, next: None, remaining: None });
-    }
-    let next = objects.last().map(|object| object.key.to_string());
-    Ok(Found { revision, objects, next, remaining: Some(behind) })
+    Ok(Kept { objects, behind, complete })
 }
 
 /// Cuts to a page of at most `limit` (0: all); how many are behind it.
@@ -157,6 +181,12 @@ async fn older(
     page.check(&selection.namespace)?;
     let Page { start, limit, convert } = page;
     let cache = server.cache(kind)?;
+    if is_as_then(server, &cache, revision) {
+        let kept = kept(server, kind, selection, page).await?;
+        if kept.complete <= revision {
+            return Ok(kept.found(revision));
+        }
+    }
     let (prefix, keys) = (cache.prefix(), server.encryption.current());
     let space =
         if selection.namespace.is_empty() { String::new() } else { format!("{}/", selection.namespace) };
@@ -193,6 +223,14 @@ async fn older(
         };
         range.start = [&last.key[..], &[0]].concat();
     }
+}
+
+/// Whether nothing of a kind has changed since a revision that the store still has: then the cache is what the store was, and
+/// its objects are opened and encoded already.
+fn is_as_then(server: &Server, cache: &KindCache, revision: Revision) -> bool {
+    let reached = *server.caches.progress().borrow();
+    let compacted = server.store.state().compacted();
+    compacted <= revision && revision <= reached && *cache.latest().borrow() <= revision
 }
 
 /// The answer for a read of the store that gave nothing.
