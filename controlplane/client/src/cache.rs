@@ -81,8 +81,10 @@ impl Drop for Held {
 
 struct Inner {
     client: Client,
-    resource: Resource,
+    resource: Arc<Resource>,
     selection: Selection,
+    /// What is kept of each object.
+    reduce: fn(Object) -> Object,
     objects: RwLock<Objects>,
     /// Held while a change is told, so that a new subscriber neither misses nor doubles one.
     subscribers: Mutex<Vec<Subscriber>>,
@@ -116,10 +118,22 @@ impl Caches {
 impl Cache {
     /// Starts to follow a kind. Must be called inside a tokio runtime.
     pub fn start(client: Client, resource: Resource, selection: Selection) -> Cache {
+        Cache::reduced(client, resource, selection, |object| object)
+    }
+
+    /// The same for a reader that needs little of each object: the cache keeps what `reduce` makes of it, and so
+    /// subscribers see it. Not shared with others.
+    pub fn reduced(
+        client: Client,
+        resource: Resource,
+        selection: Selection,
+        reduce: fn(Object) -> Object,
+    ) -> Cache {
         let inner = Arc::new(Inner {
             client,
-            resource,
+            resource: Arc::new(resource),
             selection,
+            reduce,
             objects: RwLock::new(BTreeMap::new()),
             subscribers: Mutex::new(Vec::new()),
             synced: signal::Sender::new(false),
@@ -132,8 +146,9 @@ impl Cache {
     pub fn fixed(client: Client, resource: Resource, objects: Vec<Object>) -> Cache {
         let inner = Arc::new(Inner {
             client,
-            resource,
+            resource: Arc::new(resource),
             selection: Selection::default(),
+            reduce: |object| object,
             objects: RwLock::new(
                 objects.into_iter().map(|object| (object.key.clone(), Arc::new(object))).collect(),
             ),
@@ -302,7 +317,7 @@ async fn list(inner: &Inner) -> Result<String, ClientError> {
         let page: Page<'_> = serde_json::from_slice(&bytes)
             .map_err(|error| ClientError::Answer(format!("list of {}: {error}", inner.resource)))?;
         for item in page.items {
-            let object = Object::read(&inner.resource, item)?;
+            let object = (inner.reduce)(Object::read(&inner.resource, item)?);
             objects.insert(object.key.clone(), Arc::new(object));
         }
         next = page.metadata.next.into_owned();
@@ -330,7 +345,7 @@ async fn watch(inner: &Inner, version: &mut String) -> Result<(), ClientError> {
         match event {
             Event::Applied(object) => {
                 version.clone_from(&object.resource_version);
-                let object = Arc::new(object);
+                let object = Arc::new((inner.reduce)(object));
                 inner.apply(&object.key, Some(object.clone()));
             }
             Event::Deleted(object) => {

@@ -1,7 +1,8 @@
 //! Objects as a cache holds them: the bytes that came, parsed when somebody looks.
 
+use std::any::Any;
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use api::meta::Meta;
 use serde::Deserialize;
@@ -40,8 +41,10 @@ pub struct Object {
     pub uid: String,
     pub resource_version: String,
     raw: Box<str>,
-    resource: Resource,
-    value: OnceLock<Value>,
+    resource: Arc<Resource>,
+    value: OnceLock<Box<Value>>,
+    /// What a reader has made of the bytes, in their place.
+    extract: Option<Box<dyn Any + Send + Sync>>,
 }
 
 #[derive(Deserialize)]
@@ -64,7 +67,7 @@ struct Names<'a> {
 }
 
 impl Object {
-    pub(crate) fn read(resource: &Resource, raw: &RawValue) -> Result<Object, ClientError> {
+    pub(crate) fn read(resource: &Arc<Resource>, raw: &RawValue) -> Result<Object, ClientError> {
         let Glimpse { metadata } = serde_json::from_str(raw.get())
             .map_err(|error| ClientError::Answer(format!("{resource}: {error}")))?;
         Ok(Object {
@@ -74,6 +77,7 @@ impl Object {
             raw: raw.get().into(),
             resource: resource.clone(),
             value: OnceLock::new(),
+            extract: None,
         })
     }
 
@@ -85,12 +89,25 @@ impl Object {
             uid: meta.uid().to_owned(),
             resource_version: meta.resource_version().to_owned(),
             raw: value.to_string().into(),
-            resource: resource.clone(),
-            value: OnceLock::from(value),
+            resource: Arc::new(resource.clone()),
+            value: OnceLock::from(Box::new(value)),
+            extract: None,
         }
     }
 
-    /// The bytes as they came; items of a list come without `kind` and `apiVersion`.
+    /// The same object with `extract` in the place of its bytes, for caches of many objects of which a reader needs little:
+    /// [`crate::Cache::reduced`].
+    #[must_use]
+    pub fn reduced_to(self, extract: impl Any + Send + Sync) -> Object {
+        Object { raw: Box::default(), value: OnceLock::new(), extract: Some(Box::new(extract)), ..self }
+    }
+
+    /// What it was reduced to.
+    pub fn extract<T: Any>(&self) -> Option<&T> {
+        self.extract.as_ref()?.downcast_ref()
+    }
+
+    /// The bytes as they came, nothing where it was reduced; items of a list come without `kind` and `apiVersion`.
     pub fn raw(&self) -> &str {
         &self.raw
     }
@@ -108,7 +125,7 @@ impl Object {
                     }
                 }
             }
-            value
+            Box::new(value)
         })
     }
 
@@ -138,7 +155,7 @@ mod tests {
             r#"{"metadata":{"name":"a","namespace":"b","uid":"c","resourceVersion":"7"}}"#,
         )
         .unwrap();
-        let object = Object::read(&Resource::REPLICA_SETS, &raw).unwrap();
+        let object = Object::read(&Arc::new(Resource::REPLICA_SETS), &raw).unwrap();
         assert_eq!(
             (object.key.to_string().as_str(), object.uid.as_str(), object.resource_version.as_str()),
             ("b/a", "c", "7")
@@ -148,5 +165,8 @@ mod tests {
             (&"ReplicaSet".into(), &"apps/v1".into())
         );
         assert_eq!(object.meta().name(), "a");
+        let reduced = object.reduced_to(7_u8);
+        assert_eq!((reduced.extract::<u8>(), reduced.extract::<u16>(), reduced.raw()), (Some(&7), None, ""));
+        assert_eq!(reduced.key.to_string(), "b/a");
     }
 }

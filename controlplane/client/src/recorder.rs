@@ -54,7 +54,15 @@ pub struct Reference {
 
 impl Reference {
     pub fn to(object: &Object) -> Reference {
-        Reference::of(object.resource(), object.value())
+        Reference {
+            api_version: object.resource().api_version(),
+            kind: object.resource().kind.to_string(),
+            namespace: object.key.namespace.clone(),
+            name: object.key.name.clone(),
+            uid: object.uid.clone(),
+            resource_version: object.resource_version.clone(),
+            field_path: String::new(),
+        }
     }
 
     pub fn of(resource: &Resource, value: &Value) -> Reference {

@@ -1,5 +1,7 @@
 //! A watch: a stream of changes, one JSON document per line.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -32,7 +34,7 @@ pub enum Event {
 /// An open watch. Dropping it ends it.
 pub struct Watch {
     client: Client,
-    resource: Resource,
+    resource: Arc<Resource>,
     body: Incoming,
     buffer: BytesMut,
     /// Bytes of the buffer that hold no line's end.
@@ -59,7 +61,7 @@ impl Client {
         let response = self.stream(&with_query(&resource.collection(namespace), &words)).await?;
         Ok(Watch {
             client: self.clone(),
-            resource: resource.clone(),
+            resource: Arc::new(resource.clone()),
             body: response.into_body(),
             buffer: BytesMut::new(),
             searched: 0,
@@ -103,7 +105,7 @@ impl Watch {
     }
 }
 
-fn read(resource: &Resource, line: &[u8]) -> Result<Event, ClientError> {
+fn read(resource: &Arc<Resource>, line: &[u8]) -> Result<Event, ClientError> {
     let unreadable = |why: String| ClientError::Answer(format!("watch of {resource}: {why}"));
     let frame: Frame<'_> = serde_json::from_slice(line).map_err(|error| unreadable(error.to_string()))?;
     match frame.r#type {
@@ -129,7 +131,8 @@ mod tests {
 
     #[test]
     fn frames() {
-        let read = |line: &str| read(&Resource::PODS, line.as_bytes());
+        let pods = Arc::new(Resource::PODS);
+        let read = |line: &str| read(&pods, line.as_bytes());
         let object = r#"{"metadata":{"name":"a","namespace":"b","resourceVersion":"9","annotations":{"k8s.io/initial-events-end":"true"}}}"#;
         assert!(
             matches!(read(&format!(r#"{{"type":"ADDED","object":{object}}}"#)), Ok(Event::Applied(o)) if o.key.name == "a")

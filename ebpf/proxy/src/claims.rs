@@ -27,9 +27,10 @@ pub(crate) struct Wanted {
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
     wanted: HashMap<Key, Wanted>,
-    claimants: HashMap<Frontend, BTreeSet<(String, Key)>>,
+    /// The oldest first: nearly always one.
+    claimants: HashMap<Frontend, Vec<(String, Key)>>,
     /// What each Service had when it was last planned.
-    held: HashMap<Key, HashSet<Frontend>>,
+    held: HashMap<Key, Box<[Frontend]>>,
     numbers: Numbers,
 }
 
@@ -40,7 +41,7 @@ impl Claims {
         if let Some(before) = self.wanted.remove(key) {
             for frontend in before.frontends() {
                 let Some(claimants) = self.claimants.get_mut(frontend) else { continue };
-                claimants.remove(&(before.created.clone(), key.clone()));
+                claimants.retain(|(_, other)| other != key);
                 touched.extend(claimants.iter().map(|(_, other)| other.clone()));
                 if claimants.is_empty() {
                     self.claimants.remove(frontend);
@@ -56,7 +57,11 @@ impl Claims {
         for frontend in wanted.frontends() {
             let claimants = self.claimants.entry(*frontend).or_default();
             touched.extend(claimants.iter().map(|(_, other)| other.clone()));
-            claimants.insert((wanted.created.clone(), key.clone()));
+            let claim = (wanted.created.clone(), key.clone());
+            if let Err(at) = claimants.binary_search(&claim) {
+                claimants.reserve_exact(1);
+                claimants.insert(at, claim);
+            }
         }
         self.wanted.insert(key.clone(), wanted);
         touched
@@ -75,9 +80,10 @@ impl Claims {
         let leads = desired.iter().flat_map(|numbered| &numbered.port.leads);
         let now: HashSet<Frontend> = leads.map(|lead| lead.frontend).collect();
         let before = self.held.remove(key).unwrap_or_default();
-        let gone = before.difference(&now).filter(|frontend| !self.is_claimed(frontend)).copied().collect();
+        let left = before.iter().filter(|frontend| !now.contains(frontend) && !self.is_claimed(frontend));
+        let gone = left.copied().collect();
         if !now.is_empty() {
-            self.held.insert(key.clone(), now);
+            self.held.insert(key.clone(), now.into_iter().collect());
         }
         (desired, gone)
     }

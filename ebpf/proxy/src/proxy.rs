@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use client::{Backoff, Cache, Caches, Client, EventKind, EventRecorder, Key, Reference, Resource, Selection};
+use client::{Backoff, Cache, Client, EventKind, EventRecorder, Key, Object, Reference, Resource, Selection};
 use datapath::{Backend, Config, DatapathError, SetId};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -34,7 +34,7 @@ use crate::observed::Observed;
 use crate::plan::{leftovers, plan};
 use crate::responder::Responders;
 use crate::select::{Place, ready_here};
-use crate::service::Service;
+use crate::{service, slice};
 
 /// Upstream's name in events.
 const COMPONENT: &str = "kube-proxy";
@@ -89,12 +89,14 @@ impl Proxy {
         port_addresses: PortAddresses,
         health: Arc<Health>,
     ) -> Proxy {
-        let caches = Caches::new(client.clone());
-        let (services, slices) = (caches.of(&Resource::SERVICES), caches.of(&Resource::ENDPOINT_SLICES));
+        let follow =
+            |resource, reduce| Cache::reduced(client.clone(), resource, Selection::default(), reduce);
+        let services = follow(Resource::SERVICES, service::reduce as fn(Object) -> Object);
+        let slices = follow(Resource::ENDPOINT_SLICES, slice::reduce);
         let own = Selection { fields: format!("metadata.name={node}"), ..Selection::default() };
         let random = client.surroundings().random;
         let inbox = Inbox::follow(&services, &slices, health.clone());
-        let own = caches.selected(&Resource::NODES, own);
+        let own = Cache::start(client.clone(), Resource::NODES, own);
         let ringing = inbox.clone();
         own.subscribe(move |_| ringing.add([]));
         Proxy {
@@ -246,15 +248,11 @@ impl Proxy {
     /// The Services whose entries may have to change.
     fn look_at(&mut self, key: &Key) -> BTreeSet<Key> {
         let object = self.services.get(key);
-        let service = object.as_ref().and_then(|object| {
-            Service::read(&mut serde_json::Deserializer::from_str(object.raw()))
-                .inspect_err(|error| tracing::warn!(service = %key, %error, "not understood"))
-                .ok()?
-        });
-        let port = service.as_ref().and_then(|service| service.health_check_port);
+        let service = object.as_deref().and_then(service::extract);
+        let port = service.and_then(|service| service.health_check_port);
         let here = self.inbox.with_slices(|slices| ready_here(slices.of(key), &self.place));
         self.responders.set(key, port, here);
-        let refusals = service.as_ref().map(|service| service.refusals.clone()).unwrap_or_default();
+        let refusals = service.map(|service| service.refusals.clone()).unwrap_or_default();
         if refusals.is_empty() {
             self.told.remove(key);
         } else if let Some(object) = &object {
@@ -264,7 +262,7 @@ impl Proxy {
         let wanted = service.map(|service| Wanted {
             created: service.created.clone(),
             ports: self.inbox.with_slices(|slices| {
-                desired(key, &service, || slices.of(key), &self.place, &self.node_ports)
+                desired(key, service, || slices.of(key), &self.place, &self.node_ports)
             }),
         });
         self.claims.set(key, wanted)

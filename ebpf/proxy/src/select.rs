@@ -36,7 +36,7 @@ pub(crate) fn select<'a>(
 ) -> Selected {
     let endpoints = merged(port, slices);
     let hinted = hinted(&endpoints, place);
-    let here = |endpoint: &Endpoint| !place.node.is_empty() && endpoint.node == place.node;
+    let here = |endpoint: &Endpoint| !place.node.is_empty() && *endpoint.node == *place.node;
     Selected {
         cluster: usable(&endpoints, |endpoint| hinted.admits(endpoint, place), |_| true),
         local: usable(&endpoints, here, here),
@@ -45,8 +45,8 @@ pub(crate) fn select<'a>(
 
 /// How many pods of this node are ready, whatever their ports.
 pub(crate) fn ready_here<'a>(slices: impl Iterator<Item = &'a Slice>, place: &Place) -> usize {
-    let endpoints = slices.flat_map(|slice| &slice.endpoints);
-    let here = endpoints.filter(|endpoint| endpoint.ready && endpoint.node == place.node);
+    let endpoints = slices.flat_map(|slice| &*slice.endpoints);
+    let here = endpoints.filter(|endpoint| endpoint.ready && *endpoint.node == *place.node);
     here.map(|endpoint| endpoint.address).collect::<BTreeSet<_>>().len()
 }
 
@@ -75,7 +75,7 @@ fn merged<'a>(
     for slice in slices {
         let fits = slice.ports.iter().filter(|p| p.name == port.name && p.transport == port.transport);
         for number in fits.map(|port| port.port) {
-            for endpoint in &slice.endpoints {
+            for endpoint in &*slice.endpoints {
                 let known = endpoints.entry(SocketAddr::new(endpoint.address, number)).or_insert(endpoint);
                 if endpoint.ready && !known.ready {
                     *known = endpoint;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::str::FromStr as _;
 
+use client::Object;
 use datapath::Transport;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
@@ -135,6 +136,18 @@ impl Metadata {
     pub(crate) fn is_ours(&self) -> bool {
         NOT_OURS.iter().all(|label| self.label(label).is_none())
     }
+}
+
+/// Keeps of a Service what [`extract`] gives back.
+pub(crate) fn reduce(object: Object) -> Object {
+    let read = Service::read(&mut serde_json::Deserializer::from_str(object.raw()));
+    let service = read.inspect_err(|error| tracing::warn!(service = %object.key, %error, "not understood"));
+    object.reduced_to(service.unwrap_or_default())
+}
+
+/// What there is to proxy of an object that was reduced.
+pub(crate) fn extract(object: &Object) -> Option<&Service> {
+    object.extract::<Option<Service>>()?.as_ref()
 }
 
 impl Service {

@@ -1,9 +1,10 @@
 //! What the proxy needs of an EndpointSlice, and the slices of every Service.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use client::{Change, Key};
+use client::{Change, Key, Object};
 use datapath::Transport;
 use serde::{Deserialize, Deserializer};
 
@@ -15,8 +16,8 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// One slice: all its endpoints have all its ports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Slice {
-    pub ports: Vec<SlicePort>,
-    pub endpoints: Vec<Endpoint>,
+    pub ports: Box<[SlicePort]>,
+    pub endpoints: Box<[Endpoint]>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,10 +35,17 @@ pub(crate) struct Endpoint {
     pub serving: bool,
     pub terminating: bool,
     /// Empty where it is unknown.
-    pub node: String,
+    pub node: Box<str>,
     /// Zones and nodes that it is meant for.
-    pub zones: Vec<String>,
-    pub nodes: Vec<String>,
+    pub zones: Box<[String]>,
+    pub nodes: Box<[String]>,
+}
+
+/// What the cache keeps of an EndpointSlice.
+struct Extract {
+    slice: Slice,
+    /// The name of the Service whose it is, where it is anybody's.
+    owner: Option<String>,
 }
 
 /// An EndpointSlice as it comes.
@@ -106,52 +114,59 @@ fn endpoint(entry: Entry) -> Option<Endpoint> {
         ready,
         serving: serving.unwrap_or(ready),
         terminating: terminating.unwrap_or(false),
-        node: entry.node_name.unwrap_or_default(),
+        node: entry.node_name.unwrap_or_default().into(),
         zones: names(for_zones),
         nodes: names(for_nodes),
     })
 }
 
-/// The slices by Service, then by their own names.
+/// Keeps of a slice what [`Slices`] reads.
+pub(crate) fn reduce(object: Object) -> Object {
+    let read = Slice::read(&mut serde_json::Deserializer::from_str(object.raw()));
+    let (slice, owner) = read
+        .inspect_err(|error| tracing::warn!(slice = %object.key, %error, "not understood"))
+        .unwrap_or_default();
+    object.reduced_to(Extract { slice, owner })
+}
+
+/// The slices by Service.
 #[derive(Debug, Default)]
 pub(crate) struct Slices {
-    by_service: HashMap<Key, BTreeMap<String, Slice>>,
-    /// Services by the slices that they have.
-    owners: HashMap<Key, Key>,
+    /// In the order of their names.
+    by_service: HashMap<Key, Vec<Arc<Object>>>,
 }
 
 impl Slices {
     /// A slice came, changed or went: the Services to be looked at again.
     pub(crate) fn changed(&mut self, change: Change<'_>) -> Vec<Key> {
-        let read = |raw: &str| {
-            let read = Slice::read(&mut serde_json::Deserializer::from_str(raw));
-            let (slice, owner) = read
-                .inspect_err(|error| tracing::warn!(slice = %change.key, %error, "not understood"))
-                .ok()?;
-            Some((slice, Key::new(change.key.namespace.as_str(), owner?)))
+        let owner = |object: &Arc<Object>| {
+            let owner = extract(object)?.owner.as_deref()?;
+            Some(Key::new(object.key.namespace.as_str(), owner))
         };
-        let after = change.after.and_then(|object| read(object.raw()));
-        let before = self.owners.remove(change.key);
-        if let Some(before) =
-            before.as_ref().filter(|before| after.as_ref().is_none_or(|(_, after)| after != *before))
-        {
+        let (before, after) = (change.before.and_then(owner), change.after.and_then(owner));
+        if let Some(before) = before.as_ref().filter(|before| after.as_ref() != Some(before)) {
             self.set(before, &change.key.name, None);
         }
-        let mut touched: Vec<Key> = before.into_iter().collect();
-        if let Some((slice, owner)) = after {
-            self.set(&owner, &change.key.name, Some(slice));
-            self.owners.insert(change.key.clone(), owner.clone());
-            touched.push(owner);
+        if let Some(after) = &after {
+            self.set(after, &change.key.name, change.after.cloned());
         }
+        let mut touched: Vec<Key> = before.into_iter().chain(after).collect();
         touched.dedup();
         touched
     }
 
-    pub(crate) fn set(&mut self, service: &Key, name: &str, slice: Option<Slice>) {
-        let slices = self.by_service.entry(service.clone()).or_default();
-        match slice {
-            Some(slice) => drop(slices.insert(name.to_owned(), slice)),
-            None => drop(slices.remove(name)),
+    fn set(&mut self, service: &Key, name: &str, slice: Option<Arc<Object>>) {
+        let Some(slices) = self.by_service.get_mut(service) else {
+            if let Some(slice) = slice {
+                self.by_service.insert(service.clone(), vec![slice]);
+            }
+            return;
+        };
+        match (slices.binary_search_by(|there| there.key.name.as_str().cmp(name)), slice) {
+            (Ok(at), Some(slice)) => slices[at] = slice,
+            (Err(at), Some(slice)) => slices.insert(at, slice),
+            (Ok(at), None) => drop(slices.remove(at)),
+            (Err(_), None) => {}
         }
         if slices.is_empty() {
             self.by_service.remove(service);
@@ -159,16 +174,20 @@ impl Slices {
     }
 
     pub(crate) fn of(&self, service: &Key) -> impl Iterator<Item = &Slice> {
-        self.by_service.get(service).into_iter().flat_map(BTreeMap::values)
+        let objects = self.by_service.get(service).into_iter().flatten();
+        objects.filter_map(|object| Some(&extract(object)?.slice))
     }
+}
+
+fn extract(object: &Object) -> Option<&Extract> {
+    object.extract()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use client::{Object, Resource};
+    use client::Resource;
     use serde_json::json;
-    use std::sync::Arc;
 
     #[test]
     fn conditions_that_are_not_said() {
@@ -179,16 +198,16 @@ mod tests {
             .expect("a slice");
         let shown: Vec<_> = slice.endpoints.iter().map(|e| (e.ready, e.serving, e.terminating)).collect();
         assert_eq!(shown, [(true, true, false), (false, false, true)]);
-        assert_eq!(slice.ports, [SlicePort { name: String::new(), transport: Transport::Tcp, port: 80 }]);
+        assert_eq!(*slice.ports, [SlicePort { name: String::new(), transport: Transport::Tcp, port: 80 }]);
     }
 
     #[test]
     fn a_slice_changes_hands() {
         let of = |service: &str| {
-            Arc::new(Object::of(
+            Arc::new(reduce(Object::of(
                 &Resource::ENDPOINT_SLICES,
                 json!({"metadata": {"namespace": "n", "name": "s", "labels": {SERVICE_NAME: service}}}),
-            ))
+            )))
         };
         let (a, b, key) = (of("a"), of("b"), Key::new("n", "s"));
         let mut slices = Slices::default();
@@ -202,6 +221,6 @@ mod tests {
         assert_eq!(tell(None, Some(&a)), ["a"]);
         assert_eq!(tell(Some(&a), Some(&b)), ["a", "b"]);
         assert_eq!(tell(Some(&b), None), ["b"]);
-        assert!(slices.by_service.is_empty() && slices.owners.is_empty());
+        assert!(slices.by_service.is_empty());
     }
 }
