@@ -30,7 +30,7 @@ const USAGE: u8 = 2;
 /// Join this machine to a cluster, and run its pods
 #[derive(Clone, Debug, Parser)]
 pub struct Options {
-    /// Where the API is: https://ADDRESS:PORT
+    /// Where the API is: https://HOST:PORT, a name or an address that the server's certificate is for
     #[arg(long, env = "KEELSON_SERVER", value_name = "URL")]
     server: String,
     #[command(flatten)]

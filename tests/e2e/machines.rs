@@ -192,7 +192,10 @@ impl Machine {
 
     /// `keelson agent` of a server.
     pub fn start_agent(&mut self, server: &Machine, token: &str, more: &[&str]) {
-        let mut words = vec!["agent".to_owned(), format!("--server=https://{}:6443", server.address())];
+        // By its name, as a file says it: certificates of servers are for that too.
+        let known = format!("127.0.0.1 localhost\n{} {}\n", server.address(), server.name);
+        std::fs::write(self.path("hosts"), known).expect("a file");
+        let mut words = vec!["agent".to_owned(), format!("--server=https://{}:6443", server.name)];
         words.push(format!("--token={token}"));
         words.extend(self.node_flags());
         words.extend(self.own_address(more));
@@ -212,7 +215,9 @@ impl Machine {
         let log =
             std::fs::File::options().create(true).append(true).open(self.path("node.log")).expect("a log");
         let script = format!(
-            "mount --make-rprivate / && mount -t bpf bpf {bpf} && hostname {name} && {{ {program} \"$@\" & wait; }}",
+            "mount --make-rprivate / && mount -t bpf bpf {bpf} && hostname {name} && \
+             {{ [ ! -e {hosts} ] || mount --bind {hosts} /etc/hosts; }} && {{ {program} \"$@\" & wait; }}",
+            hosts = self.path("hosts").display(),
             bpf = self.path("bpf").display(),
             name = self.name,
             program = KEELSON,

@@ -1,9 +1,11 @@
 //! One HTTP/2 connection over TLS, made anew when it is gone.
 //!
+//! A server that is known by a name is looked up for every connection, so it may move; its certificate must be for that name.
+//!
 //! Not requests and their meaning: that is `client`. All requests and watches of an identity share the
 //! connection; who finds it broken waits its back-off and dials, the others wait for that.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,8 +26,10 @@ use crate::in_files::InFiles;
 use crate::kubeconfig::Identity;
 use crate::{Backoff, ClientError, Config, Surroundings};
 
-/// For TCP and TLS together.
+/// For looking the name up, TCP and TLS together.
 const DIAL: Duration = Duration::from_secs(10);
+/// For TCP to one of several addresses: the next may be better.
+const ONE_OF_SEVERAL: Duration = Duration::from_secs(2);
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// A connection that says nothing is asked whether it lives, and given up when it does not answer.
@@ -35,8 +39,10 @@ const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
 
 pub(crate) struct Connection {
+    /// With its port.
     host: String,
-    address: SocketAddr,
+    /// An address, or what is looked up.
+    place: (String, u16),
     name: ServerName<'static>,
     tls: TlsConnector,
     surroundings: Surroundings,
@@ -108,21 +114,16 @@ impl Connection {
             tls.resumption = rustls::client::Resumption::disabled();
         }
         tls.alpn_protocols = vec![b"h2".to_vec()];
-        // No resolver here: a part is given its server's address.
-        let ip = match config.host.as_str() {
-            "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            host => host
-                .parse()
-                .map_err(|_| wrong(format!("server {host}: an IP address or localhost is wanted")))?,
-        };
-        let name = ServerName::try_from(config.host.clone()).map_err(|error| wrong(error.to_string()))?;
+        let (host, port) = (config.host.clone(), config.port);
+        let name = ServerName::try_from(host.clone())
+            .map_err(|_| wrong(format!("server {host:?}: a host's name or its address is wanted")))?;
         let backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         Ok(Connection {
-            host: match ip {
-                IpAddr::V6(ip) => format!("[{ip}]:{}", config.port),
-                IpAddr::V4(_) => format!("{}:{}", config.host, config.port),
+            host: match host.parse::<Ipv6Addr>() {
+                Ok(address) => format!("[{address}]:{port}"),
+                Err(_) => format!("{host}:{port}"),
             },
-            address: SocketAddr::new(ip, config.port),
+            place: (host, port),
             name,
             tls: TlsConnector::from(Arc::new(tls)),
             surroundings,
@@ -173,8 +174,24 @@ impl Connection {
         }
     }
 
+    /// A stream to the first address of the server that takes one.
+    async fn reach(&self) -> Result<TcpStream, ClientError> {
+        let (host, port) = &self.place;
+        let addresses = host_names::addresses(host, *port).await.map_err(|error| self.unreachable(error))?;
+        let limit = if addresses.len() > 1 { ONE_OF_SEVERAL } else { DIAL };
+        let mut failed = None;
+        for address in addresses {
+            match timeout(limit, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => failed = Some(self.unreachable(error)),
+                Err(_) => failed = Some(self.unreachable(format!("{address} does not answer"))),
+            }
+        }
+        Err(failed.unwrap_or_else(|| self.unreachable("its name has no address")))
+    }
+
     async fn dial(&self) -> Result<Open, ClientError> {
-        let stream = TcpStream::connect(self.address).await.map_err(|error| self.unreachable(error))?;
+        let stream = self.reach().await?;
         // Small requests must not wait for the next one; a socket that refuses this works without.
         let _ = stream.set_nodelay(true);
         let stream =

@@ -15,7 +15,7 @@ use serde::Deserialize;
 /// What a client needs to know. Holds secrets: not printable.
 #[derive(Clone)]
 pub struct Config {
-    /// Host of the server: an address or `localhost`.
+    /// Host of the server: an address or a name.
     pub host: String,
     pub port: u16,
     /// The authorities that the server's certificate may come from.
