@@ -184,8 +184,67 @@ fn two_nodes_through_a_tunnel() {
     let url = format!("http://{}:8080/large", pair.pod_ip("web-b"));
     let script = format!("wget -q -O - {url} | busybox wc -c");
     assert_eq!(pair.a.must(&["exec", "client-a", "--", "sh", "-c", &script]).trim(), "10485760");
+    traffic_stays_near(&pair);
     drop(pair);
     guard.finish();
+}
+
+/// trafficDistribution: in the client's zone, then on its node; elsewhere where nobody is there.
+fn traffic_stays_near(pair: &Pair) {
+    let zone = |node: &str, zone: &str| {
+        pair.a.must(&["label", "--overwrite", "node", node, &format!("topology.kubernetes.io/zone={zone}")]);
+    };
+    let prefer = |what: &str| {
+        let patch = format!("{{\"spec\":{{\"trafficDistribution\":{what:?}}}}}");
+        pair.a.must(&["patch", "service", "near", "--type=merge", "-p", &patch]);
+    };
+    zone("node-a", "east");
+    zone("node-b", "west");
+    pair.a.must(&["label", "pod", "web-a", "web-b", "tier=web"]);
+    pair.a.apply(
+        &service("near", "near", "ClusterIP")
+            .replace("selector: {app: near}", "selector: {tier: web}, trafficDistribution: PreferSameZone"),
+    );
+    let address = pair.a.must(&["get", "service", "near", "-o", "jsonpath={.spec.clusterIP}"]);
+    let (on_a, on_b) = (format!("{}:8080", pair.pod_ip("web-a")), format!("{}:8080", pair.pod_ip("web-b")));
+    // Where a node's maps lead to.
+    let leads = |machine: &Machine, part: &str, backends: &[&str]| {
+        machine.until(&format!("{} leads to {backends:?}", machine.name), || {
+            let shown = machine.net(part, "services");
+            let rows = shown.as_array().into_iter().flatten();
+            let mut found: Vec<&str> = rows
+                .filter(|row| row["frontend"] == format!("TCP {address}:80"))
+                .flat_map(|row| row["backends"].as_array().into_iter().flatten())
+                .filter_map(serde_json::Value::as_str)
+                .collect();
+            found.sort_unstable();
+            let mut wanted = backends.to_vec();
+            wanted.sort_unstable();
+            found == wanted
+        });
+    };
+    let each_at_home = || {
+        leads(&pair.a, "node", &[&on_a]);
+        leads(&pair.b, "agent-node", &[&on_b]);
+        for (client, own) in [("client-a", "web-a"), ("client-b", "web-b")] {
+            for _ in 0..4 {
+                assert_eq!(pair.fetch(client, "http://near/"), own, "{client}");
+            }
+        }
+    };
+    each_at_home();
+    // One zone of both nodes: anybody, until the node counts.
+    zone("node-b", "east");
+    leads(&pair.a, "node", &[&on_a, &on_b]);
+    leads(&pair.b, "agent-node", &[&on_a, &on_b]);
+    prefer("PreferSameNode");
+    each_at_home();
+    prefer("PreferClose");
+    zone("node-b", "west");
+    each_at_home();
+    pair.a.must(&["delete", "pod", "web-a", "--grace-period=0", "--force"]);
+    leads(&pair.a, "node", &[&on_b]);
+    assert_eq!(pair.fetch("client-a", "http://near/"), "web-b", "nobody is left in its zone");
 }
 
 #[test]
