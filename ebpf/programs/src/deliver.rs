@@ -166,7 +166,9 @@ pub fn deliver<A: Routed + Family>(
         Way::Drop => drop_as(delivery.counter),
         Way::Pod => {
             count(Counter::ToPod);
-            address_to(packet, delivery.mac);
+            if !address_to(packet, delivery.mac) {
+                return drop(Counter::Rewrite);
+            }
             // SAFETY: a helper that takes numbers only.
             unsafe { bpf_redirect_peer(delivery.link, 0) as i32 }
         }
@@ -200,7 +202,9 @@ pub fn to_node(packet: *mut __sk_buff, settings: &Settings) -> i32 {
     if settings.flags & SettingsFlag::GATEWAY == 0 || here == settings.gateway_peer {
         return TC_ACT_OK;
     }
-    address_to(packet, settings.gateway_mac);
+    if !address_to(packet, settings.gateway_mac) {
+        return drop(Counter::Rewrite);
+    }
     // SAFETY: a helper that takes numbers only.
     unsafe { bpf_redirect(settings.gateway_peer, 0) as i32 }
 }
@@ -258,11 +262,10 @@ pub fn cleared(question: &mut MaybeUninit<Question>) -> &mut bpf_fib_lookup {
     unsafe { &mut question.assume_init_mut().0 }
 }
 
-/// Writes the receiver's Ethernet address.
+/// Writes the receiver's Ethernet address; whether the kernel had memory for that. Under another one nobody would take the
+/// packet, and nobody would count it.
 #[inline(always)]
-fn address_to(packet: *mut __sk_buff, mac: Mac) {
+fn address_to(packet: *mut __sk_buff, mac: Mac) -> bool {
     // SAFETY: the packet is the program's own and has an Ethernet header; six of the eight bytes are meant.
-    unsafe {
-        bpf_skb_store_bytes(packet, 0, core::ptr::from_ref(&mac).cast(), 6, 0);
-    }
+    unsafe { bpf_skb_store_bytes(packet, 0, core::ptr::from_ref(&mac).cast(), 6, 0) == 0 }
 }

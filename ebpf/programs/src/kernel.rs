@@ -15,7 +15,7 @@ use aya_ebpf::maps::lpm_trie::Key;
 
 use crate::policy::Judgement;
 use crate::track::{Origin, Verdict};
-use crate::world::{Inserted, World};
+use crate::world::{Inserted, Known, World};
 use crate::{frame, hop, maps, report};
 
 /// Linux errno of a place that is taken.
@@ -277,9 +277,10 @@ macro_rules! world {
             }
 
             #[inline(always)]
-            fn flow(&self, key: &Flow<$address>) -> Option<&'static FlowState<$address>> {
-                // SAFETY: as above; time and flags may change under us, each of them whole.
-                unsafe { maps::$flows.get(key) }
+            fn flow(&self, key: &Flow<$address>) -> Option<Known<$address>> {
+                let entry = NonNull::new(maps::$flows.get_ptr_mut(key)?)?;
+                // SAFETY: the kernel lets programs read and write the values of its maps, and frees them only afterwards.
+                Some(unsafe { Known::new(entry) })
             }
 
             #[inline(always)]

@@ -411,7 +411,7 @@ fn error6(packet: *mut __sk_buff, seen: &Seen<Ip6>, becomes: &mut Ends<Ip6>) -> 
     let world = Kernel6 { packet: NonNull::new(packet) };
     let Some(about) = about else { return Of::NOBODY };
     let Some(answers) = track::of_error(&world, &about.flow) else { return Of::NOBODY };
-    match rewrite::error6(packet, seen, &about, answers, becomes) {
+    match rewrite::error6(packet, seen, &about, &answers, becomes) {
         Ok(()) => Of::KNOWN,
         Err(_) => Of::REFUSED,
     }
@@ -514,7 +514,7 @@ fn error4(
         None => None,
     };
     let ends = match known {
-        Some((about, answers)) => match rewrite::error4(packet, seen, about, answers) {
+        Some((about, answers)) => match rewrite::error4(packet, seen, about, &answers) {
             Ok(ends) => ends,
             Err(_) => return deliver::drop(Counter::Rewrite),
         },
@@ -558,7 +558,7 @@ fn known_error4(packet: *mut __sk_buff, world: &Kernel4, seen: &Seen<Ip4>) -> i3
         unsafe { parse::about4((*packet).data as usize, (*packet).data_end as usize, seen.transport) };
     let Some(about) = about else { return TC_ACT_OK };
     let Some(answers) = track::of_error(world, &about.flow) else { return TC_ACT_OK };
-    match rewrite::error4(packet, seen, &about, answers) {
+    match rewrite::error4(packet, seen, &about, &answers) {
         Ok(_) => TC_ACT_OK,
         Err(_) => deliver::drop(Counter::Rewrite),
     }

@@ -18,7 +18,7 @@ use crate::choose;
 use crate::family::Family;
 use crate::parse::{Part, Seen, Tcp};
 use crate::policy::Judgement;
-use crate::world::{Inserted, World};
+use crate::world::{Inserted, Known, World};
 
 /// How many source ports are tried before a flow is refused.
 const PORTS_TRIED_MAX: u32 = 12;
@@ -118,21 +118,21 @@ pub fn track<W: World>(
     ends: &mut Ends<W::A>,
 ) -> Verdict {
     let key = &seen.flow;
-    if let Some(known) = world.flow(key) {
-        if !has_ended(world, settings, seen, known) {
+    if let Some(mut known) = world.flow(key) {
+        if !has_ended(world, settings, seen, &known) {
             if known.epoch != settings.policy_epoch {
-                let judgement = world.judge(key, known, origin, seen.tcp);
+                let judgement = world.judge(key, &known, origin, seen.tcp);
                 if judgement != Judgement::ALLOWED {
                     return judgement.verdict();
                 }
-                world.renew(written(known), settings.policy_epoch);
+                world.renew(known.place(), settings.policy_epoch);
             }
             let marks = marks(seen.tcp);
             if settings.flags & SettingsFlag::REPORT != 0 && marks & !known.flags != 0 {
-                world.report(key, known, ReportKind::Went, seen.tcp);
+                world.report(key, &known, ReportKind::Went, seen.tcp);
             }
-            world.touch(written(known), marks);
-            ends.set(known);
+            world.touch(known.place(), marks);
+            ends.set(&known);
             return Verdict::BECOME;
         }
         world.remove_flow(&known.partner(key.protocol));
@@ -149,30 +149,24 @@ pub fn settled<W: World>(world: &W, settings: &Settings, seen: &Seen<W::A>, ends
     if !has_ports || seen.part != Part::Whole || seen.tcp & Tcp::SYN != 0 {
         return false;
     }
-    let Some(known) = world.flow(&seen.flow) else { return false };
+    let Some(mut known) = world.flow(&seen.flow) else { return false };
     let marks = marks(seen.tcp);
     let is_told = settings.flags & SettingsFlag::REPORT != 0 && marks & !known.flags != 0;
     if known.service == 0 || known.epoch != settings.policy_epoch || is_told {
         return false;
     }
-    world.touch(written(known), marks);
-    ends.set(known);
+    world.touch(known.place(), marks);
+    ends.set(&known);
     true
-}
-
-/// Where an entry is written. It lies in a map: the kernel, other CPUs and user space write it too.
-#[inline(always)]
-fn written<A>(state: &'static FlowState<A>) -> *mut FlowState<A> {
-    core::ptr::from_ref(state).cast_mut()
 }
 
 /// Answers and known flows only: for what the node itself sends.
 #[inline(always)]
 pub fn follow<W: World>(world: &W, seen: &Seen<W::A>, ends: &mut Ends<W::A>) -> Verdict {
     match world.flow(&seen.flow) {
-        Some(known) => {
-            world.touch(written(known), marks(seen.tcp));
-            ends.set(known);
+        Some(mut known) => {
+            world.touch(known.place(), marks(seen.tcp));
+            ends.set(&known);
             Verdict::BECOME
         }
         None => Verdict::UNTOUCHED,
@@ -182,7 +176,7 @@ pub fn follow<W: World>(world: &W, seen: &Seen<W::A>, ends: &mut Ends<W::A>) -> 
 /// The flow of the answers to the packet an ICMP error is about: what that says of its ends is what the
 /// receiver of the error must see.
 #[inline(always)]
-pub fn of_error<W: World>(world: &W, about: &Flow<W::A>) -> Option<&'static FlowState<W::A>> {
+pub fn of_error<W: World>(world: &W, about: &Flow<W::A>) -> Option<Known<W::A>> {
     world.flow(&about.turned())
 }
 
@@ -516,7 +510,7 @@ pub fn oust<W: World>(world: &W, key: &Flow<W::A>, state: &FlowState<W::A>) -> b
     let Some(there) = world.flow(&answers) else { return false };
     let sent = there.partner(key.protocol);
     let Some(forth) = world.flow(&sent) else { return false };
-    if !is_same_way(forth, state) {
+    if !is_same_way(&forth, state) {
         return false;
     }
     let reset = (there.flags | forth.flags) & FlowFlag::RST != 0;
@@ -536,7 +530,7 @@ fn port(settings: &Settings, span: u32, random: u32) -> u16 {
 /// Whether the entry that is there already says the same: its other half was lost.
 #[inline(always)]
 fn is_remains<W: World>(world: &W, answers: &Flow<W::A>, back: &FlowState<W::A>) -> bool {
-    world.flow(answers).is_some_and(|there| is_same_way(there, back))
+    world.flow(answers).is_some_and(|there| is_same_way(&there, back))
 }
 
 /// Whether packets become the same; field by field, which needs no room.

@@ -293,7 +293,7 @@ fn an_error_finds_the_flow_it_is_about() {
     let about = packet(UDP, sent.0, sent.1, 0).flow;
     let answers = of_error(&world, &about).expect("the flow is known");
     let mut state = super::Ends::default();
-    state.set(answers);
+    state.set(&answers);
     assert_eq!(told(&state), ((OUTSIDE, 9), (POD, 1)));
 }
 

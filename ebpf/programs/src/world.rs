@@ -1,5 +1,8 @@
 //! What the logic needs of its surroundings. In the kernel these are the maps; in tests, maps of the host.
 
+use core::ops::Deref;
+use core::ptr::NonNull;
+
 use abi::{
     Affinity, AffinityKey, Backend, BackendKey, Counter, Endpoint, Flow, FlowState, MemberKey, PolicyKey,
     ReportKind, Service, ServiceKey, Settings, SourceKey,
@@ -17,6 +20,36 @@ pub enum Inserted {
     Exists,
     /// The map has no room.
     Full,
+}
+
+/// A flow's entry where it lies. The map belongs to the kernel, other CPUs and user space too, so nobody holds a reference to
+/// it while it is written: what is read borrows this, and a write takes it alone.
+pub struct Known<A>(NonNull<FlowState<A>>);
+
+impl<A> Known<A> {
+    /// # Safety
+    /// The entry may be read and written for as long as the program runs.
+    #[inline(always)]
+    pub unsafe fn new(entry: NonNull<FlowState<A>>) -> Known<A> {
+        Known(entry)
+    }
+
+    /// Where it is written, by [`World::touch`] and [`World::renew`].
+    #[inline(always)]
+    pub fn place(&mut self) -> *mut FlowState<A> {
+        self.0.as_ptr()
+    }
+}
+
+impl<A> Deref for Known<A> {
+    type Target = FlowState<A>;
+
+    #[inline(always)]
+    fn deref(&self) -> &FlowState<A> {
+        // SAFETY: as the constructor's caller says; this program does not write while it is borrowed, and time, flags and
+        // epoch that others write are each read whole.
+        unsafe { self.0.as_ref() }
+    }
 }
 
 /// References live as long as the program runs: the kernel frees map entries only afterwards.
@@ -58,8 +91,7 @@ pub trait World {
     fn attempt(&self, key: &Flow<Self::A>, state: &FlowState<Self::A>, sockets_first: bool) -> Verdict;
     /// [`crate::track::oust`].
     fn oust(&self, key: &Flow<Self::A>, state: &FlowState<Self::A>) -> bool;
-    /// Notes that the policies of an epoch allow the flow. By a pointer, as [`World::touch`]: a reference in the place of an
-    /// argument says that nothing is written there, and the compiler leaves out a call that could only write.
+    /// Notes that the policies of an epoch allow the flow, at [`Known::place`].
     fn renew(&self, state: *mut FlowState<Self::A>, epoch: u32);
     /// Tells whoever looks at flows.
     fn report(&self, flow: &Flow<Self::A>, becomes: &FlowState<Self::A>, kind: ReportKind, tcp: u8);
@@ -74,8 +106,8 @@ pub trait World {
     fn choice(&self, set: u32, hash: u32) -> Option<u32>;
     fn affinity(&self, key: &AffinityKey<Self::A>) -> Option<&'static Affinity<Self::A>>;
     fn put_affinity(&self, key: &AffinityKey<Self::A>, value: &Affinity<Self::A>);
-    fn flow(&self, key: &Flow<Self::A>) -> Option<&'static FlowState<Self::A>>;
-    /// Notes that a packet was seen: time and flags.
+    fn flow(&self, key: &Flow<Self::A>) -> Option<Known<Self::A>>;
+    /// Notes that a packet was seen, at [`Known::place`]: time and flags.
     fn touch(&self, state: *mut FlowState<Self::A>, flags: u16);
     /// Inserts where nothing is.
     fn add_flow(&self, key: &Flow<Self::A>, state: &FlowState<Self::A>) -> Inserted;

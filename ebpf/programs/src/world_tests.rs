@@ -2,6 +2,7 @@
 
 use core::cell::RefCell;
 use core::net::Ipv4Addr;
+use core::ptr::NonNull;
 use std::boxed::Box;
 use std::collections::HashMap;
 use std::vec::Vec;
@@ -15,7 +16,7 @@ use abi::{
 use crate::parse::{Part, Seen};
 use crate::policy::{self, Judgement};
 use crate::track::{self, Origin, Verdict};
-use crate::world::{Inserted, World};
+use crate::world::{Inserted, Known, World};
 
 pub const NODE: [u8; 4] = [192, 0, 2, 1];
 pub const POD: [u8; 4] = [10, 244, 0, 11];
@@ -267,8 +268,10 @@ impl World for Fake {
         keep(&self.affinities, *key, *value);
     }
 
-    fn flow(&self, key: &Flow<Ip4>) -> Option<&'static FlowState<Ip4>> {
-        self.flows.borrow().get(key).copied()
+    fn flow(&self, key: &Flow<Ip4>) -> Option<Known<Ip4>> {
+        let entry = NonNull::from(*self.flows.borrow().get(key)?);
+        // SAFETY: memory that is never given back; this world replaces its entries and writes none.
+        Some(unsafe { Known::new(entry) })
     }
 
     fn touch(&self, state: *mut FlowState<Ip4>, flags: u16) {
