@@ -143,6 +143,8 @@ fn who_does_not_join_is_told_why() {
     check(&url, &foreign, 1, "is not the one in the token");
     let nobody = format!("https://127.0.0.1:{}", harness::api::free_port());
     check(&nobody, &token.reveal(), 1, "does not answer");
+    let port = cluster.server.address().port();
+    check(&format!("https://other.localhost:{port}"), &token.reveal(), 1, "is for other names");
     check("http://127.0.0.1:1", &token.reveal(), 1, "a URL such as https://10.0.0.1:6443 is wanted");
 
     let late = JoinToken::create(token.authority, |below| below / 2);

@@ -215,3 +215,45 @@ impl Connection {
         Ok(Open { sender, driver })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn to(host: &str, port: u16) -> Result<Connection, ClientError> {
+        let config = Config {
+            host: host.to_owned(),
+            port,
+            authorities: Vec::new(),
+            identity: Identity::Anonymous,
+            namespace: String::new(),
+        };
+        Connection::new(&config, Surroundings::system())
+    }
+
+    #[tokio::test]
+    async fn names_are_looked_up_for_every_connection() {
+        let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
+        let there = listener.local_addr().unwrap();
+        for host in ["127.0.0.1", "localhost", "api.localhost"] {
+            let connection = to(host, there.port()).unwrap();
+            assert_eq!(connection.host(), format!("{host}:{}", there.port()));
+            assert_eq!(connection.reach().await.unwrap().peer_addr().unwrap(), there, "{host}");
+        }
+        drop(listener);
+        let refused = to("api.localhost", there.port()).unwrap().reach().await.unwrap_err();
+        assert!(refused.to_string().contains("api.localhost"), "{refused}");
+    }
+
+    #[test]
+    fn how_a_server_is_written() {
+        let shown = |host: &str| to(host, 1).ok().map(|connection| connection.host().to_owned());
+        assert_eq!(shown("::1").as_deref(), Some("[::1]:1"));
+        assert_eq!(shown("api.example.com").as_deref(), Some("api.example.com:1"));
+        assert_eq!(shown("not a name"), None);
+    }
+}

@@ -32,7 +32,7 @@ struct Cluster {
     authorities: String,
 }
 
-/// Whom to trust at `server` (`https://ADDRESS:PORT`): the authority that the token names vouches for the server, and
+/// Whom to trust at `server` (`https://HOST:PORT`): the authority that the token names vouches for the server, and
 /// the server for the rest of the bundle.
 pub async fn discover(
     server: &str,
@@ -47,6 +47,9 @@ pub async fn discover(
     let known = Config::of_server(server, vec![authority])?;
     let client = Client::new(known.clone(), PROGRAM, surroundings)?;
     let bundle = match cluster_info(&client, server).await {
+        Err(JoinError::Unreachable { why, .. }) if why.contains("not valid for name") => {
+            return Err(JoinError::WrongName { server: server.to_owned() });
+        }
         // It answered a moment ago: now only its certificate can be what is wrong.
         Err(JoinError::Unreachable { why, .. }) if why.contains("certificate") => return Err(wrong()),
         answer => answer?,

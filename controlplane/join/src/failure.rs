@@ -15,6 +15,10 @@ pub enum JoinError {
         "the authority of {server} is not the one in the token: the token is of another cluster, or somebody stands between"
     )]
     WrongAuthority { server: String },
+    #[error(
+        "the certificate of {server} is for other names: use one of those, or start the server with --tls-san"
+    )]
+    WrongName { server: String },
     #[error("token {id} is not accepted: it is wrong, or was revoked; `keelson token create` makes another")]
     TokenRefused { id: String },
     #[error("token {id} has expired; `keelson token create` makes another")]

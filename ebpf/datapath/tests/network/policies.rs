@@ -115,6 +115,44 @@ fn isolated_pods_do_what_they_may() {
 }
 
 #[test]
+fn reports_are_bounded_and_what_is_left_out_is_counted() {
+    const TEST: &str = "reports_are_bounded_and_what_is_left_out_is_counted";
+    /// Datagrams between two looks at the counters.
+    const BURST: usize = 1_000;
+    const LIMIT: std::time::Duration = std::time::Duration::from_secs(120);
+    if !harness::root_or_skip(TEST) {
+        return;
+    }
+    let guard = harness::host::exclusive(TEST);
+    let node = Node::make(guard.tag(), None);
+    isolate(&node, Isolation { ingress: true, egress: false });
+    let mut reports = node.datapath.reports().unwrap();
+    let told = |reports: &mut keelson_datapath::Reports| {
+        let ours = |packet: &Packet| packet.verdict == Verdict::Dropped(Counter::PolicyIngress);
+        reported(&node, reports).iter().filter(|packet| ours(packet)).count() as u64
+    };
+    let count = |counter: Counter| node.datapath.counters().unwrap().get(counter);
+    let mut taken = told(&mut reports);
+    let socket = node.a.host.inside(|| std::net::UdpSocket::bind("0.0.0.0:0")).unwrap();
+    let begun = std::time::Instant::now();
+    while count(Counter::ReportsLost) == 0 {
+        assert!(begun.elapsed() < LIMIT, "{taken} reports and no end");
+        for _ in 0..BURST {
+            socket.send_to(b"x", (POD_B, 53)).unwrap();
+        }
+        taken += told(&mut reports);
+    }
+    // In this order: a packet is told of before it is counted.
+    let dropped = count(Counter::PolicyIngress);
+    taken += told(&mut reports);
+    let lost = count(Counter::ReportsLost);
+    assert!(taken > 0, "{lost} left out of {dropped} drops");
+    assert!(taken + lost >= dropped, "{taken} told and {lost} left out of {dropped} drops");
+    node.finish();
+    guard.finish();
+}
+
+#[test]
 fn a_full_map_denies_what_is_not_in_it() {
     if !harness::root_or_skip("a_full_map_denies_what_is_not_in_it") {
         return;
