@@ -29,8 +29,8 @@ pub(crate) struct Claims {
     wanted: HashMap<Key, Wanted>,
     /// The oldest first: nearly always one.
     claimants: HashMap<Frontend, Vec<(String, Key)>>,
-    /// What each Service had when it was last planned.
-    held: HashMap<Key, Box<[Frontend]>>,
+    /// What Services wanted and do no longer, until they are planned.
+    left: HashMap<Key, HashSet<Frontend>>,
     numbers: Numbers,
 }
 
@@ -46,6 +46,12 @@ impl Claims {
                 if claimants.is_empty() {
                     self.claimants.remove(frontend);
                 }
+            }
+            let still: HashSet<&Frontend> = wanted.iter().flat_map(Wanted::frontends).collect();
+            let left: Vec<Frontend> =
+                before.frontends().filter(|frontend| !still.contains(frontend)).copied().collect();
+            if !left.is_empty() {
+                self.left.entry(key.clone()).or_default().extend(left);
             }
             let ports = wanted.iter().flat_map(|wanted| &wanted.ports);
             let kept: HashSet<&PortId> = ports.map(|port| &port.id).collect();
@@ -77,14 +83,8 @@ impl Claims {
             let number = self.numbers.of(&port.id, known.map(|service| service.number));
             desired.push(Numbered { number, port });
         }
-        let leads = desired.iter().flat_map(|numbered| &numbered.port.leads);
-        let now: HashSet<Frontend> = leads.map(|lead| lead.frontend).collect();
-        let before = self.held.remove(key).unwrap_or_default();
-        let left = before.iter().filter(|frontend| !now.contains(frontend) && !self.is_claimed(frontend));
-        let gone = left.copied().collect();
-        if !now.is_empty() {
-            self.held.insert(key.clone(), now.into_iter().collect());
-        }
+        let left = self.left.remove(key).unwrap_or_default();
+        let gone = left.into_iter().filter(|frontend| !self.is_claimed(frontend)).collect();
         (desired, gone)
     }
 
@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(draft(&mut claims, &young), (vec!["1".into(), "2".into()], vec![]));
         assert_eq!(claims.set(&young, None).len(), 1);
         assert_eq!(draft(&mut claims, &young).1.len(), 2);
-        assert!(claims.claimants.is_empty() && claims.held.is_empty() && claims.numbers.by_port.is_empty());
+        assert!(claims.claimants.is_empty() && claims.left.is_empty() && claims.numbers.by_port.is_empty());
         assert!(claims.numbers.taken.is_empty());
     }
 
