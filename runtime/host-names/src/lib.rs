@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::net::NetError;
 
+const HOSTS: &str = "/etc/hosts";
 /// Addresses tried at most.
 const MOST: usize = 8;
 
@@ -34,9 +35,25 @@ pub async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupE
         let both = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
         return Ok(both.into_iter().map(|address| SocketAddr::new(address, port)).collect());
     }
+    // Not left to the resolver: it asks name servers for the family that the file does not have.
+    let known = std::fs::read_to_string(HOSTS).map(|text| in_hosts(&text, host)).unwrap_or_default();
+    if !known.is_empty() {
+        return Ok(known.into_iter().take(MOST).map(|address| SocketAddr::new(address, port)).collect());
+    }
     // Read again each time: /etc/resolv.conf changes under a long-lived server.
     let resolver = TokioResolver::builder_tokio().and_then(|builder| builder.build())?;
     by(&resolver, host, port).await
+}
+
+/// The addresses that a hosts file has for a name, in its order.
+fn in_hosts(text: &str, host: &str) -> Vec<IpAddr> {
+    let host = host.trim_end_matches('.');
+    let line = |line: &str| {
+        let mut words = line.split('#').next()?.split_whitespace();
+        let address = words.next()?.parse().ok()?;
+        words.any(|name| name.eq_ignore_ascii_case(host)).then_some(address)
+    };
+    text.lines().filter_map(line).collect()
 }
 
 async fn by(resolver: &TokioResolver, host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupError> {
@@ -101,6 +118,18 @@ mod tests {
         assert_eq!(found.unwrap(), ["192.0.2.7:443".parse().unwrap()]);
         let unknown = by(&resolver, "gone.example.com.", 443).await;
         assert!(matches!(unknown, Err(LookupError::NoSuchHost)), "{unknown:?}");
+    }
+
+    #[test]
+    fn a_file_goes_before_name_servers() {
+        let text = "# local\n127.0.0.1\tlocalhost\n192.0.2.1 node-a.example.com Node-A # not node-b\nx node-a\n2001:db8::1 node-a\n";
+        let check = |host: &str, expect: &[&str]| {
+            let found: Vec<String> = in_hosts(text, host).iter().map(ToString::to_string).collect();
+            assert_eq!(found, expect, "{host}");
+        };
+        check("node-a", &["192.0.2.1", "2001:db8::1"]);
+        check("NODE-A.example.com.", &["192.0.2.1"]);
+        check("node-b", &[]);
     }
 
     #[tokio::test]
