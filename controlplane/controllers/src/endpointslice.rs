@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::expectations::Expectations;
-use crate::fields::{is_deleting, map};
+use crate::fields::{is_deleting, list, map};
 use crate::slice_steps;
 use plan::MANAGER;
 
@@ -52,6 +52,8 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
     controller.pods.subscribe(move |change| pod_changed(&change, &services, &adding));
     let (adding, expectations) = (queue.clone(), controller.expectations.clone());
     controller.slices.subscribe(move |change| slice_changed(&change, &expectations, &adding));
+    let (adding, slices) = (queue.clone(), controller.slices.clone());
+    controller.nodes.subscribe(move |change| node_changed(&change, &slices, &adding));
     work(NAME, queue, WORKERS, move |key| {
         let controller = controller.clone();
         async move { controller.reconcile(&key).await }
@@ -89,6 +91,31 @@ fn slice_changed(change: &Change<'_>, expectations: &Expectations, queue: &WorkQ
     queue.add(key);
 }
 
+/// A node's zone came or changed: slices with endpoints there say another one.
+fn node_changed(change: &Change<'_>, slices: &Cache, queue: &WorkQueue<Key>) {
+    let Some(after) = change.after else { return };
+    let zone = zone(after);
+    if change.before.is_some_and(|before| self::zone(before) == zone) {
+        return;
+    }
+    for slice in slices.list("") {
+        if says_another(slice.value(), &change.key.name, zone)
+            && let Some(service) = plan::service_of(slice.value())
+        {
+            queue.add(Key::new(slice.key.namespace.clone(), service));
+        }
+    }
+}
+
+fn zone(node: &Object) -> Option<&str> {
+    node.meta().label("topology.kubernetes.io/zone")
+}
+
+fn says_another(slice: &Value, node: &str, zone: Option<&str>) -> bool {
+    let there = list(slice, "/endpoints").iter().filter(|endpoint| endpoint["nodeName"] == node);
+    there.map(|endpoint| endpoint["zone"].as_str()).any(|said| said != zone)
+}
+
 impl Controller {
     async fn reconcile(&self, key: &Key) -> Result<Outcome, ClientError> {
         if !self.expectations.satisfied(key) {
@@ -108,10 +135,7 @@ impl Controller {
         let pods = self.pods.list(&key.namespace);
         let pods: Vec<&Value> =
             pods.iter().filter(|pod| selects(service.value(), pod)).map(|pod| pod.value()).collect();
-        let zone = |node: &str| {
-            let node = self.nodes.get(&Key::new("", node))?;
-            node.meta().label("topology.kubernetes.io/zone").map(str::to_owned)
-        };
+        let zone = |node: &str| zone(&*self.nodes.get(&Key::new("", node))?).map(str::to_owned);
         let desired = endpoints::desired(service.value(), &pods, &zone);
         let slices = self.slices.list(&key.namespace);
         let is_ours = |slice: &&Arc<Object>| {
@@ -121,5 +145,27 @@ impl Controller {
         let observed: Vec<Value> = slices.iter().filter(is_ours).map(|slice| slice.value().clone()).collect();
         let steps = plan::plan(service.value(), &desired, &observed);
         slice_steps::execute_all(&self.client, &self.expectations, key, steps).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn slices_that_say_another_zone() {
+        let slice =
+            json!({"endpoints": [{"nodeName": "a", "zone": "east"}, {"nodeName": "b"}, {"zone": "x"}]});
+        let check = |node: &str, zone, expect| {
+            assert_eq!(says_another(&slice, node, zone), expect, "{node} {zone:?}")
+        };
+        check("a", Some("east"), false);
+        check("a", Some("west"), true);
+        check("a", None, true);
+        check("b", Some("east"), true);
+        check("b", None, false);
+        check("c", Some("east"), false);
+        assert!(!says_another(&json!({"endpoints": null}), "a", None));
     }
 }
