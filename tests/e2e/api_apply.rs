@@ -113,3 +113,94 @@ fn many_appliers_at_once_lose_nothing() {
     assert!(data.len() == APPLIERS && data.values().all(|value| *value == last), "{object}");
     assert_eq!(object["metadata"]["managedFields"].as_array().map(Vec::len), Some(APPLIERS));
 }
+
+/// Who owns what: manager, version and fields of each entry.
+fn owners(object: &Value) -> Vec<(String, String, Value)> {
+    let entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+    let text = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+    let told = |entry: Value| {
+        (text(&entry, "manager"), text(&entry, "apiVersion"), entry["fieldsV1"]["f:spec"].clone())
+    };
+    entries.into_iter().map(told).collect()
+}
+
+#[test]
+fn owners_keep_the_version_they_wrote_in() {
+    let server = Server::start(PROGRAM);
+    let admin = server.admin();
+    let at =
+        |version: &str| format!("/apis/autoscaling/{version}/namespaces/default/horizontalpodautoscalers/h");
+    let scaler = |version: &str, spec: Value| {
+        let mut config = json!({"apiVersion": format!("autoscaling/{version}"), "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "h"}, "spec": spec});
+        config["spec"]["scaleTargetRef"] = json!({"kind": "Deployment", "name": "d"});
+        config
+    };
+    let cpu = |percent: i64| {
+        json!([{"type": "Resource", "resource": {"name": "cpu",
+        "target": {"type": "Utilization", "averageUtilization": percent}}}])
+    };
+    let newer = scaler("v2", json!({"minReplicas": 2, "maxReplicas": 5, "metrics": cpu(80)}));
+    apply(&admin, &at("v2"), "fieldManager=a", &newer).expect(201);
+    let other = scaler("v1", json!({"maxReplicas": 5, "targetCPUUtilizationPercentage": 50}));
+    apply(&admin, &at("v1"), "fieldManager=b", &other).refused(
+        409,
+        "Conflict",
+        r#"conflict with "a": .spec.metrics"#,
+    );
+    let same = scaler("v1", json!({"maxReplicas": 5, "targetCPUUtilizationPercentage": 80}));
+    let shared = apply(&admin, &at("v1"), "fieldManager=b", &same).expect(200);
+    let versions: Vec<(String, String)> =
+        owners(&shared).into_iter().map(|(who, version, _)| (who, version)).collect();
+    let pair = |who: &str, version: &str| (who.to_owned(), version.to_owned());
+    assert_eq!(versions, [pair("a", "autoscaling/v2"), pair("b", "autoscaling/v1")]);
+    // The first one lets go of it, in its own version: the other still wants it.
+    let less = scaler("v2", json!({"minReplicas": 2, "maxReplicas": 5}));
+    assert_eq!(apply(&admin, &at("v2"), "fieldManager=a", &less).expect(200)["spec"]["metrics"], cpu(80));
+    // It goes on in the older version, without a conflict with itself, and what it does not want any more goes.
+    let again = apply(&admin, &at("v1"), "fieldManager=a", &same).expect(200);
+    assert_eq!((&again["spec"]["targetCPUUtilizationPercentage"], owners(&again).len()), (&json!(80), 2));
+    assert_eq!(again["spec"]["minReplicas"], 1, "the default again");
+    let force = apply(
+        &admin,
+        &at("v2"),
+        "fieldManager=c&force=true",
+        &scaler("v2", json!({"maxReplicas": 5, "metrics": cpu(10)})),
+    );
+    let taken = owners(&force.expect(200));
+    for (who, version, fields) in &taken {
+        let field =
+            if version == "autoscaling/v1" { "f:targetCPUUtilizationPercentage" } else { "f:metrics" };
+        assert_eq!(fields.get(field).is_some(), who == "c", "{taken:?}");
+    }
+}
+
+#[test]
+fn an_applier_of_a_custom_kind_changes_versions() {
+    let server = Server::start(PROGRAM);
+    let admin = server.admin();
+    let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object",
+        "properties": {"a": {"type": "string"}, "b": {"type": "string"}}}}}});
+    let version = |name: &str, storage: bool| json!({"name": name, "served": true, "storage": storage, "schema": schema});
+    let definition = json!({"metadata": {"name": "things.example.com"}, "spec": {"group": "example.com", "scope": "Namespaced",
+        "names": {"plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList"},
+        "versions": [version("v1beta1", false), version("v1", true)]}});
+    admin.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition).expect(201);
+    let at = |version: &str| format!("/apis/example.com/{version}/namespaces/default/things/t");
+    let thing = |version: &str, spec: Value| {
+        json!({"apiVersion": format!("example.com/{version}"), "kind": "Thing",
+        "metadata": {"name": "t"}, "spec": spec})
+    };
+    let begun = std::time::Instant::now();
+    while admin.get("/apis/example.com/v1/things").code != 200 {
+        assert!(begun.elapsed().as_secs() < 120, "the definition is not served");
+    }
+    apply(&admin, &at("v1beta1"), "fieldManager=a", &thing("v1beta1", json!({"a": "1", "b": "1"})))
+        .expect(201);
+    let moved = apply(&admin, &at("v1"), "fieldManager=a", &thing("v1", json!({"a": "2"}))).expect(200);
+    assert_eq!(moved["spec"], json!({"a": "2"}), "no conflict with itself, and the other field goes");
+    let owner = ("a".to_owned(), "example.com/v1".to_owned(), json!({"f:a": {}}));
+    assert_eq!(owners(&moved), [owner]);
+    let refused = apply(&admin, &at("v1beta1"), "fieldManager=b", &thing("v1beta1", json!({"a": "3"})));
+    refused.refused(409, "Conflict", r#"conflict with "a": .spec.a"#);
+}

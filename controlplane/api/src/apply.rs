@@ -9,7 +9,7 @@
 //! apply everything that is there goes to the manager [`BEFORE_FIRST_APPLY`], so conflicts are found all the same, and
 //! from then on every write is tracked. Objects that nobody applies stay small.
 //!
-//! Not validation, defaulting or admission of the result, and not conversion: every kind has one version here.
+//! Not validation, defaulting or admission of the result, and not conversion itself: [`Versions`] is asked for it.
 //!
 //! Invariants: a configuration that changes nothing gives back an equal object, times included; a manager without a
 //! field is not kept.
@@ -21,9 +21,11 @@ mod managers;
 mod merge;
 mod place;
 mod values;
+mod versions;
 
 pub use field_set::FieldSet;
 pub use place::Of;
+pub use versions::{Alike, Versions};
 
 use serde_json::Value;
 
@@ -31,6 +33,7 @@ use crate::schema;
 use crate::status::{Cause, Status};
 use managers::{Manager, Managers, Operation};
 use place::Place;
+use versions::{ByVersion, Written};
 
 /// Owns what was there before the first apply.
 pub const BEFORE_FIRST_APPLY: &str = "before-first-apply";
@@ -89,8 +92,9 @@ pub fn apply(
     of: Of<'_>,
     writer: Writer<'_>,
     force: bool,
+    versions: &dyn Versions,
 ) -> Result<Value, Status> {
-    let root = of.place();
+    let (root, write) = (of.place(), Written { of, writer, versions });
     let mut managers = match live {
         None => Managers::default(),
         Some(live) => Managers::of(live).map_err(Status::internal)?,
@@ -99,15 +103,16 @@ pub fn apply(
         before_first_apply(live, root, writer).into_iter().for_each(|manager| managers.insert(manager));
     }
     let wanted = without_reset(FieldSet::of(config, root), writer);
-    let last = managers.set(Operation::Apply, writer).cloned().unwrap_or_default();
+    let last = managers.of_writer(Operation::Apply, writer);
+    let last = last.map(|last| (last.api_version.clone(), last.set.clone())).unwrap_or_default();
     managers.put(Operation::Apply, writer, wanted);
     let object = match live {
         None => of.canonical(config.clone()).map_err(|error| Status::bad_request(error.0))?,
         Some(live) => {
             let merged = merge::merge(live.clone(), config.clone(), root);
-            let pruned = merge::pruned(merged, root, &last, &managers.union());
+            let pruned = write.pruned(merged, (&last.0, &last.1), &managers);
             // Before zeros are left out: to set a field to nothing is to change it.
-            settle(live, &pruned, root, writer, force, &mut managers)?;
+            settle(live, &pruned, write, force, &mut managers)?;
             of.canonical(pruned).map_err(|error| Status::bad_request(error.0))?
         }
     };
@@ -127,16 +132,16 @@ pub fn merge_into(object: &Value, config: &Value, of: Of<'_>) -> Result<Value, S
 fn settle(
     live: &Value,
     merged: &Value,
-    root: Place<'_>,
-    writer: Writer<'_>,
+    write: Written<'_>,
     force: bool,
     managers: &mut Managers,
 ) -> Result<(), Status> {
-    let changes = compare::changes(live, merged, root);
-    let changed = without_reset(changes.set, writer);
-    let conflicts = managers.conflicts(&changed, Operation::Apply, writer);
+    let writer = write.writer;
+    let changes = ByVersion::of(live, merged, write, managers, |set| without_reset(set, writer));
+    let conflicts = managers.conflicts(&changes, Operation::Apply, writer);
     if !conflicts.is_empty() && !force {
-        let allowed = if writer.manager == KUBECTL { last_applied(live, root) } else { FieldSet::default() };
+        let sent = || last_applied(live, write.of.place());
+        let allowed = if writer.manager == KUBECTL { sent() } else { FieldSet::default() };
         let left: Vec<(&Manager, FieldSet)> = conflicts
             .iter()
             .map(|(manager, set)| (*manager, set.minus(&allowed)))
@@ -146,13 +151,13 @@ fn settle(
             return Err(conflict(&left));
         }
     }
-    managers.take(&changed, Operation::Apply, writer);
-    managers.forget(&changes.gone);
+    managers.take(&changes, Operation::Apply, writer);
+    managers.forget(&changes);
     Ok(())
 }
 
 /// Writes down who owns what after a write that was no apply. Objects that were never applied stay as they are.
-pub fn track(old: &Value, new: Value, of: Of<'_>, writer: Writer<'_>) -> Value {
+pub fn track(old: &Value, new: Value, of: Of<'_>, writer: Writer<'_>, versions: &dyn Versions) -> Value {
     let live = || Managers::of(old).unwrap_or_default();
     let mut managers = match new["metadata"].get("managedFields").and_then(Value::as_array) {
         // The one way to say that nobody shall own anything.
@@ -169,16 +174,18 @@ pub fn track(old: &Value, new: Value, of: Of<'_>, writer: Writer<'_>) -> Value {
     if managers.is_empty() {
         return Managers::default().written(new);
     }
-    let changes = compare::changes(old, &new, of.place());
-    let changed = without_server_fields(changes.set);
+    let write = Written { of, writer, versions };
+    let changes = ByVersion::of(old, &new, write, &managers, without_server_fields);
+    let changed = changes.set(writer.api_version);
     if !changed.is_empty() {
-        let mut own = managers.set(Operation::Update, writer).cloned().unwrap_or_default();
-        own.add(&changed);
-        managers.take(&changed, Operation::Update, writer);
+        let own = managers.of_writer(Operation::Update, writer);
+        let mut own = own.map(|own| own.set.clone()).unwrap_or_default();
+        own.add(changed);
+        managers.take(&changes, Operation::Update, writer);
         managers.put(Operation::Update, writer, own);
         managers.bound();
     }
-    managers.forget(&changes.gone);
+    managers.forget(&changes);
     managers.written(new)
 }
 

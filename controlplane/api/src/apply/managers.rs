@@ -1,9 +1,12 @@
 //! `metadata.managedFields`: the owners of an object's fields.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::Writer;
 use super::field_set::FieldSet;
+use super::versions::ByVersion;
 use crate::field::quote;
 
 /// Writers other than appliers that are kept apart; the eldest beyond them become [`ANCIENT`].
@@ -47,7 +50,8 @@ impl Manager {
         self.operation == operation
             && self.name == writer.manager
             && self.subresource == writer.subresource
-            && self.api_version == writer.api_version
+            // An applier is the same in whatever version it applies.
+            && (operation == Operation::Apply || self.api_version == writer.api_version)
     }
 
     fn read(entry: &Value) -> Result<Manager, String> {
@@ -123,16 +127,22 @@ impl Managers {
         self.0.push(manager);
     }
 
-    /// The fields of a writer.
-    pub(super) fn set(&self, operation: Operation, writer: Writer<'_>) -> Option<&FieldSet> {
-        self.0.iter().find(|manager| manager.is(operation, writer)).map(|manager| &manager.set)
+    /// What a writer owns until now.
+    pub(super) fn of_writer(&self, operation: Operation, writer: Writer<'_>) -> Option<&Manager> {
+        self.0.iter().find(|manager| manager.is(operation, writer))
+    }
+
+    /// The versions in which somebody owns something.
+    pub(super) fn versions(&self) -> BTreeSet<String> {
+        self.0.iter().map(|manager| manager.api_version.clone()).collect()
     }
 
     /// Gives a writer these fields; its time stays where they are the ones it has.
     pub(super) fn put(&mut self, operation: Operation, writer: Writer<'_>, set: FieldSet) {
         match self.0.iter_mut().find(|manager| manager.is(operation, writer)) {
-            Some(manager) if manager.set == set => {}
+            Some(manager) if manager.set == set && manager.api_version == writer.api_version => {}
             Some(manager) => {
+                writer.api_version.clone_into(&mut manager.api_version);
                 manager.set = set;
                 manager.time = Some(writer.now.to_owned());
             }
@@ -147,10 +157,10 @@ impl Managers {
         }
     }
 
-    /// Every field that somebody owns.
-    pub(super) fn union(&self) -> FieldSet {
+    /// Every field that somebody owns in one of these versions.
+    pub(super) fn union(&self, counts: impl Fn(&str) -> bool) -> FieldSet {
         let mut all = FieldSet::default();
-        for manager in &self.0 {
+        for manager in self.0.iter().filter(|manager| counts(&manager.api_version)) {
             all.add(&manager.set);
         }
         all
@@ -159,28 +169,28 @@ impl Managers {
     /// Others that own some of these fields, with those fields.
     pub(super) fn conflicts(
         &self,
-        changed: &FieldSet,
+        changes: &ByVersion,
         operation: Operation,
         writer: Writer<'_>,
     ) -> Vec<(&Manager, FieldSet)> {
         let others = self.0.iter().filter(|manager| !manager.is(operation, writer));
         others
-            .map(|manager| (manager, manager.set.common(changed)))
+            .map(|manager| (manager, manager.set.common(changes.set(&manager.api_version))))
             .filter(|(_, common)| !common.is_empty())
             .collect()
     }
 
     /// These fields are no other's any more.
-    pub(super) fn take(&mut self, changed: &FieldSet, operation: Operation, writer: Writer<'_>) {
+    pub(super) fn take(&mut self, changes: &ByVersion, operation: Operation, writer: Writer<'_>) {
         for manager in self.0.iter_mut().filter(|manager| !manager.is(operation, writer)) {
-            manager.set = manager.set.minus(changed);
+            manager.set = manager.set.minus(changes.set(&manager.api_version));
         }
     }
 
     /// These fields are nobody's any more.
-    pub(super) fn forget(&mut self, gone: &FieldSet) {
+    pub(super) fn forget(&mut self, changes: &ByVersion) {
         for manager in &mut self.0 {
-            manager.set = manager.set.minus(gone);
+            manager.set = manager.set.minus(changes.gone(&manager.api_version));
         }
     }
 

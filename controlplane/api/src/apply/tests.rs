@@ -24,7 +24,7 @@ fn config(mut value: Value) -> Value {
 }
 
 fn applied(live: Option<&Value>, manager: &str, wanted: Value, force: bool) -> Result<Value, Status> {
-    apply(live, &config(wanted), kind(), writer(manager, NOW), force)
+    apply(live, &config(wanted), kind(), writer(manager, NOW), force, &Alike)
 }
 
 /// A live object as it was made without any apply.
@@ -196,7 +196,7 @@ fn a_configuration_that_changes_nothing_changes_nothing() {
     let object = made(json!({"spec": {"replicas": 1}}));
     let object = applied(Some(&object), "a", wanted.clone(), true).unwrap();
     assert_eq!(containers(&object)[0]["resources"]["limits"]["cpu"], "1");
-    let again = apply(Some(&object), &config(wanted), kind(), writer("a", LATER), false).unwrap();
+    let again = apply(Some(&object), &config(wanted), kind(), writer("a", LATER), false, &Alike).unwrap();
     assert_eq!(again, object);
 }
 
@@ -206,7 +206,7 @@ fn other_writers_own_what_they_change_once_somebody_applied() {
     let mut changed = untouched.clone();
     changed["spec"]["replicas"] = 2.into();
     assert_eq!(
-        track(&untouched, changed.clone(), kind(), writer("u", NOW)),
+        track(&untouched, changed.clone(), kind(), writer("u", NOW), &Alike),
         changed,
         "never applied: not tracked"
     );
@@ -216,7 +216,7 @@ fn other_writers_own_what_they_change_once_somebody_applied() {
     new["spec"]["replicas"] = 2.into();
     new["metadata"]["labels"] = Value::Null;
     new["metadata"].as_object_mut().unwrap().remove("managedFields");
-    let tracked = track(&old, new, kind(), writer("u", LATER));
+    let tracked = track(&old, new, kind(), writer("u", LATER), &Alike);
     assert_eq!(owned(&tracked, "u"), json!({"f:spec": {"f:replicas": {}}}));
     assert_eq!(owned(&tracked, "a"), Value::Null, "all it had is another's or gone");
     let refused = applied(Some(&tracked), "a", json!({"spec": {"replicas": 1}}), false).unwrap_err();
@@ -226,7 +226,9 @@ fn other_writers_own_what_they_change_once_somebody_applied() {
     );
     let mut reset = tracked.clone();
     reset["metadata"]["managedFields"] = json!([{}]);
-    assert!(track(&tracked, reset, kind(), writer("u", LATER))["metadata"].get("managedFields").is_none());
+    assert!(
+        track(&tracked, reset, kind(), writer("u", LATER), &Alike)["metadata"].get("managedFields").is_none()
+    );
 }
 
 #[test]
@@ -236,7 +238,7 @@ fn many_writers_are_bounded() {
         let mut new = object.clone();
         new["metadata"]["annotations"][format!("k{number}")] = "v".into();
         let time = format!("2026-11-28T12:00:{number:02}Z");
-        object = track(&object, new, kind(), writer(&format!("u{number}"), &time));
+        object = track(&object, new, kind(), writer(&format!("u{number}"), &time), &Alike);
     }
     let names: Vec<&Value> =
         object["metadata"]["managedFields"].as_array().unwrap().iter().map(|e| &e["manager"]).collect();
@@ -260,4 +262,105 @@ fn configurations_that_make_no_sense_are_refused() {
     );
     check(with_containers(json!([{"image": "c"}])), "omits key field \"name\"");
     check(json!({"metadata": {"managedFields": []}}), "metadata.managedFields must be nil");
+}
+
+/// `autoscaling/v1` and `autoscaling/v2`.
+struct Autoscalers(&'static str);
+
+fn autoscaler(version: &str) -> Of<'static> {
+    let name = format!("io.k8s.api.autoscaling.{version}.HorizontalPodAutoscaler");
+    Of::Type(schema::find(&name).expect("a type"))
+}
+
+fn converted(object: Value) -> Value {
+    let Value::Object(fields) = object else { return object };
+    Value::Object(match fields["apiVersion"].as_str() {
+        Some("autoscaling/v1") => crate::kind::autoscaler_of_v1(fields),
+        _ => crate::kind::v1_of_autoscaler(fields),
+    })
+}
+
+impl Versions for Autoscalers {
+    fn shown(&self, api_version: &str, object: &Value) -> Option<(Value, Of<'_>)> {
+        let version = api_version.strip_prefix("autoscaling/").filter(|version| *version != self.0)?;
+        Some((converted(object.clone()), autoscaler(version)))
+    }
+
+    fn taken(&self, object: Value) -> Value {
+        if object["apiVersion"] == format!("autoscaling/{}", self.0) { object } else { converted(object) }
+    }
+}
+
+/// Applies a specification in a version; `live` and what comes of it are in v2, as stored.
+fn autoscaled(
+    live: Option<&Value>,
+    manager: &str,
+    version: &'static str,
+    spec: Value,
+    force: bool,
+) -> Result<Value, Status> {
+    let of = autoscaler(version);
+    let what = "t/h";
+    let mut config = json!({"apiVersion": format!("autoscaling/{version}"), "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "h"}, "spec": spec});
+    config["spec"]["scaleTargetRef"] = json!({"kind": "Deployment", "name": "d"});
+    let config = configuration(config, of, what).expect("a configuration");
+    let api_version = format!("autoscaling/{version}");
+    let writer = Writer { manager, api_version: &api_version, subresource: "", now: NOW, has_status: true };
+    let live = live.cloned().map(|live| if version == "v1" { converted(live) } else { live });
+    let object = apply(live.as_ref(), &config, of, writer, force, &Autoscalers(version))?;
+    Ok(if version == "v1" { converted(object) } else { object })
+}
+
+fn cpu(percent: i64) -> Value {
+    json!([{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": percent}}}])
+}
+
+#[test]
+fn fields_are_owned_in_the_version_of_their_owner() {
+    let v2 = |percent| json!({"minReplicas": 2, "maxReplicas": 5, "metrics": cpu(percent)});
+    let first = autoscaled(None, "a", "v2", v2(80), false).expect("made");
+
+    // Somebody else, in the older version: the same value is shared, another one is a conflict.
+    let shared = json!({"maxReplicas": 5, "targetCPUUtilizationPercentage": 80});
+    let shared = autoscaled(Some(&first), "b", "v1", shared, false).expect("shared");
+    let entries = |object: &Value| -> Vec<(Value, Value)> {
+        let entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+        entries.into_iter().map(|entry| (entry["manager"].clone(), entry["apiVersion"].clone())).collect()
+    };
+    assert_eq!(
+        entries(&shared),
+        [(json!("a"), json!("autoscaling/v2")), (json!("b"), json!("autoscaling/v1"))]
+    );
+    assert_eq!(owned(&shared, "b")["f:spec"]["f:targetCPUUtilizationPercentage"], json!({}));
+    let other = json!({"maxReplicas": 5, "targetCPUUtilizationPercentage": 50});
+    let refused = autoscaled(Some(&first), "b", "v1", other.clone(), false).expect_err("a conflict");
+    assert!(refused.message.contains("conflict with \"a\": .spec.metrics"), "{}", refused.message);
+    let forced = autoscaled(Some(&first), "b", "v1", other, true).expect("forced");
+    assert_eq!(forced["spec"]["metrics"], cpu(50));
+    assert_eq!(owned(&forced, "a")["f:spec"].get("f:metrics"), None, "it is the other's now");
+
+    // The same applier in the older version: no conflict with itself, one entry, what it no longer wants goes.
+    let again = json!({"maxReplicas": 5, "targetCPUUtilizationPercentage": 60});
+    let again = autoscaled(Some(&first), "a", "v1", again, false).expect("no conflict");
+    assert_eq!(entries(&again), [(json!("a"), json!("autoscaling/v1"))]);
+    assert_eq!((&again["spec"]["metrics"], again["spec"].get("minReplicas")), (&cpu(60), None));
+
+    // What the other still wants, in its own version, stays.
+    let less = autoscaled(Some(&shared), "a", "v2", json!({"minReplicas": 2, "maxReplicas": 5}), false);
+    let less = less.expect("less");
+    assert_eq!(less["spec"]["metrics"], cpu(80));
+    let alone = autoscaled(Some(&first), "a", "v2", json!({"maxReplicas": 5}), false).expect("alone");
+    assert_eq!(alone["spec"].get("metrics"), None);
+
+    // A write that is no apply takes fields from their owners in every version.
+    let live = converted(shared.clone());
+    let mut new = live.clone();
+    new["spec"]["targetCPUUtilizationPercentage"] = 10.into();
+    let writer =
+        Writer { manager: "u", api_version: "autoscaling/v1", subresource: "", now: LATER, has_status: true };
+    let tracked = track(&live, new, autoscaler("v1"), writer, &Autoscalers("v1"));
+    assert_eq!(owned(&tracked, "a")["f:spec"].get("f:metrics"), None);
+    assert_eq!(owned(&tracked, "b")["f:spec"].get("f:targetCPUUtilizationPercentage"), None);
+    assert_eq!(owned(&tracked, "u")["f:spec"], json!({"f:targetCPUUtilizationPercentage": {}}));
 }

@@ -105,7 +105,7 @@ fn paths_find_what_they_name() {
 
 #[test]
 fn lists_of_its_schema_are_owned_item_by_item() {
-    use crate::apply::{Of, Writer, apply};
+    use crate::apply::{Alike, Of, Writer, apply};
     let mut definition = definition();
     definition["spec"]["versions"][1]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["ports"] = json!({
         "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["port", "protocol"],
@@ -120,11 +120,12 @@ fn lists_of_its_schema_are_owned_item_by_item() {
         has_status: true,
     };
     let config = |port: u32, name: &str| json!({"apiVersion": "x.io/v1", "kind": "Tab", "metadata": {"name": "t"}, "spec": {"ports": [{"port": port, "name": name}]}});
-    let first = apply(None, &config(80, "a"), Of::Custom(&custom), writer("one"), false).expect("made");
-    let both =
-        apply(Some(&first), &config(81, "b"), Of::Custom(&custom), writer("two"), false).expect("merged");
+    let first =
+        apply(None, &config(80, "a"), Of::Custom(&custom), writer("one"), false, &Alike).expect("made");
+    let both = apply(Some(&first), &config(81, "b"), Of::Custom(&custom), writer("two"), false, &Alike)
+        .expect("merged");
     assert_eq!(both["spec"]["ports"].as_array().map(Vec::len), Some(2), "{both}");
-    let conflict = apply(Some(&both), &config(80, "z"), Of::Custom(&custom), writer("two"), false)
+    let conflict = apply(Some(&both), &config(80, "z"), Of::Custom(&custom), writer("two"), false, &Alike)
         .expect_err("owned by one");
     assert!(conflict.message.contains(".spec.ports[port=80,protocol=\"TCP\"].name"), "{}", conflict.message);
 }

@@ -27,7 +27,8 @@ pub async fn apply(
     let applied = |live: Option<&Value>| {
         let applied = ownership::with_type(kind, |of| {
             ownership::as_writer(request, kind, |writer| {
-                api::apply::apply(live, &config, of, writer, options.force)
+                let faces = ownership::Faces { kind };
+                api::apply::apply(live, &config, of, writer, options.force, &faces)
             })
         })??;
         // Behind the merge, which says more of what is wrong.
@@ -66,7 +67,8 @@ pub async fn apply_config(
     let desire = |old: &Value| {
         ownership::with_type(kind, |of| {
             ownership::as_writer(request, kind, |writer| {
-                api::apply::apply(Some(old), config, of, writer, options.force)
+                let faces = ownership::Faces { kind };
+                api::apply::apply(Some(old), config, of, writer, options.force, &faces)
             })
         })?
     };

@@ -1,7 +1,7 @@
 //! Who writes: the manager to whom the fields of a write belong.
 
-use api::apply::Of;
-use api::kind::{Kind, Verb};
+use api::apply::{Of, Versions};
+use api::kind::{Kind, Verb, builtin};
 use api::schema;
 use api::status::Status;
 use api::wire::PatchType;
@@ -10,9 +10,43 @@ use serde_json::Value;
 
 use crate::body;
 use crate::request::Request;
+use crate::strategy;
 
 /// Upstream's bound on a manager's name.
 const MOST_BYTES: usize = 128;
+
+/// The other versions of a built-in kind. Those of a custom kind are looked at as one: a definition's versions without a
+/// webhook have the same fields, and a webhook would have to be asked for each of several forms of an object.
+pub struct Faces {
+    /// The version that is written.
+    pub kind: &'static Kind,
+}
+
+impl Faces {
+    fn other(&self, api_version: &str) -> Option<&'static Kind> {
+        let same = |kind: &&'static Kind| {
+            kind.kind == self.kind.kind
+                && kind.storage == self.kind.storage
+                && kind.api_version() == api_version
+        };
+        (!self.kind.is_custom() && self.kind.storage.is_some()).then(|| builtin().find(same)).flatten()
+    }
+}
+
+impl Versions for Faces {
+    fn shown(&self, api_version: &str, object: &Value) -> Option<(Value, Of<'_>)> {
+        let other = self.other(api_version)?;
+        let of = schema::find(other.schema)?;
+        let stored = strategy::to_stored(self.kind, object.clone());
+        Some((strategy::from_stored(other, stored), Of::Type(of)))
+    }
+
+    fn taken(&self, object: Value) -> Value {
+        let other = self.other(object["apiVersion"].as_str().unwrap_or_default());
+        let Some(other) = other else { return object };
+        strategy::from_stored(self.kind, strategy::to_stored(other, object))
+    }
+}
 
 /// Whether the request is a server-side apply.
 pub fn is_apply(request: &Request) -> bool {
@@ -44,7 +78,9 @@ pub fn as_writer<T>(request: &Request, kind: &Kind, act: impl FnOnce(api::apply:
 
 /// Writes down what a write that is no apply has changed.
 pub fn track(request: &Request, kind: &'static Kind, old: &Value, new: Value) -> Result<Value, Status> {
-    with_type(kind, |of| as_writer(request, kind, |writer| api::apply::track(old, new, of, writer)))
+    with_type(kind, |of| {
+        as_writer(request, kind, |writer| api::apply::track(old, new, of, writer, &Faces { kind }))
+    })
 }
 
 /// What the request calls its manager; the program's name where it does not say.
