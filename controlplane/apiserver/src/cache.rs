@@ -122,6 +122,17 @@ impl Caches {
         Ok(())
     }
 
+    /// Looks again at what could not be opened before.
+    pub fn open_again(&self, store: &Store) -> Result<(), CacheError> {
+        // The follower waits: it is past everything up to its revision, and past nothing behind it.
+        let kinds = self.kinds.write().unwrap_or_else(PoisonError::into_inner);
+        let at = self.revision();
+        for cache in kinds.values().filter(|cache| cache.unreadable_in("").is_some()) {
+            cache.begin_anew(store, at)?;
+        }
+        Ok(())
+    }
+
     /// Forgets the objects of a place; watches of it end.
     pub fn remove(&self, group: &'static str, resource: &'static str) {
         let gone = self.kinds.write().unwrap_or_else(PoisonError::into_inner).remove(&(group, resource));

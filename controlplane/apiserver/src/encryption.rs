@@ -83,7 +83,7 @@ impl Encryption {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn replace(&self, keyring: Arc<Keyring>) {
+    pub(crate) fn replace(&self, keyring: Arc<Keyring>) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = keyring;
     }
 }

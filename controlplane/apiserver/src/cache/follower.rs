@@ -92,6 +92,7 @@ mod tests {
 
     use super::*;
     use crate::cache::Position;
+    use crate::encryption::{Encryption, Keyring};
     use crate::envelope::{self, Place};
     use api::kind::Registry;
 
@@ -123,6 +124,47 @@ mod tests {
             let wanted: Vec<u64> = (after.0.0 + 1..=begin.0 + NAMESPACES as u64).collect();
             assert_eq!(revisions, wanted);
         }
+    }
+
+    #[tokio::test]
+    async fn what_another_server_encrypted_is_named_until_its_key_is_there() {
+        let keyring = |names: &[&str]| {
+            let secret = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+            let keys: Vec<String> =
+                names.iter().map(|name| format!("{{name: {name}, secret: {secret}}}")).collect();
+            let text = format!(
+                "kind: EncryptionConfiguration\napiVersion: apiserver.config.k8s.io/v1\nresources:\n- resources: [secrets]\n  providers: [{{aesgcm: {{keys: [{}]}}}}]\n",
+                keys.join(", ")
+            );
+            Keyring::parse(&text).unwrap()
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_single(folder.path(), SingleOptions::default()).unwrap();
+        let encryption = Encryption::new(keyring(&["old"]));
+        let (caches, following) =
+            Caches::start(&store, &Registry::builtin(), encryption.clone()).await.unwrap();
+        following.abort();
+        let mut follower = Follower::new(&store, caches.clone(), store.state().revision());
+        let secrets = Registry::builtin().by_resource("", "v1", "secrets").unwrap();
+        let cache = caches.of(secrets).unwrap();
+        let mut last = Revision(0);
+        let theirs = keyring(&["new", "old"]);
+        for key in [encryption.current().writer("", "secrets"), theirs.writer("", "secrets")] {
+            let path = b"/registry/secrets/n/a";
+            let object = serde_json::json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a", "namespace": "n"}});
+            let place = Place { path, key: key.map(|key| &**key) };
+            let put = Transaction::put_if(path.to_vec(), last, envelope::seal(&object, place).unwrap(), 0);
+            last = store.transact(put, Urgency::Now).await.unwrap().revision;
+            follower.step().await.unwrap();
+        }
+        assert!(cache.get("n/a").is_none(), "what it was before is not what it is");
+        for why in [cache.unreadable("n/a"), cache.unreadable_in("n"), cache.unreadable_in("")] {
+            assert!(why.unwrap().contains("\"aesgcm:v1:new\", a key that is not configured"));
+        }
+        assert_eq!(cache.unreadable_in("m"), None);
+        encryption.replace(Arc::new(theirs));
+        caches.open_again(&store).unwrap();
+        assert_eq!((cache.get("n/a").unwrap().revision, cache.unreadable_in("")), (last, None));
     }
 
     #[tokio::test]

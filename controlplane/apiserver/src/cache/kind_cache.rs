@@ -50,6 +50,8 @@ struct Kept {
     changes: Changes,
     /// The revision of the latest change in `objects`.
     latest: Revision,
+    /// Objects whose latest form cannot be opened, and why: of a key that another server has and this one lacks.
+    unreadable: BTreeMap<String, String>,
 }
 
 impl KindCache {
@@ -59,7 +61,8 @@ impl KindCache {
         encryption: Arc<Encryption>,
     ) -> KindCache {
         let changes = Changes::after(Revision(0));
-        let kept = Kept { objects: BTreeMap::new(), changes, latest: Revision(0) };
+        let kept =
+            Kept { objects: BTreeMap::new(), changes, latest: Revision(0), unreadable: BTreeMap::new() };
         KindCache {
             prefix: super::prefix(place.0, place.1),
             place,
@@ -79,7 +82,7 @@ impl KindCache {
     pub(super) fn fill(&self, store: &Store, at: Revision, gone: Revision) -> Result<(), CacheError> {
         let objects = self.read(store, at)?;
         let mut kept = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        *kept = Kept { objects, changes: Changes::after(gone), latest: at };
+        *kept = Kept { objects, changes: Changes::after(gone), latest: at, unreadable: BTreeMap::new() };
         self.latest.send_replace(at);
         Ok(())
     }
@@ -88,7 +91,7 @@ impl KindCache {
     pub(super) fn begin_anew(&self, store: &Store, at: Revision) -> Result<(), CacheError> {
         let objects = self.read(store, at)?;
         let mut kept = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        *kept = Kept { objects, changes: Changes::after(at), latest: at };
+        *kept = Kept { objects, changes: Changes::after(at), latest: at, unreadable: BTreeMap::new() };
         self.latest.send_replace(at);
         Ok(())
     }
@@ -153,21 +156,27 @@ impl KindCache {
     /// Takes changes into the ring, and into the snapshot those that came after it was read. All of a
     /// revision at once, so that nobody sees half of one.
     pub(super) fn take(&self, events: &[&Event], snapshot_at: Revision) {
-        let changes: Vec<Change> = events
-            .iter()
-            .filter_map(|event| match self.change(event) {
-                Ok(change) => Some(change),
+        let (mut changes, mut closed) = (Vec::with_capacity(events.len()), Vec::new());
+        for event in events {
+            match self.change(event) {
+                Ok(change) => changes.push(change),
                 Err(error) => {
                     let key = String::from_utf8_lossy(&event.record.key).into_owned();
                     tracing::error!(key, %error, "an object in the store cannot be shown");
-                    None
+                    closed.push((*event, key, error.to_string()));
                 }
-            })
-            .collect();
+            }
+        }
+        if !closed.is_empty() {
+            self.close(closed, snapshot_at);
+        }
         let Some(latest) = changes.last().map(|change| change.object.revision) else { return };
         let mut kept = self.state.write().unwrap_or_else(PoisonError::into_inner);
         for change in changes {
             if change.object.revision > snapshot_at {
+                if !kept.unreadable.is_empty() {
+                    kept.unreadable.remove(&*change.object.key);
+                }
                 match change.kind {
                     ChangeKind::Deleted => drop(kept.objects.remove(&change.object.key)),
                     _ => drop(kept.objects.insert(change.object.key.clone(), change.object.clone())),
@@ -178,6 +187,36 @@ impl KindCache {
         kept.latest = kept.latest.max(latest);
         drop(kept);
         self.latest.send_if_modified(|known| latest > *known && std::mem::replace(known, latest) < latest);
+    }
+
+    /// What cannot be opened is not shown as it was before either.
+    fn close(&self, closed: Vec<(&Event, String, String)>, snapshot_at: Revision) {
+        let mut kept = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        for (event, key, why) in closed {
+            let Some(key) = key.get(self.prefix.len()..).filter(|_| event.record.modified > snapshot_at)
+            else {
+                continue;
+            };
+            kept.objects.remove(key);
+            match event.kind {
+                EventKind::Delete => drop(kept.unreadable.remove(key)),
+                EventKind::Put => drop(kept.unreadable.insert(key.to_owned(), why)),
+            }
+        }
+    }
+
+    /// Why an object cannot be shown, although it is there.
+    pub fn unreadable(&self, key: &str) -> Option<String> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).unreadable.get(key).cloned()
+    }
+
+    /// Why a list of a namespace (empty: of all) cannot be shown.
+    pub fn unreadable_in(&self, namespace: &str) -> Option<String> {
+        let kept = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let inside = |key: &String| {
+            namespace.is_empty() || key.split_once('/').is_some_and(|(first, _)| first == namespace)
+        };
+        kept.unreadable.iter().find(|(key, _)| inside(key)).map(|(_, why)| why.clone())
     }
 
     fn change(&self, event: &Event) -> Result<Change, crate::envelope::EnvelopeError> {

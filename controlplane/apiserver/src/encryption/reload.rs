@@ -95,6 +95,9 @@ impl Work {
         let keyring = Arc::new(read(path)?);
         rewrite::check(&self.store, &self.caches.places(), &keyring)?;
         self.encryption.replace(keyring);
+        if let Err(error) = self.caches.open_again(&self.store) {
+            tracing::error!(%error, "objects that could not be opened are not shown until the next start");
+        }
         self.rewrite(&self.caches.places()).await;
         Ok(())
     }

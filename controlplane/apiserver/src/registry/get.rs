@@ -19,8 +19,12 @@ pub async fn get(server: &Server, request: &Request, kind: &'static Kind) -> Res
     server.fresh(wanted.revision()?).await?;
     let name = &request.info.name;
     let key = object_key(kind, &request.info.namespace, name);
-    let object =
-        server.cache(kind)?.get(&key).ok_or_else(|| Status::not_found(kind.qualified_resource(), name))?;
+    let cache = server.cache(kind)?;
+    let missing = || match cache.unreadable(&key) {
+        Some(why) => Status::internal(why),
+        None => Status::not_found(kind.qualified_resource(), name),
+    };
+    let object = cache.get(&key).ok_or_else(missing)?;
     let mut shown = vec![object];
     if !request.form.is_metadata() {
         shown = conversion::shown(server, kind, shown).await?;

@@ -151,8 +151,11 @@ async fn kept(
     // Where all are shown, those of the page alone are converted; otherwise it may need more to be full.
     let everything = selection.is_everything();
     let limit = if everything { page.limit } else { 0 };
-    let (mut objects, mut behind, complete) =
-        server.cache(kind)?.page(&selection.namespace, page.start, limit);
+    let cache = server.cache(kind)?;
+    if let Some(why) = cache.unreadable_in(&selection.namespace) {
+        return Err(Status::internal(why));
+    }
+    let (mut objects, mut behind, complete) = cache.page(&selection.namespace, page.start, limit);
     if page.convert {
         objects = conversion::shown(server, kind, objects).await?;
     }
