@@ -81,6 +81,9 @@ pub enum EventKind {
     Delete,
 }
 
+/// What shared bytes take beside themselves: two counts and the allocator's own.
+const SHARED_BYTES: usize = 32;
+
 /// One change of one key, in the order of (`record.modified`, `sub`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -95,10 +98,11 @@ pub struct Event {
 }
 
 impl Event {
-    /// Bytes of its key and values.
+    /// Bytes that it takes in memory, about; its key and values weigh less than the rest where they are small.
     pub(crate) fn weight(&self) -> usize {
-        let previous = self.previous.as_ref().map_or(0, |record| record.value.len());
-        self.record.key.len() + self.record.value.len() + previous
+        let previous = self.previous.as_ref().map_or(0, |record| SHARED_BYTES + record.value.len());
+        let shared = 2 * SHARED_BYTES + self.record.key.len() + self.record.value.len();
+        SHARED_BYTES + size_of::<Event>() + shared + previous
     }
 }
 

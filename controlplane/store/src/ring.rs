@@ -7,7 +7,7 @@ use crate::record::{Event, Revision};
 
 /// Events kept at most.
 const RING_EVENTS: usize = 1 << 16;
-/// Bytes of keys and values kept at most.
+/// Bytes of them kept at most.
 const RING_BYTES: usize = 8 << 20;
 
 #[derive(Debug, Default)]

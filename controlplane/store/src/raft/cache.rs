@@ -10,7 +10,7 @@ use super::declared::{Entry, LogId};
 use super::entry::weight;
 
 /// Bytes of entries kept beyond those that are not on disk yet.
-const CACHE_BYTES: usize = 8 << 20;
+const CACHE_BYTES: usize = 4 << 20;
 
 #[derive(Debug)]
 pub(super) struct Cache {

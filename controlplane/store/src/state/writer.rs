@@ -24,7 +24,7 @@ use crate::record::{Record, Revision};
 
 /// Commands after which there is a commit.
 const COMMIT_COMMANDS: usize = 2048;
-/// Bytes of keys and values after which there is one.
+/// Bytes of events after which there is one.
 const COMMIT_BYTES: usize = 1 << 20;
 
 /// Who writes to the database.
