@@ -8,7 +8,7 @@ use crate::record::{Event, Revision};
 /// Events kept at most.
 const RING_EVENTS: usize = 1 << 16;
 /// Bytes of them kept at most.
-const RING_BYTES: usize = 8 << 20;
+const RING_BYTES: usize = 4 << 20;
 
 #[derive(Debug, Default)]
 pub(crate) struct Ring {

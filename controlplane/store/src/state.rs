@@ -50,7 +50,7 @@ const ALONE: u64 = 1;
 /// How long the apply threads wait for more before they commit: then nobody who reads has to.
 const COMMIT_IDLE: Duration = Duration::from_millis(50);
 /// Memory for database pages.
-const CACHE_BYTES: usize = 16 << 20;
+const CACHE_BYTES: usize = 12 << 20;
 
 /// What keeps the state from being opened or changed.
 #[derive(Debug, thiserror::Error)]
