@@ -186,6 +186,10 @@ impl State {
         last: u64,
     ) -> Result<Vec<Reply>, StateError> {
         let mut writer = self.writer();
+        if entries.iter().any(|(_, command)| matches!(command, Command::Compact(_))) {
+            // It takes its time, and reads need not wait for it where nothing is ahead.
+            self.commit_open(&mut writer).map_err(|source| self.failed(source))?;
+        }
         let outcome =
             writer.apply(&self.database, entries, progress).map_err(|source| self.failed(source))?;
         // Before anybody is told: who reads next asks it.

@@ -100,11 +100,13 @@ impl Writer {
         &mut self,
         work: impl FnOnce(&mut Writer) -> Result<T, redb::Error>,
     ) -> Result<T, redb::Error> {
+        // Also where it panics: nobody commits half a batch afterwards.
+        self.failed = true;
         let outcome = work(self);
-        if outcome.is_err() {
-            self.failed = true;
+        match &outcome {
+            Ok(_) => self.failed = false,
             // What it holds may be half a batch.
-            self.open = None;
+            Err(_) => self.open = None,
         }
         outcome
     }
@@ -129,6 +131,21 @@ mod tests {
     use crate::command::{Command, Operation, Transaction};
     use crate::record::{KeyRange, Revision};
     use crate::state::{RangeRequest, State};
+
+    #[test]
+    fn a_batch_that_panics_is_never_committed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.redb");
+        let state = State::open(&path).unwrap();
+        put(&state, 1);
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            state.writer().guarded(|_| -> Result<(), redb::Error> { panic!("in the middle of a batch") })
+        }));
+        assert!(panicked.is_err());
+        assert!(state.flush().is_err() && state.get(b"k000001").is_err());
+        drop(state);
+        assert_eq!(State::open(&path).unwrap().applied(), 0);
+    }
 
     fn put(state: &State, number: u64) {
         let put = Operation::Put { key: format!("k{number:06}").into(), value: b"v".to_vec(), lease: 0 };
