@@ -15,7 +15,8 @@
 //! **Invariants**
 //! - A command is answered once it is on the disks of a majority and applied where it was asked.
 //! - A command whose fate is not known is answered so, and never tried again by itself.
-//! - A member that cannot write goes on serving what it has; nothing here ends the process.
+//! - A member whose log cannot be written goes on serving what it has, one whose database failed answers nothing until it
+//!   is restarted; nothing here ends the process.
 
 mod applier;
 mod cache;

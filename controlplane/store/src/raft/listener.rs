@@ -23,6 +23,8 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 const CONNECTIONS: usize = 64;
 /// Requests of one connection under way.
 const REQUESTS: usize = 256;
+/// Messages of answers that wait to be written: a peer that does not read holds up those who answer it.
+const ANSWERS: usize = 8;
 
 /// Accepts until it is dropped.
 pub(super) async fn listen(listener: TcpListener, tls: PeerTls, handler: Handler) {
@@ -87,7 +89,7 @@ async fn greet(
 async fn serve(stream: TlsStream<TcpStream>, handler: Handler) {
     let (reader, mut writer) = tokio::io::split(stream);
     let mut reader = BufReader::with_capacity(READ_BYTES, reader);
-    let (answers, mut queue) = mpsc::channel::<Vec<u8>>(REQUESTS);
+    let (answers, mut queue) = mpsc::channel::<Vec<u8>>(ANSWERS);
     let requests = async {
         let places = Arc::new(Semaphore::new(REQUESTS));
         let mut under_way = JoinSet::new();

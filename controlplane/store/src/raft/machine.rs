@@ -122,7 +122,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
-        let dump = self.state.dump().map_err(io::Error::other)?;
+        // It waits for the writer.
+        let dump = tokio::task::block_in_place(|| self.state.dump()).map_err(io::Error::other)?;
         snapshot_of(Box::new(dump))
     }
 }

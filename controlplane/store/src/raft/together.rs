@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Inner;
 use super::declared::Payload;
-use super::frame::push_frame;
+use super::frame::{TOGETHER_BYTES, push_frame};
 use super::handler::{Handler, not_known};
 use super::message::{Refusal, Response};
 use super::proposing::{CARRY_OUT_LIMIT, outcome, too_late};
@@ -32,15 +32,19 @@ impl Handler {
                 let answer = outcome.map(|proposed| Response::Proposed(proposed.map_err(not_known)));
                 // What cannot be encoded or is too large is not answered: who waits learns that its fate is not known.
                 let _ = push_frame(&mut frames, number, &answer);
+                if frames.len() >= TOGETHER_BYTES {
+                    let _ = answers.send(std::mem::take(&mut frames)).await;
+                }
             }
             if !frames.is_empty() {
                 // The connection may have ended.
                 let _ = answers.send(frames).await;
             }
         };
-        match self.0.propose_together(commands).await {
+        let deadline = Instant::now() + CARRY_OUT_LIMIT;
+        let proposed = timeout_at(deadline, self.0.propose_together(commands)).await;
+        match proposed.unwrap_or_else(|_| Err(too_late())) {
             Ok(outcomes) => {
-                let deadline = Instant::now() + CARRY_OUT_LIMIT;
                 let mut together = pin!(outcomes.ready_chunks(most.max(1)));
                 loop {
                     match timeout_at(deadline, together.next()).await {
