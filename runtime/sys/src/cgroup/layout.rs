@@ -1,6 +1,6 @@
 //! Which hierarchies this host has mounted, and which controller lives where.
 //!
-//! [`Layout::parse`] is pure; [`Layout::detect`] reads the three files for it, or two where cgroup2 alone is mounted in its usual place.
+//! [`Layout::parse`] is pure; [`Layout::detect`] reads the files for it, small ones alone where cgroup2 alone is mounted in its usual place.
 //! Reference: proc_pid_mountinfo(5), cgroups(7).
 
 use super::CgroupError;
@@ -76,7 +76,8 @@ impl Layout {
         let unified = |mount: &Path| read_at_once(&mount.join("cgroup.controllers")).unwrap_or_default();
         // A node with many pods has thousands of mounts, and the kernel writes a line for each.
         let usual = || rustix::fs::statfs(USUAL_MOUNT).ok().map(|found| found.f_type);
-        if no_controller_is_v1s(&kernel) && usual() == Some(CGROUP2_MAGIC) {
+        let memberships = read("/proc/self/cgroup").unwrap_or_default();
+        if is_cgroup2_alone(&memberships) && usual() == Some(CGROUP2_MAGIC) {
             return Ok(Layout::unified_alone(USUAL_MOUNT.into(), &kernel, unified));
         }
         let mountinfo = read("/proc/self/mountinfo")?;
@@ -194,10 +195,9 @@ fn kernel_controllers(text: &str) -> Vec<String> {
     .collect()
 }
 
-/// The second column is the number of a v1 hierarchy; 0 is cgroup2's.
-fn no_controller_is_v1s(kernel: &str) -> bool {
-    let rows = kernel.lines().filter(|line| !line.starts_with('#'));
-    rows.map(|line| line.split_whitespace().nth(1)).all(|hierarchy| hierarchy == Some("0"))
+/// A process has a line for each hierarchy of the host, for those with a mere name too; cgroup2's is `0::/path`.
+fn is_cgroup2_alone(memberships: &str) -> bool {
+    memberships.lines().count() == 1 && memberships.starts_with("0::")
 }
 
 /// `36 25 0:32 / /sys/fs/cgroup/memory rw,relatime shared:1 - cgroup cgroup rw,memory`
@@ -268,8 +268,12 @@ mod tests {
     fn the_short_way_finds_what_the_long_one_does() {
         let mountinfo = "24 18 0:22 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
         let kernel = "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t0\t1\t1\nmemory\t0\t13\t1\n";
-        assert!(no_controller_is_v1s(kernel) && no_controller_is_v1s(""));
-        assert!(!no_controller_is_v1s(KERNEL) && !no_controller_is_v1s("cpu\t10\t1\t1\n"));
+        assert!(is_cgroup2_alone("0::/user.slice\n"));
+        assert!(
+            !is_cgroup2_alone("1:name=systemd:/\n0::/\n")
+                && !is_cgroup2_alone("3:cpu:/\n")
+                && !is_cgroup2_alone("")
+        );
         let unified = |_: &Path| "cpu memory\n".to_owned();
         let long = Layout::parse(mountinfo, kernel, unified).unwrap();
         assert_eq!(Layout::unified_alone(USUAL_MOUNT.into(), kernel, unified), long);
