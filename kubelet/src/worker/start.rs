@@ -72,7 +72,7 @@ impl Operation {
             true => self.context.facts.addresses.clone(),
             false => sandbox.addresses.clone(),
         };
-        let id = match self.start_left(container, attempt, &sandbox.id).await {
+        let id = match self.start_left(container, attempt, &sandbox.id, &addresses).await {
             Some(left) => left,
             None => self.start_new(container, attempt, sandbox, &addresses).await?,
         };
@@ -148,12 +148,22 @@ impl Operation {
     ///
     /// Its own start may still be on its way. Were it removed, a container that runs would end, and whoever looks then
     /// would count a restart.
-    async fn start_left(&self, container: &Container, attempt: u32, sandbox: &str) -> Option<String> {
+    /// Its environment is the one that it was made with, as if it had started then.
+    async fn start_left(
+        &self,
+        container: &Container,
+        attempt: u32,
+        sandbox: &str,
+        addresses: &Addresses,
+    ) -> Option<String> {
         let is_left = |known: &&ObservedContainer| known.attempt == attempt && known.state == State::Created;
         let left = self.observed.latest(&container.name).filter(is_left)?;
         let mut runtime = self.context.runtime.service();
         let hash = left.status.annotations.get(labels::HASH);
         if left.sandbox == sandbox && hash.is_some_and(|hash| *hash == labels::hash(container)) {
+            if let Err(error) = self.hosts_file(container, addresses) {
+                tracing::warn!(container = %left.id, %error, "/etc/hosts of a container that was left is not written anew");
+            }
             let request = v1::StartContainerRequest { container_id: left.id.clone() };
             match runtime.start_container(request).await {
                 Ok(_) => return Some(left.id.clone()),
