@@ -2,7 +2,7 @@
 //!
 //! Versions that have the same fields are looked at as one. Conversion is the caller's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -100,7 +100,10 @@ impl Written<'_> {
         if last.is_empty() {
             return merged;
         }
-        let own = managers.union(|version| !self.differs(version, &merged));
+        // Asked once for each version: there may be many managers, and it converts the object.
+        let other: BTreeSet<String> =
+            managers.versions().into_iter().filter(|version| self.differs(version, &merged)).collect();
+        let own = managers.union(|version| !other.contains(version));
         let mut left = match self.versions.shown(last_version, &merged) {
             Some((shown, of)) if last_version != self.writer.api_version => {
                 let owned = managers.union(|version| version == last_version);
@@ -115,7 +118,11 @@ impl Written<'_> {
             let owned = managers.union(|other| other == version);
             left = self.versions.taken(back(all, &rest, of, &owned));
         }
-        if self.differs(last_version, &merged) { back(merged, &left, self.of, &own) } else { left }
+        if other.contains(last_version) || self.differs(last_version, &merged) {
+            back(merged, &left, self.of, &own)
+        } else {
+            left
+        }
     }
 }
 
