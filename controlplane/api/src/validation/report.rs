@@ -1,6 +1,7 @@
 //! The list of complaints that grows while an object is walked, and the small rules that many fields share.
 //!
-//! Not the walk itself. Invariant: complaints stay in the order in which they were made; none is there twice.
+//! Not the walk itself. Invariant: complaints stay in the order in which they were made; none is there twice, and they are not
+//! more than [`MOST`].
 
 use serde_json::Value;
 
@@ -12,6 +13,9 @@ pub(super) const IMMUTABLE: &str = "field is immutable";
 pub(super) const NEGATIVE: &str = "must be greater than or equal to 0";
 pub(super) const NOT_POSITIVE: &str = "must be greater than zero";
 pub(super) const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
+
+/// Complaints about one object: whoever mends so many asks again.
+const MOST: usize = 1000;
 
 /// What was found so far.
 #[derive(Debug, Default)]
@@ -29,7 +33,7 @@ impl Report {
     }
 
     pub(super) fn push(&mut self, error: FieldError) {
-        if !self.errors.contains(&error) {
+        if self.errors.len() < MOST && !self.errors.contains(&error) {
             self.errors.push(error);
         }
     }
@@ -138,5 +142,22 @@ impl Report {
         if new != old {
             self.invalid(path, new.clone(), IMMUTABLE);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn complaints_are_few_and_never_twice() {
+        let mut report = Report::default();
+        for index in 0..MOST + 10 {
+            let path = Path::new("items").index(index);
+            report.required(&path, "");
+            report.required(&path, "");
+        }
+        let errors = report.finish();
+        assert_eq!((errors.len(), errors[1].field.as_str()), (MOST, "items[1]"));
     }
 }
