@@ -1,6 +1,6 @@
 //! PersistentVolumeClaims, also as templates within pods.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::fields::Fields;
 use super::super::labels;
@@ -128,6 +128,7 @@ fn compared(claim: &Value, old: &Value, is_new: bool) -> Value {
     let bound = claim["status"].text("phase") == "Bound" || old["status"].text("phase") == "Bound";
     let Some(fields) = spec.as_object_mut() else { return spec };
     fields.shift_remove("volumeAttributesClassName");
+    both_sources(fields);
     if bound && let Some(requests) = fields.get_mut("resources").and_then(|all| all.get_mut("requests")) {
         requests.as_object_mut().map(|requests| requests.shift_remove("storage"));
     }
@@ -143,6 +144,17 @@ fn compared(claim: &Value, old: &Value, is_new: bool) -> Value {
         fields.shift_remove("storageClassName");
     }
     spec
+}
+
+/// One field for the source stands for the other: a claim may have been stored with one of them.
+fn both_sources(fields: &mut Map<String, Value>) {
+    match (fields.get("dataSource").cloned(), fields.get("dataSourceRef").cloned()) {
+        (Some(source), None) => drop(fields.insert("dataSourceRef".into(), source)),
+        (None, Some(reference)) if reference.text("namespace").is_empty() => {
+            fields.insert("dataSource".into(), reference);
+        }
+        _ => {}
+    }
 }
 
 /// Status of a claim.

@@ -56,7 +56,7 @@ fn parameters(report: &mut Report, class: &Value, path: &Path) {
 
 /// Where volumes may be made: no term twice, no key twice in a term.
 fn topologies(report: &mut Report, class: &Value) {
-    let mut seen: Vec<BTreeMap<&str, BTreeSet<&str>>> = Vec::new();
+    let mut seen: BTreeSet<BTreeMap<&str, BTreeSet<&str>>> = BTreeSet::new();
     for (path, term) in items(class, "allowedTopologies", &Path::default()) {
         let mut keys = BTreeMap::new();
         for (path, expression) in items(term, "matchLabelExpressions", &path) {
@@ -75,10 +75,9 @@ fn topologies(report: &mut Report, class: &Value) {
                 report.duplicate(&path.child("key"), key);
             }
         }
-        if keys.is_empty() || seen.contains(&keys) {
+        if keys.is_empty() || !seen.insert(keys) {
             report.duplicate(&path.child("matchLabelExpressions"), "");
         }
-        seen.push(keys);
     }
 }
 

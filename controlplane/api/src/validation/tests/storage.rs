@@ -255,6 +255,22 @@ fn claims() {
             ),
         ],
     );
+    // Stored when one field for the source did not bring the other yet.
+    let source = |name: &str| json!({"kind": "PersistentVolumeClaim", "name": name});
+    let cloned = with(&pending, &[("/spec/dataSource", source("a"))]);
+    updates(
+        "",
+        "PersistentVolumeClaim",
+        &[
+            ("its source twice", &cloned, vec![("/spec/dataSourceRef", source("a"))], &[]),
+            (
+                "another source",
+                &cloned,
+                vec![("/spec/dataSource", source("b")), ("/spec/dataSourceRef", source("b"))],
+                &[ONLY],
+            ),
+        ],
+    );
     let gold = with(&bound, &[("/spec/volumeAttributesClassName", json!("gold"))]);
     updates(
         "",
