@@ -189,9 +189,10 @@ impl KindCache {
         self.latest.send_if_modified(|known| latest > *known && std::mem::replace(known, latest) < latest);
     }
 
-    /// What cannot be opened is not shown as it was before either.
+    /// What cannot be opened is not shown as it was before either. Whoever watches reads anew and is told.
     fn close(&self, closed: Vec<(&Event, String, String)>, snapshot_at: Revision) {
         let mut kept = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut latest = kept.latest;
         for (event, key, why) in closed {
             let Some(key) = key.get(self.prefix.len()..).filter(|_| event.record.modified > snapshot_at)
             else {
@@ -202,7 +203,14 @@ impl KindCache {
                 EventKind::Delete => drop(kept.unreadable.remove(key)),
                 EventKind::Put => drop(kept.unreadable.insert(key.to_owned(), why)),
             }
+            latest = latest.max(event.record.modified);
         }
+        if latest <= kept.latest {
+            return;
+        }
+        (kept.latest, kept.changes) = (latest, Changes::after(latest));
+        drop(kept);
+        self.latest.send_if_modified(|known| latest > *known && std::mem::replace(known, latest) < latest);
     }
 
     /// Why an object cannot be shown, although it is there.
@@ -229,11 +237,17 @@ impl KindCache {
             Some(record) => {
                 let key = String::from_utf8_lossy(record.key.get(self.prefix.len()..).unwrap_or_default());
                 let known = self.get(&key).filter(|known| known.revision == record.modified);
-                Some(known.map_or_else(|| open(record, record.modified), Ok)?)
+                match known.map_or_else(|| open(record, record.modified), Ok) {
+                    Ok(known) => Some(known),
+                    // It was not shown either: what comes now is new.
+                    Err(_) if event.kind == EventKind::Put => None,
+                    Err(error) => return Err(error),
+                }
             }
             None => None,
         };
-        Ok(match (event.kind, &event.previous) {
+        let shown_before = event.previous.as_ref().filter(|_| previous.is_some());
+        Ok(match (event.kind, shown_before) {
             (EventKind::Delete, Some(record)) => {
                 Change { kind: ChangeKind::Deleted, object: open(record, revision)?, previous }
             }
