@@ -178,7 +178,10 @@ impl Connection {
     async fn reach(&self) -> Result<TcpStream, ClientError> {
         let (host, port) = &self.place;
         let addresses = host_names::addresses(host, *port).await.map_err(|error| self.unreachable(error))?;
-        let limit = if addresses.len() > 1 { ONE_OF_SEVERAL } else { DIAL };
+        let limit = match u32::try_from(addresses.len()) {
+            Ok(several @ 2..) => ONE_OF_SEVERAL.min(DIAL / several),
+            _ => DIAL,
+        };
         let mut failed = None;
         for address in addresses {
             match timeout(limit, TcpStream::connect(address)).await {
@@ -244,8 +247,11 @@ mod tests {
             assert_eq!(connection.host(), format!("{host}:{}", there.port()));
             assert_eq!(connection.reach().await.unwrap().peer_addr().unwrap(), there, "{host}");
         }
-        drop(listener);
-        let refused = to("api.localhost", there.port()).unwrap().reach().await.unwrap_err();
+        // Bound, so that it is nobody else's, and never listened at.
+        let silent = tokio::net::TcpSocket::new_v4().unwrap();
+        silent.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let port = silent.local_addr().unwrap().port();
+        let refused = to("api.localhost", port).unwrap().reach().await.unwrap_err();
         assert!(refused.to_string().contains("api.localhost"), "{refused}");
     }
 
