@@ -10,8 +10,9 @@
 //! of them.
 //!
 //! Bytes wait in a FIFO until they are in the log, so a daemon's death loses none; what was written but
-//! not yet taken away when it was killed is in the log twice, one buffer at most. A daemon that is slow
-//! makes containers wait. [`pump`] has the details, [`line`] the format.
+//! not yet taken away when it was killed is in the log twice, one buffer at most. When the keeper dies
+//! with it, the beginning of a line that had no end yet is lost, and no more. A daemon that is slow makes
+//! containers wait. [`pump`] has the details, [`line`] the format.
 //!
 //! What is not here: reading logs back (the kubelet does), exit codes ([`crate::process`]).
 
@@ -157,7 +158,8 @@ impl ContainerIo {
             };
             let rest = open(*waiting, Fifo::open_wide)?;
             let fifo = if options.tty { None } else { Some(open(*stream, Fifo::open)?) };
-            outputs.push(Output { stream: *stream, fifo, rest, seen: 0 });
+            let waits = !rest.is_empty();
+            outputs.push(Output { stream: *stream, fifo, rest, waits, seen: 0 });
         }
         let log = open_log(options.log_path.clone()).await?;
         let container = Box::new(Container::new(outputs, log));

@@ -19,6 +19,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags};
@@ -135,9 +136,18 @@ impl Fifo {
 
     /// Whether a writer would wait for room.
     pub fn is_full(&self) -> bool {
-        let mut set = [rustix::event::PollFd::new(&self.0, rustix::event::PollFlags::OUT)];
-        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        matches!(rustix::event::poll(&mut set, Some(&now)), Ok(0))
+        !self.is_ready(PollFlags::OUT)
+    }
+
+    /// Whether a reader would wait for something.
+    pub fn is_empty(&self) -> bool {
+        !self.is_ready(PollFlags::IN)
+    }
+
+    fn is_ready(&self, what: PollFlags) -> bool {
+        let mut set = [PollFd::new(&self.0, what)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        !matches!(rustix::event::poll(&mut set, Some(&now)), Ok(0))
     }
 
     /// The same descriptor for somebody who only holds it.
@@ -212,13 +222,13 @@ mod tests {
         create(&path).expect("made");
         let reader = Fifo::open(&path).expect("opens");
         let mut writer = File::from(open_for_writer(&path).expect("opens"));
-        assert!(!reader.is_full());
+        assert!(!reader.is_full() && reader.is_empty());
         writer.write_all(&[b'x'; CAPACITY]).expect("as much as it holds");
-        assert!(reader.is_full());
+        assert!(reader.is_full() && !reader.is_empty());
         let (scratch, mut buffer) = (Scratch::new().expect("a pipe"), vec![0; CAPACITY]);
         assert_eq!(reader.peek(&scratch, &mut buffer).expect("peeks"), CAPACITY, "in one piece");
         reader.discard(&scratch, CAPACITY).expect("there");
-        assert!(!reader.is_full());
+        assert!(!reader.is_full() && reader.is_empty());
     }
 
     #[test]

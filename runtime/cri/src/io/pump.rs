@@ -1,13 +1,17 @@
 //! The one thread that moves the output of all containers into their logs and to who is attached.
 //!
 //! ```text
-//! FIFO or pty ─splice─▶ rest ─▶ peek ─▶ attached clients (bounded, never waited for)
-//!                         │      └───▶ entries ─▶ one write(2) to the log
-//!                         └──── discard ◀──────────────┘
+//! FIFO ─▶ peek ─▶ attached clients (bounded, never waited for)
+//!  │ │      └───▶ entries ─▶ one write(2) to the log
+//!  │ └─── discard ◀──────────────┘
+//!  └─splice─▶ rest, and from there on the same way
 //! ```
 //!
 //! The rest is a second FIFO: the container's own must be emptied for its next write to wake us, and a
-//! line that has no end yet must wait somewhere that survives us.
+//! line that has no end yet must wait somewhere that survives us. Only such a beginning goes there, and
+//! what continues it: a FIFO of the container's is held by the container itself, the rest by the daemon
+//! and the keeper, and when these two die at once the rest goes with them. What a terminal says goes
+//! through the rest, whole; its other end goes with the two as well.
 //!
 //! One thread, because the work is copying and the file system serializes it anyway; a thread each
 //! would cost a stack each. It blocks only in write(2) on logs: a slow disk slows the containers down,
@@ -325,8 +329,17 @@ pub struct Output {
     pub stream: Stream,
     /// What the container writes to; `None` with a terminal.
     pub fifo: Option<Fifo>,
-    /// What was taken over and is not yet in the log.
+    /// What was taken over and is not yet in the log: the beginning of a line, and what continues it.
     pub rest: Fifo,
+    /// Something is in the rest.
+    pub waits: bool,
     /// Bytes at the rest's head that the attached have had.
     pub seen: usize,
+}
+
+impl Output {
+    /// The next byte for the log comes out of the rest: something waits there, or there is nothing else.
+    pub fn begins_in_rest(&self) -> bool {
+        self.waits || self.fifo.is_none()
+    }
 }

@@ -54,13 +54,15 @@ impl Container {
     pub fn round(&mut self, scratch: &Scratch, buffer: &mut [u8], entries: &mut Vec<u8>) -> bool {
         let mut more = false;
         for index in 0..self.outputs.len() {
-            more |= self.take_over(index);
+            if self.outputs[index].begins_in_rest() {
+                more |= self.take_over(index);
+            }
             more |= self.round_of(index, false, scratch, buffer, entries);
         }
         more
     }
 
-    /// Moves what the container has written to the rest.
+    /// Moves what the container has written to the rest, where it continues what waits there.
     fn take_over(&mut self, index: usize) -> bool {
         let Output { fifo, rest, .. } = &self.outputs[index];
         let moved = match (fifo, &self.terminal) {
@@ -85,7 +87,11 @@ impl Container {
         entries: &mut Vec<u8>,
     ) -> bool {
         let output = &mut self.outputs[index];
-        let count = match output.rest.peek(scratch, buffer) {
+        let head = match &output.fifo {
+            Some(fifo) if !output.waits => fifo,
+            _ => &output.rest,
+        };
+        let count = match head.peek(scratch, buffer) {
             Ok(count) => count,
             Err(error) => {
                 tracing::error!(%error, "a container's output cannot be read");
@@ -115,11 +121,23 @@ impl Container {
                 consumed
             }
         };
-        if let Err(error) = output.rest.discard(scratch, consumed) {
+        if let Err(error) = head.discard(scratch, consumed) {
             tracing::error!(%error, "a container's output cannot be taken away");
             return false;
         }
         output.seen -= consumed;
+        let left = count - consumed;
+        match &output.fifo {
+            // Nothing waits: what is left is a line without its end, and it must not stay here.
+            Some(fifo) if !output.waits && left > 0 => match output.rest.fill_from(fifo, left) {
+                Ok(moved) => {
+                    output.waits = moved > 0;
+                    return consumed > 0 || moved > 0;
+                }
+                Err(error) => tracing::error!(%error, "a container's output cannot be moved"),
+            },
+            _ => output.waits = left > 0 || !output.rest.is_empty(),
+        }
         consumed > 0
     }
 
