@@ -11,7 +11,7 @@
 //!
 //! Bytes wait in a FIFO until they are in the log, so a daemon's death loses none; what was written but
 //! not yet taken away when it was killed is in the log twice, one buffer at most. When the keeper dies
-//! with it, the beginning of a line that had no end yet is lost, and no more. A daemon that is slow makes
+//! with it, a line whose beginning was said alone is lost or torn, and no more. A daemon that is slow makes
 //! containers wait. [`pump`] has the details, [`line`] the format.
 //!
 //! What is not here: reading logs back (the kubelet does), exit codes ([`crate::process`]).

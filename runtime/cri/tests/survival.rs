@@ -34,6 +34,10 @@ fn main() -> ExitCode {
         ("a_terminal", streams::a_terminal),
         ("a_slow_client_is_cut_off", streams::a_slow_client_is_cut_off),
         ("odd_writers_are_not_stuck", streams::odd_writers_are_not_stuck),
+        (
+            "a_container_that_reads_its_own_output_harms_nobody",
+            streams::a_container_that_reads_its_own_output_harms_nobody,
+        ),
         ("throughput", streams::throughput),
         ("exec_sync_results", execs::exec_sync_results),
         ("exec_sync_limits", execs::exec_sync_limits),

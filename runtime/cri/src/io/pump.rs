@@ -9,15 +9,19 @@
 //!
 //! The rest is a second FIFO: the container's own must be emptied for its next write to wake us, and a
 //! line that has no end yet must wait somewhere that survives us. Only such a beginning goes there, and
-//! what continues it: a FIFO of the container's is held by the container itself, the rest by the daemon
+//! what ends its line: a FIFO of the container's is held by the container itself, the rest by the daemon
 //! and the keeper, and when these two die at once the rest goes with them. What a terminal says goes
 //! through the rest, whole; its other end goes with the two as well.
+//!
+//! A container may read its own FIFO: it takes from its own log, and from nothing else. It may also hold
+//! the lock of its FIFO while the kernel waits for a page of what it writes (a mapped file of a server that
+//! does not answer): then all logs of the node wait for that server.
 //!
 //! One thread, because the work is copying and the file system serializes it anyway; a thread each
 //! would cost a stack each. It blocks only in write(2) on logs: a slow disk slows the containers down,
 //! through their full FIFOs, and loses nothing.
 //!
-//! **Invariants.** Bytes leave the rest after their entry is in the log. A container gets at most
+//! **Invariants.** Bytes leave a FIFO after their entry is in the log, or for the rest. A container gets at most
 //! [`ROUNDS`] buffers in a row while others wait.
 
 mod container;

@@ -139,7 +139,8 @@ fn start_daemon(state: &Path) -> Child {
     Command::new("/proc/self/exe").arg("daemon").arg(state).spawn().expect("runs")
 }
 
-/// The show: counters print, daemon and keeper are killed at random, every line is there in order.
+/// The show: counters print, daemon and keeper are killed at random, every line is there in order. Half of
+/// them write in blocks that end in the middle of a line: when both die, that line may be torn or lost.
 pub fn no_line_is_lost_to_random_deaths() {
     const CONTAINERS: u64 = 20;
     const LINES: u64 = 2_000;
@@ -147,6 +148,9 @@ pub fn no_line_is_lost_to_random_deaths() {
     const DEATHS: u64 = 30;
     /// What a FIFO holds.
     const BUFFER: usize = 64 * 1024;
+    /// Of a program's own buffer: no multiple of a line, nor of a page.
+    const BLOCK: &str = "1021";
+    let in_blocks = |n: u64| n % 2 == 1;
     let bench = Bench::new();
     let state = bench.state();
     std::fs::create_dir(state.join("ends")).expect("made");
@@ -155,8 +159,9 @@ pub fn no_line_is_lost_to_random_deaths() {
         let daemon = Daemon::start(state).await;
         for n in 0..CONTAINERS {
             let (lines, rate, code) = (LINES.to_string(), PER_SECOND.to_string(), (100 + n).to_string());
-            let words = [&ourselves, "count", "0", &lines, &rate, &code];
-            daemon.launch(daemon.io_options(&format!("c{n}")), &words).await;
+            let words = [&ourselves, "count", "0", &lines, &rate, &code, BLOCK];
+            let words = if in_blocks(n) { &words[..] } else { &words[..6] };
+            daemon.launch(daemon.io_options(&format!("c{n}")), words).await;
         }
     });
     let mut random = Random::new();
@@ -166,12 +171,15 @@ pub fn no_line_is_lost_to_random_deaths() {
         std::thread::sleep(Duration::from_millis(50 + random.below(200)));
         let victim = ["daemon", "daemon", "keeper", "keeper", "both"][random.below(5) as usize];
         *deaths.entry(victim).or_insert(0) += 1;
+        if victim != "keeper" {
+            daemon.kill().expect("killed");
+            daemon.wait().expect("reaped");
+        }
+        // Of both the keeper is the second: a daemon that lives gives it a successor at once.
         if victim != "daemon" {
             kill_keeper(state);
         }
         if victim != "keeper" {
-            daemon.kill().expect("killed");
-            daemon.wait().expect("reaped");
             daemon = start_daemon(state);
         }
     }
@@ -183,31 +191,46 @@ pub fn no_line_is_lost_to_random_deaths() {
     });
     daemon.kill().expect("killed");
     daemon.wait().expect("reaped");
-    let mut doubled = 0;
+    let (mut doubled, mut harmed) = (0, 0);
     for n in 0..CONTAINERS {
         let end = std::fs::read_to_string(state.join(format!("ends/c{n}"))).expect("told");
         assert_eq!(end, format!("{} true", 100 + n), "container {n}");
         let text = text(&state.join(format!("logs/c{n}.log")));
-        let repeats =
-            check_lines(&text, LINES, BUFFER).unwrap_or_else(|wrong| panic!("container {n}: {wrong}"));
+        // Who dies alone may be the second of two that no other has met between.
+        let spared = if in_blocks(n) { DEATHS } else { 0 };
+        let (repeats, torn) = check_lines(&text, LINES, BUFFER, spared)
+            .unwrap_or_else(|wrong| panic!("container {n}: {wrong}"));
         doubled += repeats;
+        harmed += torn;
     }
     println!(
-        "{CONTAINERS} containers, {} lines, deaths {deaths:?}: no line lost, {doubled} buffers doubled",
+        "{CONTAINERS} containers, {} lines, deaths {deaths:?}: no whole line lost, {harmed} in pieces harmed, {doubled} buffers doubled",
         CONTAINERS * LINES
     );
 }
 
-/// Every number in order; where it goes back, by less than a buffer. How often it goes back.
-fn check_lines(text: &str, lines: u64, buffer: usize) -> Result<usize, String> {
+/// Every number in order; where it goes back, by less than a buffer; of `spared` lines each may be torn or
+/// missing. How often it goes back, and how many are not whole.
+fn check_lines(text: &str, lines: u64, buffer: usize, spared: u64) -> Result<(usize, u64), String> {
     let number = |text: &str| -> Option<u64> { text.split(' ').nth(1)?.parse().ok() };
-    let (mut next, mut repeats) = (0, 0);
+    let (mut next, mut repeats, mut harmed) = (0, 0, 0);
     for got in text.lines() {
-        let n = number(got).filter(|n| got == line(*n)).ok_or(format!("torn: {got:?}"))?;
+        let Some(n) = number(got).filter(|n| got == line(*n)) else {
+            // Two halves, or the second one alone.
+            harmed += 1;
+            if harmed > spared {
+                return Err(format!("torn after {next}: {got:?}"));
+            }
+            next += 1;
+            continue;
+        };
         if n > next {
-            return Err(format!("{next} is missing before {n}"));
+            harmed += n - next;
+            if harmed > spared {
+                return Err(format!("{next} is missing before {n}"));
+            }
         }
-        if n < next {
+        if n + 1 < next {
             let bytes: usize = (n..next).map(|n| line(n).len() + 1).sum();
             if bytes > buffer {
                 return Err(format!("{bytes} bytes doubled at {n}"));
@@ -216,5 +239,5 @@ fn check_lines(text: &str, lines: u64, buffer: usize) -> Result<usize, String> {
         }
         next = n + 1;
     }
-    if next == lines { Ok(repeats) } else { Err(format!("ends before {next} of {lines}")) }
+    if next == lines { Ok((repeats, harmed)) } else { Err(format!("ends before {next} of {lines}")) }
 }

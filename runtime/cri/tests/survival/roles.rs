@@ -1,6 +1,7 @@
 //! What else this executable is: a daemon that a test can kill, and a program that counts.
 
 use std::io::Write as _;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,7 +11,8 @@ use keelson_cri as cri;
 
 use super::bench::Daemon;
 
-/// `count FROM TO PER_SECOND CODE`: prints numbered lines, then exits with the code.
+/// `count FROM TO PER_SECOND CODE [BLOCK]`: prints numbered lines, each with a write(2) of its own or in
+/// blocks of so many bytes, then exits with the code.
 /// `daemon STATE`: takes up whatever runs, writes down ends as `STATE/ends/<id>`.
 pub fn dispatch() -> Option<ExitCode> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -29,15 +31,28 @@ pub fn line(number: u64) -> String {
 fn count(arguments: &[String]) -> ExitCode {
     let number = |index: usize| -> u64 { arguments[index].parse().expect("a number") };
     let (from, to, per_second, code) = (number(0), number(1), number(2), number(3));
-    let mut out = std::io::stdout().lock();
+    let block = if arguments.len() > 4 { number(4) as usize } else { 0 };
+    let out = std::io::stdout().as_fd().try_clone_to_owned().expect("a descriptor");
+    let mut out = std::fs::File::from(out);
+    let mut waiting = Vec::new();
+    let mut write = |waiting: &mut Vec<u8>, count: usize| {
+        out.write_all(&waiting[..count]).expect("somebody holds the other end");
+        waiting.drain(..count);
+    };
     // Ten times a second, unless there is no limit.
     let at_once = if per_second == 0 { u64::MAX } else { (per_second / 10).max(1) };
     for n in from..to {
-        writeln!(out, "{}", line(n)).expect("somebody holds the other end");
+        waiting.extend_from_slice((line(n) + "\n").as_bytes());
+        while waiting.len() > block {
+            let count = if block == 0 { waiting.len() } else { block };
+            write(&mut waiting, count);
+        }
         if (n - from + 1).is_multiple_of(at_once) {
             std::thread::sleep(Duration::from_millis(100));
         }
     }
+    let count = waiting.len();
+    write(&mut waiting, count);
     ExitCode::from(code as u8)
 }
 

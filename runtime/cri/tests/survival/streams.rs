@@ -242,6 +242,25 @@ pub fn odd_writers_are_not_stuck() {
     });
 }
 
+/// Its own output is open to it both ways: what it reads is gone, and the next ones' logs are whole.
+pub fn a_container_that_reads_its_own_output_harms_nobody() {
+    let bench = Bench::new();
+    block_on(async {
+        let daemon = Daemon::start(bench.state()).await;
+        let sated = bench.state().join("sated").display().to_string();
+        let script = format!(
+            "(dd bs=1 count=1000 of=/dev/null status=none <&1; : > {sated}) & while [ ! -e {sated} ]; do echo x; done"
+        );
+        let (thief, _) = daemon.launch(daemon.io_options("thief"), &["sh", "-c", &script]).await;
+        let (honest, _) =
+            daemon.launch(daemon.io_options("honest"), &[OURSELVES, "count", "0", "20000", "0", "0"]).await;
+        let (_, text) = daemon.finish("honest", &honest).await;
+        assert!(text.lines().map(str::to_owned).eq((0..20_000).map(line)), "every line once");
+        let (_, text) = daemon.finish("thief", &thief).await;
+        assert!(text.bytes().all(|byte| matches!(byte, b'x' | b'\n')), "its own words or nothing");
+    });
+}
+
 pub fn throughput() {
     const LINES: u64 = 1_000_000;
     let bench = Bench::new();

@@ -1,5 +1,6 @@
 //! One container in the pump: its streams, its log, who is attached.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,7 @@ use sys::poll::Poll;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Output;
-use crate::io::line::{Prefix, append_entries};
+use crate::io::line::{LONGEST_LINE, Prefix, append_entries};
 use crate::io::log::LogFile;
 
 /// Buffers written after a program's end: a FIFO holds one, a process that outlived it may add some.
@@ -55,18 +56,21 @@ impl Container {
         let mut more = false;
         for index in 0..self.outputs.len() {
             if self.outputs[index].begins_in_rest() {
-                more |= self.take_over(index);
+                more |= self.take_over(index, scratch, buffer);
             }
             more |= self.round_of(index, false, scratch, buffer, entries);
         }
         more
     }
 
-    /// Moves what the container has written to the rest, where it continues what waits there.
-    fn take_over(&mut self, index: usize) -> bool {
+    /// Moves what ends the line that waits in the rest, and what a terminal has said, to the rest.
+    fn take_over(&mut self, index: usize, scratch: &Scratch, buffer: &mut [u8]) -> bool {
         let Output { fifo, rest, .. } = &self.outputs[index];
         let moved = match (fifo, &self.terminal) {
-            (Some(fifo), _) => rest.fill_from(fifo, CAPACITY),
+            (Some(fifo), _) => fifo.peek(scratch, &mut buffer[..LONGEST_LINE]).and_then(|count| {
+                let end = buffer[..count].iter().position(|byte| *byte == b'\n');
+                rest.fill_from(fifo, end.map_or(count, |end| end + 1))
+            }),
             (None, Some(master)) => rest.fill_from(master, CAPACITY),
             (None, None) => Ok(0),
         };
@@ -122,8 +126,10 @@ impl Container {
             }
         };
         if let Err(error) = head.discard(scratch, consumed) {
-            tracing::error!(%error, "a container's output cannot be taken away");
-            return false;
+            // A container may read its own output: what it took meanwhile is nobody else's loss.
+            tracing::trace!(%error, "a container's output was taken by somebody else");
+            output.seen = 0;
+            return error.kind() == io::ErrorKind::UnexpectedEof;
         }
         output.seen -= consumed;
         let left = count - consumed;
@@ -132,11 +138,12 @@ impl Container {
             Some(fifo) if !output.waits && left > 0 => match output.rest.fill_from(fifo, left) {
                 Ok(moved) => {
                     output.waits = moved > 0;
+                    output.seen = output.seen.min(moved);
                     return consumed > 0 || moved > 0;
                 }
                 Err(error) => tracing::error!(%error, "a container's output cannot be moved"),
             },
-            _ => output.waits = left > 0 || !output.rest.is_empty(),
+            _ => output.waits = left > 0 || output.waits && !output.rest.is_empty(),
         }
         consumed > 0
     }
