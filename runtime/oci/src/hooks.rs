@@ -5,10 +5,11 @@
 //!
 //! Reference: OCI runtime-spec `config.md` POSIX-platform hooks.
 
-use std::io::Write as _;
-use std::os::fd::AsFd;
+use std::io::{ErrorKind, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use sys::Errno;
@@ -50,11 +51,7 @@ pub fn run(hook: &Hook, state: &str) -> Result<(), HookError> {
     }
     command.envs(hook.environment.iter().filter_map(|entry| entry.split_once('=')));
     let mut child = command.spawn().map_err(|source| HookError::Start { path: path.clone(), source })?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A hook that does not read its input is within its rights.
-        let _closed = stdin.write_all(state.as_bytes());
-    }
-    let waited = wait(child.id() as i32, hook.timeout_seconds);
+    let waited = attend(child.id() as i32, child.stdin.take(), state.as_bytes(), hook.timeout_seconds);
     match waited {
         Ok(Some(0)) => Ok(()),
         Ok(Some(code)) => Err(HookError::Ended { path, code }),
@@ -63,23 +60,50 @@ pub fn run(hook: &Hook, state: &str) -> Result<(), HookError> {
     }
 }
 
-/// The code of the hook, or None when its time was up; either way it is gone and reaped.
-fn wait(pid: i32, timeout_seconds: Option<u32>) -> Result<Option<i32>, Errno> {
+/// Gives the hook its input and returns its code, or None when its time was up; either way it is gone and reaped.
+/// A hook that does not read its input is within its rights, and within its time.
+fn attend(
+    pid: i32,
+    mut input: Option<ChildStdin>,
+    mut state: &[u8],
+    timeout_seconds: Option<u32>,
+) -> Result<Option<i32>, Errno> {
     let pidfd = sys::process::open(pid)?;
-    let timeout = timeout_seconds.map(|seconds| Timespec { tv_sec: seconds.into(), tv_nsec: 0 });
-    let mut poll = [PollFd::new(&pidfd, PollFlags::IN)];
-    let ready = loop {
-        match rustix::event::poll(&mut poll, timeout.as_ref()) {
-            Err(Errno::INTR) => {}
-            result => break result?,
-        }
-    };
-    if ready == 0 {
-        sys::process::signal(pidfd.as_fd(), libc_sigkill())?;
-        sys::process::reap(pidfd.as_fd())?;
-        return Ok(None);
+    if let Some(input) = &input {
+        rustix::io::ioctl_fionbio(input, true)?;
     }
-    Ok(Some(sys::process::reap(pidfd.as_fd())?.code()))
+    let deadline = timeout_seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
+    loop {
+        if wait(&pidfd, input.as_ref(), deadline)? {
+            return Ok(Some(sys::process::reap(pidfd.as_fd())?.code()));
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            sys::process::signal(pidfd.as_fd(), libc_sigkill())?;
+            sys::process::reap(pidfd.as_fd())?;
+            return Ok(None);
+        }
+        input = input.take().filter(|mut input| match input.write(state) {
+            Ok(count) => {
+                state = &state[count..];
+                !state.is_empty()
+            }
+            Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted),
+        });
+    }
+}
+
+/// Waits until the hook has ended (true), takes more input, or its time is up.
+fn wait(pidfd: &OwnedFd, input: Option<&ChildStdin>, deadline: Option<Instant>) -> Result<bool, Errno> {
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let left =
+        left.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) });
+    let mut poll: Vec<PollFd<'_>> = std::iter::once(PollFd::new(pidfd, PollFlags::IN))
+        .chain(input.map(|input| PollFd::new(input, PollFlags::OUT)))
+        .collect();
+    match rustix::event::poll(&mut poll, left.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(poll[0].revents().contains(PollFlags::IN)),
+        Err(errno) => Err(errno),
+    }
 }
 
 fn libc_sigkill() -> i32 {
