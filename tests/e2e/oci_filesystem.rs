@@ -1,7 +1,8 @@
 //! What a container sees of filesystems and devices, and that no image talks its way out of its root.
 
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -38,6 +39,24 @@ fn masked_and_read_only_paths() {
     guard.finish();
 }
 
+/// A mount of the host's, gone with this.
+struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    fn new(place: PathBuf) -> Tmpfs {
+        let done =
+            Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&place).status().expect("mount runs");
+        assert!(done.success());
+        Tmpfs(place)
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _said_by_the_harness = Command::new("umount").arg(&self.0).status();
+    }
+}
+
 #[test]
 fn mounts_take_their_options() {
     if !ready("mounts_take_their_options") {
@@ -51,6 +70,10 @@ fn mounts_take_their_options() {
     std::fs::create_dir(bundle.rootfs().join("full")).expect("a directory");
     std::fs::write(bundle.rootfs().join("full/was"), "here").expect("a file");
     let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    // A tree with a mount inside: what begins with an r is for all of it.
+    let tree = bundle.path().join("tree");
+    std::fs::create_dir_all(tree.join("below")).expect("a directory");
+    let below = Tmpfs::new(tree.join("below"));
     bundle.edit(|spec| {
         spec["root"]["readonly"] = json!(false);
         let mounts = spec["mounts"].as_array_mut().expect("a list");
@@ -59,6 +82,8 @@ fn mounts_take_their_options() {
             json!({ "destination": "/deep/made", "source": text(&volume), "options": ["bind", "nosuid", "nodev", "noexec", "noatime"] }),
             json!({ "destination": "/one/file", "source": text(&volume.join("file")), "options": ["bind"] }),
             json!({ "destination": "/whole", "source": text(&volume), "options": ["rbind", "rro"] }),
+            json!({ "destination": "/tree/ro", "source": text(&tree), "options": ["rbind", "ro"] }),
+            json!({ "destination": "/tree/rro", "source": text(&tree), "options": ["rbind", "rro", "rnosuid", "rnodev", "rnoexec"] }),
             json!({ "destination": "/scratch", "type": "tmpfs", "source": "tmpfs", "options": ["size=1m", "mode=700", "noexec"] }),
             json!({ "destination": "/full", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"] }),
             json!({ "destination": "/closed", "type": "tmpfs", "source": "tmpfs", "options": ["ro"] }),
@@ -70,6 +95,13 @@ fn mounts_take_their_options() {
         ("touch /deep/made/y && echo yes", "yes"),
         ("cat /one/file", "content"),
         ("touch /whole/inner/x 2>/dev/null || echo no", "no"),
+        ("touch /tree/ro/x 2>/dev/null || echo no; touch /tree/ro/below/x && echo yes", "no\nyes"),
+        (
+            "touch /tree/rro/x 2>/dev/null || echo no; touch /tree/rro/below/x 2>/dev/null || echo no",
+            "no\nno",
+        ),
+        ("grep -cE ' /tree/rro(/below)? .*ro,nosuid,nodev,noexec' /proc/self/mounts", "2"),
+        ("grep -cE ' /tree/ro(/below)? .*nosuid' /proc/self/mounts", "0"),
         ("stat -c %a /scratch", "700"),
         ("cat /full/was; touch /full/new && echo yes", "hereyes"),
         ("touch /closed/x 2>/dev/null || echo no; touch /closed/open/x && echo yes", "no\nyes"),
@@ -79,6 +111,7 @@ fn mounts_take_their_options() {
         assert_eq!(said.trim(), expect, "{line}");
     }
     assert!(volume.join("y").exists());
+    drop(below);
     guard.finish();
 }
 

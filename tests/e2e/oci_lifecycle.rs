@@ -129,6 +129,9 @@ fn a_program_that_cannot_start_leaves_nothing() {
     let line: serde_json::Value =
         serde_json::from_slice(&std::fs::read(&log).expect("a log")).expect("one JSON line");
     assert_eq!(line["level"], "error");
+    assert!(line["msg"].as_str().is_some_and(|said| said.contains("executable file not found")), "{line}");
+    let time = line["time"].as_str().unwrap_or_default();
+    assert!(time.parse::<jiff::Timestamp>().is_ok(), "RFC 3339: {line}");
     guard.finish();
 }
 
@@ -292,5 +295,50 @@ fn hooks_run_at_their_points_with_the_state() {
     let (code, said) = bundle.run("true");
     assert_eq!(code, 1);
     assert!(said.contains("did not end in 1 s"), "{said}");
+    // Nor does it hang when the state is more than a pipe holds and nobody reads it.
+    bundle.edit(|spec| spec["annotations"] = json!({ "long": "x".repeat(100_000) }));
+    let (code, said) = bundle.run("true");
+    assert_eq!(code, 1);
+    assert!(said.contains("did not end in 1 s"), "{said}");
+    guard.finish();
+}
+
+#[test]
+fn a_hook_that_fails_fails_what_has_not_happened_yet() {
+    if !ready("a_hook_that_fails_fails_what_has_not_happened_yet") {
+        return;
+    }
+    let guard = harness::host::exclusive("a_hook_that_fails_fails_what_has_not_happened_yet");
+    let mut bundle = Bundle::new(guard.tag());
+    let after = bundle.path().join("after");
+    let own = bundle.rootfs().join("after");
+    bundle.edit(|spec| spec["root"]["readonly"] = json!(false));
+    for (point, fails) in [
+        ("prestart", true),
+        ("createRuntime", true),
+        ("createContainer", true),
+        ("startContainer", true),
+        ("poststart", false),
+        ("poststop", false),
+    ] {
+        let (shell, next) = match point {
+            "startContainer" => ("/bin/sh", "/after".to_owned()),
+            _ => ("/bin/busybox", after.display().to_string()),
+        };
+        bundle.edit(|spec| {
+            spec["hooks"] = json!({ point: [
+                { "path": shell, "args": ["sh", "-c", "exit 3"] },
+                { "path": shell, "args": ["sh", "-c", format!("echo x > {next}")] },
+            ] });
+        });
+        let (code, said) = bundle.run("echo ran; exit 7");
+        assert!(said.contains("ended with code 3"), "{point}: {said}");
+        let next_ran = after.exists() || own.exists();
+        let expect = if fails { (1, false, false) } else { (7, true, true) };
+        assert_eq!((code, said.contains("ran\n"), next_ran), expect, "{point}: {said}");
+        assert_eq!(bundle.must(&["list", "--quiet"]), "", "{point}");
+        assert!(cgroups_of(&bundle.id).is_empty(), "{point}");
+        let _none = std::fs::remove_file(&after);
+    }
     guard.finish();
 }

@@ -42,6 +42,12 @@ fn identity_limits_and_environment() {
         let (code, said) = bundle.run(line);
         assert_eq!((code, said.trim()), (0, expect), "{line}");
     }
+    // A lower one is what this host lets a process have: itself, or what was inherited.
+    let own = "{ echo -500 > /proc/self/oom_score_adj; } 2>/dev/null; cat /proc/self/oom_score_adj";
+    let own = std::process::Command::new("sh").args(["-c", own]).output().expect("a shell").stdout;
+    bundle.edit(|spec| spec["process"]["oomScoreAdj"] = json!(-500));
+    let (code, said) = bundle.run("cat /proc/self/oom_score_adj");
+    assert_eq!((code, said.as_bytes()), (0, own.as_slice()));
     guard.finish();
 }
 
@@ -152,6 +158,38 @@ fn exec_has_the_containers_world_and_its_own_settings() {
     let pid: i32 = std::fs::read_to_string(&pid_file).expect("a PID").parse().expect("a number");
     assert!(std::fs::read_to_string(format!("/proc/{pid}/cmdline")).expect("alive").contains("999"));
     bundle.must(&["delete", "--force", &id]);
+    guard.finish();
+}
+
+/// What the caller hands on is there under its number, sockets of a service manager first; the caller's root
+/// is gone either way.
+#[test]
+fn descriptors_are_handed_on() {
+    if !ready("descriptors_are_handed_on") {
+        return;
+    }
+    let guard = harness::host::exclusive("descriptors_are_handed_on");
+    let mut bundle = Bundle::new(guard.tag());
+    for name in ["first", "second"] {
+        std::fs::write(bundle.path().join(name), name).expect("a file");
+    }
+    let run = |bundle: &Bundle, environment: &str, flags: &[&str]| {
+        let line = format!("exec 3<first 4<second; {environment} exec \"$@\"");
+        let mut command = std::process::Command::new("/bin/sh");
+        command.args(["-c", &line, "sh", env!("CARGO_BIN_EXE_keelson"), "oci", "--root"]);
+        command.arg(bundle.path().join("state")).arg("run").args(flags).arg(&bundle.id);
+        let output = command.current_dir(bundle.path()).stdin(Stdio::null()).output().expect("it runs");
+        crate::oci_bundle::text(&output)
+    };
+    bundle.shell("echo ${LISTEN_FDS-none}; { cat <&3; cat <&4; } 2>/dev/null; true");
+    assert_eq!(run(&bundle, "", &[]), "none\n");
+    assert_eq!(run(&bundle, "", &["--preserve-fds", "1"]), "none\nfirst");
+    assert_eq!(run(&bundle, "", &["--preserve-fds", "2"]), "none\nfirstsecond");
+    assert_eq!(run(&bundle, "LISTEN_FDS=1", &[]), "1\nfirst");
+    assert_eq!(run(&bundle, "LISTEN_FDS=1", &["--preserve-fds", "1"]), "1\nfirstsecond");
+    assert_eq!(run(&bundle, "", &["--no-pivot", "--preserve-fds", "1"]), "none\nfirst");
+    bundle.shell("ls / | tr '\\n' ' '");
+    assert_eq!(run(&bundle, "", &["--no-pivot"]), "bin dev etc proc sys tmp ");
     guard.finish();
 }
 

@@ -150,6 +150,60 @@ fn masks_and_consoles_come_from_the_host() {
     guard.finish();
 }
 
+/// The same with somebody who changes what is masked, and what masks, while containers are made.
+#[test]
+fn a_race_against_the_masks_hides_or_fails() {
+    const TEST: &str = "a_race_against_the_masks_hides_or_fails";
+    if !ready(TEST) {
+        return;
+    }
+    let guard = harness::host::exclusive(TEST);
+    let mut bundle = Bundle::new(guard.tag());
+    let root = bundle.rootfs();
+    let outside = tempfile::tempdir().expect("a directory");
+    let victim = outside.path().join("victim");
+    std::fs::write(&victim, "of the host").expect("a file");
+    std::fs::create_dir_all(root.join("dev/pts")).expect("a directory");
+    for name in ["token", "dev/null", "dev/console", "dev/ptmx"] {
+        std::fs::write(root.join(name), "the image's").expect("a file");
+    }
+    bundle.shell("cat /token; stat -c %t:%T /token").edit(|spec| {
+        spec["process"]["terminal"] = json!(true);
+        let mounts = spec["mounts"].as_array_mut().expect("a list");
+        mounts.retain(|m| !m["destination"].as_str().is_some_and(|d| d.starts_with("/dev")));
+        mounts.push(json!({ "destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["newinstance", "ptmxmode=0666"] }));
+        spec["linux"]["maskedPaths"].as_array_mut().expect("a list").push(json!("/token"));
+    });
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let (mut hidden, mut refused) = (0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let pairs = ["token", "dev/null", "dev/console"].map(|name| {
+                let (own, link) = (root.join(name), root.join(format!("{name}.link")));
+                symlink(&victim, &link).expect("a link");
+                (own, link)
+            });
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                for (own, link) in &pairs {
+                    let flags = rustix::fs::RenameFlags::EXCHANGE;
+                    let _busy = rustix::fs::renameat_with(rustix::fs::CWD, own, rustix::fs::CWD, link, flags);
+                }
+            }
+        });
+        for _ in 0..20 {
+            let output = bundle.oci(&["run", &bundle.id]);
+            let said = text(&output);
+            // Where it ran, the mask is the host's device: on the path, or on what the link led to inside.
+            assert!(!said.contains("of the host"), "{said}");
+            if output.status.success() { hidden += 1 } else { refused += 1 }
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    println!("{hidden} ran, {refused} were refused");
+    assert_eq!(std::fs::read_to_string(&victim).expect("as it was"), "of the host");
+    guard.finish();
+}
+
 /// CVE-2021-30465. Somebody changes the image's directories into links and back while containers are made from it.
 #[test]
 fn a_race_against_the_mounts_never_leaves_the_root() {

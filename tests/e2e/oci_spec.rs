@@ -176,11 +176,14 @@ fn what_is_not_supported_is_named() {
     }
     let guard = harness::host::exclusive("what_is_not_supported_is_named");
     type Case = (&'static str, fn(&mut Value));
-    let cases: [Case; 15] = [
+    let cases: [Case; 16] = [
         ("linux.intelRdt", |s| s["linux"]["intelRdt"] = json!({ "closID": "x" })),
         ("linux.mountLabel", |s| s["linux"]["mountLabel"] = json!("system_u:object_r:x")),
         ("process.selinuxLabel", |s| s["process"]["selinuxLabel"] = json!("system_u:system_r:x")),
         ("linux.netDevices", |s| s["linux"]["netDevices"] = json!({ "eth0": {} })),
+        ("leafWeight", |s| {
+            s["linux"]["resources"]["blockIO"] = json!({ "leafWeight": 10 });
+        }),
         ("linux.memoryPolicy", |s| s["linux"]["memoryPolicy"] = json!({ "mode": "MPOL_BIND", "nodes": "0" })),
         ("linux.personality.flags", |s| {
             s["linux"]["personality"] = json!({ "domain": "LINUX", "flags": ["X"] })
