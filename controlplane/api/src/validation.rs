@@ -77,6 +77,8 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
                 ("batch", "Job") => batch::job(&mut report, object),
                 (NETWORKING, "Ingress") => ingress::new_ingress(&mut report, object),
                 ("batch", "CronJob") => batch::cron_job(&mut report, object, None),
+                ("apps", "StatefulSet") => stateful::new_stateful_set(&mut report, object),
+                ("apps", "ControllerRevision") => stateful::new_revision(&mut report, object),
                 _ => {}
             }
         }
@@ -307,8 +309,8 @@ fn status(report: &mut Report, kind: &Kind, new: &Value, old: &Value) {
         ("certificates.k8s.io", "CertificateSigningRequest") => certificates::decision(report, new, old),
         ("apps", "Deployment") => workload::deployment_status(report, new, old),
         ("apps", "ReplicaSet") | ("", "ReplicationController") => workload::replica_set_status(report, new),
-        ("apps", "StatefulSet") => stateful::stateful_set_status(report, new),
-        ("apps", "DaemonSet") => stateful::daemon_set_status(report, new),
+        ("apps", "StatefulSet") => stateful::stateful_set_status(report, new, old),
+        ("apps", "DaemonSet") => stateful::daemon_set_status(report, new, old),
         ("batch", "Job") => batch::job_status(report, new, old),
         ("", "ResourceQuota") => policy::quota_status(report, new),
         ("autoscaling", "HorizontalPodAutoscaler") => autoscaler::status(report, new),

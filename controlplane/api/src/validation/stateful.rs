@@ -1,10 +1,13 @@
 //! StatefulSets, DaemonSets, ReplicationControllers and the revisions of the first two.
 
-use serde_json::Value;
+use std::collections::HashSet;
 
-use super::fields::Fields;
+use serde_json::{Value, json};
+
+use super::fields::{Fields, items};
 use super::report::Report;
-use super::{labels, pod, policy};
+use super::workload::{self, percentage_or_number, positive_or_percentage};
+use super::{labels, pod, storage};
 use crate::field::Path;
 use crate::selector::LabelSelector;
 
@@ -25,7 +28,7 @@ pub(super) fn stateful_set(report: &mut Report, set: &Value) {
     for name in ["whenDeleted", "whenScaled"] {
         let given = spec["persistentVolumeClaimRetentionPolicy"].text(name);
         if !matches!(given, "Retain" | "Delete") {
-            report.not_supported(&retention.child(name), given, &["Delete", "Retain"]);
+            report.not_supported(&retention.child(name), given, &["Retain", "Delete"]);
         }
     }
     report.non_negative(&path.child("replicas"), spec.number("replicas"));
@@ -41,7 +44,43 @@ pub(super) fn stateful_set(report: &mut Report, set: &Value) {
             }
         }
     }
-    template(report, spec, LabelSelector::from_object(spec.get("selector")).ok(), "StatefulSet", &path);
+    match LabelSelector::from_object(spec.get("selector")) {
+        Err(_) => report.invalid(&selector_path, spec["selector"].clone(), ""),
+        Ok(selector) => set_template(report, spec, selector, &path),
+    }
+}
+
+/// What only a new StatefulSet is asked: neither can change later.
+pub(super) fn new_stateful_set(report: &mut Report, set: &Value) {
+    let (spec, path) = (&set["spec"], Path::new("spec"));
+    for (path, claim) in items(spec, "volumeClaimTemplates", &path) {
+        storage::claim_spec(report, &claim["spec"], &path.child("spec"));
+    }
+    if !spec.text("serviceName").is_empty() {
+        report.dns_label(&path.child("serviceName"), spec.text("serviceName"));
+    }
+}
+
+/// The template as its pods will be: with the claims' volumes, and with names that the controller gives.
+fn set_template(report: &mut Report, spec: &Value, selector: LabelSelector, path: &Path) {
+    let mut shown = spec["template"].clone();
+    if let Some(fields) = shown.get_mut("spec").and_then(Value::as_object_mut) {
+        fields.shift_remove("subdomain");
+        fields.shift_remove("hostname");
+        let claims = spec.list("volumeClaimTemplates").iter().map(|claim| claim["metadata"].text("name"));
+        let mut names = HashSet::new();
+        let mut volumes: Vec<Value> = claims
+            .filter(|name| names.insert(*name))
+            .map(|name| json!({"name": name, "persistentVolumeClaim": {"claimName": name}}))
+            .collect();
+        if !volumes.is_empty() {
+            let own = spec["template"]["spec"].list("volumes").iter();
+            volumes.extend(own.filter(|volume| !names.contains(volume.text("name"))).cloned());
+            fields.insert("volumes".into(), volumes.into());
+        }
+    }
+    let shown = json!({ "template": shown });
+    template(report, &shown, Some(selector), "StatefulSet", path);
 }
 
 fn update_strategy(report: &mut Report, strategy: &Value, path: &Path) {
@@ -69,13 +108,11 @@ fn update_strategy(report: &mut Report, strategy: &Value, path: &Path) {
 }
 
 fn most_unavailable(report: &mut Report, most: &Value, path: &Path) {
-    let before = report.len();
-    policy::int_or_percent(report, most, path);
-    let none =
-        most.as_i64() == Some(0) || most.as_str().is_some_and(|text| text.trim_start_matches('0') == "%");
-    if none && report.len() == before {
+    positive_or_percentage(report, most, path);
+    if percentage_or_number(most) == 0 {
         report.invalid(path, most.clone(), "cannot be 0");
     }
+    workload::not_above_all(report, most, path);
 }
 
 /// A template that a selector must match, whose pods run for ever.
@@ -119,29 +156,34 @@ pub(super) fn stateful_set_update(report: &mut Report, new: &Value, old: &Value)
         }
         spec
     };
-    if rest(new) != rest(old) {
+    if !pod::equal(&rest(new), &rest(old)) {
         report.forbidden(&Path::new("spec"), STATEFUL_SET_KEEPS);
     }
 }
 
-pub(super) fn stateful_set_status(report: &mut Report, set: &Value) {
+pub(super) fn stateful_set_status(report: &mut Report, set: &Value, old: &Value) {
     let counts = [
         "replicas",
         "readyReplicas",
         "currentReplicas",
         "updatedReplicas",
         "availableReplicas",
+        "observedGeneration",
         "collisionCount",
     ];
     counted(report, &set["status"], &counts);
     let (status, path) = (&set["status"], Path::new("status"));
-    let replicas = status.number("replicas").unwrap_or_default();
+    let count = |name: &str| status.number(name).unwrap_or_default();
     for name in ["readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"] {
-        let count = status.number(name).unwrap_or_default();
-        if count > replicas {
-            report.invalid(&path.child(name), count, "cannot be greater than status.replicas");
+        if count(name) > count("replicas") {
+            report.invalid(&path.child(name), count(name), "cannot be greater than status.replicas");
         }
     }
+    if count("availableReplicas") > count("readyReplicas") {
+        let why = "cannot be greater than status.readyReplicas";
+        report.invalid(&path.child("availableReplicas"), count("availableReplicas"), why);
+    }
+    workload::collisions(report, status, &old["status"], &path);
 }
 
 pub(super) fn daemon_set(report: &mut Report, set: &Value) {
@@ -160,39 +202,30 @@ pub(super) fn daemon_set(report: &mut Report, set: &Value) {
             None => report.required(&strategy_path.child("rollingUpdate"), ""),
             Some(rolling) => rolling_daemon_set(report, rolling, &strategy_path.child("rollingUpdate")),
         },
-        _ => report.not_supported(&strategy_path, strategy.clone(), &["OnDelete", "RollingUpdate"]),
+        _ => report.not_supported(&strategy_path, strategy.clone(), &["RollingUpdate", "OnDelete"]),
     }
     report.non_negative(&path.child("revisionHistoryLimit"), spec.number("revisionHistoryLimit"));
 }
 
 fn rolling_daemon_set(report: &mut Report, rolling: &Value, path: &Path) {
-    let is_zero = |value: &Value| {
-        matches!(value.as_str(), Some("0%")) || value.as_i64().unwrap_or_default() == 0 && !value.is_string()
-    };
-    for name in ["maxUnavailable", "maxSurge"] {
-        report.non_negative(&path.child(name), rolling.number(name));
+    let names = ["maxUnavailable", "maxSurge"];
+    for name in names {
+        positive_or_percentage(report, &rolling[name], &path.child(name));
     }
-    let (unavailable, surge) = (&rolling["maxUnavailable"], &rolling["maxSurge"]);
-    match (is_zero(unavailable), is_zero(surge)) {
-        (true, true) => {
-            report.invalid(
-                &path.child("maxUnavailable"),
-                unavailable.clone(),
-                "cannot be 0 when maxSurge is 0",
-            );
+    for name in names {
+        workload::not_above_all(report, &rolling[name], &path.child(name));
+    }
+    match names.map(|name| percentage_or_number(&rolling[name]) != 0) {
+        [true, true] => {
+            let why = "may not be set when maxUnavailable is non-zero";
+            report.invalid(&path.child("maxSurge"), rolling["maxSurge"].clone(), why);
         }
-        (false, false) => {
-            report.invalid(
-                &path.child("maxSurge"),
-                surge.clone(),
-                "may not be set when maxUnavailable is non-zero",
-            );
-        }
+        [false, false] => report.required(&path.child("maxUnavailable"), "cannot be 0 when maxSurge is 0"),
         _ => {}
     }
 }
 
-pub(super) fn daemon_set_status(report: &mut Report, set: &Value) {
+pub(super) fn daemon_set_status(report: &mut Report, set: &Value, old: &Value) {
     let counts = [
         "currentNumberScheduled",
         "numberMisscheduled",
@@ -205,16 +238,20 @@ pub(super) fn daemon_set_status(report: &mut Report, set: &Value) {
         "collisionCount",
     ];
     counted(report, &set["status"], &counts);
+    workload::collisions(report, &set["status"], &old["status"], &Path::new("status"));
 }
 
 pub(super) fn replication_controller(report: &mut Report, controller: &Value) {
     let (spec, path) = (&controller["spec"], Path::new("spec"));
+    report.non_negative(&path.child("minReadySeconds"), spec.number("minReadySeconds"));
     let selector = spec["selector"].as_object().filter(|selector| !selector.is_empty());
     if selector.is_none() {
         report.required(&path.child("selector"), "");
     }
-    report.non_negative(&path.child("replicas"), spec.number("replicas"));
-    report.non_negative(&path.child("minReadySeconds"), spec.number("minReadySeconds"));
+    match spec.number("replicas") {
+        None => report.required(&path.child("replicas"), ""),
+        replicas => report.non_negative(&path.child("replicas"), replicas),
+    }
     if spec.part("template").is_none() {
         report.required(&path.child("template"), "");
         return;
@@ -224,8 +261,14 @@ pub(super) fn replication_controller(report: &mut Report, controller: &Value) {
 
 pub(super) fn revision(report: &mut Report, revision: &Value) {
     report.non_negative(&Path::new("revision"), revision.number("revision"));
-    if revision.part("data").is_none() {
-        report.required(&Path::new("data"), "data is mandatory");
+}
+
+/// The data of a new revision: an object, whatever is in it.
+pub(super) fn new_revision(report: &mut Report, revision: &Value) {
+    match revision.part("data") {
+        None => report.required(&Path::new("data"), "data is mandatory"),
+        Some(Value::Object(_)) => {}
+        Some(_) => report.required(&Path::new("data"), "data must be a valid JSON object"),
     }
 }
 

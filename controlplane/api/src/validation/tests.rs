@@ -11,6 +11,7 @@ mod network;
 mod pods;
 mod pods_spec;
 mod pods_update;
+mod stateful;
 mod storage;
 mod volumes;
 mod warnings;

@@ -60,9 +60,16 @@ pub(super) fn deployment_status(report: &mut Report, new: &Value, old: &Value) {
         report.non_negative(&path.child(name), status.number(name));
     }
     within_replicas(report, status, &["updatedReplicas", "readyReplicas", "availableReplicas"], &path);
-    let collisions = status.number("collisionCount").unwrap_or_default();
-    if old["status"].number("collisionCount").is_some_and(|before| collisions < before) {
-        report.invalid(&path.child("collisionCount"), collisions, "cannot be decremented");
+    collisions(report, status, &old["status"], &path);
+}
+
+/// Once counted, a collision stays counted.
+pub(super) fn collisions(report: &mut Report, new: &Value, old: &Value, path: &Path) {
+    let (after, before) = (new.number("collisionCount"), old.number("collisionCount"));
+    // Absent is less than zero here.
+    if after < before {
+        let path = path.child("collisionCount");
+        report.invalid(&path, after.unwrap_or_default(), "cannot be decremented");
     }
 }
 
@@ -158,21 +165,31 @@ fn strategy(report: &mut Report, strategy: &Value, path: &Path) {
 
 fn rolling_update(report: &mut Report, update: &Value, path: &Path) {
     for name in ["maxUnavailable", "maxSurge"] {
-        match &update[name] {
-            Value::String(text) if percentage(text).is_none() => {
-                report.invalid(&path.child(name), text.as_str(), NOT_A_PERCENTAGE);
-            }
-            number => report.non_negative(&path.child(name), number.as_i64()),
-        }
+        positive_or_percentage(report, &update[name], &path.child(name));
     }
     let unavailable = &update["maxUnavailable"];
     let unavailable_path = path.child("maxUnavailable");
-    if amount(unavailable) == 0 && amount(&update["maxSurge"]) == 0 {
+    if percentage_or_number(unavailable) == 0 && percentage_or_number(&update["maxSurge"]) == 0 {
         let why = "may not be 0 when `maxSurge` is 0";
         report.invalid(&unavailable_path, unavailable.clone(), why);
     }
-    if unavailable.as_str().and_then(percentage).is_some_and(|percent| percent > 100) {
-        report.invalid(&unavailable_path, unavailable.clone(), "must not be greater than 100%");
+    not_above_all(report, unavailable, &unavailable_path);
+}
+
+/// A number or a percentage, neither negative.
+pub(super) fn positive_or_percentage(report: &mut Report, value: &Value, path: &Path) {
+    match value {
+        Value::String(text) if percentage(text).is_none() => {
+            report.invalid(path, text.as_str(), NOT_A_PERCENTAGE);
+        }
+        number => report.non_negative(path, number.as_i64()),
+    }
+}
+
+/// No percentage above 100.
+pub(super) fn not_above_all(report: &mut Report, value: &Value, path: &Path) {
+    if value.as_str().and_then(percentage).is_some_and(|percent| percent > 100) {
+        report.invalid(path, value.clone(), "must not be greater than 100%");
     }
 }
 
@@ -183,7 +200,8 @@ fn percentage(text: &str) -> Option<i64> {
     plain.then(|| digits.parse().unwrap_or(i64::MAX))
 }
 
-fn amount(value: &Value) -> i64 {
+/// What either is, for asking whether it is nothing.
+pub(super) fn percentage_or_number(value: &Value) -> i64 {
     match value {
         // As upstream reads a string that is not a percentage.
         Value::String(text) => percentage(text).unwrap_or_else(|| text.parse().unwrap_or_default()),

@@ -194,7 +194,7 @@ fn node_affinity(report: &mut Report, new: &Value, old: &Value, path: &Path) {
 }
 
 /// Equal as upstream sees it: quantities by value are equal in canonical form already, empty and absent are the same.
-pub(super) fn equal(a: &Value, b: &Value) -> bool {
+pub(in super::super) fn equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Object(a_map), Value::Object(b_map)) => {
             a_map.iter().all(|(key, value)| equal(value, &b[key]))
