@@ -146,7 +146,7 @@ impl Bed {
     /// None: what it compares with is not installed.
     pub fn make(tag: &str, kind: Kind) -> Option<Bed> {
         let tool = match kind {
-            Kind::Iptables(_) => "iptables-restore",
+            Kind::Iptables(_) => rules::iptables_restore(),
             Kind::Nftables(_) => "nft",
             _ => "ip",
         };
@@ -182,7 +182,7 @@ impl Bed {
         bed.servers = vec![talk::server(&bed.b), talk::server(&bed.e)];
         match kind {
             Kind::Routed | Kind::Bridge => {}
-            Kind::Iptables(count) => bed.load("iptables-restore", &[], &rules::iptables(&services(count))),
+            Kind::Iptables(count) => bed.load(tool, &[], &rules::iptables(&services(count))),
             Kind::Nftables(count) => {
                 bed.load("nft", &["-f", "-"], &rules::nftables(&services(count), &[ONE, FRONT]));
             }

@@ -26,6 +26,9 @@ use std::time::Duration;
 use bed::{Bed, Kind, Target};
 use talk::Talk;
 
+/// The rows of the peer that the last column compares with.
+const PEER: &str = "kube-proxy nftables";
+
 /// What one row is: a bed, who calls, and what it calls.
 struct Row {
     label: String,
@@ -33,11 +36,12 @@ struct Row {
     target: Target,
 }
 
-/// Ratios of every row to the first one, and its own times.
+/// Ratios of every row to the first one, and to kube-proxy's nftables rules, and its own times.
 #[derive(Default)]
 struct Result {
     microseconds: Vec<f64>,
     ratios: Vec<f64>,
+    to_nftables: Vec<f64>,
     errors: u64,
 }
 
@@ -67,6 +71,7 @@ fn main() {
         return;
     }
     let guard = harness::host::exclusive("bench packet");
+    println!("\niptables' rules are loaded by {}.", rules::iptables_restore());
     let beds: Vec<Bed> = kinds().into_iter().filter_map(|kind| Bed::make(guard.tag(), kind)).collect();
     let mut charts = Vec::new();
     for (part, talk) in parts.into_iter().filter(|(part, _)| wanted(part)) {
@@ -85,7 +90,8 @@ fn main() {
         }
     }
     let path = std::env::var("KEELSON_BENCH_PLOT").unwrap_or_else(|_| "target/packet.svg".to_owned());
-    match std::fs::write(&path, plot::svg(&charts)) {
+    let folder = std::path::Path::new(&path).parent().map_or(Ok(()), std::fs::create_dir_all);
+    match folder.and_then(|()| std::fs::write(&path, plot::svg(&charts))) {
         Ok(()) => println!("\nplot: {path}"),
         Err(error) => println!("\nno plot: {path}: {error}"),
     }
@@ -187,6 +193,7 @@ fn ports(beds: &[Bed], elsewhere: bool) -> Vec<Row> {
 fn measure(title: &str, beds: &[Bed], rows: &[Row], talk: Talk) -> Vec<plot::Bar> {
     let rounds = number("KEELSON_BENCH_ROUNDS", 12.0) as usize;
     let length = Duration::from_secs_f64(number("KEELSON_BENCH_SECONDS", 0.2));
+    let peer = rows.iter().position(|row| row.label.starts_with(PEER));
     let mut results: BTreeMap<usize, Result> = BTreeMap::new();
     let mut order: Vec<usize> = (0..rows.len()).collect();
     let mut chance = 0x9e37_79b9_7f4a_7c15_u64;
@@ -209,22 +216,48 @@ fn measure(title: &str, beds: &[Bed], rows: &[Row], talk: Talk) -> Vec<plot::Bar
         let Some(base) = times[0] else { continue };
         for (at, time) in times.iter().enumerate() {
             let ratio = time.map(|time| time / base);
-            results.entry(at).or_default().ratios.extend(ratio);
+            let result = results.entry(at).or_default();
+            result.ratios.extend(ratio);
+            result
+                .to_nftables
+                .extend(peer.and_then(|peer| times[peer]).and_then(|peer| Some((*time)? / peer)));
         }
     }
-    println!("\n| {title} | p50, µs | to routed: median | quartiles | errors |\n|---|---|---|---|---|");
+    println!(
+        "\n| {title} | p50, µs | to routed: median | quartiles | to nftables | errors |\n|---|---|---|---|---|---|"
+    );
     let mut bars = Vec::new();
+    let mut ours = Vec::new();
     for (at, row) in rows.iter().enumerate() {
         let result = results.entry(at).or_default();
         if result.ratios.is_empty() {
-            println!("| {} | - | no answer | - | {} |", row.label, result.errors);
+            println!("| {} | - | no answer | - | - | {} |", row.label, result.errors);
             continue;
         }
         let ratio = quantile(&mut result.ratios, 0.5);
         let (low, high) = (quantile(&mut result.ratios, 0.25), quantile(&mut result.ratios, 0.75));
         let time = quantile(&mut result.microseconds, 0.5);
-        println!("| {} | {time:.2} | {ratio:.3} | {low:.3} to {high:.3} | {} |", row.label, result.errors);
+        let peer = match result.to_nftables.is_empty() {
+            true => "-".to_owned(),
+            false => format!("{:.3}", quantile(&mut result.to_nftables, 0.5)),
+        };
+        println!(
+            "| {} | {time:.2} | {ratio:.3} | {low:.3} to {high:.3} | {peer} | {} |",
+            row.label, result.errors
+        );
+        let counts = ["keelson packets, ", "keelson, "].iter().find_map(|ours| row.label.strip_prefix(ours));
+        if counts.is_some_and(|count| count.parse::<usize>().is_ok()) {
+            ours.push(ratio);
+        }
         bars.push(plot::Bar { label: row.label.clone(), ratio, low, high });
+    }
+    let (least, most) =
+        ours.iter().fold((f64::MAX, 0.0_f64), |(least, most), ratio| (least.min(*ratio), most.max(*ratio)));
+    if ours.len() > 1 {
+        println!(
+            "\nOurs, from the fewest to the most Services: {:.1} % apart.",
+            (most / least - 1.0) * 100.0
+        );
     }
     bars
 }

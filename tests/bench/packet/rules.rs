@@ -16,6 +16,16 @@ pub struct Service {
     pub endpoints: Vec<Ipv4Addr>,
 }
 
+/// The command that loads iptables' rules: the one for the kernel's own tables of rules where it works, as the
+/// faster of the two for a packet; otherwise the one that translates them for nftables.
+pub fn iptables_restore() -> &'static str {
+    const LEGACY: &str = "iptables-legacy-restore";
+    let probe = std::process::Command::new("unshare")
+        .args(["-n", "sh", "-c", &format!("printf '*nat\\nCOMMIT\\n' | {LEGACY}")])
+        .output();
+    if probe.is_ok_and(|probe| probe.status.success()) { LEGACY } else { "iptables-restore" }
+}
+
 /// Where every Service and every endpoint listens.
 pub const PORT: u16 = 80;
 const PODS: &str = "10.1.0.0/16";

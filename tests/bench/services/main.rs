@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! API with the Services ─► proxy starts: spawn to maps ─► one EndpointSlice changes: request answered to map entry ─► memory
-//! kube-proxy's rules for the same Services: one load by iptables-restore and by nft, where they are installed
+//! kube-proxy's rules for the same Services: one load by iptables and by nft, where they are installed
 //! ```
 //!
 //! Everything is real: API server, watch, proxy, maps. A change is timed from the moment its request is sent until the entry
@@ -314,7 +314,7 @@ fn load(guard: &Guard, count: usize) {
     let own = [Ipv4Addr::new(192, 0, 2, 1)];
     let (iptables, nftables) = (rules::iptables(&services), rules::nftables(&services, &own));
     for (what, program, flags, text) in [
-        ("kube-proxy iptables: one load of all rules", "iptables-restore", &[][..], iptables),
+        ("kube-proxy iptables: one load of all rules", rules::iptables_restore(), &[][..], iptables),
         ("kube-proxy nftables: one load of all rules", "nft", &["-f", "-"][..], nftables),
     ] {
         let host = TestHost::create(guard.tag(), "rules");
@@ -328,6 +328,6 @@ fn load(guard: &Guard, count: usize) {
         process.stdin.take().expect("its input").write_all(text.as_bytes()).expect("the rules are read");
         let ended = process.wait().expect("its end");
         assert!(ended.success(), "{program}: {ended}");
-        row(what, &format!("{:.1} s", begun.elapsed().as_secs_f64()));
+        row(what, &format!("{:.1} s by {program}", begun.elapsed().as_secs_f64()));
     }
 }
