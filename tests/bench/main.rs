@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The node is `keelson demo --keep`: everything real, in namespaces of its own. Figures are printed as the rows of a
-//! Markdown table, with N and the load; nothing is judged here. Needs root and kubectl's place is taken by the API
+//! Markdown table, with N and the load; nothing is judged here. `KEELSON_BENCH_ONLY=cni` ends after the third. Needs root and kubectl's place is taken by the API
 //! itself.
 
 mod cni;
@@ -29,8 +29,12 @@ fn main() {
     let seconds = std::env::var("KEELSON_BENCH_SECONDS").ok().and_then(|text| text.parse().ok());
     let rest = seconds.map_or(REST, Duration::from_secs);
     println!("| figure | value | N and load |\n|---|---|---|");
+    let only = std::env::var("KEELSON_BENCH_ONLY").unwrap_or_default();
     executable();
     cni::measure();
+    if only == "cni" {
+        return;
+    }
     let node = node::BenchNode::start();
     row(
         "start of all processes to node Ready",
