@@ -5,6 +5,44 @@ use serde_json::json;
 
 use super::{NODE, Node, datagram, megabyte};
 
+/// No helper is executed, and the kernel is asked in batches: one for the pair, one for each of its ends, and what is
+/// looked up before.
+#[test]
+fn the_plugin_runs_nothing_and_asks_little() {
+    /// What an ADD sends over netlink; it was 8 when this was written.
+    const MOST: usize = 10;
+    let test = "cni_auto::the_plugin_runs_nothing_and_asks_little";
+    if !harness::root_or_skip(test) {
+        return;
+    }
+    if std::process::Command::new("strace").arg("-V").output().is_err() {
+        return harness::skip(test, "strace is not installed");
+    }
+    let guard = harness::host::exclusive(test);
+    let node = Node::ready(&guard);
+    let pod = TestHost::create(guard.tag(), "a");
+    let told = node.folder.path().join("calls");
+    let strace = [
+        "strace",
+        "-f",
+        "-qq",
+        "-yy",
+        "-o",
+        told.to_str().expect("UTF-8"),
+        "-e",
+        "trace=execve,sendto,sendmsg",
+    ];
+    node.succeeded(node.call_through(&strace, "ADD", "a", Some(&pod), &serde_json::Value::Null));
+    let told = std::fs::read_to_string(&told).expect("what strace saw");
+    assert_eq!(told.matches("execve(").count(), 1, "{told}");
+    let sent = told.lines().filter(|line| line.contains("<NETLINK:")).count();
+    println!("{sent} messages over netlink");
+    assert!((3..=MOST).contains(&sent), "{sent} messages:\n{told}");
+    node.del("a", Some(&pod));
+    drop(pod);
+    node.end(guard);
+}
+
 #[test]
 fn pods_node_and_outside_are_connected() {
     let test = "cni_auto::pods_node_and_outside_are_connected";
