@@ -8,15 +8,15 @@
 //! **Invariants.** Both entries of a flow go together, judged by the younger of them. A program that makes the same
 //! flow anew meanwhile makes both anew.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
-use abi::{Affinity, AffinityKey, Flow, FlowFlag, FlowState, Ip4, Ip6, Protocol, capacity};
+use abi::{Affinity, AffinityKey, Flow, FlowFlag, FlowState, HOST_PORT, Ip4, Ip6, Protocol, Scope, capacity};
 use aya::Pod;
 
 use crate::error::DatapathError;
 use crate::pins::Pins;
-use crate::services::Transport;
+use crate::services::{Backend, Transport};
 use crate::tables::Table;
 
 /// How often [`Conntrack::sweep`] is meant to be called.
@@ -84,6 +84,15 @@ pub struct Entry {
     pub idle_seconds: u32,
 }
 
+/// Where a client of a Service was led.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Led {
+    /// What it asked for.
+    pub asked: SocketAddr,
+    pub scope: Scope,
+    pub backend: Backend,
+}
+
 // === impl Pressure ===
 
 impl Pressure {
@@ -135,6 +144,25 @@ impl Conntrack {
             IpAddr::V4(ip) => forget(&mut self.v4, Ip4::from(ip), port, protocol),
             IpAddr::V6(ip) => forget(&mut self.v6, Ip6::from(ip), port, protocol),
         }
+    }
+
+    /// Where clients of Services are led by their flows, each place once.
+    pub fn led(&self, transport: Transport) -> Result<HashSet<Led>, DatapathError> {
+        let protocol = transport.number();
+        let mut all = HashSet::new();
+        all.extend(
+            self.v4
+                .entries()?
+                .iter()
+                .filter_map(|(flow, state)| led(flow, state, protocol, |a| IpAddr::V4(a.into()))),
+        );
+        all.extend(
+            self.v6
+                .entries()?
+                .iter()
+                .filter_map(|(flow, state)| led(flow, state, protocol, |a| IpAddr::V6(a.into()))),
+        );
+        Ok(all)
     }
 
     /// Removes every flow of an address that is a pod's no longer: the next pod that gets it begins without.
@@ -241,6 +269,18 @@ where
         }
     }
     Ok(removed)
+}
+
+fn led<A: Copy>(flow: &Flow<A>, state: &FlowState<A>, protocol: u8, ip: impl Fn(A) -> IpAddr) -> Option<Led> {
+    let of_service = state.service != 0 && state.service != HOST_PORT;
+    if flow.protocol != protocol || !of_service || state.flags & FlowFlag::REPLY != 0 {
+        return None;
+    }
+    Some(Led {
+        asked: SocketAddr::new(ip(flow.destination), u16::from_be(flow.destination_port)),
+        scope: if state.flags & FlowFlag::EXTERNAL != 0 { Scope::External } else { Scope::Cluster },
+        backend: SocketAddr::new(ip(state.destination), u16::from_be(state.destination_port)),
+    })
 }
 
 fn forget_all<A: Copy + Eq>(

@@ -26,6 +26,7 @@
 //! tables.backends()?.remove(old_set)?;
 //! tables.conntrack()?.forget_backend(address, port, protocol)?;   // UDP of a backend that is gone
 //! tables.services()?.observed()?; tables.backends()?.observed()?; // after a restart: reuse what is right
+//! tables.conntrack()?.led(Transport::Udp)?;            // and flows to backends that are gone: forgotten late
 //! ```
 //!
 //! Node ports are one frontend each with the unspecified address, in both scopes; it stands for
@@ -82,7 +83,7 @@ mod tables;
 pub use abi::{ANYBODY, COUNTERS, Counter, Direction, EndpointState, Scope};
 pub use attach::Place;
 pub use config::{Acceleration, Config, Masquerade};
-pub use conntrack::{Conntrack, Entry, Pressure, SWEEP_SECONDS, Swept};
+pub use conntrack::{Conntrack, Entry, Led, Pressure, SWEEP_SECONDS, Swept};
 pub use counters::Counters;
 pub use endpoints::{Endpoint, Endpoints, Isolation};
 pub use error::DatapathError;

@@ -1,8 +1,9 @@
 //! What is in the maps: read from them at the start and after every error, and between that kept by the one writer.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use datapath::{Backend, Frontend, Service, SetId};
+use datapath::{Backend, Frontend, Led, Service, SetId, Transport};
 use ipnet::IpNet;
 
 /// Frontends, and sets with how many frontends lead to each.
@@ -77,6 +78,21 @@ impl Observed {
     /// How many frontends lead to a set.
     pub(crate) fn leading_to(&self, set: &SetId) -> usize {
         self.sets.get(set).map_or(0, |set| set.frontends)
+    }
+
+    /// Whether a client of datagrams is with a backend that its frontend does not lead to.
+    pub(crate) fn is_stray(&self, led: &Led) -> bool {
+        let everywhere = match led.asked {
+            std::net::SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            std::net::SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        // By its own address, or as a node port.
+        let frontend = [led.asked.ip(), everywhere].into_iter().find_map(|address| {
+            let (port, scope) = (led.asked.port(), led.scope);
+            self.frontend(&Frontend { address, port, transport: Transport::Udp, scope })
+        });
+        let set = frontend.and_then(|service| self.backends(&service.set?));
+        !set.is_some_and(|backends| backends.contains(&led.backend))
     }
 
     // === What the writer has done ===

@@ -11,14 +11,14 @@
 //!   in [`AUDIT`].
 //! - Nothing is removed from the maps before every Service is known.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use client::{Backoff, Cache, Client, EventKind, EventRecorder, Key, Object, Reference, Resource, Selection};
-use datapath::{Backend, Config, DatapathError, SetId};
+use datapath::{Backend, Config, DatapathError, Led, SetId};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -68,7 +68,10 @@ pub(crate) struct Proxy {
     open: Option<Open>,
     /// Backends whose flows are to be forgotten, and the one who does it.
     forgotten: BTreeSet<Backend>,
-    forgetting: JoinSet<()>,
+    /// The maps were adopted, and who had them before may have died with something to forget.
+    doubtful: bool,
+    /// What it tells is where clients are led: only that which looks, not that which ends.
+    forgetting: JoinSet<HashSet<Led>>,
 }
 
 /// The maps and what is in them.
@@ -117,6 +120,7 @@ impl Proxy {
             claims: Claims::default(),
             open: None,
             forgotten: BTreeSet::new(),
+            doubtful: false,
             forgetting: JoinSet::new(),
         }
     }
@@ -147,7 +151,7 @@ impl Proxy {
             tokio::select! {
                 () = stopping.cancelled() => break,
                 () = self.inbox.rung(), if self.open.is_some() => {}
-                Some(_) = self.forgetting.join_next() => {}
+                Some(led) = self.forgetting.join_next() => self.judge(&led.unwrap_or_default()),
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
@@ -208,6 +212,7 @@ impl Proxy {
             let steps = leftovers(&open.observed, |frontend| self.claims.is_claimed(frontend));
             let left = steps.len();
             changes += open.execute(steps, &mut self.forgotten)?;
+            self.doubtful = true;
             let services = touched.len();
             if changes > 0 || self.health.counts.syncs.load(Ordering::Relaxed) == 0 {
                 tracing::info!(services, changes, left, "the maps are right");
@@ -278,12 +283,27 @@ impl Proxy {
 
     /// Lets clients of UDP backends that are gone be sent elsewhere; one run at a time, beside everything else.
     fn forget(&mut self) {
-        if self.forgotten.is_empty() || !self.forgetting.is_empty() {
+        if !self.forgetting.is_empty() {
             return;
         }
         let Some(open) = &self.open else { return };
-        let (tables, backends) = (open.maps.tables.clone(), std::mem::take(&mut self.forgotten));
-        self.forgetting.spawn_blocking(move || ending::end(&tables, &backends));
+        let tables = open.maps.tables.clone();
+        if !self.forgotten.is_empty() {
+            let backends = std::mem::take(&mut self.forgotten);
+            self.forgetting.spawn_blocking(move || {
+                ending::end(&tables, &backends);
+                HashSet::new()
+            });
+        } else if std::mem::take(&mut self.doubtful) {
+            self.forgetting.spawn_blocking(move || ending::led(&tables));
+        }
+    }
+
+    /// What was seen is older than what the maps are known to hold: a backend that is in neither is gone.
+    fn judge(&mut self, led: &HashSet<Led>) {
+        let Some(open) = &self.open else { return };
+        let strays = led.iter().filter(|led| open.observed.is_stray(led)).map(|led| led.backend);
+        self.forgotten.extend(strays);
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use keelson_datapath::{Config, Datapath, Scope, Transport};
+use keelson_datapath::{Config, Datapath, Led, Scope, Transport};
 
 use super::node::{
     NODE, NODE_PORT, Node, OUTSIDE, PATIENCE, POD_B, Server, VIP, ask, ask_udp, connect, frontend, question,
@@ -274,6 +274,10 @@ fn flows_to_a_backend_that_is_gone_are_forgotten() {
     assert_eq!(conntrack.observed().unwrap().len(), 2);
     assert_eq!(conntrack.sweep().unwrap().removed, 0, "it is young");
     let gone = SocketAddr::new(IpAddr::V4(POD_B), 80);
+    let asked = SocketAddr::new(IpAddr::V4(VIP), 80);
+    let led = conntrack.led(Transport::Udp).unwrap();
+    assert_eq!(led, [Led { asked, scope: Scope::Cluster, backend: gone }].into());
+    assert!(conntrack.led(Transport::Tcp).unwrap().is_empty());
     assert_eq!(conntrack.forget_backend(gone, Transport::Udp).unwrap(), 2);
     assert_eq!(conntrack.observed().unwrap(), []);
     ask_udp(&node.a.host, (VIP, 80), 10).unwrap();

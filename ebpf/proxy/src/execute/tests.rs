@@ -9,6 +9,7 @@ use datapath::{Datapath, Frontend, Scope, Service, Traffic, Transport, unload};
 use super::*;
 use crate::claims::{Claims, Wanted};
 use crate::desired::{DesiredPort, Lead, PortId};
+use crate::ending;
 use crate::plan::{leftovers, plan};
 
 fn frontend(last: u8, transport: Transport) -> Frontend {
@@ -138,7 +139,57 @@ fn adopt(config: &Config, claims: &mut Claims) -> (Maps, Observed) {
         maps.erase(set, &mut observed).unwrap();
     }
     assert_eq!(maps.observed().unwrap(), observed, "what is believed is what is there");
+    let led = ending::led(&maps.tables);
+    later.forgotten.extend(led.iter().filter(|led| observed.is_stray(led)).map(|led| led.backend));
+    ending::end(&maps.tables, &later.forgotten);
     (maps, observed)
+}
+
+/// A client's datagrams to the Service, which the programs have sent to this backend. Both entries.
+fn lead(config: &Config, backend: u8) {
+    use abi::{Flow, FlowFlag, FlowState, Ip4, Protocol};
+    let versions = std::fs::read_dir(&config.bpffs).unwrap().flatten();
+    let pin = versions.map(|entry| entry.path().join("maps/FLOWS4")).find(|pin| pin.exists()).unwrap();
+    let map = aya::maps::Map::from_map_data(aya::maps::MapData::from_pin(pin).unwrap()).unwrap();
+    let mut table: aya::maps::HashMap<_, Flow<Ip4>, FlowState<Ip4>> = map.try_into().unwrap();
+    let ip = |last: [u8; 4]| Ip4::from(std::net::Ipv4Addr::from(last));
+    let flow = Flow {
+        source: ip([10, 1, 0, 200]),
+        destination: ip([10, 96, 0, 2]),
+        source_port: (4000 + u16::from(backend)).to_be(),
+        destination_port: 80_u16.to_be(),
+        protocol: Protocol::UDP,
+        pad: 0,
+        pad2: 0,
+    };
+    let state = FlowState {
+        source: flow.source,
+        destination: ip([10, 1, 0, backend]),
+        source_port: flow.source_port,
+        destination_port: 8080_u16.to_be(),
+        flags: FlowFlag::SEEN | FlowFlag::TRANSLATED,
+        pad: 0,
+        seen: 0,
+        service: 1,
+        epoch: 0,
+    };
+    let back = FlowState {
+        source: flow.destination,
+        destination: flow.source,
+        source_port: flow.destination_port,
+        destination_port: flow.source_port,
+        flags: state.flags | FlowFlag::REPLY,
+        ..state
+    };
+    table.insert(state.partner(Protocol::UDP), back, 0).unwrap();
+    table.insert(flow, state, 0).unwrap();
+}
+
+/// The backends that clients are with, by their last numbers.
+fn led_to(maps: &Maps) -> Vec<String> {
+    let mut all: Vec<String> = ending::led(&maps.tables).iter().map(|led| led.backend.to_string()).collect();
+    all.sort();
+    all
 }
 
 #[test]
@@ -159,6 +210,8 @@ fn an_error_at_any_step_leaves_nothing() {
         let (mut observed, mut claims) = (maps.observed().unwrap(), Claims::default());
         let (key, first) = of(&[1, 2], None);
         apply(&mut maps, &mut observed, &mut claims, &key, Some(first));
+        lead(&config, 1);
+        lead(&config, 2);
         let (_, second) = of(&[2, 3], Some(60));
         for key in claims.set(&key, Some(second)) {
             let (desired, gone) = claims.draft(&key, &observed);
@@ -172,7 +225,13 @@ fn an_error_at_any_step_leaves_nothing() {
         let (mut maps, mut observed) = adopt(&config, &mut claims);
         // Of each family one frontend that leads to one set.
         assert_eq!(observed.size(), (2, 2), "after an error at step {k}: {observed:?}");
+        assert_eq!(
+            led_to(&maps),
+            ["10.1.0.2:8080"],
+            "after an error at step {k} a client is with who is gone"
+        );
         apply(&mut maps, &mut observed, &mut claims, &key, None);
+        assert!(led_to(&maps).is_empty(), "the Service is gone");
         assert_eq!(
             maps.observed().unwrap(),
             Observed::default(),
