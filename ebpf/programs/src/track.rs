@@ -434,8 +434,10 @@ pub fn enter<W: World>(
     let span = u32::from(settings.snat_port_last.wrapping_sub(settings.snat_port_first)) + 1;
     // The answers to an echo reply are requests: its identifier is the destination port.
     let movable = state.source_port != 0 && key.protocol != Protocol::SCTP;
+    let mut chance = 0;
     if hidden && movable {
-        state.source_port = port(settings, span, world.random());
+        chance = world.random();
+        state.source_port = port(settings, span, chance, 0);
     }
     let mut tried = 0;
     while tried < PORTS_TRIED_MAX {
@@ -453,11 +455,12 @@ pub fn enter<W: World>(
             break;
         }
         if !hidden && tried == 0 {
+            chance = world.random();
             world.count(Counter::PortsMoved);
         }
         state.flags |= FlowFlag::TRANSLATED;
-        state.source_port = port(settings, span, world.random());
         tried += 1;
+        state.source_port = port(settings, span, chance, tried);
     }
     Verdict::drop(Counter::PortsExhausted)
 }
@@ -522,9 +525,13 @@ pub fn oust<W: World>(world: &W, key: &Flow<W::A>, state: &FlowState<W::A>) -> b
     true
 }
 
+/// The port at a step of the walk that begins, and goes on, by chance: it comes to no port twice before it has gone round. Its
+/// steps are odd, so in a range of a power of two that is every port.
 #[inline(always)]
-fn port(settings: &Settings, span: u32, random: u32) -> u16 {
-    (settings.snat_port_first.wrapping_add((random % span) as u16)).to_be()
+fn port(settings: &Settings, span: u32, chance: u32, step: u32) -> u16 {
+    let (start, stride) = (chance & 0xffff, chance >> 16 | 1);
+    let at = start.wrapping_add(step.wrapping_mul(stride)) % span;
+    settings.snat_port_first.wrapping_add(at as u16).to_be()
 }
 
 /// Whether the entry that is there already says the same: its other half was lost.

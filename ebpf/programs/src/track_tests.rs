@@ -110,11 +110,11 @@ fn one_port_for_a_service_and_for_its_pod() {
     let service = send(&world, TCP, (pod, (VIP, 80)), Tcp::SYN, Origin::Pod).unwrap();
     assert_eq!(service, (pod, (PEER, 8080)));
     let direct = send(&world, TCP, (pod, (PEER, 8080)), Tcp::SYN, Origin::Pod).unwrap();
-    assert_eq!(direct, ((POD, 61_000), (PEER, 8080)), "another source port");
+    assert_eq!(direct, ((POD, 61_001), (PEER, 8080)), "another source port");
     let answer =
         |to: u16| send(&world, TCP, ((PEER, 8080), (POD, to)), Tcp::SYN | Tcp::ACK, Origin::Pod).unwrap();
     assert_eq!(answer(4000), ((VIP, 80), pod));
-    assert_eq!(answer(61_000), ((PEER, 8080), pod));
+    assert_eq!(answer(61_001), ((PEER, 8080), pod));
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn a_flow_that_is_over_gives_its_place() {
         assert_eq!(world.flows.borrow().len(), if moved { 4 } else { 2 }, "{tcp:?}");
     };
     let closing = Tcp::FIN | Tcp::ACK;
-    let moved = ((POD, 61_000), (PEER, 8080));
+    let moved = ((POD, 61_001), (PEER, 8080));
     check(&[], moved, true);
     check(&[(answer, Tcp::ACK), (to_service, closing)], moved, true);
     check(&[(answer, closing), (to_service, closing)], to_pod, false);
@@ -146,7 +146,7 @@ fn a_flow_that_is_over_gives_its_place() {
 #[test]
 fn nothing_else_is_forgotten_for_a_flow_that_is_over() {
     let (to_service, to_pod) = (((POD, 4000), (VIP, 80)), ((POD, 4000), (PEER, 8080)));
-    let moved = ((POD, 61_000), (PEER, 8080));
+    let moved = ((POD, 61_001), (PEER, 8080));
     // (what comes, whether the service's half has come to lead elsewhere meanwhile, what it becomes)
     for (tcp, elsewhere, expect) in [
         (Tcp::SYN, false, to_pod),
@@ -172,11 +172,11 @@ fn nothing_else_is_forgotten_for_a_flow_that_is_over() {
 fn source_ports_are_searched_and_run_out() {
     let world = world();
     world.sockets.borrow_mut().push(61_000);
-    // Popped from the end: the first three try 61003, then 61000 (a socket of the node), then 61004.
-    *world.chances.borrow_mut() = std::vec![4, 0, 3];
+    // Popped from the end: the first begins at 61003, the second at 61000 (a socket of the node) and goes on by threes.
+    *world.chances.borrow_mut() = std::vec![3 << 16 | 10, 3];
     let outside = |port: u16| send(&world, UDP, ((POD, port), (OUTSIDE, 80)), 0, Origin::Pod);
     assert_eq!(outside(1).unwrap().0, (NODE, 61_003));
-    assert_eq!(outside(2).unwrap().0, (NODE, 61_004));
+    assert_eq!(outside(2).unwrap().0, (NODE, 61_006), "past one that is taken, too");
     *world.chances.borrow_mut() = (0..1000).map(|n| n % 10).collect();
     let given: Vec<_> = (3..=12).map(outside).collect();
     let found = given.iter().filter(|outcome| outcome.is_ok()).count();

@@ -6,6 +6,7 @@ mod mtu;
 mod node;
 mod paths;
 mod policies;
+mod ports;
 mod refusals;
 mod services;
 mod six;
