@@ -194,8 +194,8 @@ fn creations() {
     run("CreateContainer", &containers(), |input| {
         let Ok(request) = v1::CreateContainerRequest::decode(input) else { return Verdict::Refused };
         let config = request.config.unwrap_or_default();
-        match container::validate::config(&config).map_err(|e| e.to_string()).and_then(|()| planned(&config))
-        {
+        let valid = container::validate::config(&config, &HOST).map_err(|e| e.to_string());
+        match valid.and_then(|()| planned(&config)) {
             Ok(plan) => {
                 assert_eq!(
                     Plan::decode(&plan.encode().expect("a plan has an encoding")).expect("its own"),
@@ -207,6 +207,17 @@ fn creations() {
         }
     });
 }
+
+const HOST: HostFacts = HostFacts {
+    cgroups: sys::cgroup::Mode::Unified,
+    oom_score_floor: -1000,
+    open_files: 1 << 20,
+    last_capability: 40,
+    user_namespaces: true,
+    unset_seccomp: UnsetSeccomp::RuntimeDefault,
+    apparmor: false,
+    selinux: false,
+};
 
 /// As CreateContainer and StartContainer do it, without the host.
 fn planned(config: &v1::ContainerConfig) -> Result<Plan, String> {
@@ -223,14 +234,6 @@ fn planned(config: &v1::ContainerConfig) -> Result<Plan, String> {
     let who = resolve(&asked, passwd, "logs:x:50:web\n").map_err(said)?;
     let sandbox = v1::PodSandboxConfig::default();
     let image = ImageConfig { cmd: vec!["sh".into()], ..Default::default() };
-    let host = HostFacts {
-        cgroups: sys::cgroup::Mode::Unified,
-        oom_score_floor: -1000,
-        open_files: 1 << 20,
-        last_capability: 40,
-        user_namespaces: true,
-        unset_seccomp: UnsetSeccomp::RuntimeDefault,
-    };
     let facts = SandboxFacts {
         id: "s",
         config: &sandbox,
@@ -243,7 +246,7 @@ fn planned(config: &v1::ContainerConfig) -> Result<Plan, String> {
         files: [("/etc/hostname", "/state/s/hostname".into())].into(),
     };
     let inputs =
-        Inputs { config, sandbox: facts, image: &image, user: &who, host: &host, cgroup: "/kubepods/x" };
+        Inputs { config, sandbox: facts, image: &image, user: &who, host: &HOST, cgroup: "/kubepods/x" };
     let built = spec::build(&inputs).map_err(said)?;
     let volumes = config.mounts.iter().filter(|mount| image_volume::name(mount).is_some());
     let snapshot = Snapshot {

@@ -31,7 +31,7 @@ pub async fn create(
     config: v1::ContainerConfig,
     before: Before<'_>,
 ) -> Outcome<ContainerId> {
-    validate::config(&config)?;
+    validate::config(&config, &node.host)?;
     let pod = sandbox.record();
     if pod.phase != sandbox::Phase::Ready {
         return Err(Fault::Precondition(format!(

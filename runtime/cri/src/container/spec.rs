@@ -15,6 +15,7 @@
 //!
 //! Reference: OCI runtime-spec 1.2, CRI `LinuxContainerConfig`.
 
+mod apparmor;
 mod devices;
 mod environment;
 mod mounts;
@@ -81,6 +82,10 @@ pub struct HostFacts {
     pub user_namespaces: bool,
     /// What a request without a seccomp profile gets.
     pub unset_seccomp: UnsetSeccomp,
+    /// The kernel can confine by profile.
+    pub apparmor: bool,
+    /// The kernel decides by labels.
+    pub selinux: bool,
 }
 
 /// Builds the specification.
@@ -207,6 +212,8 @@ pub fn host_facts(cgroups: Mode, unset_seccomp: UnsetSeccomp) -> Outcome<HostFac
         // Known once the folders are there.
         user_namespaces: false,
         unset_seccomp,
+        apparmor: apparmor::on_this_host(),
+        selinux: security::selinux_on_this_host(),
     })
 }
 

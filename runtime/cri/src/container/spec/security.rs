@@ -1,4 +1,4 @@
-//! Capabilities, seccomp, and the security modules we do not drive.
+//! Capabilities, seccomp, and the security module we do not drive.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use cri_api::v1;
 use cri_api::v1::security_profile::ProfileType;
 use oci_spec::runtime::{Capability, LinuxCapabilities, LinuxSeccomp};
 
-use super::Context;
+use super::{Context, HostFacts, apparmor};
 use crate::fault::{Doing as _, Fault, Outcome};
 use crate::options::UnsetSeccomp;
 
@@ -177,15 +177,22 @@ fn to_oci(set: u64) -> Outcome<HashSet<Capability>> {
     sys::capability::names(set).map(read).collect()
 }
 
-/// Refuses what we cannot enforce, so that nobody believes it is in force.
-pub fn refuse_unenforced(security: &v1::LinuxContainerSecurityContext) -> Outcome<()> {
-    if let Some(apparmor) = &security.apparmor
-        && ProfileType::try_from(apparmor.profile_type) == Ok(ProfileType::Localhost)
-    {
-        return Err(Fault::invalid(format!(
-            "apparmor profile {:?} cannot be enforced: apparmor is not supported by this runtime",
-            apparmor.localhost_ref
-        )));
+/// Refuses what we cannot enforce, so that nobody believes it is in force. SELinux labels mean nothing to a host that
+/// has SELinux off, where everybody ignores them; where it is on, we would have to set them.
+pub fn refuse_unenforced(security: &v1::LinuxContainerSecurityContext, host: &HostFacts) -> Outcome<()> {
+    apparmor::apparmor(security, host.apparmor)?;
+    match &security.selinux_options {
+        Some(label) if host.selinux && *label != v1::SeLinuxOption::default() => {
+            Err(Fault::invalid(format!(
+                "selinux_options {}:{}:{}:{} cannot be enforced: this host has SELinux on, and this runtime does not set labels",
+                label.user, label.role, label.r#type, label.level
+            )))
+        }
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// Whether policy is loaded: only then is the file system of its settings mounted.
+pub fn selinux_on_this_host() -> bool {
+    Path::new("/sys/fs/selinux/enforce").exists()
 }

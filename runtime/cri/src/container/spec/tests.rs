@@ -11,6 +11,8 @@ fn host() -> HostFacts {
         last_capability: 40,
         user_namespaces: true,
         unset_seccomp: UnsetSeccomp::RuntimeDefault,
+        apparmor: false,
+        selinux: false,
     }
 }
 
