@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::{PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process};
 
-use super::{Context, Inputs, environment, security};
+use super::{Context, Inputs, apparmor, environment, security};
 use crate::fault::{Doing as _, Fault, Outcome};
 
 /// What systemd gives a service: many programs size tables by the soft limit.
@@ -27,8 +27,8 @@ pub fn build(inputs: &Inputs<'_>, context: &Context<'_>) -> Outcome<Process> {
         .set_capabilities(Some(security::capabilities(context)?))
         .set_no_new_privileges(Some(context.security.no_new_privs))
         .set_rlimits(Some(vec![open_files(context.host.open_files)?]))
-        .set_oom_score_adj(Some(oom_score(context)))
-        .set_apparmor_profile(None)
+        .set_oom_score_adj(Some(oom_score(inputs, context)))
+        .set_apparmor_profile(apparmor::apparmor(&context.security, context.host.apparmor)?.into_profile()?)
         .set_selinux_label(None);
     Ok(process)
 }
@@ -54,9 +54,27 @@ fn directory(inputs: &Inputs<'_>) -> String {
     if chosen.starts_with('/') { chosen.to_owned() } else { format!("/{chosen}") }
 }
 
-fn oom_score(context: &Context<'_>) -> i32 {
-    let asked = context.resources.oom_score_adj.clamp(-1000, 1000) as i32;
-    asked.max(context.host.oom_score_floor)
+/// What the request wants, or the lowest that the host allows: a container that runs is worth more than its rank
+/// among those the kernel ends first.
+fn oom_score(inputs: &Inputs<'_>, context: &Context<'_>) -> i32 {
+    let wanted = context.resources.oom_score_adj;
+    let given = allowed_oom_score(wanted, context.host.oom_score_floor);
+    if i64::from(given) != wanted {
+        let metadata = inputs.config.metadata.as_ref();
+        tracing::warn!(
+            sandbox = inputs.sandbox.id,
+            container = metadata.map(|metadata| metadata.name.as_str()),
+            wanted,
+            given,
+            "oom_score_adj is clamped: without CAP_SYS_RESOURCE it cannot be lower than this daemon's own"
+        );
+    }
+    given
+}
+
+/// Within the kernel's range, and not below the floor.
+fn allowed_oom_score(wanted: i64, floor: i32) -> i32 {
+    (wanted.clamp(-1000, 1000) as i32).max(floor)
 }
 
 fn open_files(host: u64) -> Outcome<PosixRlimit> {
@@ -67,4 +85,24 @@ fn open_files(host: u64) -> Outcome<PosixRlimit> {
         .soft(OPEN_FILES_SOFT.min(hard))
         .build()
         .doing(|| "limiting open files".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lower_oom_score_than_the_host_allows_is_clamped() {
+        let check = |wanted: i64, floor: i32, expect: i32| {
+            assert_eq!(allowed_oom_score(wanted, floor), expect, "{wanted} above {floor}");
+        };
+        check(-997, 100, 100);
+        check(0, 100, 100);
+        check(99, 100, 100);
+        check(100, 100, 100);
+        check(999, 100, 999);
+        check(-997, -1000, -997);
+        check(i64::MIN, -1000, -1000);
+        check(i64::MAX, 100, 1000);
+    }
 }
