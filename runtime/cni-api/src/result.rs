@@ -215,13 +215,24 @@ impl Dns {
         })
     }
 
+    /// As results and configurations have it.
     #[must_use]
     pub fn to_json(&self) -> Value {
+        self.named("nameservers", "search")
+    }
+
+    /// As `runtimeConfig` has it, for plugins with the capability `dns`.
+    #[must_use]
+    pub fn to_capability(&self) -> Value {
+        self.named("servers", "searches")
+    }
+
+    fn named(&self, servers: &str, searches: &str) -> Value {
         let mut object = Map::new();
         let some = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
-        put(&mut object, "nameservers", some(&self.nameservers));
+        put(&mut object, servers, some(&self.nameservers));
         put(&mut object, "domain", self.domain.as_ref());
-        put(&mut object, "search", some(&self.search));
+        put(&mut object, searches, some(&self.search));
         put(&mut object, "options", some(&self.options));
         Value::Object(object)
     }

@@ -94,7 +94,7 @@ impl RuntimeConfig {
         put("ipRanges", some(self.ip_ranges.iter().map(set).collect()));
         put("mac", self.mac.as_ref().map(|mac| json!(mac)));
         put("ips", some(self.ips.iter().map(|ip| json!(ip)).collect()));
-        put("dns", self.dns.as_ref().map(Dns::to_json));
+        put("dns", self.dns.as_ref().map(Dns::to_capability));
         put("cgroupPath", self.cgroup_path.as_ref().map(|path| json!(path)));
         put("aliases", some(self.aliases.iter().map(|alias| json!(alias)).collect()));
         all
