@@ -1,10 +1,14 @@
 //! Sandboxes over the CRI: from RunPodSandbox to nothing left, names, filters, networks that fail, wrong inputs.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
 use cri_api::v1::{
-    ListPodSandboxRequest, NamespaceMode, PodSandboxConfig, PodSandboxFilter, PodSandboxState,
-    PodSandboxStateValue, PodSandboxStatsRequest, PodSandboxStatusRequest, RemovePodSandboxRequest,
-    RunPodSandboxRequest, StatusRequest, StopPodSandboxRequest,
+    DnsConfig, ListPodSandboxRequest, NamespaceMode, PodSandboxConfig, PodSandboxFilter, PodSandboxState,
+    PodSandboxStateValue, PodSandboxStatsRequest, PodSandboxStatusRequest, PortMapping, Protocol,
+    RemovePodSandboxRequest, RunPodSandboxRequest, StatusRequest, StopPodSandboxRequest,
 };
+use serde_json::json;
 use tonic::Code;
 
 use super::cri_node::{Client, PATIENCE, stage, write_network};
@@ -146,5 +150,85 @@ fn wrong_requests_get_codes_and_sentences() {
         client.end(&unknown).await.expect("what is not there is stopped and removed");
         let remove = RemovePodSandboxRequest { pod_sandbox_id: String::new() };
         client.runtime.remove_pod_sandbox(remove).await.expect("nothing is not there either");
+    });
+}
+
+/// Two plugins: the first says which capabilities it has, the second has none. Each saves what it is told.
+fn write_saving_plugins(folder: &Path) {
+    let script = format!(
+        "#!/bin/sh\ncat >{}/told-$CNI_COMMAND-$(basename $0).json\ncase $CNI_COMMAND in\n\
+         ADD) echo '{{\"cniVersion\":\"1.0.0\",\"ips\":[{{\"address\":\"10.9.8.7/24\"}}]}}';;\nesac\n",
+        folder.display()
+    );
+    for name in ["able", "plain"] {
+        let path = folder.join("bin").join(name);
+        std::fs::write(&path, &script).expect("a plugin");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    }
+    let list = json!({"cniVersion": "1.0.0", "name": "saved", "plugins": [
+        {"type": "able", "capabilities": {"portMappings": true, "dns": true, "bandwidth": true}},
+        {"type": "plain"},
+    ]});
+    std::fs::create_dir_all(folder.join("net.d")).expect("a folder");
+    std::fs::write(folder.join("net.d/10-saved.conflist"), list.to_string()).expect("a file");
+}
+
+#[test]
+fn ports_names_and_bandwidth_reach_the_plugin() {
+    stage("ports_names_and_bandwidth_reach_the_plugin", async |stage, mut client| {
+        write_saving_plugins(stage.folder.path());
+        network_ready(&mut client, true).await;
+        let mut config = client.pod("web");
+        let port = |protocol: Protocol, container_port, host_port, host_ip: &str| PortMapping {
+            protocol: protocol.into(),
+            container_port,
+            host_port,
+            host_ip: host_ip.into(),
+        };
+        config.port_mappings = vec![
+            port(Protocol::Tcp, 80, 8080, ""),
+            port(Protocol::Udp, 53, 5353, "127.0.0.1"),
+            // Nothing of the host's.
+            port(Protocol::Sctp, 9, 0, ""),
+        ];
+        config.dns_config = Some(DnsConfig {
+            servers: vec!["10.96.0.10".into()],
+            searches: vec!["svc.cluster.local".into()],
+            options: vec!["ndots:5".into()],
+        });
+        config.annotations.insert("kubernetes.io/ingress-bandwidth".into(), "10M".into());
+        config.annotations.insert("kubernetes.io/egress-bandwidth".into(), "1k".into());
+        let id = client.run(&config).await.expect("a sandbox");
+        let request = PodSandboxStatusRequest { pod_sandbox_id: id.clone(), verbose: false };
+        let status = client.runtime.pod_sandbox_status(request).await.expect("a status").into_inner();
+        assert_eq!(status.status.and_then(|status| status.network).expect("a network").ip, "10.9.8.7");
+        client.end(&id).await.expect("removed");
+        let told = |verb: &str, plugin: &str| -> serde_json::Value {
+            let path = stage.folder.path().join(format!("told-{verb}-{plugin}.json"));
+            serde_json::from_slice(&std::fs::read(path).expect("it was called")).expect("JSON")
+        };
+        for verb in ["ADD", "DEL"] {
+            let asked = &told(verb, "able")["runtimeConfig"];
+            assert_eq!(
+                asked["portMappings"],
+                json!([
+                    {"hostPort": 8080, "containerPort": 80, "protocol": "tcp"},
+                    {"hostPort": 5353, "containerPort": 53, "protocol": "udp", "hostIP": "127.0.0.1"},
+                ]),
+                "{verb}"
+            );
+            assert_eq!(
+                asked["dns"],
+                json!({"servers": ["10.96.0.10"], "searches": ["svc.cluster.local"], "options": ["ndots:5"]}),
+                "{verb}"
+            );
+            assert_eq!(
+                (&asked["bandwidth"]["ingressRate"], &asked["bandwidth"]["egressRate"]),
+                (&json!(10_000_000), &json!(1000)),
+                "{verb}"
+            );
+            assert!(asked["bandwidth"]["ingressBurst"].as_u64() > Some(0), "{asked}");
+            assert!(told(verb, "plain")["runtimeConfig"].is_null(), "it has not said that it can");
+        }
     });
 }
