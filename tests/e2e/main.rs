@@ -27,6 +27,7 @@ mod cri_lists;
 mod cri_node;
 mod cri_sandbox;
 mod cri_survival;
+mod cri_usage;
 mod cri_users;
 mod demo;
 mod demo_node;
