@@ -2,10 +2,11 @@
 
 use cri_api::v1::security_profile::ProfileType;
 use cri_api::v1::{
-    Capability, ContainerEventType, ContainerState, ContainerStatsRequest, Int64Value,
+    Capability, ContainerEventType, ContainerState, ContainerStatsRequest, Device, Int64Value,
     LinuxContainerResources, Mount, NamespaceMode, NamespaceOption, RemoveContainerRequest, SecurityProfile,
-    UpdateContainerResourcesRequest,
+    Signal, UpdateContainerResourcesRequest,
 };
+use serde_json::json;
 use tonic::Code;
 
 use super::cri_node::{Client, stage, with_pid_mode};
@@ -259,6 +260,123 @@ fn half_of_a_container_is_taken_back() {
         assert_eq!(client.status(&id).await.expect_err("taken back").code(), Code::NotFound);
         assert!(!record.exists() && !damaged.exists(), "nothing of them is left");
         client.create(&pod_id, &pod, client.container("c", "exit 0")).await.expect("the name is free");
+        client.end(&pod_id).await.expect("removed");
+    });
+}
+
+/// Waits, inside, for what the first process makes.
+async fn made(client: &mut Client, container: &str, path: &str) {
+    client.output(container, &format!("until [ -e {path} ]; do usleep 5000; done")).await;
+}
+
+#[test]
+fn the_signal_that_was_asked_for_stops_it() {
+    stage("the_signal_that_was_asked_for_stops_it", async |stage, mut client| {
+        let (pod_id, pod) = sandbox(&mut client, "signals").await;
+        let plain = client.image.clone();
+        let built = harness::image::busybox().expect("it was there").set("StopSignal", "SIGUSR2".into());
+        let named = stage.registry.push("usr2", "v1", &built.build());
+        client.image.image = named;
+        client.pull().await.expect("pulled");
+        let named = client.image.clone();
+        // What it was sent is its exit code.
+        let script =
+            "for s in 1 2 3 10 12 15; do trap \"exit $s\" $s; done; touch /tmp/ready; sleep 600 & wait";
+        use Signal::{RuntimeDefault, Sigquit, Sigterm, Sigusr1, Sigusr2};
+        for (name, image, asked, sent, code) in [
+            ("none", &plain, RuntimeDefault, Sigterm, 15),
+            ("request", &plain, Sigusr1, Sigusr1, 10),
+            ("image", &named, RuntimeDefault, Sigusr2, 12),
+            ("both", &named, Sigquit, Sigquit, 3),
+        ] {
+            client.image = image.clone();
+            let mut config = client.container(name, script);
+            config.stop_signal = asked.into();
+            let id = client.create(&pod_id, &pod, config).await.expect("created");
+            client.start(&id).await.expect("started");
+            made(&mut client, &id, "/tmp/ready").await;
+            assert_eq!(client.status(&id).await.unwrap().stop_signal(), sent, "{name}");
+            client.stop(&id, 60).await.expect("stopped");
+            let status = client.status(&id).await.unwrap();
+            assert_eq!((status.exit_code, status.reason.as_str()), (code, "Error"), "{name}");
+        }
+        client.end(&pod_id).await.expect("removed");
+    });
+}
+
+#[test]
+fn a_profile_of_the_host_denies_what_it_names() {
+    stage("a_profile_of_the_host_denies_what_it_names", async |stage, mut client| {
+        let (pod_id, pod) = sandbox(&mut client, "profile").await;
+        let path = stage.folder.path().join("no-folders.json");
+        let profile = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+            {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28},
+        ]});
+        std::fs::write(&path, profile.to_string()).expect("a profile");
+        let of = |reference: String| SecurityProfile {
+            profile_type: ProfileType::Localhost.into(),
+            localhost_ref: reference,
+        };
+        let script = "mkdir /tmp/folder; touch /tmp/file; sleep 600";
+        let mut config = client.container("c", script);
+        let security = config.linux.get_or_insert_default().security_context.get_or_insert_default();
+        security.seccomp = Some(of(path.display().to_string()));
+        let id = client.create(&pod_id, &pod, config.clone()).await.expect("created");
+        client.start(&id).await.expect("started");
+        made(&mut client, &id, "/tmp/file").await;
+        assert_eq!(client.output(&id, "ls /tmp").await, "file", "the first process");
+        let denied = client.output(&id, "mkdir /tmp/other 2>&1; rm /tmp/file && echo else").await;
+        assert!(denied.contains("No space left") && denied.ends_with("else"), "a later one: {denied}");
+        std::fs::write(&path, r#"{"defaultAction": "SCMP_ACT_WISH"}"#).expect("no profile");
+        let missing = stage.folder.path().join("nothing.json");
+        for reference in [path, missing] {
+            let mut config = config.clone();
+            config.metadata.get_or_insert_default().name = "refused".into();
+            let security = config.linux.get_or_insert_default().security_context.get_or_insert_default();
+            security.seccomp = Some(of(reference.display().to_string()));
+            let refusal = client.create(&pod_id, &pod, config).await.expect_err("no profile");
+            assert!(refusal.message().contains("failed to load seccomp profile"), "{refusal}");
+            assert!(refusal.message().contains(&reference.display().to_string()), "{refusal}");
+        }
+        client.end(&pod_id).await.expect("removed");
+    });
+}
+
+#[test]
+fn a_device_is_there_with_its_rights() {
+    stage("a_device_is_there_with_its_rights", async |stage, mut client| {
+        let (pod_id, pod) = sandbox(&mut client, "device").await;
+        // The kernel's log: no container has it unasked, and opening it changes nothing.
+        let host = stage.folder.path().join("host-kmsg").display().to_string();
+        let made = std::process::Command::new("mknod").args(["-m", "666", &host, "c", "1", "11"]).status();
+        assert!(made.expect("mknod runs").success());
+        let read = "(true </dev/kept) 2>/dev/null && echo read";
+        let write = "(true >/dev/kept) 2>/dev/null && echo write";
+        for (rights, expect) in [("r", "read"), ("w", "write"), ("rw", "read write"), ("m", "")] {
+            let mut config = client.container(rights, "sleep 600");
+            config.devices = vec![Device {
+                container_path: "/dev/kept".into(),
+                host_path: host.clone(),
+                permissions: rights.into(),
+            }];
+            let security = config.linux.get_or_insert_default().security_context.get_or_insert_default();
+            // Else the driver itself refuses readers.
+            security.capabilities =
+                Some(Capability { add_capabilities: vec!["SYSLOG".into()], ..Default::default() });
+            let id = client.create(&pod_id, &pod, config).await.expect("created");
+            client.start(&id).await.expect("started");
+            assert_eq!(
+                client.output(&id, "stat -c '%F %t %T' /dev/kept").await,
+                "character special file 1 b"
+            );
+            let may = client.output(&id, &format!("{read}; {write}; true")).await;
+            assert_eq!(may.replace('\n', " "), expect, "{rights}");
+        }
+        let mut config = client.container("wrong", "sleep 600");
+        config.devices =
+            vec![Device { host_path: host, permissions: "rx".into(), container_path: String::new() }];
+        let refusal = client.create(&pod_id, &pod, config).await.expect_err("there is no right x");
+        assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal}");
         client.end(&pod_id).await.expect("removed");
     });
 }
