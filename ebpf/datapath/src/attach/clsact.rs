@@ -1,4 +1,5 @@
-//! Filters on a clsact queueing discipline: for kernels before 6.6, which have no tcx links.
+//! Filters on a clsact queueing discipline: for pods, which would wait for tcx links, and for kernels before 6.6,
+//! which have none.
 //!
 //! A filter outlives its loader by itself, but nothing shows whose it is. So a directory
 //! `links/clsact-<ifindex>-<program>` remembers it, and ours have a priority and a handle of their own, under which
