@@ -18,16 +18,20 @@ use crate::selector::LabelSelector;
 /// A CronJob's name leaves room for what its Jobs' names add.
 const CRON_NAME_MAX: usize = 52;
 const MANAGER_MAX_BYTES: usize = 63;
+const NOT_A_PATH: &str =
+    "Invalid path (e.g. '/path', regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')";
+/// A part of a time zone's name is at most this long.
+const ZONE_PART_MAX: usize = 14;
 
 pub(super) fn job(report: &mut Report, job: &Value) {
     let (spec, path) = (&job["spec"], Path::new("spec"));
+    generated(report, job);
+    job_spec(report, spec, &path);
     let selector_path = path.child("selector");
     match spec.part("selector") {
         None => report.required(&selector_path, ""),
         Some(selector) => labels::selector(report, selector, &selector_path),
     }
-    generated(report, job);
-    job_spec(report, spec, &path);
     if let Ok(selector) = LabelSelector::from_object(spec.get("selector")) {
         let found = spec["template"]["metadata"].get("labels");
         if !selector.matches(&found) {
@@ -75,8 +79,10 @@ fn job_spec(report: &mut Report, spec: &Value, path: &Path) {
     pod::template(report, &spec["template"], &template);
     let policy_path = template.child("spec").child("restartPolicy");
     let policy = spec["template"]["spec"].text("restartPolicy");
-    if policy == "Always" {
+    if matches!(policy, "" | "Always") {
         report.required(&policy_path, "valid values: \"OnFailure\", \"Never\"");
+    } else if !matches!(policy, "OnFailure" | "Never") {
+        report.not_supported(&policy_path, policy, &["OnFailure", "Never"]);
     } else if spec.part("podFailurePolicy").is_some() && policy != "Never" {
         report.invalid(
             &policy_path,
@@ -121,7 +127,12 @@ fn generated(report: &mut Report, job: &Value) {
 fn managed_by(report: &mut Report, manager: &str, path: &Path) {
     match manager.split_once('/') {
         _ if manager.is_empty() => report.required(path, ""),
-        Some((domain, rest)) if !domain.is_empty() && !rest.is_empty() => report.dns_subdomain(path, domain),
+        Some((domain, rest)) if !domain.is_empty() && !rest.is_empty() => {
+            report.dns_subdomain(path, domain);
+            if !names::is_path(rest) {
+                report.invalid(path, rest, NOT_A_PATH);
+            }
+        }
         _ => report.invalid(path, manager, "must be a domain-prefixed path (such as \"acme.io/foo\")"),
     }
     if manager.len() > MANAGER_MAX_BYTES {
@@ -209,15 +220,12 @@ fn put(object: &mut Value, name: &str, value: &Value) {
 }
 
 pub(super) fn cron_job(report: &mut Report, cron_job: &Value, old: Option<&Value>) {
-    let name = cron_job["metadata"].text("name");
-    if old.is_none() && name.len() > CRON_NAME_MAX {
-        let why = format!("must be no more than {CRON_NAME_MAX} characters");
-        report.invalid(&Path::new("metadata").child("name"), name, why);
-    }
     let (spec, path) = (&cron_job["spec"], Path::new("spec"));
-    schedule(report, spec, old.map(|old| old["spec"].text("schedule")), &path);
-    for name in ["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
-        report.non_negative(&path.child(name), spec.number(name));
+    let before = old.map(|old| &old["spec"]);
+    schedule(report, spec, before, &path.child("schedule"));
+    report.non_negative(&path.child("startingDeadlineSeconds"), spec.number("startingDeadlineSeconds"));
+    if before.is_none_or(|before| before.part("timeZone") != spec.part("timeZone")) {
+        time_zone(report, spec, &path.child("timeZone"));
     }
     report.one_of(
         &path.child("concurrencyPolicy"),
@@ -225,6 +233,7 @@ pub(super) fn cron_job(report: &mut Report, cron_job: &Value, old: Option<&Value
         &["Allow", "Forbid", "Replace"],
     );
     let (template, template_path) = (&spec["jobTemplate"]["spec"], path.child("jobTemplate").child("spec"));
+    job_spec(report, template, &template_path);
     if let Some(selector) = template.part("selector") {
         report.invalid(
             &template_path.child("selector"),
@@ -235,29 +244,50 @@ pub(super) fn cron_job(report: &mut Report, cron_job: &Value, old: Option<&Value
     if template.flag("manualSelector") {
         report.not_supported(&template_path.child("manualSelector"), true, &["nil", "false"]);
     }
-    job_spec(report, template, &template_path);
+    for name in ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
+        report.non_negative(&path.child(name), spec.number(name));
+    }
+    let name = cron_job["metadata"].text("name");
+    if old.is_none() && name.len() > CRON_NAME_MAX {
+        let why = format!("must be no more than {CRON_NAME_MAX} characters");
+        report.invalid(&Path::new("metadata").child("name"), name, why);
+    }
 }
 
-fn schedule(report: &mut Report, spec: &Value, before: Option<&str>, path: &Path) {
-    let (schedule, zone) = (spec.text("schedule"), spec.part("timeZone"));
-    let schedule_path = path.child("schedule");
+fn schedule(report: &mut Report, spec: &Value, before: Option<&Value>, path: &Path) {
+    let schedule = spec.text("schedule");
     if schedule.is_empty() {
-        report.required(&schedule_path, "");
-    } else if schedule.contains("TZ") && before != Some(schedule) {
-        let why = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
-        report.invalid(&schedule_path, schedule, why);
-    } else if let Err(why) = Schedule::parse(schedule) {
-        report.invalid(&schedule_path, schedule, why);
+        report.required(path, "");
+        return;
     }
-    let Some(zone) = zone.and_then(Value::as_str) else { return };
-    let path = path.child("timeZone");
-    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-' | '+');
+    let zoned = schedule.contains("TZ");
+    if !zoned && let Err(why) = Schedule::parse(schedule) {
+        report.invalid(path, schedule, why);
+    }
+    // Only where it always was in the schedule may the zone stay there.
+    if zoned && !before.is_some_and(|before| before.text("schedule").contains("TZ")) {
+        let why = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
+        report.invalid(path, schedule, why);
+    } else if zoned && spec.part("timeZone").is_some() {
+        report.invalid(path, schedule, "cannot use both timeZone field and TZ or CRON_TZ in schedule");
+    }
+}
+
+/// The name of a zone; whether there is one of that name is the controller's to find.
+fn time_zone(report: &mut Report, spec: &Value, path: &Path) {
+    let Some(zone) = spec.part("timeZone").and_then(Value::as_str) else { return };
+    let fits = |part: &str| {
+        (1..=ZONE_PART_MAX).contains(&part.len())
+            && !matches!(part, "." | "..")
+            && !part.starts_with('-')
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-+".contains(&byte))
+    };
     if zone.is_empty() {
-        report.invalid(&path, zone, "timeZone must be nil or non-empty string");
+        report.invalid(path, zone, "timeZone must be nil or non-empty string");
+    } else if !zone.split('/').all(fits) {
+        report.invalid(path, zone, format!("unknown time zone {zone}"));
     } else if zone.eq_ignore_ascii_case("Local") {
         let why = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
-        report.invalid(&path, zone, why);
-    } else if !zone.chars().all(known) || zone.starts_with('/') {
-        report.invalid(&path, zone, format!("unknown time zone {zone}"));
+        report.invalid(path, zone, why);
     }
 }

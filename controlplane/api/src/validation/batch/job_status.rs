@@ -79,6 +79,10 @@ fn state(report: &mut Report, job: &Value, path: &Path) {
         }
     }
     times(report, status, complete, path);
+    if job["spec"].part("successPolicy").is_some() && complete && !is("SuccessCriteriaMet") {
+        let why = "cannot set Complete=True for Job with SuccessPolicy unless SuccessCriteriaMet=True";
+        report.invalid_rule(&conditions, why);
+    }
     counts(report, status, complete || failed, path);
     indexes(report, job, path);
 }
@@ -95,7 +99,7 @@ fn times(report: &mut Report, status: &Value, complete: bool, path: &Path) {
             let parse = |text: &str| text.parse::<jiff::Timestamp>().ok();
             let start = at("startTime").and_then(parse);
             if parse(completion).zip(start).is_some_and(|(completion, start)| completion < start) {
-                report.invalid(&path, completion, "completionTime cannot be set before startTime");
+                report.invalid(&path, completion, "must be equal to or after `startTime`");
             }
         }
         None if complete => report.required(&path, "completionTime is required for Complete jobs"),
@@ -114,7 +118,7 @@ fn counts(report: &mut Report, status: &Value, finished: bool, path: &Path) {
         }
         let uncounted = &status["uncountedTerminatedPods"];
         if uncounted.list("failed").len() + uncounted.list("succeeded").len() > 0 {
-            let why = "uncountedTerminatedPods needs to be empty for finished job";
+            let why = "must be empty for finished job";
             report.invalid(&path.child("uncountedTerminatedPods"), uncounted.clone(), why);
         }
         if many("terminating") > 0 {
@@ -160,16 +164,21 @@ fn indexes(report: &mut Report, job: &Value, path: &Path) {
     }
 }
 
-fn overlap(completed: &str, failed: &str, completions: i64) -> Option<i64> {
-    let read = |text: &str| -> Vec<(i64, i64)> {
-        text.split(',').filter_map(|part| interval(part, completions).ok()).collect()
-    };
-    let failed = read(failed);
-    let mut both = read(completed).into_iter().flat_map(|(first, last)| {
-        let meets = failed.iter().filter(move |(from, to)| first <= *to && *from <= last);
-        meets.map(move |(from, _)| first.max(*from)).collect::<Vec<_>>()
-    });
-    both.next()
+/// The first index in both, found in one walk over two lists that should be in order; what cannot be read is passed over.
+fn overlap<'a>(completed: &'a str, failed: &'a str, completions: i64) -> Option<i64> {
+    let read = |text: &'a str| text.split(',').filter_map(move |part| interval(part, completions).ok());
+    let (mut completed, mut failed) = (read(completed), read(failed));
+    let (mut done, mut lost) = (completed.next()?, failed.next()?);
+    loop {
+        if done.0 <= lost.1 && lost.0 <= done.1 {
+            return Some(done.0.max(lost.0));
+        }
+        if done.0 <= lost.0 {
+            done = completed.next()?;
+        } else {
+            lost = failed.next()?;
+        }
+    }
 }
 
 /// What may not be taken back.
@@ -178,9 +187,6 @@ fn change(report: &mut Report, new: &Value, old: &Value, path: &Path) {
     let stays = |kind: &str| is_true(old, kind) && !is_true(new, kind);
     for kind in ["Failed", "Complete", "FailureTarget"].into_iter().filter(|kind| stays(kind)) {
         report.invalid_rule(&conditions, &format!("cannot disable the terminal {kind}=True condition"));
-    }
-    if stays("SuccessCriteriaMet") {
-        report.invalid_rule(&conditions, "cannot disable the SuccessCriteriaMet=True condition");
     }
     let (spec, status, before) = (&new["spec"], &new["status"], &old["status"]);
     let many = |status: &Value, name: &str| status.number(name).unwrap_or_default();
@@ -195,12 +201,21 @@ fn change(report: &mut Report, new: &Value, old: &Value, path: &Path) {
     if let (Some(completion), Some(known)) = (status.part("completionTime"), before.part("completionTime"))
         && completion != known
     {
-        report.invalid(&path.child("completionTime"), completion.clone(), "completionTime cannot be mutated");
+        report.immutable(&path.child("completionTime"), completion, known);
     }
     if let Some(known) = before.part("startTime")
         && status.part("startTime") != Some(known)
         && !spec.flag("suspend")
     {
-        report.required(&path.child("startTime"), "startTime cannot be removed for unsuspended job");
+        let why = "field is immutable for unsuspended job once set";
+        report.invalid(&path.child("startTime"), status["startTime"].clone(), why);
+    }
+    if stays("SuccessCriteriaMet") {
+        report.invalid_rule(&conditions, "cannot disable the SuccessCriteriaMet=True condition");
+    }
+    let met = |job: &Value| is_true(job, "SuccessCriteriaMet");
+    if is_true(old, "Complete") && !met(old) && met(new) {
+        let why = "cannot set SuccessCriteriaMet=True for Job already has Complete=true conditions";
+        report.invalid_rule(&conditions, why);
     }
 }

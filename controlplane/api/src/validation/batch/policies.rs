@@ -78,11 +78,14 @@ pub(super) fn failure(report: &mut Report, spec: &Value, path: &Path) {
     if rules > RULES_MAX {
         report.too_many(&path.child("rules"), rules, RULES_MAX);
     }
+    let pod = &spec["template"]["spec"];
+    let containers = pod.list("containers").iter().chain(pod.list("initContainers"));
+    let containers = containers.map(|container| container.text("name")).collect();
     for (path, rule) in items(policy, "rules", path) {
         action(report, spec, rule.text("action"), &path.child("action"));
         let (codes, conditions) = (rule.part("onExitCodes"), rule.list("onPodConditions"));
         if let Some(codes) = codes {
-            exit_codes(report, spec, codes, &path.child("onExitCodes"));
+            exit_codes(report, &containers, codes, &path.child("onExitCodes"));
         }
         pod_conditions(report, rule, &path);
         let why = match (codes, conditions.is_empty()) {
@@ -122,17 +125,15 @@ fn pod_conditions(report: &mut Report, rule: &Value, path: &Path) {
     }
 }
 
-fn exit_codes(report: &mut Report, spec: &Value, codes: &Value, path: &Path) {
+fn exit_codes(report: &mut Report, containers: &BTreeSet<&str>, codes: &Value, path: &Path) {
     let operator = codes.text("operator");
     match operator {
         "" => report.required(&path.child("operator"), "valid values: [\"In\" \"NotIn\"]"),
         "In" | "NotIn" => {}
         other => report.not_supported(&path.child("operator"), other, &["In", "NotIn"]),
     }
-    let pod = &spec["template"]["spec"];
-    let mut containers = pod.list("containers").iter().chain(pod.list("initContainers"));
     if let Some(name) = codes.part("containerName").and_then(Value::as_str)
-        && !containers.any(|container| container.text("name") == name)
+        && !containers.contains(name)
     {
         let why = "must be one of the container or initContainer names in the pod template";
         report.invalid(&path.child("containerName"), name, why);

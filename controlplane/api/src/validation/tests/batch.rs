@@ -278,7 +278,7 @@ fn states() {
             &[
                 "status.ready: Invalid value: 2: cannot set more ready pods than active",
                 "status.failed: Invalid value: 0: cannot decrease the failed counter",
-                "status.startTime: Required value: startTime cannot be removed for unsuspended job",
+                "status.startTime: Invalid value: null: field is immutable for unsuspended job once set",
             ],
         ),
         (
@@ -301,12 +301,104 @@ fn states() {
             &[
                 "status.completionTime: Invalid value: \"2026-01-02T00:00:00Z\": cannot set completionTime when there is no Complete=True condition",
                 "status.conditions: Invalid value: cannot disable the terminal Complete=True condition",
+                "status.completionTime: Invalid value: \"2026-01-02T00:00:00Z\": field is immutable",
                 "status.conditions: Invalid value: cannot disable the SuccessCriteriaMet=True condition",
-                "status.completionTime: Invalid value: \"2026-01-02T00:00:00Z\": completionTime cannot be mutated",
             ],
         ),
     ];
     for (what, old, changes, wanted) in cases {
         expect(what, &updated("batch", "Job", "status", with(old, &changes), old.clone()), wanted);
+    }
+}
+
+#[test]
+fn of_the_spec() {
+    let cases: Vec<Case<'_>> = vec![
+        (
+            "a policy that is none",
+            vec![("/spec/template/spec/restartPolicy", json!("Odd"))],
+            &[
+                "spec.template.spec.restartPolicy: Unsupported value: \"Odd\": supported values: \"Always\", \"OnFailure\", \"Never\"",
+                "spec.template.spec.restartPolicy: Unsupported value: \"Odd\": supported values: \"OnFailure\", \"Never\"",
+            ],
+        ),
+        (
+            "a manager",
+            vec![("/spec/managedBy", json!("acme.io/a b"))],
+            &[
+                "spec.managedBy: Invalid value: \"a b\": Invalid path (e.g. '/path', regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')",
+            ],
+        ),
+    ];
+    for (what, changes, wanted) in cases {
+        expect(what, &created("batch", "Job", job(&changes)), wanted);
+    }
+}
+
+fn cron_job(changes: &[(&str, Value)]) -> Value {
+    let template = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}});
+    let base = json!({
+        "metadata": {"name": "a", "namespace": "default"},
+        "spec": {"schedule": "* * * * *", "jobTemplate": {"spec": {"template": template}}},
+    });
+    with(&base, changes)
+}
+
+#[test]
+fn cron_jobs() {
+    let zone = |name: &str| vec![("/spec/timeZone", json!(name))];
+    let cases: Vec<Case<'_>> = vec![
+        ("a zone", zone("America/Argentina/ComodRivadavia"), &[]),
+        ("an offset", zone("Etc/GMT+10"), &[]),
+        ("above", zone("../UTC"), &["spec.timeZone: Invalid value: \"../UTC\": unknown time zone ../UTC"]),
+        ("no part", zone("a//b"), &["spec.timeZone: Invalid value: \"a//b\": unknown time zone a//b"]),
+        (
+            "long",
+            zone("ABCDEFGHIJKLMNO"),
+            &["spec.timeZone: Invalid value: \"ABCDEFGHIJKLMNO\": unknown time zone ABCDEFGHIJKLMNO"],
+        ),
+        (
+            "local",
+            zone("LOCAL"),
+            &["spec.timeZone: Invalid value: \"LOCAL\": timeZone must be an explicit..."],
+        ),
+        (
+            "in the schedule",
+            vec![("/spec/schedule", json!("TZ=UTC 0 * * * *"))],
+            &[
+                "spec.schedule: Invalid value: \"TZ=UTC 0 * * * *\": cannot use TZ or CRON_TZ in schedule, use timeZone field instead",
+            ],
+        ),
+        (
+            "order",
+            vec![
+                ("/spec/successfulJobsHistoryLimit", json!(-1)),
+                ("/spec/jobTemplate/spec/manualSelector", json!(true)),
+                ("/spec/jobTemplate/spec/completions", json!(-1)),
+            ],
+            &[
+                "spec.jobTemplate.spec.completions: Invalid value: -1: must be greater than or equal to 0",
+                "spec.jobTemplate.spec.manualSelector: Unsupported value: true: supported values: \"nil\", \"false\"",
+                "spec.successfulJobsHistoryLimit: Invalid value: -1: must be greater than or equal to 0",
+            ],
+        ),
+    ];
+    for (what, changes, wanted) in cases {
+        expect(what, &created("batch", "CronJob", cron_job(&changes)), wanted);
+    }
+    let zoned = cron_job(&[("/spec/schedule", json!("TZ=UTC 0 * * * *")), ("/spec/timeZone", Value::Null)]);
+    let cases: Vec<UpdateCase<'_>> = vec![
+        ("still in the schedule", &zoned, vec![("/spec/schedule", json!("TZ=UTC 1 * * * *"))], &[]),
+        (
+            "twice",
+            &zoned,
+            vec![("/spec/timeZone", json!("UTC"))],
+            &[
+                "spec.schedule: Invalid value: \"TZ=UTC 0 * * * *\": cannot use both timeZone field and TZ or CRON_TZ in schedule",
+            ],
+        ),
+    ];
+    for (what, old, changes, wanted) in cases {
+        expect(what, &updated("batch", "CronJob", "", with(old, &changes), old.clone()), wanted);
     }
 }
