@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::fields::{Fields, items, parse_quantity};
+use super::pod;
 use super::report::{NEGATIVE, Report};
 use crate::field::Path;
 use crate::names;
@@ -101,8 +102,12 @@ fn source(report: &mut Report, field: &str, source: &Value, path: &Path) {
             name => report.complaints(&name_path, name, names::path_segment(name)),
         }
     } else {
-        if source.text("name").is_empty() {
-            report.required(&path.child("name"), "must specify a resource name");
+        match source.text("name") {
+            "" => report.required(&path.child("name"), "must specify a resource name"),
+            name if field == "containerResource" => {
+                pod::container_resource(report, name, &path.child("name"));
+            }
+            _ => {}
         }
         if field == "containerResource" {
             match source.text("container") {

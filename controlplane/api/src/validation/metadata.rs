@@ -3,6 +3,8 @@
 //! Not name generation (`names`), nor which fields the server fills in.
 //! Reference: `apimachinery/pkg/api/validation/objectmeta.go`, by behaviour.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::fields::{Fields, items};
@@ -13,6 +15,8 @@ use crate::names::{self, Complaints};
 
 /// A field manager's name is at most this long.
 const MANAGER_MAX: usize = 128;
+/// How many controllers too many are complained about: each complaint shows the whole list.
+const CONTROLLERS_SHOWN: usize = 4;
 /// The name of a subresource in managed fields is at most this long.
 const SUBRESOURCE_MAX: usize = 256;
 /// Finalizers that need no domain.
@@ -117,7 +121,7 @@ fn shared(report: &mut Report, metadata: &Value, path: &Path) {
 }
 
 fn owners(report: &mut Report, metadata: &Value, path: &Path) {
-    let mut controller: Option<String> = None;
+    let (mut controller, mut complaints): (Option<String>, usize) = (None, 0);
     for owner in metadata.list("ownerReferences") {
         let api_version = owner.text("apiVersion");
         // `group/version`; anything with more slashes has no version.
@@ -137,7 +141,7 @@ fn owners(report: &mut Report, metadata: &Value, path: &Path) {
         if (api_version, owner.text("kind")) == ("v1", "Event") {
             report.invalid(path, owner.clone(), "/v1, Kind=Event is disallowed from being an owner");
         }
-        if owner.flag("controller") {
+        if owner.flag("controller") && complaints < CONTROLLERS_SHOWN {
             let this = format!("{}/{}", owner.text("kind"), owner.text("name"));
             match &controller {
                 None => controller = Some(this),
@@ -145,6 +149,7 @@ fn owners(report: &mut Report, metadata: &Value, path: &Path) {
                     let why = format!(
                         "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {this}"
                     );
+                    complaints += 1;
                     report.invalid(path, metadata["ownerReferences"].clone(), why);
                 }
             }
@@ -167,8 +172,8 @@ fn finalizers(report: &mut Report, metadata: &Value, path: &Path) {
 }
 
 fn no_new_finalizers(report: &mut Report, new: &Value, old: &Value, path: &Path) {
-    let mut extra: Vec<&str> =
-        new.texts("finalizers").filter(|name| !old.texts("finalizers").any(|known| known == *name)).collect();
+    let known: HashSet<&str> = old.texts("finalizers").collect();
+    let mut extra: Vec<&str> = new.texts("finalizers").filter(|name| !known.contains(name)).collect();
     extra.sort_unstable();
     extra.dedup();
     if !extra.is_empty() {

@@ -20,15 +20,18 @@ mod security;
 mod status;
 mod update;
 mod volume;
+mod windows;
 
 pub(super) use affinity::node_selector;
 pub(super) use network::node_name;
 pub(super) use resize::resize;
-pub(super) use resources::quantity as resource_quantity;
+pub(super) use resources::{container_name as container_resource, quantity as resource_quantity};
 pub(super) use scheduling::taint_effect;
 pub(super) use status::status;
 pub(super) use update::{ephemeral_containers, equal, update};
 pub(super) use volume::{host_path, nfs, no_backsteps};
+
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -47,8 +50,10 @@ struct Whole<'a> {
     spec: &'a Value,
     /// Metadata of the pod; `None` in a template.
     metadata: Option<&'a Value>,
-    /// The volumes that are fine.
-    volumes: Vec<&'a Value>,
+    /// The volumes that are fine, by name.
+    volumes: HashMap<&'a str, &'a Value>,
+    /// Names in `resourceClaims`.
+    claims: HashSet<&'a str>,
 }
 
 impl Whole<'_> {
@@ -61,7 +66,7 @@ impl Whole<'_> {
     }
 
     fn volume(&self, name: &str) -> Option<&Value> {
-        self.volumes.iter().find(|volume| volume.text("name") == name).copied()
+        self.volumes.get(name).copied()
     }
 
     fn restart_policy(&self) -> &str {
@@ -72,8 +77,8 @@ impl Whole<'_> {
         self.spec.number("terminationGracePeriodSeconds")
     }
 
-    fn has_claim(&self, name: &str) -> bool {
-        self.spec.list("resourceClaims").iter().any(|claim| claim.text("name") == name)
+    fn is_for(&self, os: &str) -> bool {
+        self.spec["os"].text("name") == os
     }
 }
 
@@ -137,8 +142,10 @@ fn spec(report: &mut Report, spec: &Value, metadata: Option<&Value>, path: &Path
         report.required(&path.child("terminationGracePeriodSeconds"), "");
     }
     let volumes = volume::all(report, spec, metadata, path);
-    let whole = Whole { spec, metadata, volumes };
-    resources::pod_claims(report, spec, path);
+    let claims = spec.list("resourceClaims").iter().map(|claim| claim.text("name"));
+    let claims = claims.filter(|name| !name.is_empty()).collect();
+    let whole = Whole { spec, metadata, volumes, claims };
+    resources::pod_claims(report, &whole, path);
     container::all(report, &whole, path);
     container::init(report, &whole, path);
     ephemeral::all(report, &whole, path);
@@ -152,13 +159,16 @@ fn spec(report: &mut Report, spec: &Value, metadata: Option<&Value>, path: &Path
     network::dns_config(report, spec, &path.child("dnsConfig"));
     scheduling::gates(report, spec, path);
     scheduling::spread(report, spec, path);
+    windows::host_processes(report, &whole, path);
     security::host_users(report, &whole, path);
+    network::hostname_override(report, spec, path);
     names(report, spec, path);
     network::hostnames(report, spec, path);
     scheduling::tolerations(report, spec.list("tolerations"), &path.child("tolerations"));
     network::host_aliases(report, spec, path);
     classes(report, &whole, path);
     os(report, spec, path);
+    environment::file_volumes(report, spec, path);
 }
 
 fn names(report: &mut Report, spec: &Value, path: &Path) {
@@ -192,9 +202,9 @@ fn classes(report: &mut Report, whole: &Whole<'_>, path: &Path) {
 fn os(report: &mut Report, spec: &Value, path: &Path) {
     let Some(os) = spec.part("os") else { return };
     match os.text("name") {
-        "" => report.required(&path.child("os").child("name"), "cannot be empty"),
-        "linux" => security::no_windows_options(report, spec, path),
-        "windows" => {}
+        "" => report.required(&path.child("os").child("name"), ""),
+        "linux" => windows::none(report, spec, path),
+        "windows" => windows::only(report, spec, path),
         _ => report.not_supported(&path.child("os"), os.text("name"), &["linux", "windows"]),
     }
 }

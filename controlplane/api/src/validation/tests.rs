@@ -125,3 +125,56 @@ fn no_object_panics() {
         }
     }
 }
+
+/// Lists as long as a request can hold: what is compared with each other must not cost their product.
+#[test]
+fn long_lists_cost_no_more_than_their_length() {
+    const MANY: usize = 5_000;
+    let list = |one: fn(usize) -> Value| Value::from((0..MANY).map(one).collect::<Vec<_>>());
+    let named = |what: &'static str| move |index: usize| format!("{what}{index}");
+    let names: Vec<String> = (0..MANY).map(named("n")).collect();
+    let pod = json!({
+        "metadata": {"name": "p", "namespace": "n", "resourceVersion": "1",
+            "ownerReferences": list(|i| json!({"apiVersion": "v1", "kind": "A", "name": format!("{i}"), "uid": "u", "controller": true})),
+            "finalizers": list(|i| json!(format!("a/{i}"))),
+            "annotations": (0..MANY).map(|i| (format!("container.apparmor.security.beta.kubernetes.io/{i}"), "unconfined".into()))
+                .collect::<serde_json::Map<String, Value>>()},
+        "spec": {
+            "volumes": list(|i| match i % 2 {
+                0 => json!({"name": format!("v{i}"), "ephemeral": {"volumeClaimTemplate": {}}}),
+                _ => json!({"name": format!("v{i}"), "persistentVolumeClaim": {"claimName": format!("c{i}")}}),
+            }),
+            "containers": [{"name": "c", "image": "i",
+                "volumeMounts": list(|i| json!({"name": format!("v{}", i % MANY), "mountPath": format!("/{i}")})),
+                "volumeDevices": list(|i| json!({"name": format!("v{i}"), "devicePath": format!("/d{i}")})),
+                "resources": {"claims": list(|i| json!({"name": format!("q{i}")}))},
+                "env": list(|i| json!({"name": "A", "valueFrom": {"fileKeyRef": {"key": "k", "volumeName": format!("v{i}"), "path": "x"}}}))}],
+            "initContainers": list(|i| {
+                let requests = json!({format!("a.b/{i}"): "1"});
+                json!({"name": format!("i{i}"), "image": "i", "restartPolicy": "Always", "resources": {"requests": requests.clone(), "limits": requests}})
+            }),
+            "ephemeralContainers": list(|i| json!({"name": format!("e{i}"), "image": "i"})),
+            "resources": {"requests": {"cpu": "1"}},
+            "resourceClaims": list(|i| json!({"name": format!("r{i}"), "resourceClaimName": "x"})),
+            "schedulingGates": list(|i| json!({"name": format!("g{i}")})),
+            "tolerations": list(|i| json!({"key": format!("t{i}"), "operator": "Exists"})),
+            "topologySpreadConstraints": list(|i| json!({"maxSkew": 1, "topologyKey": format!("k{i}"), "whenUnsatisfiable": "DoNotSchedule"})),
+            "affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "k",
+                "labelSelector": {"matchExpressions": list(|i| json!({"key": format!("n{i}"), "operator": "Exists"}))},
+                "matchLabelKeys": names, "mismatchLabelKeys": names}]}},
+        },
+        "status": {"containerStatuses": list(|i| json!({"name": format!("c{i}"), "state": {"terminated": {"exitCode": 0}}}))},
+    });
+    let _ = validation::create(kind("", "Pod"), &pod);
+    for sub in ["", "status", "ephemeralcontainers", "resize"] {
+        let _ = validation::update(kind("", "Pod"), sub, &pod, &pod);
+    }
+    let indexes = |from: usize| (from..MANY).step_by(2).map(|i| i.to_string()).collect::<Vec<_>>().join(",");
+    let rule = |_| json!({"action": "Count", "onExitCodes": {"containerName": "x", "operator": "In", "values": [1]}});
+    let job = json!({"metadata": {"name": "p", "namespace": "n", "resourceVersion": "1"},
+        "spec": {"completionMode": "Indexed", "completions": MANY, "backoffLimitPerIndex": 1, "podFailurePolicy": {"rules": list(rule)},
+            "template": {"spec": {"containers": list(|i| json!({"name": format!("c{i}"), "image": "i"}))}}},
+        "status": {"completedIndexes": indexes(0), "failedIndexes": indexes(1)}});
+    let _ = validation::create(kind("batch", "Job"), &job);
+    let _ = validation::update(kind("batch", "Job"), "status", &job, &job);
+}

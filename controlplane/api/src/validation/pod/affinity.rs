@@ -1,6 +1,6 @@
 //! Affinity to nodes and to other pods.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -137,16 +137,18 @@ fn label_keys(report: &mut Report, term: &Value, path: &Path) {
     }
     // Admission has put a condition per key into the selector already: the second one is the user's.
     let mut seen: HashSet<&str> = selector.entries("matchLabels").map(|(key, _)| key).collect();
+    let keys = term.texts("matchLabelKeys").enumerate();
+    let indexes: HashMap<&str, usize> = keys.map(|(index, key)| (key, index)).collect();
     for expression in selector.list("matchExpressions") {
         let key = expression.text("key");
-        let index = term.texts("matchLabelKeys").position(|known| known == key);
-        if let (Some(index), true) = (index, seen.contains(key)) {
-            report.invalid(&path.index(index), key, "exists in both matchLabelKeys and labelSelector");
+        if let (Some(index), true) = (indexes.get(key), seen.contains(key)) {
+            report.invalid(&path.index(*index), key, "exists in both matchLabelKeys and labelSelector");
         }
         seen.insert(key);
     }
+    let others: HashSet<&str> = term.texts("mismatchLabelKeys").collect();
     for (index, key) in term.texts("matchLabelKeys").enumerate() {
-        if term.texts("mismatchLabelKeys").any(|other| other == key) {
+        if others.contains(key) {
             let path = path.child("matchLabelKeys").index(index);
             report.invalid(&path, key, "exists in both matchLabelKeys and mismatchLabelKeys");
         }

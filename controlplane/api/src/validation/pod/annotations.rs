@@ -1,10 +1,12 @@
 //! Annotations that once were fields of pods, and must not contradict the fields that they became.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::super::fields::Fields;
 use super::super::report::Report;
-use super::{MIRROR, containers, volume};
+use super::{LISTS, MIRROR, containers, volume};
 use crate::field::{Path, quote};
 
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
@@ -29,13 +31,21 @@ pub(super) fn check(report: &mut Report, annotations: &Value, spec: &Value, path
             report.invalid(&path.key(DELETION_COST), text, "must be a 32bit integer");
         }
     }
+    let mut names = None;
     for (key, value) in annotations.as_object().into_iter().flatten() {
         let value = value.as_str().unwrap_or_default();
         if key == SECCOMP_POD || key.starts_with(SECCOMP_CONTAINER) {
             seccomp(report, value, &path.child(key));
         }
         if let Some(name) = key.strip_prefix(APPARMOR) {
-            if !containers(spec, path).any(|(_, container)| container.text("name") == name) {
+            let names: &HashSet<&str> = names.get_or_insert_with(|| {
+                LISTS
+                    .iter()
+                    .flat_map(|list| spec.list(list))
+                    .map(|container| container.text("name"))
+                    .collect()
+            });
+            if !names.contains(name) {
                 report.invalid(&path.key(key), name, "container not found");
             }
             let known = matches!(value, "" | "runtime/default" | "unconfined");

@@ -65,6 +65,12 @@ pub(super) fn init(report: &mut Report, whole: &Whole<'_>, path: &Path) {
                 report.forbidden(&path.child(name), why);
             }
         }
+        for (path, policy) in items(container, "resizePolicy", &path) {
+            if policy.text("restartPolicy") == "RestartContainer" {
+                let why = "must not be set to 'RestartContainer' for non-sidecar initContainers";
+                report.invalid(&path.child("restartPolicy"), "RestartContainer", why);
+            }
+        }
     }
 }
 
@@ -159,7 +165,7 @@ fn restart_policy(report: &mut Report, container: &Value, path: &Path) {
         report.not_supported(&policy_path, policy, RESTART_POLICIES);
     }
     if rules.len() > RESTART_RULES_MAX {
-        report.too_long(&path.child("restartPolicyRules"), RESTART_RULES_MAX);
+        report.too_many(&path.child("restartPolicyRules"), rules.len(), RESTART_RULES_MAX);
     }
     for (path, rule) in items(container, "restartPolicyRules", path) {
         let action = rule.text("action");
@@ -175,7 +181,7 @@ fn restart_policy(report: &mut Report, container: &Value, path: &Path) {
             report.not_supported(&path.child("operator"), codes.text("operator"), &["In", "NotIn"]);
         }
         if codes.list("values").len() > EXIT_CODES_MAX {
-            report.too_long(&path.child("values"), EXIT_CODES_MAX);
+            report.too_many(&path.child("values"), codes.list("values").len(), EXIT_CODES_MAX);
         }
     }
 }
@@ -190,7 +196,7 @@ fn resize_policy(report: &mut Report, whole: &Whole<'_>, container: &Value, path
         report.one_of(path, resource, &["cpu", "memory"]);
         report.one_of(path, restart, &["NotRequired", "RestartContainer"]);
         if whole.restart_policy() == "Never" && restart != "NotRequired" {
-            report.invalid(path, restart, "must be 'NotRequired' when `restartPolicy` is 'Never'");
+            report.invalid(path, restart, "must be 'NotRequired' when pod `restartPolicy` is 'Never'");
         }
     }
 }

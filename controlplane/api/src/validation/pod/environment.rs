@@ -1,10 +1,12 @@
 //! Environment variables, and the references to fields, resources and keys that they share with downward volumes.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use super::super::fields::{Fields, items};
 use super::super::report::Report;
-use super::volume;
+use super::{containers, volume};
 use crate::field::Path;
 use crate::names;
 
@@ -123,7 +125,27 @@ fn file_key(report: &mut Report, source: &Value, path: &Path) {
     }
     match source.text("path") {
         "" => report.required(&path.child("path"), ""),
-        file => volume::local_path(report, &path.child("path"), file),
+        file => volume::no_backsteps(report, &path.child("path"), file),
+    }
+}
+
+/// Files with variables are in volumes of the pod's own.
+pub(super) fn file_volumes(report: &mut Report, spec: &Value, path: &Path) {
+    let volumes: HashMap<&str, &Value> =
+        spec.list("volumes").iter().map(|volume| (volume.text("name"), volume)).collect();
+    for (path, container) in containers(spec, path) {
+        for (path, variable) in items(container, "env", &path) {
+            let Some(file) = variable["valueFrom"].part("fileKeyRef") else { continue };
+            let path = path.child("valueFrom").child("fileKeyRef").child("volumeName");
+            let name = file.text("volumeName");
+            match volumes.get(name) {
+                None => report.not_found(&path, name),
+                Some(volume) if volume.part("emptyDir").is_none() => {
+                    report.invalid(&path, name, "referenced volume must be of type emptyDir");
+                }
+                Some(_) => {}
+            }
+        }
     }
 }
 

@@ -8,6 +8,8 @@ use super::{Whole, container};
 use crate::field::Path;
 
 const CANNOT: &str = "cannot be set for an Ephemeral Container";
+/// Refused even when empty.
+const POINTERS: &[&str] = &["restartPolicy", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle"];
 /// In the order of the Go struct.
 const FORBIDDEN: &[&str] = &[
     "ports",
@@ -39,7 +41,7 @@ pub(super) fn all(report: &mut Report, whole: &Whole<'_>, path: &Path) {
             report.not_found(&path.child("targetContainerName"), target);
         }
         for name in FORBIDDEN {
-            if !is_empty(&ephemeral[*name]) {
+            if !is_empty(&ephemeral[*name]) || (POINTERS.contains(name) && ephemeral.part(name).is_some()) {
                 report.forbidden(&path.child(name), CANNOT);
             }
         }

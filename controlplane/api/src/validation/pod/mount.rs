@@ -14,7 +14,9 @@ const PROPAGATIONS: &[&str] = &["Bidirectional", "HostToContainer", "None"];
 /// `volumeMounts`. Some complaints name the list, not the item: those are upstream's paths.
 pub(super) fn mounts(report: &mut Report, whole: &Whole<'_>, container: &Value, path: &Path) {
     let list = path.child("volumeMounts");
-    let devices = container.list("volumeDevices");
+    let devices = container.list("volumeDevices").iter();
+    let (device_names, device_paths): (HashSet<_>, HashSet<_>) =
+        devices.map(|device| (device.text("name"), device.text("devicePath"))).unzip();
     let mut points = HashSet::new();
     for (path, mount) in items(container, "volumeMounts", path) {
         let (name, point) = (mount.text("name"), mount.text("mountPath"));
@@ -30,10 +32,10 @@ pub(super) fn mounts(report: &mut Report, whole: &Whole<'_>, container: &Value, 
         if !points.insert(point) {
             report.invalid(&path.child("mountPath"), point, "must be unique");
         }
-        if devices.iter().any(|device| device.text("name") == name) {
+        if device_names.contains(name) {
             report.invalid(&path.child("name"), name, "must not already exist in volumeDevices");
         }
-        if devices.iter().any(|device| device.text("devicePath") == point) {
+        if device_paths.contains(point) {
             let why = "must not already exist as a path in volumeDevices";
             report.invalid(&path.child("mountPath"), point, why);
         }
@@ -87,7 +89,9 @@ fn recursive_read_only(report: &mut Report, mount: &Value, path: &Path) {
 
 /// `volumeDevices`.
 pub(super) fn devices(report: &mut Report, whole: &Whole<'_>, container: &Value, path: &Path) {
-    let mounts = container.list("volumeMounts");
+    let mounts = container.list("volumeMounts").iter();
+    let (mount_names, mount_points): (HashSet<_>, HashSet<_>) =
+        mounts.map(|mount| (mount.text("name"), mount.text("mountPath"))).unzip();
     let (mut names, mut paths) = (HashSet::new(), HashSet::new());
     for (path, device) in items(container, "volumeDevices", path) {
         let (name, file) = (device.text("name"), device.text("devicePath"));
@@ -120,10 +124,10 @@ pub(super) fn devices(report: &mut Report, whole: &Whole<'_>, container: &Value,
         } else {
             paths.insert(file);
         }
-        if mounts.iter().any(|mount| mount.text("name") == name) {
+        if mount_names.contains(name) {
             report.invalid(&name_path, name, "must not already exist in volumeMounts");
         }
-        if mounts.iter().any(|mount| mount.text("mountPath") == file) {
+        if mount_points.contains(file) {
             report.invalid(&file_path, file, "must not already exist as a path in volumeMounts");
         }
         if !name.is_empty() {

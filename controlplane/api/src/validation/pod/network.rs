@@ -7,7 +7,7 @@ use super::super::fields::{Fields, items};
 use super::super::report::Report;
 use super::Whole;
 use crate::field::Path;
-use crate::names::{self, Complaints};
+use crate::names::Complaints;
 
 const NAME_SERVERS_MAX: usize = 3;
 const SEARCHES_MAX: usize = 32;
@@ -120,25 +120,29 @@ pub(super) fn host_aliases(report: &mut Report, spec: &Value, path: &Path) {
     }
 }
 
-/// `hostname`, `subdomain` and `hostnameOverride`.
+/// `hostname` and `subdomain`.
 pub(super) fn hostnames(report: &mut Report, spec: &Value, path: &Path) {
     for name in ["hostname", "subdomain"] {
         if !spec.text(name).is_empty() {
             report.dns_label(&path.child(name), spec.text(name));
         }
     }
+}
+
+/// A host name that is none of those that are derived.
+pub(super) fn hostname_override(report: &mut Report, spec: &Value, path: &Path) {
     if spec.part("hostnameOverride").is_none() {
         return;
     }
     let (name, path) = (spec.text("hostnameOverride"), path.child("hostnameOverride"));
-    report.complaints(&path, name, names::dns_subdomain(name));
-    if name.len() > HOST_NAME_MAX {
-        report.invalid(&path, name, format!("must be no more than {HOST_NAME_MAX} characters"));
+    if spec.flag("setHostnameAsFQDN") {
+        report.forbidden(&path, "may not be specified when setHostnameAsFQDN is true");
     }
     if spec.flag("hostNetwork") {
         report.forbidden(&path, "may not be specified when hostNetwork is true");
     }
-    if spec.flag("setHostnameAsFQDN") {
-        report.forbidden(&path, "may not be specified when setHostnameAsFQDN is true");
+    if name.len() > HOST_NAME_MAX {
+        report.too_long(&path, HOST_NAME_MAX);
     }
+    report.dns_subdomain(&path, name);
 }

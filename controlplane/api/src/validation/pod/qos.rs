@@ -12,41 +12,41 @@ use crate::quantity::Quantity;
 
 type Amounts = BTreeMap<String, Quantity>;
 
-/// What a pod's containers need at most at one time: the regular ones with the sidecars, or one init container with the
-/// sidecars before it.
-pub(super) fn container_requests(spec: &Value) -> Amounts {
+/// What a pod's containers have of `kind` (`requests`, `limits`) at most at one time: the regular ones with the sidecars, or
+/// one init container with the sidecars before it.
+pub(super) fn of_containers(spec: &Value, kind: &str) -> Amounts {
     let mut together = Amounts::new();
     for container in spec.list("containers") {
-        add(&mut together, container);
+        amounts(container, kind).for_each(|(name, amount)| add(&mut together, name, amount));
     }
     let (mut sidecars, mut most_init) = (Amounts::new(), Amounts::new());
     for container in spec.list("initContainers") {
-        let mut now = sidecars.clone();
-        add(&mut now, container);
-        if is_sidecar(container) {
-            add(&mut together, container);
-            sidecars = now.clone();
+        // Of what this one has nothing, the sidecars together have most.
+        for (name, amount) in amounts(container, kind) {
+            let now = sidecars.get(name).copied().unwrap_or_default() + amount;
+            let most = most_init.entry(name.to_owned()).or_insert(now);
+            *most = (*most).max(now);
+            if is_sidecar(container) {
+                add(&mut sidecars, name, amount);
+                add(&mut together, name, amount);
+            }
         }
-        greatest(&mut most_init, now);
     }
-    greatest(&mut together, most_init);
+    for (name, amount) in most_init {
+        let entry = together.entry(name).or_insert(amount);
+        *entry = (*entry).max(amount);
+    }
     together
 }
 
-fn add(sum: &mut Amounts, container: &Value) {
-    for (name, amount) in container["resources"].entries("requests") {
-        if let Some(amount) = parse_quantity(amount) {
-            let entry = sum.entry(name.to_owned()).or_default();
-            *entry = *entry + amount;
-        }
-    }
+fn amounts<'a>(container: &'a Value, kind: &'a str) -> impl Iterator<Item = (&'a str, Quantity)> {
+    let entries = container["resources"].entries(kind);
+    entries.filter_map(|(name, amount)| Some((name, parse_quantity(amount)?)))
 }
 
-fn greatest(sum: &mut Amounts, other: Amounts) {
-    for (name, amount) in other {
-        let entry = sum.entry(name).or_insert(amount);
-        *entry = (*entry).max(amount);
-    }
+fn add(sum: &mut Amounts, name: &str, amount: Quantity) {
+    let entry = sum.entry(name.to_owned()).or_default();
+    *entry = *entry + amount;
 }
 
 /// The class of service of a pod.

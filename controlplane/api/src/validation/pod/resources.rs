@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::super::fields::{Fields, items, parse_quantity};
 use super::super::report::Report;
-use super::{Whole, qos};
+use super::{MIRROR, Whole, qos};
 use crate::field::{ErrorType, FieldError, Path};
 use crate::names;
 use crate::quantity::Quantity;
@@ -37,6 +37,8 @@ const COUNTED: &[&str] = &[
     "services.nodeports",
     "services.loadbalancers",
 ];
+/// Names of claims that one complaint lists are at most this long together.
+const SHOWN_MAX_BYTES: usize = 4096;
 const POD_LEVEL: &[&str] = &["cpu", "hugepages-", "memory"];
 
 #[derive(Clone, Copy)]
@@ -60,15 +62,23 @@ pub(super) fn overhead(report: &mut Report, whole: &Whole<'_>, path: &Path) {
 pub(super) fn of_pod(report: &mut Report, whole: &Whole<'_>, path: &Path) {
     let path = path.child("resources");
     let Some(resources) = whole.spec.part("resources") else { return };
+    if whole.is_for("windows") {
+        report.forbidden(&path, "may not be set for a windows pod");
+        return;
+    }
     if resources.part("claims").is_some() {
-        report.forbidden(&path.child("claims"), "claims cannot be set for Resources at pod-level");
+        report.forbidden(&path.child("claims"), "claims may not be set for Resources at pod-level");
     }
     requirements(report, whole, resources, Level::Pod, &path);
-    for (name, total) in qos::container_requests(whole.spec) {
-        let requested = resources["requests"].quantity(&name).unwrap_or_default();
-        if is_pod_level(&name) && total > requested {
-            let why = format!("must be greater than or equal to aggregate container requests of {total}");
-            report.invalid(&path.child("requests").key(&name), requested.to_string(), why);
+    for kind in ["requests", "limits"] {
+        for (name, total) in qos::of_containers(whole.spec, kind) {
+            // Of limits only whole pages are added up: nothing else is certain to be there.
+            let counts = kind == "requests" || name.starts_with(HUGE_PAGES);
+            let own = resources[kind].quantity(&name).filter(|_| counts);
+            if let Some(own) = own.filter(|own| total > *own) {
+                let why = format!("must be greater than or equal to aggregate container {kind} of {total}");
+                report.invalid(&path.child(kind).key(&name), own.to_string(), why);
+            }
         }
     }
     for (index, container) in whole.spec.list("containers").iter().enumerate() {
@@ -160,7 +170,7 @@ fn name(report: &mut Report, name: &str, path: &Path) -> bool {
     true
 }
 
-fn container_name(report: &mut Report, resource: &str, path: &Path) {
+pub(in super::super) fn container_name(report: &mut Report, resource: &str, path: &Path) {
     name(report, resource, path);
     if !resource.contains('/') {
         let standard = matches!(resource, "cpu" | "memory" | "ephemeral-storage");
@@ -198,7 +208,8 @@ fn may_overcommit(resource: &str) -> bool {
 
 /// References of a container to the claims of its pod.
 fn claims(report: &mut Report, whole: &Whole<'_>, resources: &Value, path: &Path) {
-    let mut seen: HashSet<String> = HashSet::new();
+    let (mut seen, mut in_part) = (HashSet::new(), HashSet::new());
+    let mut known = None;
     for (index, claim) in resources.list("claims").iter().enumerate() {
         let path = path.index(index);
         let (name, request) = (claim.text("name"), claim.text("request"));
@@ -206,40 +217,56 @@ fn claims(report: &mut Report, whole: &Whole<'_>, resources: &Value, path: &Path
             report.required(&path, "");
             continue;
         }
-        if seen.contains(name) {
+        if seen.contains(&(name, "")) {
             report.duplicate(&path, name);
         } else {
-            let mut key = name.to_owned();
             if !request.is_empty() {
                 report.dns_label(&path.child("request"), request);
-                key = format!("{name}/{request}");
             }
-            let part_of = format!("{name}/");
-            if seen.contains(&key) {
-                report.duplicate(&path, key.as_str());
-            } else if request.is_empty() && seen.iter().any(|other| other.starts_with(&part_of)) {
-                report.duplicate(&path, name);
+            let again = seen.contains(&(name, request));
+            if again || (request.is_empty() && in_part.contains(name)) {
+                let key = if request.is_empty() { name.to_owned() } else { format!("{name}/{request}") };
+                report.duplicate(&path, key);
             }
-            seen.insert(key);
+            if !request.is_empty() {
+                in_part.insert(name);
+            }
+            seen.insert((name, request));
         }
-        if !whole.has_claim(name) {
-            let mut known: Vec<&str> =
-                whole.spec.list("resourceClaims").iter().map(|claim| claim.text("name")).collect();
-            known.sort_unstable();
-            let mut why = "must be one of the names in pod.spec.resourceClaims".to_owned();
-            match known.is_empty() {
-                true => why.push_str(" which is empty"),
-                false => why.push_str(&format!(": {}", known.join(", "))),
-            }
+        if !whole.claims.contains(name) {
+            let why = known.get_or_insert_with(|| names_of_claims(whole)).as_str();
             report.push(FieldError::new(ErrorType::NotFound, &path, Some(name.into()), why));
         }
     }
 }
 
+fn names_of_claims(whole: &Whole<'_>) -> String {
+    let mut known: Vec<&str> = whole.claims.iter().copied().collect();
+    known.sort_unstable();
+    let mut why = "must be one of the names in pod.spec.resourceClaims".to_owned();
+    if known.is_empty() {
+        why.push_str(" which is empty");
+    }
+    for (index, name) in known.into_iter().enumerate() {
+        if why.len() + name.len() > SHOWN_MAX_BYTES {
+            why.push_str(", ...");
+            break;
+        }
+        why.push_str(if index == 0 { ": " } else { ", " });
+        why.push_str(name);
+    }
+    why
+}
+
 /// `resourceClaims` of a pod.
-pub(super) fn pod_claims(report: &mut Report, spec: &Value, path: &Path) {
+pub(super) fn pod_claims(report: &mut Report, whole: &Whole<'_>, path: &Path) {
+    let is_static = whole.metadata.is_some_and(|metadata| metadata["annotations"].get(MIRROR).is_some());
+    if is_static && !whole.spec.list("resourceClaims").is_empty() {
+        report.forbidden(&Path::default(), "static pods do not support resource claims");
+        return;
+    }
     let mut names = HashSet::new();
-    for (path, claim) in items(spec, "resourceClaims", path) {
+    for (path, claim) in items(whole.spec, "resourceClaims", path) {
         match claim.text("name") {
             "" => report.required(&path.child("name"), ""),
             name if names.contains(name) => report.duplicate(&path.child("name"), name),

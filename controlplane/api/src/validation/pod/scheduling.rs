@@ -1,6 +1,6 @@
 //! Tolerations, topology spread, scheduling gates and readiness gates.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -43,6 +43,8 @@ pub(super) fn tolerations(report: &mut Report, tolerations: &[Value], path: &Pat
                     report.invalid(&operator_path, value, "value must be empty when `operator` is 'Exists'");
                 }
             }
+            // Known, but not by default.
+            "Lt" | "Gt" => report.not_supported(&operator_path, operator, &["Equal", "Exists", "Lt", "Gt"]),
             other => report.not_supported(&operator_path, other, &["Equal", "Exists"]),
         }
         if !effect.is_empty() {
@@ -71,10 +73,12 @@ pub(super) fn gates(report: &mut Report, spec: &Value, path: &Path) {
 }
 
 /// `topologySpreadConstraints`.
-pub(super) fn spread(report: &mut Report, spec: &Value, path: &Path) {
-    let all = spec.list("topologySpreadConstraints");
+pub(super) fn spread<'a>(report: &mut Report, spec: &'a Value, path: &Path) {
+    let pair = |constraint: &'a Value| (constraint.text("topologyKey"), constraint.text("whenUnsatisfiable"));
+    let all = spec.list("topologySpreadConstraints").iter().enumerate();
+    let last: HashMap<_, _> = all.map(|(index, constraint)| (pair(constraint), index)).collect();
     for (index, (path, constraint)) in items(spec, "topologySpreadConstraints", path).enumerate() {
-        let (key, action) = (constraint.text("topologyKey"), constraint.text("whenUnsatisfiable"));
+        let (key, action) = pair(constraint);
         let skew = constraint.number("maxSkew").unwrap_or_default();
         if skew <= 0 {
             report.invalid(&path.child("maxSkew"), skew, NOT_POSITIVE);
@@ -85,11 +89,7 @@ pub(super) fn spread(report: &mut Report, spec: &Value, path: &Path) {
         if !ACTIONS.contains(&action) {
             report.not_supported(&path.child("whenUnsatisfiable"), action, ACTIONS);
         }
-        let repeats = all
-            .iter()
-            .skip(index + 1)
-            .any(|other| (other.text("topologyKey"), other.text("whenUnsatisfiable")) == (key, action));
-        if repeats {
+        if last.get(&(key, action)).is_some_and(|last| *last > index) {
             let path = path.child("{topologyKey, whenUnsatisfiable}");
             report.duplicate(&path, format!("{{{key}, {action}}}"));
         }
@@ -124,11 +124,11 @@ fn match_label_keys(report: &mut Report, constraint: &Value, path: &Path) {
     if selector.is_null() {
         report.forbidden(path, "must not be specified when labelSelector is not set");
     }
+    let expressions = selector.list("matchExpressions").iter();
+    let listed: HashSet<&str> = expressions.map(|expression| expression.text("key")).collect();
     for (index, key) in constraint.texts("matchLabelKeys").enumerate() {
         report.qualified_name(&path.index(index), key);
-        let expressions = selector.list("matchExpressions");
-        let listed = expressions.iter().any(|expression| expression.text("key") == key);
-        if listed || selector["matchLabels"].get(key).is_some() {
+        if listed.contains(key) || selector["matchLabels"].get(key).is_some() {
             report.invalid(&path.index(index), key, "exists in both matchLabelKeys and labelSelector");
         }
     }

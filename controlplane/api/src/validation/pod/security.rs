@@ -1,7 +1,7 @@
 //! Security contexts of pods and containers.
 //!
 //! Whether something is *allowed* is admission's business (pod security); here is what makes sense at all.
-//! Windows' options are only refused where a pod says it is for Linux.
+//! Options of Windows are in `windows`.
 
 use std::collections::HashSet;
 
@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::super::fields::{Fields, items};
 use super::super::report::Report;
-use super::{Whole, containers, volume};
+use super::{Whole, containers, volume, windows};
 use crate::field::Path;
 
-const ID_MAX: i64 = 0xffff_ffff;
+pub(super) const ID_MAX: i64 = 0xffff_ffff;
 const SYSCTL_MAX: usize = 253;
 const APPARMOR_MAX: usize = 4095;
 const SYSCTL_SENTENCE: &str = "must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
@@ -47,6 +47,7 @@ pub(super) fn of_pod(report: &mut Report, spec: &Value, path: &Path) {
         }
     }
     seccomp(report, context, &path);
+    windows::options(report, context, &path);
     apparmor(report, context, &path);
 }
 
@@ -74,6 +75,7 @@ pub(super) fn of_container(report: &mut Report, whole: &Whole<'_>, context: &Val
             report.invalid(path, context.clone(), why);
         }
     }
+    windows::options(report, context, path);
     apparmor(report, context, path);
 }
 
@@ -82,23 +84,16 @@ pub(super) fn host_users(report: &mut Report, whole: &Whole<'_>, path: &Path) {
     if whole.host_users() {
         return;
     }
+    const WHY: &str = "when `hostUsers` is false";
     // The capital letters are upstream's.
     for (name, shown) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")] {
         if whole.spec.flag(name) {
-            report.forbidden(&path.child(shown), "when `pod.Spec.HostUsers` is false");
+            report.forbidden(&path.child(shown), WHY);
         }
     }
-}
-
-/// A pod for Linux says nothing about Windows.
-pub(super) fn no_windows_options(report: &mut Report, spec: &Value, path: &Path) {
-    let why = "windows options cannot be set for a linux pod";
-    if spec["securityContext"].part("windowsOptions").is_some() {
-        report.forbidden(&path.child("securityContext").child("windowsOptions"), why);
-    }
-    for (path, container) in containers(spec, path) {
-        if container["securityContext"].part("windowsOptions").is_some() {
-            report.forbidden(&path.child("securityContext").child("windowsOptions"), why);
+    for (path, container) in containers(whole.spec, path) {
+        if !container.list("volumeDevices").is_empty() {
+            report.forbidden(&path.child("volumeDevices"), WHY);
         }
     }
 }

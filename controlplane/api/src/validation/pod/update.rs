@@ -1,6 +1,8 @@
 //! What may change in a pod: images, a shorter deadline, more tolerations, fewer gates; ephemeral containers by their
 //! own subresource.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value};
 
 use super::super::fields::Fields;
@@ -56,10 +58,11 @@ pub(in super::super) fn ephemeral_containers(report: &mut Report, new: &Value, o
     }
     shared(report, new, old);
     let path = Path::new("spec").child("ephemeralContainers");
-    let list = new["spec"].list("ephemeralContainers");
+    let list = new["spec"].list("ephemeralContainers").iter();
+    let list: HashMap<&str, &Value> = list.map(|container| (container.text("name"), container)).collect();
     for before in old["spec"].list("ephemeralContainers") {
         let name = before.text("name");
-        match list.iter().rev().find(|after| after.text("name") == name) {
+        match list.get(name) {
             None => {
                 let why = format!("existing ephemeral containers {} may not be removed\n", quote(name));
                 report.forbidden(&path, why);
@@ -101,16 +104,11 @@ fn deadline(report: &mut Report, new: &Value, old: &Value, path: &Path) -> bool 
     }
 }
 
-fn tolerations(report: &mut Report, new: &Value, old: &Value, path: &Path) {
-    let without_seconds = |toleration: &Value| {
-        let mut rest = toleration.clone();
-        rest.as_object_mut().map(|fields| fields.shift_remove("tolerationSeconds"));
-        rest
-    };
-    let kept = |before: &Value| {
-        new.list("tolerations").iter().any(|after| without_seconds(after) == without_seconds(before))
-    };
-    if !old.list("tolerations").iter().all(kept) {
+fn tolerations<'a>(report: &mut Report, new: &'a Value, old: &'a Value, path: &Path) {
+    let without_seconds = ["key", "operator", "value", "effect"];
+    let rest = |toleration: &'a Value| without_seconds.map(|name| toleration.text(name));
+    let after: HashSet<_> = new.list("tolerations").iter().map(rest).collect();
+    if !old.list("tolerations").iter().all(|before| after.contains(&rest(before))) {
         let why = "existing toleration can not be modified except its tolerationSeconds";
         report.forbidden(path, why);
         return;
@@ -119,9 +117,10 @@ fn tolerations(report: &mut Report, new: &Value, old: &Value, path: &Path) {
 }
 
 fn scheduling_gates(report: &mut Report, new: &Value, old: &Value, path: &Path) {
+    let before: HashSet<&str> = old.list("schedulingGates").iter().map(|gate| gate.text("name")).collect();
     for (index, gate) in new.list("schedulingGates").iter().enumerate() {
         let name = gate.text("name");
-        if !old.list("schedulingGates").iter().any(|before| before.text("name") == name) {
+        if !before.contains(name) {
             let why = format!("only deletion is allowed, but found new scheduling gate '{name}'");
             report.forbidden(&path.index(index).child("name"), why);
         }

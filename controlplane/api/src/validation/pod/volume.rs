@@ -3,7 +3,7 @@
 //! Projected volumes are in `projected`. Sources of storage systems that Kubernetes no longer drives itself are only
 //! checked for the fields they cannot be without.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -80,9 +80,10 @@ pub(super) fn all<'a>(
     spec: &'a Value,
     metadata: Option<&Value>,
     path: &Path,
-) -> Vec<&'a Value> {
+) -> HashMap<&'a str, &'a Value> {
     let pod = metadata.map(|metadata| metadata.text("name")).unwrap_or_default();
-    let (mut names, mut fine) = (HashSet::new(), Vec::new());
+    let mut fine = HashMap::new();
+    let created = created_claims(spec, pod);
     for (path, volume) in items(spec, "volumes", path) {
         let before = report.len();
         source(report, volume, pod, metadata.is_some(), &path);
@@ -92,27 +93,26 @@ pub(super) fn all<'a>(
         } else {
             report.dns_label(&name_path, name);
         }
-        if names.contains(name) {
+        if fine.contains_key(name) {
             report.duplicate(&name_path, name);
         }
         if report.len() == before {
-            names.insert(name);
-            fine.push(volume);
+            fine.insert(name, volume);
         }
-        created_claim(report, spec, volume, pod, &path);
+        let claim = volume["persistentVolumeClaim"].text("claimName");
+        if created.contains(claim) {
+            let path = path.child("persistentVolumeClaim").child("claimName");
+            let why = "must not reference a PVC that gets created for an ephemeral volume";
+            report.invalid(&path, claim, why);
+        }
     }
     fine
 }
 
-/// A claim that exists only because of this pod is not to be named by it.
-fn created_claim(report: &mut Report, spec: &Value, volume: &Value, pod: &str, path: &Path) {
-    let claim = volume["persistentVolumeClaim"].text("claimName");
-    let created =
-        |other: &Value| other.part("ephemeral").is_some() && claim == format!("{pod}-{}", other.text("name"));
-    if !pod.is_empty() && spec.list("volumes").iter().any(created) {
-        let path = path.child("persistentVolumeClaim").child("claimName");
-        report.invalid(&path, claim, "must not reference a PVC that gets created for an ephemeral volume");
-    }
+/// Claims that exist only because of this pod: it is not to name them.
+fn created_claims(spec: &Value, pod: &str) -> HashSet<String> {
+    let ephemeral = spec.list("volumes").iter().filter(|volume| volume.part("ephemeral").is_some());
+    ephemeral.filter(|_| !pod.is_empty()).map(|volume| format!("{pod}-{}", volume.text("name"))).collect()
 }
 
 fn source(report: &mut Report, volume: &Value, pod: &str, in_pod: bool, path: &Path) {

@@ -209,11 +209,12 @@ fn environment() {
                 ],
             ),
             (
-                from(json!({"fileKeyRef": {"key": "", "volumeName": "", "path": "/x"}})),
+                from(json!({"fileKeyRef": {"key": "", "volumeName": "", "path": "../x"}})),
                 &[
                     "env[0].valueFrom.fileKeyRef.key: Required value",
                     "env[0].valueFrom.fileKeyRef.volumeName: Required value",
-                    "env[0].valueFrom.fileKeyRef.path:: \"/x\": must be a relative path",
+                    "env[0].valueFrom.fileKeyRef.path:: \"../x\": must not contain '..'",
+                    "env[0].valueFrom.fileKeyRef.volumeName: Not found: \"\"",
                 ],
             ),
         ],

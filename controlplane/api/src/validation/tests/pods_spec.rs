@@ -75,7 +75,7 @@ fn security() {
         (
             "own users",
             vec![("/spec/hostUsers", json!(false)), ("/spec/hostIPC", json!(true))],
-            &["spec.HostIPC: Forbidden: when `pod.Spec.HostUsers` is false"],
+            &["spec.HostIPC: Forbidden: when `hostUsers` is false"],
         ),
         (
             "for Linux",
@@ -286,6 +286,145 @@ fn scheduling() {
                 "spec.topologySpreadConstraints[1].nodeTaintsPolicy: Unsupported value: \"Odd\": supported values: \"Honor\", \"Ignore\"",
                 "spec.topologySpreadConstraints[1].matchLabelKeys: Forbidden: must not be specified when labelSelector is not set",
                 "spec.topologySpreadConstraints[2].matchLabelKeys[0]: Invalid value: \"a\": exists in both matchLabelKeys and labelSelector",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn host_names_and_files() {
+    let long = "a".repeat(65);
+    let file = |volume: &str| json!([{"name": "A", "valueFrom": {"fileKeyRef": {"key": "k", "volumeName": volume, "path": "x"}}}]);
+    let volumes = json!([{"name": "e", "emptyDir": {}}, {"name": "h", "hostPath": {"path": "/"}}]);
+    let files =
+        |volume: &str| vec![("/spec/volumes", volumes.clone()), ("/spec/containers/0/env", file(volume))];
+    let at = "spec.containers[0].env[0].valueFrom.fileKeyRef.volumeName";
+    let (absent, other) = (
+        format!("{at}: Not found: \"x\""),
+        format!("{at}: Invalid value: \"h\": referenced volume must be of type emptyDir"),
+    );
+    check(vec![
+        (
+            "override",
+            vec![
+                ("/spec/hostnameOverride", json!(long)),
+                ("/spec/hostNetwork", json!(true)),
+                ("/spec/setHostnameAsFQDN", json!(true)),
+            ],
+            &[
+                "spec.hostnameOverride: Forbidden: may not be specified when setHostnameAsFQDN is true",
+                "spec.hostnameOverride: Forbidden: may not be specified when hostNetwork is true",
+                "spec.hostnameOverride: Too long: may not be more than 64 bytes",
+            ],
+        ),
+        ("files", files("e"), &[]),
+        ("files of no volume", files("x"), &[&absent]),
+        ("files of another volume", files("h"), &[&other]),
+        (
+            "devices with users of its own",
+            vec![
+                ("/spec/hostUsers", json!(false)),
+                ("/spec/volumes", json!([{"name": "v", "persistentVolumeClaim": {"claimName": "v"}}])),
+                ("/spec/containers/0/volumeDevices", json!([{"name": "v", "devicePath": "/dev/x"}])),
+            ],
+            &["spec.containers[0].volumeDevices: Forbidden: when `hostUsers` is false"],
+        ),
+        (
+            "comparing tolerations",
+            vec![("/spec/tolerations", json!([{"key": "a", "operator": "Gt", "value": "1"}]))],
+            &[
+                "spec.tolerations[0].operator: Unsupported value: \"Gt\": supported values: \"Equal\", \"Exists\", \"Lt\", \"Gt\"",
+            ],
+        ),
+        (
+            "an init container that resizing restarts",
+            vec![(
+                "/spec/initContainers",
+                json!([{"name": "i", "image": "i", "resizePolicy": [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]}]),
+            )],
+            &[
+                "spec.initContainers[0].resizePolicy[0].restartPolicy: Invalid value: \"RestartContainer\": must not be set to 'RestartContainer' for non-sidecar initContainers",
+            ],
+        ),
+        (
+            "claims of a static pod",
+            vec![
+                ("/metadata/annotations", json!({"kubernetes.io/config.mirror": "m"})),
+                ("/spec/nodeName", json!("n")),
+                ("/spec/resourceClaims", json!([{"name": "r", "resourceClaimName": "x"}])),
+            ],
+            &[": Forbidden: static pods do not support resource claims"],
+        ),
+    ]);
+}
+
+#[test]
+fn windows() {
+    let user =
+        |name: &str| vec![("/spec/securityContext", json!({"windowsOptions": {"runAsUserName": name}}))];
+    let says = |why: &str, name: &str| {
+        let shown = crate::field::quote(name);
+        format!(
+            "spec.securityContext.windowsOptions.runAsUserName: Invalid value: {shown}: runAsUserName{why}"
+        )
+    };
+    let only = |field: &str| format!("spec.{field}: Forbidden: cannot be set for a windows pod");
+    let (empty, control, slashes) = (
+        says(" cannot be an empty string", ""),
+        says(" cannot contain control characters", "a\u{1}"),
+        says(" cannot contain more than one backslash", "a\\b\\c"),
+    );
+    let (domain, dots, odd) = (
+        says("'s Domain doesn't match the NetBios nor the DNS format", "a?\\b"),
+        says("'s User cannot contain only periods or spaces", ". ."),
+        says("'s User cannot contain the following characters: \"/\\:;|=,+*?<>@[]", "a@b"),
+    );
+    let refused = [
+        only("securityContext.seLinuxOptions"),
+        only("hostPID"),
+        only("securityContext.fsGroup"),
+        only("securityContext.runAsUser"),
+        only("containers[0].securityContext.privileged"),
+    ];
+    let refused: Vec<&str> = refused.iter().map(String::as_str).collect();
+    check(vec![
+        ("a user", user("CORP\\ann"), &[]),
+        ("no user", user(""), &[&empty]),
+        ("control", user("a\u{1}"), &[&control]),
+        ("slashes", user("a\\b\\c"), &[&slashes]),
+        ("domain", user("a?\\b"), &[&domain]),
+        ("dots", user(". ."), &[&dots]),
+        ("odd", user("a@b"), &[&odd]),
+        (
+            "what only Linux has",
+            vec![
+                ("/spec/os", json!({"name": "windows"})),
+                ("/spec/hostPID", json!(true)),
+                (
+                    "/spec/securityContext",
+                    json!({"seLinuxOptions": {"user": "u"}, "fsGroup": 1, "runAsUser": 1}),
+                ),
+                ("/spec/containers/0/securityContext", json!({"privileged": true})),
+            ],
+            &refused,
+        ),
+        (
+            "resources of a whole pod",
+            vec![
+                ("/spec/os", json!({"name": "windows"})),
+                ("/spec/resources", json!({"requests": {"cpu": "1"}})),
+            ],
+            &["spec.resources: Forbidden: may not be set for a windows pod"],
+        ),
+        (
+            "processes of the host",
+            vec![(
+                "/spec/containers",
+                json!([{"name": "c", "image": "i", "securityContext": {"windowsOptions": {"hostProcess": true}}}, {"name": "d", "image": "i"}]),
+            )],
+            &[
+                "spec: Invalid value: \"\": If pod contains any hostProcess containers then all containers must be HostProcess containers",
+                "spec.hostNetwork: Invalid value: false: hostNetwork must be true if pod contains any hostProcess containers",
             ],
         ),
     ]);
