@@ -100,7 +100,7 @@ fn documents(server: &Server, definition: &Value, load: &str) {
             times.push(begun.elapsed().as_secs_f64() * 1000.0);
             size = answer.body.len();
         }
-        let value = format!("{:.0} ms, then {:.0} ms, {}", times[0], times[1], mib(size as u64));
+        let value = format!("{:.0} ms, then {:.0} ms, {}", times[0], times[1], mib(size as u64 / 1024));
         row(name, &value, load, "");
     }
     let spec = &definition["spec"];

@@ -226,3 +226,46 @@ fn an_oom_takes_the_whole_group() {
         assert!(stats(cgroup).unwrap().memory.oom_kills >= 2);
     });
 }
+
+/// Everything that has a file of its own on cgroup2, as the kernel tells it afterwards.
+#[test]
+fn cgroup2_takes_every_resource() {
+    in_cgroup("cgroup2_takes_every_resource", |cgroup| {
+        if cgroup.layout().version("memory") != Some(Version::V2) {
+            return harness::skip("cgroup2_takes_every_resource", "the memory controller is v1's");
+        }
+        let disk = std::fs::read_dir("/sys/block").unwrap().flatten().find_map(|entry| {
+            let name = entry.file_name().into_string().ok().filter(|name| !name.starts_with("loop"))?;
+            let device = std::fs::read_to_string(format!("/sys/block/{name}/dev")).ok()?;
+            let (major, minor) = device.trim().split_once(':')?;
+            Some((major.parse::<u64>().ok()?, minor.parse::<u64>().ok()?))
+        });
+        let (major, minor) = disk.expect("a disk");
+        let json = format!(
+            r#"{{"cpu":{{"shares":1024,"quota":50000,"period":100000,"idle":0,"cpus":"0","mems":"0"}},
+            "memory":{{"limit":67108864,"swap":100663296,"reservation":33554432}},"pids":{{"limit":50}},
+            "blockIO":{{"weight":100,"throttleReadBpsDevice":[{{"major":{major},"minor":{minor},"rate":1048576}}],
+              "throttleWriteIOPSDevice":[{{"major":{major},"minor":{minor},"rate":100}}]}},
+            "hugepageLimits":[{{"pageSize":"2MB","limit":4194304}}],
+            "unified":{{"memory.oom.group":"1","memory.high":"50331648"}}}}"#
+        );
+        apply(cgroup, &resources(&json)).unwrap();
+        let io = format!("{major}:{minor} rbps=1048576 wbps=max riops=max wiops=100");
+        for (controller, file, expect) in [
+            ("cpu", "cpu.weight", "100"),
+            ("cpu", "cpu.max", "50000 100000"),
+            ("cpuset", "cpuset.cpus", "0"),
+            ("cpuset", "cpuset.mems", "0"),
+            ("memory", "memory.max", "67108864"),
+            ("memory", "memory.swap.max", "33554432"),
+            ("memory", "memory.low", "33554432"),
+            ("memory", "memory.high", "50331648"),
+            ("memory", "memory.oom.group", "1"),
+            ("pids", "pids.max", "50"),
+            ("io", "io.max", io.as_str()),
+            ("hugetlb", "hugetlb.2MB.max", "4194304"),
+        ] {
+            assert_eq!(cgroup.read(controller, file).unwrap().trim(), expect, "{file}");
+        }
+    });
+}
