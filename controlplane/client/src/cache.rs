@@ -11,7 +11,10 @@
 //! - A subscriber that comes late hears of every object there is.
 //! - The map never goes back: a list replaces it only as a whole.
 
+mod index;
 mod replace;
+
+pub use index::Index;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};

@@ -29,7 +29,7 @@ mod surroundings;
 mod watch;
 
 pub use backoff::Backoff;
-pub use cache::{Cache, Caches, Change, Selection};
+pub use cache::{Cache, Caches, Change, Index, Selection};
 pub use client::{Client, Patch, Propagation};
 pub use election::{Election, LeadershipLost};
 pub use error::ClientError;

@@ -1,11 +1,13 @@
 //! What all controllers share, and their start.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
 
-use client::{Caches, Client, ClientError, Config, Surroundings};
+use client::{Caches, Client, ClientError, Config, Index, Key, Resource, Surroundings};
 use pki::Authority;
 use tokio::task::JoinSet;
 
+use crate::fields::text;
 use crate::{
     ClusterRange, certificates, cronjob, daemon_set, deployment, disruption, endpoint_mirroring, endpoints,
     endpointslice, garbage, ip_address, job, namespace, node_ipam, node_lifecycle, pod_garbage, replicaset,
@@ -36,12 +38,34 @@ pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) root_ca: String,
     own_accounts: bool,
+    pods_by_node: OnceLock<Index>,
 }
 
 impl Context {
+    /// The pods of each node. Ask for it before pods are followed: who then hears of a pod finds it here already.
+    pub(crate) fn pods_by_node(&self) -> PodsByNode {
+        let start = || {
+            Index::of(&self.caches.of(&Resource::PODS), |pod| {
+                let node = text(pod.value(), "/spec/nodeName");
+                if node.is_empty() { BTreeSet::new() } else { BTreeSet::from([node.to_owned()]) }
+            })
+        };
+        PodsByNode(self.pods_by_node.get_or_init(start).clone())
+    }
+
     /// The client of a controller.
     pub(crate) fn client_of(&self, account: &str) -> Result<Client, ClientError> {
         if self.own_accounts { self.client.acting_as(ACCOUNTS, account) } else { Ok(self.client.clone()) }
+    }
+}
+
+/// Who looks at one node looks at its pods alone.
+#[derive(Clone)]
+pub(crate) struct PodsByNode(Index);
+
+impl PodsByNode {
+    pub(crate) fn of(&self, node: &str) -> Vec<Key> {
+        self.0.at(node)
     }
 }
 
@@ -53,6 +77,7 @@ pub async fn run_all(options: Setup) -> Result<(), ClientError> {
         client,
         root_ca: options.root_ca,
         own_accounts: options.own_accounts,
+        pods_by_node: OnceLock::new(),
     });
     let mut running = JoinSet::new();
     running.spawn(deployment::run(context.clone()));

@@ -8,10 +8,11 @@
 pub(crate) mod endpoints;
 mod plan;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::selector::LabelSelector;
-use client::{Cache, Change, Client, ClientError, Key, Object, Outcome, Resource, WorkQueue, work};
+use client::{Cache, Change, Client, ClientError, Index, Key, Object, Outcome, Resource, WorkQueue, work};
 use serde_json::Value;
 
 use crate::context::Context;
@@ -45,7 +46,7 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
     for cache in [&controller.services, &controller.pods, &controller.nodes, &controller.slices] {
         cache.synced().await;
     }
-    let queue = WorkQueue::new();
+    let (queue, by_node) = (WorkQueue::new(), Index::of(&controller.slices, nodes_of));
     let adding = queue.clone();
     controller.services.subscribe(move |change| adding.add(change.key.clone()));
     let (adding, services) = (queue.clone(), controller.services.clone());
@@ -53,7 +54,7 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
     let (adding, expectations) = (queue.clone(), controller.expectations.clone());
     controller.slices.subscribe(move |change| slice_changed(&change, &expectations, &adding));
     let (adding, slices) = (queue.clone(), controller.slices.clone());
-    controller.nodes.subscribe(move |change| node_changed(&change, &slices, &adding));
+    controller.nodes.subscribe(move |change| node_changed(&change, &by_node, &slices, &adding));
     work(NAME, queue, WORKERS, move |key| {
         let controller = controller.clone();
         async move { controller.reconcile(&key).await }
@@ -92,13 +93,13 @@ fn slice_changed(change: &Change<'_>, expectations: &Expectations, queue: &WorkQ
 }
 
 /// A node's zone came or changed: slices with endpoints there say another one.
-fn node_changed(change: &Change<'_>, slices: &Cache, queue: &WorkQueue<Key>) {
+fn node_changed(change: &Change<'_>, by_node: &Index, slices: &Cache, queue: &WorkQueue<Key>) {
     let Some(after) = change.after else { return };
     let zone = zone(after);
     if change.before.is_some_and(|before| self::zone(before) == zone) {
         return;
     }
-    for slice in slices.list("") {
+    for slice in by_node.at(&change.key.name).iter().filter_map(|key| slices.get(key)) {
         if says_another(slice.value(), &change.key.name, zone)
             && let Some(service) = plan::service_of(slice.value())
         {
@@ -109,6 +110,15 @@ fn node_changed(change: &Change<'_>, slices: &Cache, queue: &WorkQueue<Key>) {
 
 fn zone(node: &Object) -> Option<&str> {
     node.meta().label("topology.kubernetes.io/zone")
+}
+
+/// The nodes that a slice of ours is about: what a node's change is looked up by.
+fn nodes_of(slice: &Object) -> BTreeSet<String> {
+    if plan::service_of(slice.value()).is_none() {
+        return BTreeSet::new();
+    }
+    let named = list(slice.value(), "/endpoints").iter().filter_map(|endpoint| endpoint["nodeName"].as_str());
+    named.map(str::to_owned).collect()
 }
 
 fn says_another(slice: &Value, node: &str, zone: Option<&str>) -> bool {
@@ -167,5 +177,27 @@ mod tests {
         check("b", None, false);
         check("c", Some("east"), false);
         assert!(!says_another(&json!({"endpoints": null}), "a", None));
+    }
+
+    #[tokio::test]
+    async fn a_node_concerns_the_slices_that_name_it() {
+        let config = client::Config::of_server("https://127.0.0.1:1", Vec::new()).unwrap();
+        let client = Client::new(config, "test", client::Surroundings::system()).unwrap();
+        let slice = |name: &str, nodes: &[&str]| {
+            let endpoints: Vec<Value> = nodes.iter().map(|node| json!({"nodeName": node})).collect();
+            let labels = json!({"kubernetes.io/service-name": name});
+            let meta = json!({"namespace": "n", "name": name, "labels": labels});
+            Object::of(&Resource::ENDPOINT_SLICES, json!({"metadata": meta, "endpoints": endpoints}))
+        };
+        let all = vec![slice("both", &["a", "b"]), slice("other", &["b", "b"]), slice("none", &[])];
+        let slices = Cache::fixed(client, Resource::ENDPOINT_SLICES, all);
+        let (by_node, queue) = (Index::of(&slices, nodes_of), WorkQueue::new());
+        let labels = json!({"topology.kubernetes.io/zone": "west"});
+        let node = json!({"metadata": {"name": "a", "labels": labels}});
+        let (key, node) = (Key::new("", "a"), Arc::new(Object::of(&Resource::NODES, node)));
+        let change = Change { key: &key, before: None, after: Some(&node) };
+        node_changed(&change, &by_node, &slices, &queue);
+        assert_eq!((queue.next().await, queue.len()), (Some(Key::new("n", "both")), 0));
+        assert_eq!(by_node.at("b").len(), 2);
     }
 }

@@ -20,7 +20,7 @@ use client::{
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::context::Context;
+use crate::context::{Context, PodsByNode};
 use crate::fields::text;
 use crate::pod;
 use plan::Step;
@@ -39,6 +39,7 @@ struct Controller {
     nodes: Cache,
     leases: Cache,
     pods: Cache,
+    pods_by_node: PodsByNode,
     /// What a node's sign of life looked like, and since when it looks so.
     signs: Mutex<HashMap<String, (String, Instant)>>,
 }
@@ -51,6 +52,7 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
         nodes: context.caches.of(&Resource::NODES),
         leases: context.caches.of(&Resource::LEASES),
         pods: context.caches.of(&Resource::PODS),
+        pods_by_node: context.pods_by_node(),
         signs: Mutex::default(),
     });
     for cache in [&controller.nodes, &controller.leases, &controller.pods] {
@@ -135,10 +137,8 @@ impl Controller {
         let now = api::time::format_seconds((self.client.surroundings().now)());
         let patch = json!({"status": {"conditions": [
             {"type": "Ready", "status": "False", "lastTransitionTime": now}]}});
-        for pod in self.pods.list("") {
-            if text(pod.value(), "/spec/nodeName") != node || !pod::is_ready(pod.value()) {
-                continue;
-            }
+        for key in self.pods_by_node.of(node) {
+            let Some(pod) = self.pods.get(&key).filter(|pod| pod::is_ready(pod.value())) else { continue };
             let (namespace, name) = (&pod.key.namespace, &pod.key.name);
             let pods = &Resource::PODS;
             match self

@@ -30,7 +30,7 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
     });
     controller.pods.synced().await;
     controller.nodes.synced().await;
-    let queue = WorkQueue::new();
+    let (queue, pods_by_node) = (WorkQueue::new(), context.pods_by_node());
     let (adding, nodes) = (queue.clone(), controller.nodes.clone());
     controller.pods.subscribe(move |change| {
         let Some(pod) = change.after else { return };
@@ -41,14 +41,11 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
             adding.add_after(change.key.clone(), QUARANTINE);
         }
     });
-    let (adding, pods) = (queue.clone(), controller.pods.clone());
+    let adding = queue.clone();
     controller.nodes.subscribe(move |change| {
         if change.after.is_none() {
-            let stranded = pods
-                .list("")
-                .into_iter()
-                .filter(|pod| text(pod.value(), "/spec/nodeName") == change.key.name);
-            stranded.for_each(|pod| adding.add_after(pod.key.clone(), QUARANTINE));
+            let stranded = pods_by_node.of(&change.key.name).into_iter();
+            stranded.for_each(|pod| adding.add_after(pod, QUARANTINE));
         }
     });
     work(NAME, queue, 1, move |key| {

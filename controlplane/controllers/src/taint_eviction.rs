@@ -40,7 +40,7 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
     });
     controller.nodes.synced().await;
     controller.pods.synced().await;
-    let queue = WorkQueue::new();
+    let (queue, pods_by_node) = (WorkQueue::new(), context.pods_by_node());
     let (adding, nodes) = (queue.clone(), controller.nodes.clone());
     controller.pods.subscribe(move |change| {
         let Some(pod) = change.after else { return };
@@ -49,7 +49,7 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
             adding.add(change.key.clone());
         }
     });
-    let (adding, pods) = (queue.clone(), controller.pods.clone());
+    let adding = queue.clone();
     controller.nodes.subscribe(move |change| {
         let taints = |node: &Value| node["spec"]["taints"].clone();
         let (before, after) =
@@ -57,8 +57,7 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
         if before == after || change.after.is_none_or(|node| evicting(node.value()).is_empty()) {
             return;
         }
-        let of_node = |pod: &Arc<client::Object>| text(pod.value(), "/spec/nodeName") == change.key.name;
-        pods.list("").iter().filter(|pod| of_node(pod)).for_each(|pod| adding.add(pod.key.clone()));
+        pods_by_node.of(&change.key.name).into_iter().for_each(|pod| adding.add(pod));
     });
     work(NAME, queue, WORKERS, move |key| {
         let controller = controller.clone();

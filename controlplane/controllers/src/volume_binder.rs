@@ -10,18 +10,19 @@
 //!
 //! Reference: upstream's pkg/controller/volume/persistentvolume.
 
+mod found;
 mod plan;
 
 use std::sync::Arc;
 
 use client::{
-    Cache, Client, ClientError, EventKind, EventRecorder, Key, Object, Outcome, Reference, Resource,
-    WorkQueue, work,
+    Cache, Client, ClientError, EventKind, EventRecorder, Key, Outcome, Reference, Resource, WorkQueue, work,
 };
 use serde_json::Value;
 
 use crate::context::Context;
 use crate::fields::{list, text};
+use found::Found;
 use plan::Step;
 
 const NAME: &str = "persistent-volume-binder";
@@ -30,6 +31,7 @@ const CLASSES: Resource = Resource::fixed("storage.k8s.io", "v1", "storageclasse
 struct Controller {
     client: Client,
     events: EventRecorder,
+    found: Found,
     volumes: Cache,
     claims: Cache,
     classes: Cache,
@@ -39,11 +41,14 @@ struct Controller {
 /// Claims are keys with a namespace, volumes such without one; one worker, because volumes are shared.
 pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
     let client = context.client_of(NAME)?;
+    let volumes = context.caches.of(&Resource::VOLUMES);
+    let claims = context.caches.of(&Resource::VOLUME_CLAIMS);
     let controller = Arc::new(Controller {
         events: EventRecorder::start(client.clone(), "persistentvolume-controller", ""),
         client,
-        volumes: context.caches.of(&Resource::VOLUMES),
-        claims: context.caches.of(&Resource::VOLUME_CLAIMS),
+        found: Found::follow(&volumes, &claims),
+        volumes,
+        claims,
         classes: context.caches.of(&CLASSES),
         pods: context.caches.of(&Resource::PODS),
     });
@@ -51,20 +56,19 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
         cache.synced().await;
     }
     let queue = WorkQueue::new();
-    let (adding, volumes) = (queue.clone(), controller.volumes.clone());
+    let (adding, found) = (queue.clone(), controller.found.clone());
     controller.claims.subscribe(move |change| {
         adding.add(change.key.clone());
-        for volume in volumes.list("") {
-            if plan::claim_of(volume.value()).as_ref() == Some(change.key) {
-                adding.add(volume.key.clone());
-            }
-        }
+        found.volumes_for(change.key).into_iter().for_each(|volume| adding.add(volume));
     });
-    let (adding, claims) = (queue.clone(), controller.claims.clone());
+    let (adding, found) = (queue.clone(), controller.found.clone());
     controller.volumes.subscribe(move |change| {
         adding.add(change.key.clone());
-        let waiting = |claim: &Arc<Object>| text(claim.value(), "/status/phase") != "Bound";
-        claims.list("").iter().filter(|claim| waiting(claim)).for_each(|claim| adding.add(claim.key.clone()));
+        found.claims_concerned(&change).into_iter().for_each(|claim| adding.add(claim));
+    });
+    let (adding, found) = (queue.clone(), controller.found.clone());
+    controller.classes.subscribe(move |change| {
+        found.claims_without(&change.key.name).into_iter().for_each(|claim| adding.add(claim));
     });
     let adding = queue.clone();
     controller.pods.subscribe(move |change| {
@@ -96,14 +100,18 @@ impl Controller {
         } else {
             let Some(claim) = self.claims.get(key) else { return Ok(Outcome::Done) };
             let class = self.classes.get(&Key::new("", text(claim.value(), "/spec/storageClassName")));
-            let volumes = self.volumes.list("");
-            let used = self.pods.list(&key.namespace).iter().any(|pod| {
-                let volumes = list(pod.value(), "/spec/volumes").iter();
-                volumes
-                    .filter_map(|v| v["persistentVolumeClaim"]["claimName"].as_str())
-                    .any(|c| c == key.name)
-            });
-            plan::claim(claim.value(), &volumes, class.as_ref().map(|class| class.value()), used)
+            let candidates = self.found.candidates(claim.value()).into_iter();
+            let volumes: Vec<_> = candidates.filter_map(|key| self.volumes.get(&key)).collect();
+            // Asked only where the class waits for it.
+            let used = || {
+                self.pods.list(&key.namespace).iter().any(|pod| {
+                    let volumes = list(pod.value(), "/spec/volumes").iter();
+                    volumes
+                        .filter_map(|v| v["persistentVolumeClaim"]["claimName"].as_str())
+                        .any(|c| c == key.name)
+                })
+            };
+            plan::claim(claim.value(), &volumes, class.as_ref().map(|class| class.value()), &used)
         };
         for step in steps {
             match self.execute(step).await {

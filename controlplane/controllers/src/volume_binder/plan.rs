@@ -29,7 +29,14 @@ pub(super) fn claim_of(volume: &Value) -> Option<Key> {
 }
 
 /// The next steps for a claim.
-pub(super) fn claim(claim: &Value, volumes: &[Arc<Object>], class: Option<&Value>, used: bool) -> Vec<Step> {
+///
+/// `volumes`: the one that the claim names, or those that come into question; `used`: whether a pod waits for it.
+pub(super) fn claim(
+    claim: &Value,
+    volumes: &[Arc<Object>],
+    class: Option<&Value>,
+    used: &dyn Fn() -> bool,
+) -> Vec<Step> {
     let named = text(claim, "/spec/volumeName");
     if named.is_empty() {
         return unbound(claim, volumes, class, used);
@@ -58,12 +65,17 @@ fn is_for(volume: &Value, claim: &Value) -> bool {
             && (reference["uid"].is_null() || reference["uid"] == claim["metadata"]["uid"]))
 }
 
-fn unbound(claim: &Value, volumes: &[Arc<Object>], class: Option<&Value>, used: bool) -> Vec<Step> {
+fn unbound(
+    claim: &Value,
+    volumes: &[Arc<Object>],
+    class: Option<&Value>,
+    used: &dyn Fn() -> bool,
+) -> Vec<Step> {
     if is_deleting(claim) {
         return vec![];
     }
     let waits = class.is_some_and(|class| class["volumeBindingMode"] == "WaitForFirstConsumer");
-    if waits && !used {
+    if waits && !used() {
         return tell(
             claim,
             false,
@@ -240,7 +252,7 @@ mod tests {
         let mut rounds = 0;
         loop {
             let volumes = [Arc::new(Object::of(&Resource::VOLUMES, there.clone()))];
-            let mut steps = claim(&wanted, &volumes, None, false);
+            let mut steps = claim(&wanted, &volumes, None, &|| false);
             steps.extend(volume(&there, Some(&wanted)));
             if steps.is_empty() || rounds > 9 {
                 break;
@@ -274,10 +286,10 @@ mod tests {
             [Step::Tell { reason, .. }] => *reason,
             _ => "",
         };
-        assert_eq!(reason(claim(&pvc(""), &[], None, false)), "FailedBinding");
+        assert_eq!(reason(claim(&pvc(""), &[], None, &|| false)), "FailedBinding");
         let class = json!({"provisioner": "p", "volumeBindingMode": "WaitForFirstConsumer"});
-        assert_eq!(reason(claim(&pvc("s"), &[], Some(&class), false)), "WaitForFirstConsumer");
-        assert_eq!(reason(claim(&pvc("s"), &[], Some(&class), true)), "ExternalProvisioning");
-        assert_eq!(reason(claim(&pvc("s"), &[], None, true)), "ProvisioningFailed");
+        assert_eq!(reason(claim(&pvc("s"), &[], Some(&class), &|| false)), "WaitForFirstConsumer");
+        assert_eq!(reason(claim(&pvc("s"), &[], Some(&class), &|| true)), "ExternalProvisioning");
+        assert_eq!(reason(claim(&pvc("s"), &[], None, &|| true)), "ProvisioningFailed");
     }
 }
