@@ -96,19 +96,25 @@ impl std::error::Error for EvalError {}
 #[derive(Debug)]
 pub struct Budget {
     left: u64,
+    /// Small steps that make no whole one yet.
+    small: usize,
 }
 
 impl Budget {
     pub fn new(limit: u64) -> Budget {
-        Budget { left: limit }
-    }
-
-    fn unlimited() -> Budget {
-        Budget { left: u64::MAX }
+        Budget { left: limit, small: 0 }
     }
 
     pub fn left(&self) -> u64 {
         self.left
+    }
+
+    /// Steps of which ten cost one: what upstream's costs do not count, but takes time all the same.
+    fn spend_small(&mut self, steps: usize) -> Result<(), EvalError> {
+        self.small = self.small.saturating_add(steps);
+        let whole = self.small / 10;
+        self.small %= 10;
+        self.spend(whole as u64)
     }
 
     fn spend(&mut self, cost: u64) -> Result<(), EvalError> {
@@ -158,11 +164,32 @@ impl Program {
         names: &[(&str, Type<'_>)],
         result: &Type<'_>,
     ) -> Result<Program, CompileError> {
+        Program::compile_with(source, names, result, false)
+    }
+
+    /// The same where expressions may give names to values, `cel.bind(name, value, expression)`: those that choose devices.
+    ///
+    /// # Errors
+    /// As [`Program::compile`].
+    pub fn compile_binding(
+        source: &str,
+        names: &[(&str, Type<'_>)],
+        result: &Type<'_>,
+    ) -> Result<Program, CompileError> {
+        Program::compile_with(source, names, result, true)
+    }
+
+    fn compile_with(
+        source: &str,
+        names: &[(&str, Type<'_>)],
+        result: &Type<'_>,
+        binds: bool,
+    ) -> Result<Program, CompileError> {
         if source.len() > MOST_BYTES {
             return Err(CompileError(format!("expression is longer than {MOST_BYTES} bytes")));
         }
         let expr = parse::parse(source)?;
-        let checked = check::check(source, &expr, names)?;
+        let checked = check::check(source, &expr, names, binds)?;
         if !checked.of.fits(result) {
             return Err(CompileError(match result {
                 Type::Bool => "must evaluate to a bool".into(),

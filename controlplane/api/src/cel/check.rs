@@ -13,6 +13,7 @@ pub use typing::Type;
 use bounds::REQUEST_BYTES;
 
 use super::CompileError;
+use super::eval::BIND_COST;
 use super::functions;
 use super::parse::{Expr, Loop, Node};
 use super::value::unescaped;
@@ -31,9 +32,10 @@ pub(super) fn check<'s>(
     source: &str,
     expr: &Expr,
     names: &[(&str, Type<'s>)],
+    binds: bool,
 ) -> Result<Checked<'s>, CompileError> {
     let known = names.iter().map(|(name, of)| ((*name).to_owned(), of.clone(), bound(of))).collect();
-    let mut walk = Walk { source, names: known, mentions: Vec::new() };
+    let mut walk = Walk { source, names: known, mentions: Vec::new(), binds };
     let found = walk.node(expr)?;
     Ok(Checked { of: found.of, cost: found.cost, mentions: walk.mentions })
 }
@@ -42,6 +44,8 @@ struct Walk<'e, 's> {
     source: &'e str,
     names: Vec<(String, Type<'s>, Bounds<'s>)>,
     mentions: Vec<String>,
+    /// Whether `cel.bind` is there.
+    binds: bool,
 }
 
 /// How large a value may be, and the schema that says so.
@@ -136,10 +140,10 @@ impl<'s> Walk<'_, 's> {
             }
             Node::List(items) => {
                 let mut of: Option<Type<'s>> = None;
-                let (mut cost, mut inner) = (10, 1);
+                let (mut cost, mut inner) = (10u64, 1);
                 for (item, _) in items {
                     let item = self.node(item)?;
-                    cost += item.cost;
+                    cost = item.cost.saturating_add(cost);
                     inner = inner.max(item.size);
                     of = Some(of.map_or(item.of.clone(), |known| known.joined(item.of)));
                 }
@@ -147,11 +151,11 @@ impl<'s> Walk<'_, 's> {
                 Found { of, cost, size: items.len() as u64, inner, schema: None }
             }
             Node::Map(entries) => {
-                let mut cost = 30;
+                let mut cost = 30u64;
                 let mut of: Option<Type<'s>> = None;
                 for (key, value, _) in entries {
                     let (key, value) = (self.node(key)?, self.node(value)?);
-                    cost += key.cost + value.cost;
+                    cost = key.cost.saturating_add(value.cost).saturating_add(cost);
                     of = Some(of.map_or(value.of.clone(), |known| known.joined(value.of)));
                 }
                 let of = Type::Map(Box::new(of.unwrap_or(Type::Dyn)));
@@ -208,6 +212,18 @@ impl<'s> Walk<'_, 's> {
                 let body = body?;
                 let of = if *flat { body.of } else { Type::Optional(Box::new(body.of)) };
                 Found { of, cost: operand.cost.saturating_add(body.cost), ..Self::plain(Type::Dyn, 0) }
+            }
+            Node::Bind { .. } if !self.binds => {
+                return self.fail(expr.at, "undeclared reference to 'cel' (in container '')");
+            }
+            Node::Bind { variable, value, body } => {
+                let value = self.node(value)?;
+                let bounds = Bounds { size: value.size, inner: value.inner, schema: value.schema };
+                self.names.push((variable.clone(), value.of, bounds));
+                let body = self.node(body);
+                self.names.pop();
+                let body = body?;
+                Found { cost: body.cost.saturating_add(value.cost).saturating_add(BIND_COST), ..body }
             }
         })
     }
@@ -364,6 +380,7 @@ impl<'s> Walk<'_, 's> {
             (Some(target), None) => Some(self.node(target)?),
             _ => None,
         };
+        self.literals(function, args)?;
         let args = args.iter().map(|arg| self.node(arg)).collect::<Result<Vec<_>, _>>()?;
         let name = library.as_deref().unwrap_or(function);
         let all: Vec<&Found<'s>> = target.iter().chain(&args).collect();
@@ -399,6 +416,22 @@ impl<'s> Walk<'_, 's> {
             _ => (1, 1),
         };
         Ok(Found { of, cost: cost.saturating_add(walked), size, inner, schema: None })
+    }
+
+    /// What is written down for a function to read must be readable.
+    fn literals(&self, function: &str, args: &[Expr]) -> Result<(), CompileError> {
+        let (Some(at), Some(Node::Text(text))) =
+            (args.last().map(|arg| arg.at), args.last().map(|arg| &arg.node))
+        else {
+            return Ok(());
+        };
+        let valid = match function {
+            "duration" => functions::duration(text).is_some(),
+            "timestamp" => text.parse::<jiff::Timestamp>().is_ok(),
+            "matches" => crate::structural::compile_pattern(text).is_ok(),
+            _ => true,
+        };
+        if valid { Ok(()) } else { self.fail(at, format!("invalid {function} argument")) }
     }
 
     fn each(
@@ -464,6 +497,18 @@ impl<'s> Walk<'_, 's> {
                 cost,
                 size: range.size,
                 inner: inner.size,
+                schema: None,
+            },
+            Loop::SortBy => Found { cost, ..range },
+            Loop::TransformMapEntry => Found {
+                of: match inner.of {
+                    Type::Map(value) => Type::Map(value),
+                    Type::Dyn | Type::Object(..) => Type::Map(Box::new(Type::Dyn)),
+                    _ => return self.no_overload(at, "cel.@mapInsert", None, &[inner]),
+                },
+                cost,
+                size: range.size.saturating_mul(inner.size),
+                inner: inner.inner,
                 schema: None,
             },
             Loop::TransformMap => Found {

@@ -23,6 +23,9 @@ impl<'a> Scope<'_, 'a> {
     }
 }
 
+/// `cel.bind` is a loop over an empty list in upstream: what making that list costs.
+pub(super) const BIND_COST: u64 = 10;
+
 type Outcome<'a> = Result<Value<'a>, EvalError>;
 
 /// The value of an expression.
@@ -46,17 +49,21 @@ pub(super) fn eval<'a>(expr: &Expr, scope: &Scope<'_, 'a>, budget: &mut Budget) 
                 return Ok(value);
             }
             budget.spend(1)?;
-            select(eval(operand, scope, budget)?, field, *optional)
+            let operand = eval(operand, scope, budget)?;
+            pay_for_search(&operand, budget)?;
+            select(operand, field, *optional)
         }
         Node::Has { operand, field } => {
             budget.spend(1)?;
-            has(&eval(operand, scope, budget)?, field)
+            let operand = eval(operand, scope, budget)?;
+            pay_for_search(&operand, budget)?;
+            has(&operand, field)
         }
         Node::Index { operand, index, optional } => {
             let operand = eval(operand, scope, budget)?;
             let index = eval(index, scope, budget)?;
             budget.spend(1)?;
-            indexed(&operand, &index, *optional)
+            indexed(&operand, &index, *optional, budget)
         }
         Node::List(items) => list(items, scope, budget),
         Node::Map(entries) => map(entries, scope, budget),
@@ -102,6 +109,19 @@ pub(super) fn eval<'a>(expr: &Expr, scope: &Scope<'_, 'a>, budget: &mut Budget) 
             }
             _ => Err(EvalError::no_overload()),
         },
+        Node::Bind { variable, value, body } => {
+            budget.spend(BIND_COST)?;
+            let names = vec![(variable.as_str(), eval(value, scope, budget)?)];
+            eval(body, &Scope { outer: Some(scope), names }, budget)
+        }
+    }
+}
+
+/// A map that was made here is searched from its beginning.
+fn pay_for_search(operand: &Value<'_>, budget: &mut Budget) -> Result<(), EvalError> {
+    match operand {
+        Value::Map(entries) => budget.spend_small(entries.len()),
+        _ => Ok(()),
     }
 }
 
@@ -148,11 +168,11 @@ fn has<'a>(operand: &Value<'a>, field: &str) -> Outcome<'a> {
     }
 }
 
-fn indexed<'a>(operand: &Value<'a>, index: &Value<'a>, optional: bool) -> Outcome<'a> {
+fn indexed<'a>(operand: &Value<'a>, index: &Value<'a>, optional: bool, budget: &mut Budget) -> Outcome<'a> {
     if let Value::Optional(inner) = operand {
         return match inner {
             None => Ok(Value::Optional(None)),
-            Some(inner) => indexed(inner, index, true),
+            Some(inner) => indexed(inner, index, true, budget),
         };
     }
     let found = match (operand, index) {
@@ -162,14 +182,7 @@ fn indexed<'a>(operand: &Value<'a>, index: &Value<'a>, optional: bool) -> Outcom
         (Value::List(items), Value::Int(at)) => {
             usize::try_from(*at).ok().and_then(|at| items.get(at)).cloned()
         }
-        (Value::Fields(fields, schema), Value::Text(name)) => {
-            // An index is a key as it is, never escaped.
-            let below = schema.and_then(|schema| schema.field(name));
-            fields.get(&**name).map(|value| Value::of(value, below))
-        }
-        (Value::Map(entries), key) => {
-            entries.iter().find(|(known, _)| value::equal(known, key)).map(|(_, value)| value.clone())
-        }
+        (Value::Fields(..), Value::Text(_)) | (Value::Map(_), _) => operand.at(index, budget)?,
         _ => return Err(EvalError::no_overload()),
     };
     match (found, optional) {
@@ -184,6 +197,7 @@ fn indexed<'a>(operand: &Value<'a>, index: &Value<'a>, optional: bool) -> Outcom
 
 fn list<'a>(items: &[(Expr, bool)], scope: &Scope<'_, 'a>, budget: &mut Budget) -> Outcome<'a> {
     budget.spend(10)?;
+    budget.spend_small(items.len())?;
     let mut out = Vec::with_capacity(items.len());
     for (item, optional) in items {
         match (eval(item, scope, budget)?, optional) {
@@ -199,8 +213,10 @@ fn map<'a>(entries: &[(Expr, Expr, bool)], scope: &Scope<'_, 'a>, budget: &mut B
     let mut out: Vec<(Value<'a>, Value<'a>)> = Vec::with_capacity(entries.len());
     for (key, value, optional) in entries {
         let key = eval(key, scope, budget)?;
-        if out.iter().any(|(known, _)| value::equal(known, &key)) {
-            return Err(EvalError("Failed with repeated key".into()));
+        for (known, _) in &out {
+            if value::equal(known, &key, budget)? {
+                return Err(EvalError("Failed with repeated key".into()));
+            }
         }
         match (eval(value, scope, budget)?, optional) {
             (Value::Optional(inner), true) => out.extend(inner.map(|inner| (key, (*inner).clone()))),
@@ -278,6 +294,23 @@ fn call<'a>(
     }
 }
 
+/// A new entry; there must be none of its key.
+fn put<'a>(
+    entries: &mut Vec<(Value<'a>, Value<'a>)>,
+    key: Value<'a>,
+    value: Value<'a>,
+    budget: &mut Budget,
+) -> Result<(), EvalError> {
+    for (known, _) in entries.iter() {
+        if value::equal(known, &key, budget)? {
+            let key = value::shown(&key).unwrap_or_default();
+            return Err(EvalError(format!("insert failed: key {key} already exists")));
+        }
+    }
+    entries.push((key, value));
+    Ok(())
+}
+
 /// A macro over a range.
 struct Each<'e> {
     kind: Loop,
@@ -289,17 +322,15 @@ struct Each<'e> {
 
 impl Each<'_> {
     fn run<'a>(&self, range: &Value<'a>, scope: &Scope<'_, 'a>, budget: &mut Budget) -> Outcome<'a> {
-        let pairs: Vec<(Value<'a>, Value<'a>)> = match (range.items(), range.entries()) {
-            (Some(items), _) => {
-                items.into_iter().enumerate().map(|(at, item)| (Value::Int(at as i64), item)).collect()
-            }
-            (_, Some(entries)) => entries,
+        let is_map = match range {
+            Value::List(_) | Value::Items(..) => false,
+            Value::Map(_) | Value::Fields(..) => true,
             _ => return Err(EvalError::no_overload()),
         };
-        let is_map = range.entries().is_some();
         let (mut decided, mut failed, mut count) = (false, None, 0);
         let mut out = Vec::new();
-        for (key, item) in pairs {
+        // One by one: what is left of early has not been looked at.
+        for (key, item) in range.parts() {
             budget.spend(1)?;
             let subject = if is_map { key.clone() } else { item.clone() };
             let mut names = match self.second {
@@ -332,6 +363,12 @@ impl Each<'_> {
                     }
                 }
                 (Loop::Map | Loop::TransformList | Loop::TransformMap, Ok(value)) => out.push((key, value)),
+                (Loop::SortBy, Ok(value)) => out.push((value, item)),
+                (Loop::TransformMapEntry, Ok(made @ (Value::Map(_) | Value::Fields(..)))) => {
+                    for (key, value) in made.parts() {
+                        put(&mut out, key, value, budget)?;
+                    }
+                }
                 _ => return Err(EvalError::no_overload()),
             }
         }
@@ -342,7 +379,8 @@ impl Each<'_> {
             (Loop::All, ..) => Ok(Value::Bool(true)),
             (Loop::Exists, ..) => Ok(Value::Bool(false)),
             (Loop::ExistsOne, ..) => Ok(Value::Bool(count == 1)),
-            (Loop::TransformMap, ..) => Ok(Value::Map(Arc::new(out))),
+            (Loop::TransformMap | Loop::TransformMapEntry, ..) => Ok(Value::Map(Arc::new(out))),
+            (Loop::SortBy, ..) => functions::sorted(out),
             _ => Ok(Value::List(Arc::new(out.into_iter().map(|(_, value)| value).collect()))),
         }
     }

@@ -18,21 +18,26 @@ mod texts;
 
 pub(super) use self::core::{binary, duration, order};
 pub use kubernetes::Semver;
+pub(super) use lists::sorted;
 pub use net::Url;
 
 use super::value::Value;
 use super::{Budget, EvalError};
+
+/// What asking the authorizer costs.
+const CHECK_COST: u64 = 350_000;
 
 type Outcome<'a> = Result<Value<'a>, EvalError>;
 /// None: this library has no such function for these arguments.
 type Maybe<'a> = Option<Outcome<'a>>;
 
 /// Functions that are called by a name with a dot, without a receiver.
-const QUALIFIED: [&str; 27] = [
+const QUALIFIED: [&str; 28] = [
     "jsonpatch.escapeKey",
     "optional.of",
     "optional.none",
     "optional.ofNonZeroValue",
+    "optional.unwrap",
     "sets.contains",
     "sets.equivalent",
     "sets.intersects",
@@ -95,9 +100,16 @@ pub(super) fn constant(name: &str) -> Option<Value<'static>> {
 
 /// A function without a receiver.
 pub(super) fn call<'a>(name: &str, args: &[Value<'a>], budget: &mut Budget) -> Outcome<'a> {
-    core::call(name, args, budget)
-        .or_else(|| lists::call(name, args, budget))
-        .or_else(|| texts::call(name, args, budget))
+    if let Some(found) = core::call(name, args, budget).or_else(|| lists::call(name, args, budget)) {
+        return found;
+    }
+    if name != "matches"
+        && let [Value::Text(text), ..] = args
+    {
+        // What reads a text looks at all of it.
+        walk(budget, text.len())?;
+    }
+    texts::call(name, args, budget)
         .or_else(|| net::call(name, args))
         .or_else(|| kubernetes::call(name, args))
         .unwrap_or_else(|| Err(EvalError::no_overload()))
@@ -105,7 +117,12 @@ pub(super) fn call<'a>(name: &str, args: &[Value<'a>], budget: &mut Budget) -> O
 
 /// A function of its first argument.
 pub(super) fn method<'a>(name: &str, args: &[Value<'a>], budget: &mut Budget) -> Outcome<'a> {
+    if let [Value::Format(_), Value::Text(text)] = args {
+        walk(budget, text.len())?;
+    }
     if let [Value::Opaque(opaque), rest @ ..] = args {
+        // Upstream's: two decisions in an expression, no more.
+        budget.spend(if name == "check" { CHECK_COST } else { 0 })?;
         return opaque.call(name, rest);
     }
     core::method(name, args, budget)

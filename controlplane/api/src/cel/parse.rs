@@ -2,6 +2,8 @@
 //!
 //! Reference: cel-spec `langdef.md`, grammar and macros.
 
+mod macros;
+
 use super::CompileError;
 use super::lex::{Token, lex};
 
@@ -77,6 +79,12 @@ pub(super) enum Node {
         variable: String,
         body: Box<Expr>,
     },
+    /// `cel.bind(variable, value, body)`.
+    Bind {
+        variable: String,
+        value: Box<Expr>,
+        body: Box<Expr>,
+    },
 }
 
 impl Node {
@@ -105,6 +113,7 @@ impl Node {
                 highest(&[range, body]).max(filter.as_ref().map_or(0, |filter| filter.height))
             }
             Node::OptionalMap { operand, body, .. } => highest(&[operand, body]),
+            Node::Bind { value, body, .. } => highest(&[value, body]),
         }
     }
 }
@@ -118,6 +127,8 @@ pub(super) enum Loop {
     Filter,
     TransformList,
     TransformMap,
+    TransformMapEntry,
+    SortBy,
 }
 
 /// Reads an expression.
@@ -480,74 +491,5 @@ impl Parser<'_> {
             entries.push((key, self.condition()?, optional));
         }
         Ok(Node::Map(entries))
-    }
-
-    fn call(&mut self, name: String, mut args: Vec<Expr>, at: usize) -> Result<Node, CompileError> {
-        if name == "has" && args.len() == 1 {
-            return match args.remove(0).node {
-                Node::Select { operand, field, optional: false } => Ok(Node::Has { operand, field }),
-                _ => Err(CompileError::at(self.source, at, "invalid argument to has() macro".into())),
-            };
-        }
-        Ok(Node::Call { function: name, target: None, args })
-    }
-
-    fn method(
-        &mut self,
-        target: Expr,
-        name: String,
-        args: Vec<Expr>,
-        at: usize,
-    ) -> Result<Expr, CompileError> {
-        let kind = match (name.as_str(), args.len()) {
-            ("all", 2 | 3) => Some(Loop::All),
-            ("exists", 2 | 3) => Some(Loop::Exists),
-            ("exists_one" | "existsOne", 2 | 3) => Some(Loop::ExistsOne),
-            ("map", 2 | 3) => Some(Loop::Map),
-            ("filter", 2) => Some(Loop::Filter),
-            ("transformList", 3 | 4) => Some(Loop::TransformList),
-            ("transformMap", 3 | 4) => Some(Loop::TransformMap),
-            _ => None,
-        };
-        let node = match (kind, name.as_str()) {
-            (Some(kind), _) => self.range(kind, target, args, at)?,
-            (None, "optMap" | "optFlatMap") if args.len() == 2 => {
-                let [variable, body] =
-                    <[Expr; 2]>::try_from(args).unwrap_or_else(|_| unreachable!("two were counted"));
-                Node::OptionalMap {
-                    flat: name == "optFlatMap",
-                    operand: Box::new(target),
-                    variable: self.variable(variable)?,
-                    body: Box::new(body),
-                }
-            }
-            _ => Node::Call { function: name, target: Some(Box::new(target)), args },
-        };
-        self.expr(at, node)
-    }
-
-    fn variable(&self, expr: Expr) -> Result<String, CompileError> {
-        match expr.node {
-            Node::Ident(name) => Ok(name),
-            _ => Err(CompileError::at(self.source, expr.at, "argument must be a simple name".into())),
-        }
-    }
-
-    fn range(&self, kind: Loop, range: Expr, args: Vec<Expr>, _at: usize) -> Result<Node, CompileError> {
-        // `map(x, filter, body)` has one variable; everything else with one more argument has two.
-        let two = match kind {
-            Loop::Map | Loop::Filter => false,
-            Loop::TransformList | Loop::TransformMap => true,
-            _ => args.len() == 3,
-        };
-        let plain = if two { 3 } else { 2 };
-        let has_filter = args.len() > plain;
-        let mut args = args.into_iter();
-        let mut next = || args.next().unwrap_or_else(|| unreachable!("arguments were counted"));
-        let first = self.variable(next())?;
-        let second = if two { Some(self.variable(next())?) } else { None };
-        let filter = has_filter.then(|| Box::new(next()));
-        let body = Box::new(next());
-        Ok(Node::Loop { kind, range: Box::new(range), first, second, filter, body })
     }
 }

@@ -193,3 +193,108 @@ fn a_long_expression_is_no_deep_one() {
     });
     thread.unwrap().join().unwrap();
 }
+
+#[test]
+fn macros_of_the_extensions() {
+    check("{'a': 1, 'b': 2}.transformMapEntry(k, v, {k + '!': v}) == {'a!': 1, 'b!': 2}", json!(true));
+    check("['x', 'y'].transformMapEntry(i, v, i > 0, {v: i})", json!({"y": 1}));
+    fails("['x', 'x'].transformMapEntry(i, v, {v: i})", "insert failed: key x already exists");
+    check("self.objects.sortBy(o, o.name == 'y' ? 0 : 1).map(o, o.name)", json!(["y", "x"]));
+    check("[3, 1, 2].sortBy(x, -x)", json!([3, 2, 1]));
+    check("self.l.all(i, x, self.l[i] == x) && self.m.exists(k, v, k == 'b' && v == 2)", json!(true));
+    check("[1, 2].existsOne(i, x, x > 1) && [1, 2].transformList(i, x, i == 0, x * 3) == [3]", json!(true));
+    check("optional.unwrap([optional.of(1), optional.none()]) == [1]", json!(true));
+    check("[self.?n, self.?z].unwrapOpt()", json!([3]));
+    check("[[1], [2, [3]]].flatten(2) == [1, 2, 3] && [1, 2, 3].first().value() == 1", json!(true));
+    check("'abc'.split('', 2)", json!(["a", "bc"]));
+    check(
+        "'aéa'.indexOf('a', 1) == 2 && 'aéa'.lastIndexOf('a', 1) == 0 && 'ab'.indexOf('') == 0",
+        json!(true),
+    );
+}
+
+#[test]
+fn names_are_given_where_devices_are_chosen() {
+    let source = "cel.bind(x, self.n, cel.bind(y, x + 1, x + y)) == 7";
+    let names = [("self", Type::Dyn)];
+    let bound = Program::compile_binding(source, &names, &Type::Bool).expect("a program");
+    let object = json!({"n": 3});
+    let holds = |limit| bound.holds(&[("self", Value::of(&object, None))], &mut Budget::new(limit));
+    assert_eq!(holds(CALL_LIMIT), Ok(true));
+    assert!(holds(20).is_err_and(|error| error.is_out_of_budget()), "each name costs what a list does");
+    assert!(bound.estimate >= 20);
+    let refused =
+        Program::compile(source, &names, &Type::Bool).expect_err("upstream has it for devices alone");
+    assert!(refused.to_string().contains("undeclared reference to 'cel'"), "{refused}");
+}
+
+#[test]
+fn what_is_written_down_is_read_at_once() {
+    fails("self.n > 0 || duration('1x') == duration('1s')", "<input>:1:24: invalid duration argument");
+    fails("timestamp('yesterday') < timestamp(self.s)", "invalid timestamp argument");
+    fails("self.s.matches('[')", "invalid matches argument");
+    check("duration('1h').getHours() == 1 && 'a'.matches('^a$')", json!(true));
+}
+
+/// Runs an expression that wants more than its budget, and says how long that took.
+#[track_caller]
+fn too_dear(source: &str, object: &Json) {
+    let begun = std::time::Instant::now();
+    let error = run(source, object).expect_err(source);
+    assert!(error.contains(OUT_OF_BUDGET) || error.contains("too long"), "{source}: {error}");
+    // Seconds, where what is paid for too little takes hours or all memory.
+    assert!(begun.elapsed().as_secs() < 30, "{source}: {:?}", begun.elapsed());
+}
+
+#[test]
+fn what_grows_is_paid_for_before_it_is_there() {
+    let doubled =
+        |seed: &str, twice: &str| format!("[{seed}]{}.size() == 0", format!(".map(x, {twice})").repeat(40));
+    let object = json!({"a": "a".repeat(1 << 20), "s": "x", "many": vec![json!("abcdefgh"); 50_000]});
+    for source in [
+        doubled("b'0123456789'", "x + x"),
+        doubled("'0123456789'", "x + x"),
+        doubled("[0]", "x + x"),
+        // Small, and without end where every part of it is looked at.
+        format!("[0]{} == [0]{}", ".map(x, [x, x])".repeat(40), ".map(x, [x, x])".repeat(40)),
+        format!("[[0]{}].flatten(99).size() == 0", ".map(x, [x, x])".repeat(40)),
+        format!("'%s'.format([[0]{}]) == ''", ".map(x, [x, x])".repeat(40)),
+        "self.a.replace('', self.a) == ''".to_owned(),
+        "self.many.join(self.a) == ''".to_owned(),
+        "self.many.all(x, ''.matches(self.a))".to_owned(),
+        "self.many.all(x, isURL(self.a) || true)".to_owned(),
+    ] {
+        too_dear(&source, &object);
+    }
+    fails("['a', 'b'].sum()", "no such overload");
+    fails("'%.70000f'.format([1.0])", "precision 70000 is too large");
+    fails("[duration('9000000000s')].map(x, x + x).map(x, x + x)[0] == duration('0s')", "integer overflow");
+    fails("timestamp(self.n).getHours('9223372036854775807:00') == 0", "unknown time zone");
+}
+
+#[test]
+fn searching_is_linear() {
+    let long = "a".repeat(400_000);
+    let object = json!({"text": &long, "part": long[..200_000].to_owned() + "b"});
+    let begun = std::time::Instant::now();
+    assert_eq!(
+        run("self.text.indexOf(self.part) + self.text.lastIndexOf(self.part)", &object),
+        Ok(json!(-2))
+    );
+    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+    // An inner loop that ends at once looks at one item, not at all.
+    let object = json!((0..200_000).collect::<Vec<i64>>());
+    assert_eq!(run("self.all(x, self.exists(y, true))", &object), Ok(json!(true)));
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn estimates_do_not_wrap() {
+    let endless = "'a'".to_owned() + &".replace('a', self)".repeat(8) + ".matches('a.*b')";
+    let source = format!("[{endless}, {endless}, true][0]");
+    let program = Program::compile(&source, &[("self", Type::Text)], &Type::Bool).expect("a program");
+    assert_eq!(program.estimate.max(ESTIMATE_TOTAL), program.estimate);
+    let many = format!("[{}].all(x, x)", vec![format!("[1].all(y, {endless})"); 3].join(", "));
+    let program = Program::compile(&many, &[("self", Type::Text)], &Type::Bool).expect("a program");
+    assert!(program.estimate > ESTIMATE_TOTAL, "{}", program.estimate);
+}

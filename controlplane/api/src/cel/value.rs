@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 
+use super::{Budget, EvalError};
 use crate::quantity::Quantity;
 use crate::structural::{Additional, Structural};
 
@@ -143,6 +144,45 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The items of a list with their places, or the entries of a map or object, one after the other.
+    pub fn parts(&self) -> Box<dyn Iterator<Item = (Value<'a>, Value<'a>)> + '_> {
+        let at = |at: usize| Value::Int(i64::try_from(at).unwrap_or(i64::MAX));
+        match self {
+            Value::List(items) => {
+                Box::new(items.iter().enumerate().map(move |(place, item)| (at(place), item.clone())))
+            }
+            Value::Items(items, schema) => {
+                let items = items.iter().enumerate();
+                Box::new(items.map(move |(place, item)| (at(place), Value::of(item, *schema))))
+            }
+            Value::Map(entries) => Box::new(entries.iter().cloned()),
+            Value::Fields(fields, schema) => Box::new(
+                fields
+                    .iter()
+                    .map(|(name, value)| (Value::text(name), Value::of(value, field_schema(*schema, name)))),
+            ),
+            _ => Box::new(std::iter::empty()),
+        }
+    }
+
+    /// The value at a key, as it is: nothing is escaped. Of a map that was made here every entry before it is paid for.
+    pub(super) fn at(&self, key: &Value<'_>, budget: &mut Budget) -> Result<Option<Value<'a>>, EvalError> {
+        match (self, key) {
+            (Value::Fields(fields, schema), Value::Text(name)) => {
+                Ok(fields.get(&**name).map(|value| Value::of(value, field_schema(*schema, name))))
+            }
+            (Value::Map(entries), key) => {
+                for (known, value) in entries.iter() {
+                    if equal(known, key, budget)? {
+                        return Ok(Some(value.clone()));
+                    }
+                }
+                Ok(None)
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// A field or the value at a key; none where there is nothing.
     pub fn field(&self, name: &str) -> Option<Value<'a>> {
         match self {
@@ -255,16 +295,41 @@ pub(super) fn unescaped(name: &str) -> String {
         .replace("__underscores__", "__")
 }
 
-/// Whether two values are the same; numbers compare by what they are worth.
-pub(super) fn equal(a: &Value<'_>, b: &Value<'_>) -> bool {
-    if let (Some(a), Some(b)) = (a.items(), b.items()) {
-        return a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| equal(a, b));
+/// Whether two values are the same; numbers compare by what they are worth. Every part that is looked at is paid for: parts may
+/// be shared, so that there are many more of them than there is memory.
+pub(super) fn equal(a: &Value<'_>, b: &Value<'_>, budget: &mut Budget) -> Result<bool, EvalError> {
+    budget.spend_small(1)?;
+    match (a, b) {
+        (Value::List(_) | Value::Items(..), Value::List(_) | Value::Items(..)) => {
+            if a.size() != b.size() {
+                return Ok(false);
+            }
+            for (a, b) in a.parts().zip(b.parts()) {
+                if !equal(&a.1, &b.1, budget)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        }
+        (Value::Map(_) | Value::Fields(..), Value::Map(_) | Value::Fields(..)) => {
+            if a.size() != b.size() {
+                return Ok(false);
+            }
+            for (key, value) in a.parts() {
+                match b.at(&key, budget)? {
+                    Some(other) if equal(&value, &other, budget)? => {}
+                    _ => return Ok(false),
+                }
+            }
+            Ok(true)
+        }
+        (Value::Optional(Some(a)), Value::Optional(Some(b))) => equal(a, b, budget),
+        _ => Ok(same(a, b)),
     }
-    if let (Some(a), Some(b)) = (a.entries(), b.entries()) {
-        let same =
-            |(key, value): &(Value<'_>, Value<'_>)| b.iter().any(|(k, v)| equal(key, k) && equal(value, v));
-        return a.len() == b.len() && a.iter().all(same);
-    }
+}
+
+/// [`equal`] of what has no parts.
+fn same(a: &Value<'_>, b: &Value<'_>) -> bool {
     match (a, b) {
         (Value::Null, Value::Null) => true,
         (Value::Bool(a), Value::Bool(b)) => a == b,
@@ -278,11 +343,8 @@ pub(super) fn equal(a: &Value<'_>, b: &Value<'_>) -> bool {
         (Value::Quantity(a), Value::Quantity(b)) => a.cmp(b).is_eq(),
         (Value::Semver(a), Value::Semver(b)) => a.cmp(b).is_eq(),
         (Value::Url(a), Value::Url(b)) => a.text == b.text,
-        (Value::Optional(a), Value::Optional(b)) => match (a, b) {
-            (None, None) => true,
-            (Some(a), Some(b)) => equal(a, b),
-            _ => false,
-        },
+        (Value::Format(a), Value::Format(b)) => a == b,
+        (Value::Optional(a), Value::Optional(b)) => a.is_none() && b.is_none(),
         _ => super::functions::order(a, b).is_some_and(std::cmp::Ordering::is_eq),
     }
 }

@@ -46,6 +46,8 @@ max l - *
 distinct l - =
 sort l - =
 slice l i,i =
+unwrapOpt l - l
+optional.unwrap - l l
 flatten l - l
 flatten l i l
 first l - o

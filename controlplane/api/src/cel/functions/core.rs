@@ -3,7 +3,6 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
 use super::super::value::{self, Value};
@@ -41,7 +40,7 @@ pub(in super::super) fn binary<'a>(
     match sign {
         "==" | "!=" => {
             walk(budget, a.size().min(b.size()))?;
-            Ok(Value::Bool(value::equal(a, b) == (sign == "==")))
+            Ok(Value::Bool(value::equal(a, b, budget)? == (sign == "==")))
         }
         "<" | "<=" | ">" | ">=" => {
             walk(budget, a.size().min(b.size()))?;
@@ -59,16 +58,20 @@ pub(in super::super) fn binary<'a>(
 }
 
 fn contained<'a>(needle: &Value<'a>, haystack: &Value<'a>, budget: &mut Budget) -> Outcome<'a> {
-    if let Some(items) = haystack.items() {
-        budget.spend(items.len() as u64)?;
-        return Ok(Value::Bool(items.iter().any(|item| value::equal(item, needle))));
-    }
-    match (haystack, needle) {
-        (Value::Fields(fields, _), Value::Text(name)) => Ok(Value::Bool(fields.contains_key(&**name))),
-        (Value::Map(entries), key) => {
-            Ok(Value::Bool(entries.iter().any(|(known, _)| value::equal(known, key))))
+    match haystack {
+        Value::List(_) | Value::Items(..) => {
+            budget.spend(haystack.size() as u64)?;
+            for (_, item) in haystack.parts() {
+                if value::equal(&item, needle, budget)? {
+                    return Ok(Value::Bool(true));
+                }
+            }
+            Ok(Value::Bool(false))
         }
-        (Value::Fields(..), _) => Ok(Value::Bool(false)),
+        Value::Fields(fields, _) => {
+            Ok(Value::Bool(matches!(needle, Value::Text(name) if fields.contains_key(&**name))))
+        }
+        Value::Map(_) => Ok(Value::Bool(haystack.at(needle, budget)?.is_some())),
         _ => Err(EvalError::no_overload()),
     }
 }
@@ -108,15 +111,23 @@ fn arithmetic<'a>(sign: &str, a: &Value<'a>, b: &Value<'a>, budget: &mut Budget)
             walk(budget, a.len() + b.len())?;
             Ok(Value::Text(format!("{a}{b}").into()))
         }
-        (Value::Bytes(a), Value::Bytes(b)) if sign == "+" => Ok(Value::Bytes([&**a, &**b].concat().into())),
+        (Value::Bytes(a), Value::Bytes(b)) if sign == "+" => {
+            walk(budget, a.len() + b.len())?;
+            Ok(Value::Bytes([&**a, &**b].concat().into()))
+        }
         (Value::Items(..) | Value::List(_), Value::Items(..) | Value::List(_)) if sign == "+" => {
-            let mut items = a.items().unwrap_or_default();
-            items.extend(b.items().unwrap_or_default());
-            walk(budget, items.len())?;
-            Ok(Value::List(Arc::new(items)))
+            // Paid for before there is anything: what is added to itself again and again grows fast.
+            budget.spend((a.size() + b.size()) as u64)?;
+            Ok(Value::List(Arc::new(a.parts().chain(b.parts()).map(|(_, item)| item).collect())))
         }
         _ => times(sign, a, b),
     }
+}
+
+/// A duration is at most what upstream's 64 bits hold.
+fn lasting<'a>(nanos: Option<i128>) -> Outcome<'a> {
+    let nanos = nanos.filter(|nanos| i64::try_from(*nanos).is_ok());
+    nanos.map(Value::Duration).ok_or_else(EvalError::overflow)
 }
 
 fn times<'a>(sign: &str, a: &Value<'a>, b: &Value<'a>) -> Outcome<'a> {
@@ -129,12 +140,12 @@ fn times<'a>(sign: &str, a: &Value<'a>, b: &Value<'a>) -> Outcome<'a> {
     match (sign, a, b) {
         ("+", Value::Timestamp(time), Value::Duration(nanos))
         | ("+", Value::Duration(nanos), Value::Timestamp(time)) => moved(time, *nanos),
-        ("-", Value::Timestamp(time), Value::Duration(nanos)) => moved(time, -nanos),
+        ("-", Value::Timestamp(time), Value::Duration(nanos)) => moved(time, nanos.saturating_neg()),
         ("-", Value::Timestamp(a), Value::Timestamp(b)) => {
-            Ok(Value::Duration(a.as_nanosecond() - b.as_nanosecond()))
+            lasting(a.as_nanosecond().checked_sub(b.as_nanosecond()))
         }
-        ("+", Value::Duration(a), Value::Duration(b)) => Ok(Value::Duration(a + b)),
-        ("-", Value::Duration(a), Value::Duration(b)) => Ok(Value::Duration(a - b)),
+        ("+", Value::Duration(a), Value::Duration(b)) => lasting(a.checked_add(*b)),
+        ("-", Value::Duration(a), Value::Duration(b)) => lasting(a.checked_sub(*b)),
         _ => Err(EvalError::no_overload()),
     }
 }
@@ -161,7 +172,9 @@ pub(super) fn call<'a>(name: &str, args: &[Value<'a>], budget: &mut Budget) -> M
             }
             value::shown(value).map(|text| Value::text(&text)).ok_or_else(EvalError::no_overload)
         }
-        ("bytes", Value::Text(text)) => Ok(Value::Bytes(text.as_bytes().into())),
+        ("bytes", Value::Text(text)) => {
+            walk(budget, text.len()).map(|()| Value::Bytes(text.as_bytes().into()))
+        }
         ("bytes", value @ Value::Bytes(_)) => Ok(value.clone()),
         ("timestamp", Value::Text(text)) => text
             .parse()
@@ -332,9 +345,7 @@ fn zone(name: &str) -> Option<TimeZone> {
         None => (1, name.strip_prefix('+').unwrap_or(name)),
     };
     let (hours, minutes) = rest.split_once(':')?;
-    let seconds = hours.parse::<i64>().ok()? * 3600 + minutes.parse::<i64>().ok()? * 60;
-    let offset = jiff::tz::Offset::from_seconds(
-        i32::try_from(SignedDuration::from_secs(sign * seconds).as_secs()).ok()?,
-    );
-    offset.ok().map(TimeZone::fixed)
+    let (hours, minutes) = (hours.parse::<i16>().ok()?, minutes.parse::<i16>().ok()?);
+    let seconds = i32::from(hours) * 3600 + i32::from(minutes) * 60;
+    jiff::tz::Offset::from_seconds(sign * seconds).ok().map(TimeZone::fixed)
 }

@@ -12,24 +12,22 @@ use super::{Maybe, walk};
 const MOST_ITEMS: i64 = 100_000;
 
 pub(super) fn call<'a>(name: &str, args: &[Value<'a>], budget: &mut Budget) -> Maybe<'a> {
-    let has = |items: &[Value<'a>], item: &Value<'a>| items.iter().any(|known| equal(known, item));
     Some(match (name, args) {
         ("optional.none", []) => Ok(Value::Optional(None)),
         ("optional.of", [value]) => Ok(Value::Optional(Some(Arc::new(value.clone())))),
         ("optional.ofNonZeroValue", [value]) => {
             Ok(Value::Optional((!is_zero(value)).then(|| Arc::new(value.clone()))))
         }
+        ("optional.unwrap", [list]) => {
+            let items = list.items()?;
+            walk(budget, items.len()).and_then(|()| unwrapped(&items))
+        }
         ("sets.contains" | "sets.equivalent" | "sets.intersects", [a, b]) => {
             let (a, b) = (a.items()?, b.items()?);
             if let Err(error) = budget.spend((a.len() * b.len()) as u64) {
                 return Some(Err(error));
             }
-            let covers = |a: &[Value<'a>], b: &[Value<'a>]| b.iter().all(|item| has(a, item));
-            Ok(Value::Bool(match name {
-                "sets.contains" => covers(&a, &b),
-                "sets.equivalent" => covers(&a, &b) && covers(&b, &a),
-                _ => b.iter().any(|item| has(&a, item)),
-            }))
+            related(name, &a, &b, budget).map(Value::Bool)
         }
         ("lists.range", [Value::Int(count)]) => {
             if let Err(error) = budget.spend(count.unsigned_abs()) {
@@ -43,6 +41,39 @@ pub(super) fn call<'a>(name: &str, args: &[Value<'a>], budget: &mut Budget) -> M
         }
         _ => return None,
     })
+}
+
+/// The relations of sets.
+fn related(name: &str, a: &[Value<'_>], b: &[Value<'_>], budget: &mut Budget) -> Result<bool, EvalError> {
+    let covers = |a: &[Value<'_>], b: &[Value<'_>], budget: &mut Budget| {
+        for item in b {
+            if !has(a, item, budget)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    match name {
+        "sets.contains" => covers(a, b, budget),
+        "sets.equivalent" => Ok(covers(a, b, budget)? && covers(b, a, budget)?),
+        _ => {
+            for item in b {
+                if has(a, item, budget)? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        }
+    }
+}
+
+fn has(items: &[Value<'_>], item: &Value<'_>, budget: &mut Budget) -> Result<bool, EvalError> {
+    for known in items {
+        if equal(known, item, budget)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn is_zero(value: &Value<'_>) -> bool {
@@ -76,10 +107,10 @@ pub(super) fn method<'a>(name: &str, args: &[Value<'a>], budget: &mut Budget) ->
     if let Err(error) = walk(budget, items.len()) {
         return Some(Err(error));
     }
-    measured(name, &items, rest).or_else(|| arranged(name, items, rest, budget))
+    measured(name, &items, rest, budget).or_else(|| arranged(name, items, rest, budget))
 }
 
-fn measured<'a>(name: &str, items: &[Value<'a>], rest: &[Value<'a>]) -> Maybe<'a> {
+fn measured<'a>(name: &str, items: &[Value<'a>], rest: &[Value<'a>], budget: &mut Budget) -> Maybe<'a> {
     let unordered = || EvalError::no_overload();
     Some(match (name, rest) {
         ("isSorted", []) => {
@@ -93,11 +124,16 @@ fn measured<'a>(name: &str, items: &[Value<'a>], rest: &[Value<'a>]) -> Maybe<'a
             Ok(Value::Bool(sorted))
         }
         ("min" | "max", []) => extreme(items, name == "min"),
-        ("sum", []) => sum(items),
+        ("sum", []) => sum(items, budget),
         ("indexOf" | "lastIndexOf", [wanted]) => {
-            let mut at =
-                items.iter().enumerate().filter(|(_, item)| equal(item, wanted)).map(|(at, _)| at as i64);
-            Ok(Value::Int(if name == "indexOf" { at.next() } else { at.next_back() }.unwrap_or(-1)))
+            let places = 0..items.len();
+            let mut found = |mut places: Box<dyn Iterator<Item = usize>>| loop {
+                let Some(at) = places.next() else { return Ok(Value::Int(-1)) };
+                if equal(&items[at], wanted, budget)? {
+                    return Ok(Value::Int(at as i64));
+                }
+            };
+            if name == "indexOf" { found(Box::new(places)) } else { found(Box::new(places.rev())) }
         }
         ("first", []) => Ok(Value::Optional(items.first().cloned().map(Arc::new))),
         ("last", []) => Ok(Value::Optional(items.last().cloned().map(Arc::new))),
@@ -117,11 +153,16 @@ fn extreme<'a>(items: &[Value<'a>], least: bool) -> Result<Value<'a>, EvalError>
     Ok(found.clone())
 }
 
-fn sum<'a>(items: &[Value<'a>]) -> Result<Value<'a>, EvalError> {
-    let mut budget = Budget::unlimited();
+fn sum<'a>(items: &[Value<'a>], budget: &mut Budget) -> Result<Value<'a>, EvalError> {
+    let sums = |item: &Value<'a>| {
+        matches!(item, Value::Int(_) | Value::Uint(_) | Value::Double(_) | Value::Duration(_))
+    };
     let mut items = items.iter();
     let Some(first) = items.next() else { return Ok(Value::Int(0)) };
-    items.try_fold(first.clone(), |sum, item| super::core::binary("+", &sum, item, &mut budget))
+    items.try_fold(first.clone(), |sum, item| match sums(&sum) && sums(item) {
+        true => super::core::binary("+", &sum, item, budget),
+        false => Err(EvalError::no_overload()),
+    })
 }
 
 fn arranged<'a>(name: &str, mut items: Vec<Value<'a>>, rest: &[Value<'a>], budget: &mut Budget) -> Maybe<'a> {
@@ -132,8 +173,10 @@ fn arranged<'a>(name: &str, mut items: Vec<Value<'a>>, rest: &[Value<'a>], budge
             }
             let mut distinct: Vec<Value<'a>> = Vec::new();
             for item in items {
-                if !distinct.iter().any(|known| equal(known, &item)) {
-                    distinct.push(item);
+                match has(&distinct, &item, budget) {
+                    Ok(true) => {}
+                    Ok(false) => distinct.push(item),
+                    Err(error) => return Some(Err(error)),
                 }
             }
             Some(Ok(Value::List(Arc::new(distinct))))
@@ -142,13 +185,8 @@ fn arranged<'a>(name: &str, mut items: Vec<Value<'a>>, rest: &[Value<'a>], budge
             items.reverse();
             Some(Ok(Value::List(Arc::new(items))))
         }
-        ("sort", []) => {
-            if items.windows(2).any(|pair| order(&pair[0], &pair[1]).is_none()) {
-                return Some(Err(EvalError::no_overload()));
-            }
-            items.sort_by(|a, b| order(a, b).unwrap_or(Ordering::Equal));
-            Some(Ok(Value::List(Arc::new(items))))
-        }
+        ("sort", []) => Some(sorted(items.into_iter().map(|item| (item.clone(), item)).collect())),
+        ("unwrapOpt", []) => Some(unwrapped(&items)),
         ("slice", [Value::Int(from), Value::Int(to)]) => {
             let range = usize::try_from(*from).ok().zip(usize::try_from(*to).ok());
             let found = range.and_then(|(from, to)| items.get(from..to));
@@ -158,18 +196,50 @@ fn arranged<'a>(name: &str, mut items: Vec<Value<'a>>, rest: &[Value<'a>], budge
         ("flatten", depth @ ([] | [Value::Int(_)])) => {
             let depth = if let [Value::Int(depth)] = depth { *depth } else { 1 };
             let mut out = Vec::new();
-            flatten(items, depth, &mut out);
-            Some(walk(budget, out.len()).map(|()| Value::List(Arc::new(out))))
+            Some(
+                flatten(&Value::List(Arc::new(items)), depth, &mut out, budget)
+                    .map(|()| Value::List(Arc::new(out))),
+            )
         }
         _ => None,
     }
 }
 
-fn flatten<'a>(items: Vec<Value<'a>>, depth: i64, out: &mut Vec<Value<'a>>) {
+/// The values in the order of their keys.
+pub(in super::super) fn sorted<'a>(mut pairs: Vec<(Value<'a>, Value<'a>)>) -> Result<Value<'a>, EvalError> {
+    if pairs.windows(2).any(|pair| order(&pair[0].0, &pair[1].0).is_none()) {
+        return Err(EvalError::no_overload());
+    }
+    pairs.sort_by(|(a, _), (b, _)| order(a, b).unwrap_or(Ordering::Equal));
+    Ok(Value::List(Arc::new(pairs.into_iter().map(|(_, value)| value).collect())))
+}
+
+/// What is in the optionals of a list that are not empty.
+fn unwrapped<'a>(items: &[Value<'a>]) -> Result<Value<'a>, EvalError> {
+    let mut out = Vec::new();
     for item in items {
-        match item.items().filter(|_| depth > 0) {
-            Some(inner) => flatten(inner, depth - 1, out),
-            None => out.push(item),
+        match item {
+            Value::Optional(inner) => out.extend(inner.as_deref().cloned()),
+            _ => return Err(EvalError::no_overload()),
         }
     }
+    Ok(Value::List(Arc::new(out)))
+}
+
+/// Every item is paid for before it is put there: lists that share parts are small, and very large when they are flat.
+fn flatten<'a>(
+    list: &Value<'a>,
+    depth: i64,
+    out: &mut Vec<Value<'a>>,
+    budget: &mut Budget,
+) -> Result<(), EvalError> {
+    for (_, item) in list.parts() {
+        budget.spend_small(1)?;
+        if depth > 0 && matches!(item, Value::List(_) | Value::Items(..)) {
+            flatten(&item, depth - 1, out, budget)?;
+        } else {
+            out.push(item);
+        }
+    }
+    Ok(())
 }

@@ -7,6 +7,8 @@ use super::super::{Budget, EvalError};
 use super::{Maybe, Outcome, walk};
 use crate::structural::compile_pattern;
 
+/// Digits behind a point; what formats numbers panics at far more.
+const MOST_DIGITS: usize = 1000;
 /// A formatted text is at most this long.
 const MOST_BYTES: usize = 1 << 20;
 
@@ -37,13 +39,9 @@ fn searched<'a>(name: &str, text: &str, rest: &[Value<'a>], budget: &mut Budget)
         ("startsWith", [Value::Text(part)]) => Ok(Value::Bool(text.starts_with(&**part))),
         ("endsWith", [Value::Text(part)]) => Ok(Value::Bool(text.ends_with(&**part))),
         ("matches", [Value::Text(pattern)]) => {
-            let cost = (text.len().div_ceil(10) * pattern.len().div_ceil(4)) as u64;
-            if let Err(error) = budget.spend(cost) {
-                return Some(Err(error));
-            }
-            compiled(pattern).map(|pattern| Value::Bool(pattern.is_match(text)))
+            compiled(pattern, text, budget).map(|pattern| Value::Bool(pattern.is_match(text)))
         }
-        ("find", [Value::Text(pattern)]) => compiled(pattern)
+        ("find", [Value::Text(pattern)]) => compiled(pattern, text, budget)
             .map(|pattern| Value::text(pattern.find(text).map_or("", |found| found.as_str()))),
         ("findAll", [Value::Text(pattern), limit @ ..]) => {
             let most = match limit {
@@ -51,7 +49,7 @@ fn searched<'a>(name: &str, text: &str, rest: &[Value<'a>], budget: &mut Budget)
                 [Value::Int(most)] => usize::try_from(*most).unwrap_or(usize::MAX),
                 _ => return None,
             };
-            compiled(pattern).map(|pattern| {
+            compiled(pattern, text, budget).map(|pattern| {
                 let found = pattern.find_iter(text).take(most).map(|found| Value::text(found.as_str()));
                 Value::List(Arc::new(found.collect()))
             })
@@ -68,35 +66,29 @@ fn searched<'a>(name: &str, text: &str, rest: &[Value<'a>], budget: &mut Budget)
     })
 }
 
-fn compiled(pattern: &str) -> Result<regex::Regex, EvalError> {
+/// Upstream's cost, which an empty text has too: the expression is read all the same.
+fn compiled(pattern: &str, text: &str, budget: &mut Budget) -> Result<regex::Regex, EvalError> {
+    let (looked_at, states) = ((text.len() + 1).div_ceil(10), pattern.len().div_ceil(4));
+    budget.spend(looked_at.saturating_mul(states) as u64)?;
     compile_pattern(pattern).map_err(|error| EvalError(format!("error parsing regexp: {error}")))
 }
 
 fn position<'a>(name: &str, text: &str, part: &str, from: Option<i64>) -> Outcome<'a> {
-    let letters: Vec<char> = text.chars().collect();
-    let wanted: Vec<char> = part.chars().collect();
-    let out_of_range = |at: i64| EvalError(format!("index out of range: {at}"));
-    let last = letters.len() as i64 - wanted.len() as i64;
-    let fits = |at: i64| {
-        usize::try_from(at)
-            .ok()
-            .and_then(|at| letters.get(at..at + wanted.len()))
-            .is_some_and(|here| here == wanted)
-    };
-    let found = if name == "indexOf" {
-        let from = from.unwrap_or(0);
-        if from < 0 || from > letters.len() as i64 {
-            return Err(out_of_range(from));
-        }
-        (from..=last).find(|at| fits(*at))
+    let count = text.chars().count();
+    let first = name == "indexOf";
+    let from = from.unwrap_or(if first { 0 } else { count as i64 });
+    let at = usize::try_from(from).ok().filter(|at| *at <= count);
+    let at = at.ok_or_else(|| EvalError(format!("index out of range: {from}")))?;
+    let byte_of = |at: usize| text.char_indices().nth(at).map_or(text.len(), |(byte, _)| byte);
+    let found = if first {
+        let begin = byte_of(at);
+        text[begin..].find(part).map(|found| begin + found)
     } else {
-        let from = from.unwrap_or(letters.len() as i64);
-        if from < 0 || from > letters.len() as i64 {
-            return Err(out_of_range(from));
-        }
-        (0..=last.min(from)).rev().find(|at| fits(*at))
+        // It may end behind where it has to begin.
+        let end = byte_of(at.saturating_add(part.chars().count()).min(count));
+        text[..end].rfind(part)
     };
-    Ok(Value::Int(found.unwrap_or(-1)))
+    Ok(Value::Int(found.map_or(-1, |byte| text[..byte].chars().count() as i64)))
 }
 
 fn cut<'a>(name: &str, text: &str, rest: &[Value<'a>]) -> Maybe<'a> {
@@ -137,7 +129,7 @@ fn cut<'a>(name: &str, text: &str, rest: &[Value<'a>]) -> Maybe<'a> {
             };
             let parts: Vec<Value<'a>> = match most {
                 0 => Vec::new(),
-                _ if by.is_empty() => text.chars().map(|c| Value::text(&c.to_string())).collect(),
+                _ if by.is_empty() => letter_by_letter(text, most).map(Value::text).collect(),
                 most if most < 0 => text.split(&**by).map(Value::text).collect(),
                 most => text.splitn(most as usize, &**by).map(Value::text).collect(),
             };
@@ -147,6 +139,18 @@ fn cut<'a>(name: &str, text: &str, rest: &[Value<'a>]) -> Maybe<'a> {
     }
 }
 
+/// Each letter by itself; the last of `most` parts is the rest.
+fn letter_by_letter(text: &str, most: i64) -> impl Iterator<Item = &str> {
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let last = most.saturating_sub(1);
+    let places = text.char_indices().enumerate().take(most);
+    places.map(
+        move |(number, (at, letter))| {
+            if number == last { &text[at..] } else { &text[at..at + letter.len_utf8()] }
+        },
+    )
+}
+
 fn changed<'a>(name: &str, text: &str, rest: &[Value<'a>], budget: &mut Budget) -> Maybe<'a> {
     let result = match (name, rest) {
         ("lowerAscii", []) => text.to_ascii_lowercase(),
@@ -154,8 +158,10 @@ fn changed<'a>(name: &str, text: &str, rest: &[Value<'a>], budget: &mut Budget) 
         ("trim", []) => text.trim().to_owned(),
         ("reverse", []) => text.chars().rev().collect(),
         ("replace", [Value::Text(old), Value::Text(new), most @ ..]) => {
-            let longest = text.len().saturating_mul(new.len().max(1));
-            if let Err(error) = walk(budget, longest.min(MOST_BYTES * 8)) {
+            // As long as it will be, before it is made.
+            let count = text.matches(&**old).count();
+            let longest = text.len().saturating_add(count.saturating_mul(new.len()));
+            if let Err(error) = walk(budget, longest) {
                 return Some(Err(error));
             }
             match most {
@@ -183,8 +189,9 @@ fn join<'a>(list: &Value<'a>, rest: &[Value<'a>], budget: &mut Budget) -> Maybe<
         let Value::Text(text) = item else { return Some(Err(EvalError::no_overload())) };
         texts.push(text);
     }
-    let joined = texts.join(between);
-    Some(walk(budget, joined.len()).map(|()| Value::text(&joined)))
+    let own: usize = texts.iter().map(|text| text.len()).sum();
+    let length = own.saturating_add(texts.len().saturating_mul(between.len()));
+    Some(walk(budget, length).map(|()| Value::Text(texts.join(between).into())))
 }
 
 /// `"%s is %d".format([x, y])`.
@@ -204,7 +211,8 @@ fn format<'a>(pattern: &str, args: &[Value<'a>], budget: &mut Budget) -> Outcome
             while let Some(digit) = letters.next_if(char::is_ascii_digit) {
                 digits.push(digit);
             }
-            precision = digits.parse::<usize>().ok();
+            let wanted = digits.parse::<usize>().ok().filter(|wanted| *wanted <= MOST_DIGITS);
+            precision = Some(wanted.ok_or_else(|| EvalError(format!("precision {digits} is too large")))?);
         }
         let Some(verb) = letters.next() else { return Err(EvalError("unexpected end of string".into())) };
         if verb == '%' {
@@ -212,7 +220,7 @@ fn format<'a>(pattern: &str, args: &[Value<'a>], budget: &mut Budget) -> Outcome
             continue;
         }
         let arg = args.next().ok_or_else(|| EvalError("index out of range".into()))?;
-        out.push_str(&formatted(verb, precision, arg)?);
+        out.push_str(&formatted(verb, precision, arg, budget)?);
         if out.len() > MOST_BYTES {
             return Err(EvalError("formatted string is too long".into()));
         }
@@ -221,7 +229,12 @@ fn format<'a>(pattern: &str, args: &[Value<'a>], budget: &mut Budget) -> Outcome
     Ok(Value::Text(out.into()))
 }
 
-fn formatted(verb: char, precision: Option<usize>, arg: &Value<'_>) -> Result<String, EvalError> {
+fn formatted(
+    verb: char,
+    precision: Option<usize>,
+    arg: &Value<'_>,
+    budget: &mut Budget,
+) -> Result<String, EvalError> {
     let refuse = || EvalError(format!("could not format {} with %{verb}", arg.type_name()));
     let whole = || match arg {
         Value::Int(number) => Some(i128::from(*number)),
@@ -233,7 +246,10 @@ fn formatted(verb: char, precision: Option<usize>, arg: &Value<'_>) -> Result<St
         _ => whole().map(|number| number as f64),
     };
     match verb {
-        's' => Ok(display(arg)),
+        's' => {
+            let mut text = String::new();
+            display(arg, &mut text, budget).map(|()| text)
+        }
         'd' => whole().map(|number| number.to_string()).ok_or_else(refuse),
         'f' => number().map(|number| format!("{number:.*}", precision.unwrap_or(6))).ok_or_else(refuse),
         'e' => number().map(|number| format!("{number:.*e}", precision.unwrap_or(6))).ok_or_else(refuse),
@@ -255,18 +271,33 @@ fn formatted(verb: char, precision: Option<usize>, arg: &Value<'_>) -> Result<St
 }
 
 /// What `%s` makes of a value.
-fn display(value: &Value<'_>) -> String {
-    if let Some(items) = value.items() {
-        return format!("[{}]", items.iter().map(display).collect::<Vec<_>>().join(", "));
-    }
-    if let Some(entries) = value.entries() {
-        let entries: Vec<String> =
-            entries.iter().map(|(key, value)| format!("{}: {}", display(key), display(value))).collect();
-        return format!("{{{}}}", entries.join(", "));
+fn display(value: &Value<'_>, out: &mut String, budget: &mut Budget) -> Result<(), EvalError> {
+    budget.spend_small(1)?;
+    if out.len() > MOST_BYTES {
+        return Err(EvalError("formatted string is too long".into()));
     }
     match value {
-        Value::Null => "null".into(),
-        Value::Type(name) => (*name).into(),
-        other => value::shown(other).unwrap_or_else(|| other.type_name().into()),
+        Value::List(_) | Value::Items(..) => {
+            out.push('[');
+            for (at, (_, item)) in value.parts().enumerate() {
+                out.push_str(if at == 0 { "" } else { ", " });
+                display(&item, out, budget)?;
+            }
+            out.push(']');
+        }
+        Value::Map(_) | Value::Fields(..) => {
+            out.push('{');
+            for (at, (key, value)) in value.parts().enumerate() {
+                out.push_str(if at == 0 { "" } else { ", " });
+                display(&key, out, budget)?;
+                out.push_str(": ");
+                display(&value, out, budget)?;
+            }
+            out.push('}');
+        }
+        Value::Null => out.push_str("null"),
+        Value::Type(name) => out.push_str(name),
+        other => out.push_str(&value::shown(other).unwrap_or_else(|| other.type_name().into())),
     }
+    Ok(())
 }

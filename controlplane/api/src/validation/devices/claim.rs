@@ -178,10 +178,7 @@ fn selectors(report: &mut Report, of: &Value, path: &Path) {
         let (expression, path) = (cel.text("expression"), path.child("expression"));
         if expression.len() > EXPRESSION_MAX {
             report.too_long(&path, EXPRESSION_MAX);
-        } else if let Err(why) = Program::compile(expression, &[("device", Type::Dyn)], &Type::Bool)
-            // Upstream's documentation recommends it here, and ours does not know it yet.
-            && !expression.contains("cel.bind(")
-        {
+        } else if let Err(why) = Program::compile_binding(expression, &[("device", Type::Dyn)], &Type::Bool) {
             report.invalid(&path, expression, format!("compilation failed: {why}"));
         }
     }
