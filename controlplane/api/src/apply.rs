@@ -99,7 +99,9 @@ pub fn apply(
         None => Managers::default(),
         Some(live) => Managers::of(live).map_err(Status::internal)?,
     };
-    if let Some(live) = live.filter(|_| managers.is_empty()) {
+    let never_applied = managers.is_empty();
+    managers = managers.of_known(|version| versions.is_known(version));
+    if let Some(live) = live.filter(|_| never_applied) {
         before_first_apply(live, root, writer).into_iter().for_each(|manager| managers.insert(manager));
     }
     let wanted = without_reset(FieldSet::of(config, root), writer);
@@ -174,6 +176,7 @@ pub fn track(old: &Value, new: Value, of: Of<'_>, writer: Writer<'_>, versions: 
     if managers.is_empty() {
         return Managers::default().written(new);
     }
+    managers = managers.of_known(|version| versions.is_known(version));
     let write = Written { of, writer, versions };
     let changes = ByVersion::of(old, &new, write, &managers, without_server_fields);
     let changed = changes.set(writer.api_version);

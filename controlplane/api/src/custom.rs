@@ -64,6 +64,8 @@ struct Parsed {
     /// Objects lie in the store in this version alone.
     only_version: bool,
     terminating: bool,
+    /// All versions that the definition has, served or not.
+    versions: Vec<String>,
 }
 
 /// An additional printer column.
@@ -134,6 +136,11 @@ impl Custom {
 
     pub fn scale(&self) -> Option<&ScalePaths> {
         self.parsed().scale.as_ref()
+    }
+
+    /// Whether the definition has a version, served or not.
+    pub fn has_version(&self, version: &str) -> bool {
+        self.parsed().versions.iter().any(|known| known == version)
     }
 
     /// Who converts between versions; without one they differ in `apiVersion` alone.
@@ -252,6 +259,12 @@ impl Parsed {
                 }
             }),
             conversion: Conversion::of(&definition["spec"]["conversion"]),
+            versions: definition["spec"]["versions"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|version| version["name"].as_str().map(str::to_owned))
+                .collect(),
             terminating: definition["metadata"]["deletionTimestamp"].is_string(),
             only_version: definition["status"]["storedVersions"]
                 .as_array()

@@ -119,6 +119,12 @@ impl Managers {
         entries.into_iter().flatten().map(Manager::read).collect::<Result<_, _>>().map(Managers)
     }
 
+    /// Without those that wrote in a version that is no more.
+    pub(super) fn of_known(mut self, is_known: impl Fn(&str) -> bool) -> Managers {
+        self.0.retain(|manager| is_known(&manager.api_version));
+        self
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

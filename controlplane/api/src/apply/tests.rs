@@ -281,6 +281,10 @@ fn converted(object: Value) -> Value {
 }
 
 impl Versions for Autoscalers {
+    fn is_known(&self, _: &str) -> bool {
+        true
+    }
+
     fn shown(&self, api_version: &str, object: &Value) -> Option<(Value, Of<'_>)> {
         let version = api_version.strip_prefix("autoscaling/").filter(|version| *version != self.0)?;
         Some((converted(object.clone()), autoscaler(version)))
@@ -363,4 +367,50 @@ fn fields_are_owned_in_the_version_of_their_owner() {
     assert_eq!(owned(&tracked, "a")["f:spec"].get("f:metrics"), None);
     assert_eq!(owned(&tracked, "b")["f:spec"].get("f:targetCPUUtilizationPercentage"), None);
     assert_eq!(owned(&tracked, "u")["f:spec"], json!({"f:targetCPUUtilizationPercentage": {}}));
+}
+
+/// One version is left of a kind.
+struct Left(&'static str);
+
+impl Versions for Left {
+    fn is_known(&self, api_version: &str) -> bool {
+        api_version == self.0
+    }
+
+    fn shown(&self, _: &str, _: &Value) -> Option<(Value, Of<'_>)> {
+        None
+    }
+
+    fn taken(&self, object: Value) -> Value {
+        object
+    }
+}
+
+#[test]
+fn what_was_written_in_a_version_that_is_gone_is_nobodys() {
+    let first = applied(None, "a", json!({"spec": {"replicas": 2, "paused": true}}), false).expect("made");
+    let mut old = first.clone();
+    old["metadata"]["managedFields"][0]["apiVersion"] = "apps/v1beta1".into();
+    let left = Left("apps/v1");
+    let apply = |live: &Value, manager, wanted: Value, versions: &dyn Versions| {
+        apply(Some(live), &config(wanted), kind(), writer(manager, LATER), false, versions)
+    };
+
+    let other = json!({"spec": {"replicas": 3}});
+    assert!(apply(&old, "b", other.clone(), &Alike).is_err(), "it is a conflict while there is the version");
+    let taken = apply(&old, "b", other, &left).expect("nobody owns it");
+    assert_eq!(taken["spec"]["replicas"], 3);
+    assert_eq!((owned(&taken, "a"), owned(&taken, "before-first-apply")), (Value::Null, Value::Null));
+
+    // The applier itself begins anew: what it does not say any more stays.
+    let again = apply(&old, "a", json!({"spec": {"replicas": 2}}), &left).expect("applied");
+    assert_eq!((&again["spec"]["paused"], owned(&again, "a").is_object()), (&json!(true), true));
+    let own = apply(&first, "a", json!({"spec": {"replicas": 2}}), &left).expect("applied");
+    assert!(own["spec"].get("paused").is_none());
+
+    // A write that is no apply forgets them too.
+    let mut scaled = old.clone();
+    scaled["spec"]["replicas"] = 5.into();
+    let tracked = track(&old, scaled, kind(), writer("kubectl", LATER), &left);
+    assert_eq!((owned(&tracked, "a"), owned(&tracked, "kubectl").is_object()), (Value::Null, true));
 }

@@ -14,6 +14,8 @@ use super::{Writer, merge};
 
 /// The other versions of the kind that is written.
 pub trait Versions {
+    /// Whether there is such a version of the kind: what was written in one that is no more belongs to nobody.
+    fn is_known(&self, api_version: &str) -> bool;
     /// The same object in another version, and what it is of there; nothing where it is of the same fields.
     fn shown(&self, api_version: &str, object: &Value) -> Option<(Value, Of<'_>)>;
     /// An object of another version in the one that is written.
@@ -25,6 +27,10 @@ pub trait Versions {
 pub struct Alike;
 
 impl Versions for Alike {
+    fn is_known(&self, _: &str) -> bool {
+        true
+    }
+
     fn shown(&self, _: &str, _: &Value) -> Option<(Value, Of<'_>)> {
         None
     }

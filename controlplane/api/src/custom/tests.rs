@@ -129,3 +129,13 @@ fn lists_of_its_schema_are_owned_item_by_item() {
         .expect_err("owned by one");
     assert!(conflict.message.contains(".spec.ports[port=80,protocol=\"TCP\"].name"), "{}", conflict.message);
 }
+
+#[test]
+fn versions_of_a_definition_are_known_whether_served_or_not() {
+    let mut definition = definition();
+    definition["spec"]["versions"][0]["served"] = false.into();
+    let custom = Custom::new(definition.to_string().into(), "v1");
+    let known = definition["spec"]["versions"].as_array().unwrap();
+    assert!(known.iter().all(|version| custom.has_version(version["name"].as_str().unwrap())));
+    assert!(!custom.has_version("v0"));
+}

@@ -34,6 +34,16 @@ impl Faces {
 }
 
 impl Versions for Faces {
+    fn is_known(&self, api_version: &str) -> bool {
+        if api_version == self.kind.api_version() || self.other(api_version).is_some() {
+            return true;
+        }
+        let Some(custom) = self.kind.custom() else { return false };
+        api_version
+            .rsplit_once('/')
+            .is_some_and(|(group, version)| group == self.kind.group && custom.has_version(version))
+    }
+
     fn shown(&self, api_version: &str, object: &Value) -> Option<(Value, Of<'_>)> {
         let other = self.other(api_version)?;
         let of = schema::find(other.schema)?;
