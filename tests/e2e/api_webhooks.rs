@@ -184,6 +184,38 @@ fn policies_are_expressions_that_requests_fulfil() {
 }
 
 #[test]
+fn policies_ask_what_else_somebody_may() {
+    let server = Server::start(PROGRAM);
+    let admin = server.admin();
+    let matches = json!({"resourceRules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}]});
+    let may = "authorizer.group('').resource('configmaps').namespace('default').check('create').allowed()";
+    let validations = json!([
+        {"expression": format!("{may} && authorizer.path('/healthz').check('get').allowed()")},
+        {"expression": "authorizer.requestResource.name(object.metadata.name).check('delete').allowed()"},
+        {"expression": format!("object.metadata.name != 'b' || {}", may.replace("authorizer", "authorizer.serviceAccount('default', 'nobody')")),
+            "message": "nobody may not"},
+    ]);
+    let policy = json!({"metadata": {"name": "asks"}, "spec": {"matchConstraints": matches, "failurePolicy": "Fail",
+        "matchConditions": [{"name": "may", "expression": may}], "validations": validations}});
+    let (policies, bindings) = (
+        format!("{ADMISSION}/validatingadmissionpolicies"),
+        format!("{ADMISSION}/validatingadmissionpolicybindings"),
+    );
+    admin.post(&policies, &policy).expect(201);
+    let binding =
+        json!({"metadata": {"name": "asks"}, "spec": {"policyName": "asks", "validationActions": ["Deny"]}});
+    admin.post(&bindings, &binding).expect(201);
+    admin.get(&bindings).expect(200);
+    admin.post(MAPS, &map("a")).expect(201);
+    admin.post(MAPS, &map("b")).refused(422, "Invalid", "denied request: nobody may not");
+    // Each costs what upstream says: whoever asks for every item of a list is stopped.
+    let many = json!([{"expression": "lists.range(100).all(x, authorizer.path('/healthz').check('get').allowed())"}]);
+    admin.patch(&format!("{policies}/asks"), "merge", &json!({"spec": {"validations": many}})).expect(200);
+    admin.get(&policies).expect(200);
+    admin.post(MAPS, &map("c")).refused(422, "Invalid", "actual cost limit exceeded");
+}
+
+#[test]
 fn policies_change_objects_and_tell_the_audit() {
     let folder = tempfile::tempdir().expect("a folder");
     let (policy, log) = (folder.path().join("policy.yaml"), folder.path().join("audit.log"));

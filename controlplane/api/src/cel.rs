@@ -65,6 +65,11 @@ pub struct EvalError(String);
 const OUT_OF_BUDGET: &str = "operation cancelled: actual cost limit exceeded";
 
 impl EvalError {
+    /// What a function of [`Opaque`] fails with.
+    pub fn new(why: impl Into<String>) -> EvalError {
+        EvalError(why.into())
+    }
+
     fn no_overload() -> EvalError {
         EvalError("no such overload".into())
     }

@@ -8,6 +8,7 @@
 //!
 //! One file per plugin, each a function over the object; what it reads comes from the caches.
 
+mod authorizer;
 mod certificates;
 mod connect;
 mod default_toleration_seconds;

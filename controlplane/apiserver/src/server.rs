@@ -38,7 +38,7 @@ pub struct Server {
     /// The kinds that are served.
     pub registry: Kinds,
     /// Who may what.
-    pub authorizer: Authorizer,
+    pub authorizer: Arc<Authorizer>,
     /// Cluster IPs and node ports.
     pub allocator: Allocator,
     /// Admission webhooks.
@@ -79,7 +79,7 @@ impl Server {
             caches,
             encryption,
             registry,
-            authorizer: Authorizer::default(),
+            authorizer: Arc::default(),
             allocator,
             hooks: Hooks::default(),
             policies: Policies::default(),

@@ -18,6 +18,7 @@ use api::status::{Cause, Reason, Status};
 use serde_json::{Value, json};
 use store::Revision;
 
+use super::authorizer::authorizer;
 use super::webhooks::{GROUP, Rules, request_of};
 use super::{Attributes, Operation};
 use crate::server::Server;
@@ -233,6 +234,7 @@ fn check(
     failures: &mut Vec<Value>,
 ) -> Result<(), Status> {
     let (request, namespace) = (request_of(attributes, object), namespace_of(server, attributes));
+    let authorizer = authorizer(server, attributes);
     let null = Value::Null;
     let old = attributes.old.unwrap_or(&null);
     for policy in policies.iter().filter(|policy| policy.constraints.fit(server, attributes, object)) {
@@ -254,6 +256,7 @@ fn check(
                     ("request", Cel::of(&request, None)),
                     ("params", Cel::of(&params, None)),
                     ("namespaceObject", Cel::of(&namespace, None)),
+                    ("authorizer", authorizer.clone()),
                 ];
                 for failed in judge(attributes, policy, names.to_vec()) {
                     act(attributes, policy, binding, object, &failed, failures)?;

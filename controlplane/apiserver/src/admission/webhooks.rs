@@ -24,6 +24,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use store::Revision;
 
+use super::authorizer::authorizer;
 use super::{Attributes, Operation};
 use crate::cache::KindCache;
 use crate::conversion;
@@ -147,6 +148,7 @@ impl Hook {
             ("object", cel::Value::of(object, None)),
             ("oldObject", cel::Value::of(&old, None)),
             ("request", cel::Value::of(&request, None)),
+            ("authorizer", authorizer(server, attributes)),
         ];
         let mut budget = Budget::new(cel::OBJECT_LIMIT);
         let mut failed = None;

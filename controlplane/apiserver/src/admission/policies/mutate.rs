@@ -15,6 +15,7 @@ use api::cel::{self, Budget, Program, Type, Value as Cel};
 use api::status::Status;
 use serde_json::{Value, json};
 
+use super::super::authorizer::authorizer;
 use super::super::webhooks::{GROUP, request_of};
 use super::super::{Attributes, Operation, name_of};
 use super::{Policy, compiled, namespace_of, params, prepare};
@@ -84,6 +85,7 @@ fn change(
             ("request", Cel::of(&request, None)),
             ("params", Cel::of(params, None)),
             ("namespaceObject", Cel::of(&namespace, None)),
+            ("authorizer", authorizer(server, attributes)),
         ];
         let Some(names) = prepare(policy, names, &mut budget)? else { return Ok(object) };
         let (Mutation::Apply(program) | Mutation::Patch(program)) = mutation;
