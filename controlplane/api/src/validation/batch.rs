@@ -7,7 +7,7 @@ pub(super) use job_status::job_status;
 
 use serde_json::Value;
 
-use super::fields::Fields;
+use super::fields::{Fields, equal};
 use super::report::Report;
 use super::{labels, pod};
 use crate::cron::Schedule;
@@ -205,9 +205,15 @@ pub(super) fn job_update(report: &mut Report, new: &Value, old: &Value) {
         put(&mut template["metadata"], "annotations", &old["template"]["metadata"]["annotations"]);
         put(&mut template["metadata"], "labels", &old["template"]["metadata"]["labels"]);
     }
-    if template != old["template"] {
-        report.immutable(&path.child("template"), &new["template"], &old["template"]);
+    if equal(&template, &old["template"]) {
+        return;
     }
+    // What may change in part is spoken of by its part.
+    let (path, new, old) = match old.flag("suspend") && rests {
+        true => (path.child("template").child("spec"), &new["template"]["spec"], &old["template"]["spec"]),
+        false => (path.child("template"), &new["template"], &old["template"]),
+    };
+    report.immutable(&path, new, old);
 }
 
 fn put(object: &mut Value, name: &str, value: &Value) {

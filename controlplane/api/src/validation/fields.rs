@@ -78,6 +78,25 @@ pub(super) fn is_empty(value: &Value) -> bool {
     }
 }
 
+/// Equal as upstream sees it: quantities by value are equal in canonical form already, empty and absent are the same.
+pub(super) fn equal(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Object(a_map), Value::Object(b_map)) => {
+            a_map.iter().all(|(key, value)| equal(value, &b[key]))
+                && b_map.iter().all(|(key, value)| a_map.contains_key(key) || is_nothing(value))
+        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
+        (a, Value::Null) | (Value::Null, a) => is_nothing(a),
+        (a, b) => a == b,
+    }
+}
+
+fn is_nothing(value: &Value) -> bool {
+    matches!(value, Value::Null)
+        || value.as_array().is_some_and(Vec::is_empty)
+        || value.as_object().is_some_and(serde_json::Map::is_empty)
+}
+
 /// The items of a list with their paths.
 pub(super) fn items<'a>(
     object: &'a Value,

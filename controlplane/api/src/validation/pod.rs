@@ -28,7 +28,7 @@ pub(super) use resize::resize;
 pub(super) use resources::{container_name as container_resource, quantity as resource_quantity};
 pub(super) use scheduling::taint_effect;
 pub(super) use status::status;
-pub(super) use update::{ephemeral_containers, equal, update};
+pub(super) use update::{ephemeral_containers, update};
 pub(super) use volume::{host_path, nfs, no_backsteps};
 
 use std::collections::{HashMap, HashSet};

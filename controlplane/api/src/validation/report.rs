@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use super::fields::equal;
 use crate::field::{ErrorType, FieldError, Path};
 use crate::names::{self, Complaints};
 use crate::quantity::Quantity;
@@ -139,7 +140,7 @@ impl Report {
     }
 
     pub(super) fn immutable(&mut self, path: &Path, new: &Value, old: &Value) {
-        if new != old {
+        if !equal(new, old) {
             self.invalid(path, new.clone(), IMMUTABLE);
         }
     }

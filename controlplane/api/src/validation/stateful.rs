@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::fields::{Fields, items};
+use super::fields::{Fields, equal, items};
 use super::report::Report;
 use super::workload::{self, percentage_or_number, positive_or_percentage};
 use super::{labels, pod, storage};
@@ -156,7 +156,7 @@ pub(super) fn stateful_set_update(report: &mut Report, new: &Value, old: &Value)
         }
         spec
     };
-    if !pod::equal(&rest(new), &rest(old)) {
+    if !equal(&rest(new), &rest(old)) {
         report.forbidden(&Path::new("spec"), STATEFUL_SET_KEEPS);
     }
 }

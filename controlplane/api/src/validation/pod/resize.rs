@@ -2,11 +2,10 @@
 
 use serde_json::Value;
 
-use super::super::fields::{Fields, is_empty};
+use super::super::fields::{Fields, equal, is_empty};
 use super::super::metadata;
 use super::super::report::Report;
 use super::container::is_sidecar;
-use super::update::equal;
 use super::{MIRROR, metadata_and_spec, qos};
 use crate::field::Path;
 

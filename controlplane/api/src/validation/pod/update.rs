@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use super::super::fields::Fields;
+use super::super::fields::{Fields, equal};
 use super::super::metadata;
 use super::super::report::Report;
 use super::{MIRROR, annotations, container, metadata_and_spec, scheduling};
@@ -190,25 +190,6 @@ fn node_affinity(report: &mut Report, new: &Value, old: &Value, path: &Path) {
             report.invalid(&path.index(index), after.clone(), why);
         }
     }
-}
-
-/// Equal as upstream sees it: quantities by value are equal in canonical form already, empty and absent are the same.
-pub(in super::super) fn equal(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Object(a_map), Value::Object(b_map)) => {
-            a_map.iter().all(|(key, value)| equal(value, &b[key]))
-                && b_map.iter().all(|(key, value)| a_map.contains_key(key) || is_nothing(value))
-        }
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
-        (a, Value::Null) | (Value::Null, a) => is_nothing(a),
-        (a, b) => a == b,
-    }
-}
-
-fn is_nothing(value: &Value) -> bool {
-    matches!(value, Value::Null)
-        || value.as_array().is_some_and(Vec::is_empty)
-        || value.as_object().is_some_and(Map::is_empty)
 }
 
 /// Sets a field, or removes it when there is nothing to set.

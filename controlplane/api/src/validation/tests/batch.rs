@@ -227,7 +227,7 @@ fn updates() {
             "beside whom to run",
             &suspended,
             vec![("/spec/template/spec/affinity", pods)],
-            &["spec.template: Invalid value: {..."],
+            &["spec.template.spec: Invalid value: {..."],
         ),
     ];
     for (what, old, changes, wanted) in cases {

@@ -163,3 +163,11 @@ fn updates() {
     let got: Vec<String> = got.iter().map(ToString::to_string).collect();
     expect("scale", &got, &["spec.replicas: Invalid value: -1: must be greater than or equal to 0"]);
 }
+
+/// What is written as empty is what is not written.
+#[test]
+fn empty_parts_change_nothing() {
+    let old = deployment(&[]);
+    let new = with(&old, &[("/spec/selector/matchExpressions", json!([]))]);
+    expect("no expressions", &updated("apps", "Deployment", "", new, old), &[]);
+}
