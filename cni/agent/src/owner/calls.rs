@@ -9,7 +9,7 @@ use super::Owner;
 impl Owner {
     pub(super) fn answer(&mut self, call: AgentCall) -> Result<(), CniError> {
         match call {
-            AgentCall::Register { endpoint } => self.begin(endpoint).map(drop),
+            AgentCall::Register { endpoint } => self.begin(endpoint),
             AgentCall::Unregister { network, attachment } => {
                 let outcome = self.pods.unregister(&network, &attachment);
                 self.policies.look_now();
@@ -37,17 +37,21 @@ impl Owner {
             // Who has hung up does not want to know.
             return drop(answer.send(self.answer(call)));
         };
-        match self.begin(endpoint) {
-            Err(error) => drop(answer.send(Err(error))),
-            Ok(endpoint) => self.policies.wait(endpoint, Some(answer)),
+        // The API is asked meanwhile.
+        let link = endpoint.link.clone();
+        if let Err(error) = self.may_connect(&endpoint.network) {
+            return drop(answer.send(Err(error)));
+        }
+        self.policies.wait(endpoint.clone(), Some(answer));
+        if let Err(error) = self.begin(endpoint) {
+            self.policies.refuse(&link, error);
         }
     }
 
     /// PENDING: only its own node may talk to it.
-    fn begin(&mut self, endpoint: Endpoint) -> Result<Endpoint, CniError> {
+    fn begin(&mut self, endpoint: Endpoint) -> Result<(), CniError> {
         self.may_connect(&endpoint.network)?;
-        self.pods.connect(endpoint.clone())?;
-        Ok(endpoint)
+        self.pods.connect(endpoint)
     }
 
     fn may_connect(&self, network: &str) -> Result<(), CniError> {

@@ -88,6 +88,11 @@ impl Policies {
             (link, answer)
         });
     }
+
+    /// A new pod that could not be connected; what the API says of it comes too late.
+    pub fn refuse(&mut self, link: &str, error: CniError) {
+        self.waiting.answer(link, Err(error));
+    }
 }
 
 // === impl Owner ===
