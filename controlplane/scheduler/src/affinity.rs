@@ -56,6 +56,15 @@ impl NodeAffinity {
         }
     }
 
+    /// Of a volume's `nodeAffinity`: where it can be reached.
+    pub fn of_volume(affinity: &Value) -> NodeAffinity {
+        let terms = affinity["required"]["nodeSelectorTerms"].as_array();
+        NodeAffinity {
+            required: terms.map(|terms| terms.iter().map(Term::read).collect()),
+            ..NodeAffinity::default()
+        }
+    }
+
     pub fn admits(&self, node: &Node) -> bool {
         self.selector.iter().all(|(key, value)| node.labels.get(key) == Some(value))
             && self.required.as_ref().is_none_or(|terms| terms.iter().any(|term| term.matches(node)))

@@ -9,6 +9,7 @@ mod ports;
 mod resources;
 mod taints;
 mod unschedulable;
+mod volumes;
 
 use crate::neighbours::Places;
 use crate::node::Node;
@@ -30,6 +31,10 @@ pub enum Plugin {
     NodePorts,
     /// CPU, memory, ephemeral storage, extended resources, number of pods.
     NodeResourcesFit,
+    /// Volumes that not every node reaches.
+    VolumeBinding,
+    /// Volumes of other zones.
+    VolumeZone,
     /// How evenly the pod is to be spread.
     PodTopologySpread,
     /// Pods that are to be near, or far.
@@ -46,13 +51,15 @@ pub struct Rejection {
     pub resolvable: bool,
 }
 
-const ORDER: [Plugin; 6] = [
+const ORDER: [Plugin; 8] = [
     Plugin::NodeUnschedulable,
     Plugin::NodeName,
     Plugin::TaintToleration,
     Plugin::NodeAffinity,
     Plugin::NodePorts,
     Plugin::NodeResourcesFit,
+    Plugin::VolumeBinding,
+    Plugin::VolumeZone,
 ];
 
 /// Asks every plugin; the first refusal counts.
@@ -70,6 +77,8 @@ impl Plugin {
             Plugin::NodeAffinity => self::affinity::check(pod, node),
             Plugin::NodePorts => self::ports::check(pod, room),
             Plugin::NodeResourcesFit => self::resources::check(pod, node, room),
+            Plugin::VolumeBinding => self::volumes::affinity(pod, node),
+            Plugin::VolumeZone => self::volumes::zone(pod, node),
             // Asked after all others, about the whole neighbourhood.
             Plugin::PodTopologySpread | Plugin::InterPodAffinity => Ok(()),
         }

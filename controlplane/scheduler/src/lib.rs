@@ -32,6 +32,7 @@ mod scheduler;
 mod score;
 mod snapshot;
 mod taint;
+mod volumes;
 
 pub use command::{Options, main, run};
 pub use filter::{Plugin, Rejection};

@@ -12,6 +12,7 @@ use crate::neighbours::Neighbours;
 use crate::node::NodeName;
 use crate::resources::Requests;
 use crate::taint::Toleration;
+use crate::volumes::Reach;
 
 /// A pod's UID.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,6 +38,8 @@ pub struct Pod {
     pub labels: BTreeMap<String, String>,
     pub neighbours: Neighbours,
     pub wish: Wish,
+    /// Where its volumes are, as far as claims are bound; filled in when its turn comes.
+    pub volumes: Vec<Reach>,
 }
 
 /// What decides where the pod may go: while this is the same, a refusal stands.
@@ -50,6 +53,8 @@ pub struct Wish {
     pub ports: Vec<HostPort>,
     pub tolerations: Vec<Toleration>,
     pub affinity: NodeAffinity,
+    /// Names of its claims.
+    pub claims: Vec<String>,
 }
 
 /// A port taken on the node itself.
@@ -111,12 +116,18 @@ impl Pod {
             neighbours: Neighbours::read(meta.namespace(), &labels, spec),
             labels,
             wish: Wish::read(spec),
+            volumes: Vec::new(),
         }
     }
 
     /// The pod with a node that the API may not have heard of yet.
     pub fn placed(&self, node: NodeName) -> Pod {
         Pod { node: Some(node), ..self.clone() }
+    }
+
+    /// The pod with where its volumes are.
+    pub fn reaching(&self, volumes: Vec<Reach>) -> Pod {
+        Pod { volumes, ..self.clone() }
     }
 
     pub fn reference(&self) -> Reference {
@@ -142,8 +153,15 @@ impl Wish {
             ports: host_ports(spec),
             tolerations: Toleration::read_all(&spec["tolerations"]),
             affinity: NodeAffinity::read(spec),
+            claims: claims(spec),
         }
     }
+}
+
+fn claims(spec: &Value) -> Vec<String> {
+    let volumes = spec["volumes"].as_array().into_iter().flatten();
+    let named = volumes.filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str());
+    named.map(str::to_owned).collect()
 }
 
 /// Ports of containers and of sidecars; those of other init containers are free again when the pod runs.

@@ -74,6 +74,8 @@ pub enum Event {
     RoomFreed,
     /// A pod came to a node: somebody may want to be near it.
     PodPlaced,
+    /// Volumes or claims are other ones.
+    VolumesChanged,
 }
 
 impl Event {
@@ -84,7 +86,11 @@ impl Event {
                 Plugin::NodeUnschedulable => what.unschedulable,
                 Plugin::NodeName | Plugin::NodePorts => false,
                 Plugin::TaintToleration => what.taints,
-                Plugin::NodeAffinity | Plugin::PodTopologySpread | Plugin::InterPodAffinity => what.labels,
+                Plugin::NodeAffinity
+                | Plugin::PodTopologySpread
+                | Plugin::InterPodAffinity
+                | Plugin::VolumeBinding
+                | Plugin::VolumeZone => what.labels,
                 Plugin::NodeResourcesFit => what.allocatable,
             }),
             Event::RoomFreed => plugins.iter().any(|plugin| {
@@ -96,6 +102,9 @@ impl Event {
                         | Plugin::InterPodAffinity
                 )
             }),
+            Event::VolumesChanged => {
+                plugins.iter().any(|plugin| matches!(plugin, Plugin::VolumeBinding | Plugin::VolumeZone))
+            }
             Event::PodPlaced => plugins
                 .iter()
                 .any(|plugin| matches!(plugin, Plugin::PodTopologySpread | Plugin::InterPodAffinity)),

@@ -19,6 +19,7 @@ use crate::queue::{Event, Queue};
 use crate::refusal::Refusal;
 use crate::report::{condition, report};
 use crate::snapshot::{NodeChange, Snapshot};
+use crate::volumes::Reach;
 
 /// The name that pods choose us by, and that events carry.
 const NAME: &str = "default-scheduler";
@@ -32,6 +33,9 @@ pub struct Scheduler {
     recorder: EventRecorder,
     pods: Cache,
     nodes: Cache,
+    volumes: Cache,
+    claims: Cache,
+    volume_changes: Changes,
     pod_changes: Changes,
     node_changes: Changes,
     bell: Arc<Notify>,
@@ -54,11 +58,15 @@ impl Scheduler {
     /// Starts to follow pods and nodes. Must be called inside a tokio runtime.
     pub fn new(client: Client, caches: &Caches) -> Scheduler {
         let (pods, nodes) = (caches.of(&Resource::PODS), caches.of(&Resource::NODES));
+        let (volumes, claims) = (caches.of(&Resource::VOLUMES), caches.of(&Resource::VOLUME_CLAIMS));
         let bell = Arc::new(Notify::new());
         Scheduler {
             recorder: EventRecorder::start(client.clone(), NAME, ""),
             pod_changes: Changes::follow(&pods, bell.clone()),
             node_changes: Changes::follow(&nodes, bell.clone()),
+            volume_changes: Changes::follow(&volumes, bell.clone()),
+            volumes,
+            claims,
             client,
             pods,
             nodes,
@@ -76,7 +84,7 @@ impl Scheduler {
         tokio::select! {
             () = stopping.cancelled() => return,
             // Deciding on half a picture would over-commit.
-            () = async { tokio::join!(self.pods.synced(), self.nodes.synced()); } => {}
+            () = async { tokio::join!(self.pods.synced(), self.nodes.synced(), self.volumes.synced(), self.claims.synced()); } => {}
         }
         tracing::info!("pods and nodes are known");
         loop {
@@ -106,6 +114,9 @@ impl Scheduler {
     fn observe(&mut self) {
         for key in self.node_changes.take() {
             self.look_at_node(&key);
+        }
+        if !self.volume_changes.take().is_empty() {
+            self.queue.wake(Event::VolumesChanged, Instant::now());
         }
         for key in self.pod_changes.take() {
             self.look_at_pod(&key);
@@ -167,11 +178,29 @@ impl Scheduler {
             if self.snapshot.holds(&pod.uid) {
                 continue;
             }
+            let pod = self.with_volumes(pod);
             match plan(&self.snapshot, &pod, &mut random) {
                 Decision::Assign(node) => self.assign(pod, node),
                 Decision::Refuse(refusal) => self.refuse(&pod, refusal),
             }
         }
+    }
+
+    /// The pod with where its volumes can be reached.
+    fn with_volumes(&self, pod: Arc<Pod>) -> Arc<Pod> {
+        if pod.wish.claims.is_empty() {
+            return pod;
+        }
+        let claims = pod.wish.claims.iter();
+        let claims =
+            claims.filter_map(|name| self.claims.get(&Key::new(pod.key.namespace.as_str(), name.as_str())));
+        let volumes: Vec<Reach> = claims
+            .filter_map(|claim| {
+                let name = claim.value()["spec"]["volumeName"].as_str()?;
+                Some(Reach::read(self.volumes.get(&Key::new("", name))?.value()))
+            })
+            .collect();
+        Arc::new(pod.reaching(volumes))
     }
 
     fn assign(&mut self, pod: Arc<Pod>, node: NodeName) {

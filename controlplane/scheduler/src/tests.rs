@@ -62,6 +62,35 @@ fn decide(snapshot: &Snapshot, pod: &Pod) -> Decision {
 }
 
 #[test]
+fn a_pod_goes_where_its_volumes_are() {
+    let host = |name: &str| json!({"metadata": {"labels": {"kubernetes.io/hostname": name, "topology.kubernetes.io/zone": name}}});
+    let snapshot = snapshot(vec![node("a", host("a")), node("b", host("b"))], vec![]);
+    let of =
+        |volume: Value| pod("p", json!({}), json!({})).reaching(vec![crate::volumes::Reach::read(&volume)]);
+    let local = |host: &str| {
+        json!({"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions":
+        [{"key": "kubernetes.io/hostname", "operator": "In", "values": [host]}]}]}}}})
+    };
+    let beta = |zone: &str| json!({"metadata": {"labels": {"failure-domain.beta.kubernetes.io/zone": zone}}});
+    for volume in [local("b"), beta("b")] {
+        assert_eq!(decide(&snapshot, &of(volume)), Decision::Assign(crate::node::NodeName::new("b")));
+    }
+    for (volume, why) in [
+        (local("c"), "2 node(s) didn't match PersistentVolume's node affinity"),
+        (beta("c"), "2 node(s) had no available volume zone"),
+    ] {
+        let Decision::Refuse(refusal) = decide(&snapshot, &of(volume)) else {
+            panic!("there is no such node")
+        };
+        assert!(
+            refusal.message.starts_with(&format!("0/2 nodes are available: {why}.")),
+            "{}",
+            refusal.message
+        );
+    }
+}
+
+#[test]
 fn taken_room_is_never_given_twice() {
     let mut snapshot = snapshot(vec![node("a", json!({})), node("b", json!({}))], vec![]);
     let mut assigned = 0;
