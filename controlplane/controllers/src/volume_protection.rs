@@ -45,6 +45,12 @@ pub(crate) async fn claims(context: Arc<Context>) -> Result<(), ClientError> {
             let used = |claim: &Object| {
                 pods.list(&claim.key.namespace).iter().any(|pod| uses(pod.value(), &claim.key.name))
             };
+            if claims.get(&key).is_none_or(|claim| !is_deleting(claim.value()) || used(&claim)) {
+                return Ok(Outcome::Done);
+            }
+            // The cache may not have heard yet of a pod that was there before the claim was to go.
+            let now = client.list(&Resource::PODS, &key.namespace, &[]).await?;
+            let used = |claim: &Object| list(&now, "/items").iter().any(|pod| uses(pod, &claim.key.name));
             unprotect(&client, &claims, &key, CLAIM_FINALIZER, used).await
         }
     })
