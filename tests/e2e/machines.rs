@@ -53,7 +53,7 @@ impl Segment {
 }
 
 /// The router's last byte on both networks.
-const ROUTER: u8 = 254;
+pub const ROUTER: u8 = 254;
 
 /// What connects the machines; also a host outside of the cluster.
 pub struct Switch {

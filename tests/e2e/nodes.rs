@@ -1,7 +1,12 @@
 //! Two machines, one cluster: pods reach pods, Services and names on both, over one network or through a tunnel; a node
 //! leaves and comes back.
 
+mod datagrams;
 mod policies;
+mod seen;
+mod streams;
+mod traffic;
+mod within;
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -148,6 +153,9 @@ fn two_nodes_on_one_network() {
     pair.everything_reaches_everything();
     let links = pair.a.host.ip(&["-d", "-o", "link"]);
     assert!(!links.contains("vxlan"), "no tunnel where none is needed:\n{links}");
+    datagrams::connected_sockets_follow(&pair);
+    traffic::policies_hold(&pair);
+    seen::translation_is_told(&pair);
     kills_are_not_noticed(&pair);
     a_node_leaves_and_comes_back(&mut pair);
     drop(pair);
@@ -207,25 +215,11 @@ fn traffic_stays_near(pair: &Pair) {
     );
     let address = pair.a.must(&["get", "service", "near", "-o", "jsonpath={.spec.clusterIP}"]);
     let (on_a, on_b) = (format!("{}:8080", pair.pod_ip("web-a")), format!("{}:8080", pair.pod_ip("web-b")));
-    // Where a node's maps lead to.
-    let leads = |machine: &Machine, part: &str, backends: &[&str]| {
-        machine.until(&format!("{} leads to {backends:?}", machine.name), || {
-            let shown = machine.net(part, "services");
-            let rows = shown.as_array().into_iter().flatten();
-            let mut found: Vec<&str> = rows
-                .filter(|row| row["frontend"] == format!("TCP {address}:80"))
-                .flat_map(|row| row["backends"].as_array().into_iter().flatten())
-                .filter_map(serde_json::Value::as_str)
-                .collect();
-            found.sort_unstable();
-            let mut wanted = backends.to_vec();
-            wanted.sort_unstable();
-            found == wanted
-        });
-    };
+    let frontend = format!("TCP {address}:80");
+    let leads = |machine: &Machine, backends: &[&str]| pair.leads(machine, &frontend, "cluster", backends);
     let each_at_home = || {
-        leads(&pair.a, "node", &[&on_a]);
-        leads(&pair.b, "agent-node", &[&on_b]);
+        leads(&pair.a, &[&on_a]);
+        leads(&pair.b, &[&on_b]);
         for (client, own) in [("client-a", "web-a"), ("client-b", "web-b")] {
             for _ in 0..4 {
                 assert_eq!(pair.fetch(client, "http://near/"), own, "{client}");
@@ -235,15 +229,15 @@ fn traffic_stays_near(pair: &Pair) {
     each_at_home();
     // One zone of both nodes: anybody, until the node counts.
     zone("node-b", "east");
-    leads(&pair.a, "node", &[&on_a, &on_b]);
-    leads(&pair.b, "agent-node", &[&on_a, &on_b]);
+    leads(&pair.a, &[&on_a, &on_b]);
+    leads(&pair.b, &[&on_a, &on_b]);
     prefer("PreferSameNode");
     each_at_home();
     prefer("PreferClose");
     zone("node-b", "west");
     each_at_home();
     pair.a.must(&["delete", "pod", "web-a", "--grace-period=0", "--force"]);
-    leads(&pair.a, "node", &[&on_b]);
+    leads(&pair.a, &[&on_b]);
     assert_eq!(pair.fetch("client-a", "http://near/"), "web-b", "nobody is left in its zone");
 }
 
@@ -351,14 +345,17 @@ fn connectivity_is_tested(node: &Machine) {
     });
 }
 
-/// Connections from outside to a server on the other node, through kills of everything that is ours on both.
+/// Connections from outside to a server on the other node, and one between pods that stands, through kills of everything that is
+/// ours on both.
 fn kills_are_not_noticed(pair: &Pair) {
     let port = pair.a.must(&["get", "service", "web-b", "-o", "jsonpath={.spec.ports[0].nodePort}"]);
     let port: u16 = port.trim().parse().expect("a port");
     let public = SocketAddr::new(pair.a.address(), port);
     let stop = AtomicBool::new(false);
-    let (count, gap) = std::thread::scope(|scope| {
-        let talk = scope.spawn(|| pair.switch.host.inside(|| connect_until(public, &stop)));
+    let held = streams::held(pair);
+    let ((count, gap), (answers, silence)) = std::thread::scope(|scope| {
+        let calls = scope.spawn(|| pair.switch.host.inside(|| connect_until(public, &stop)));
+        let stands = scope.spawn(|| streams::talk(held, &stop));
         for (machine, part) in
             [(&pair.b, "agent-node"), (&pair.a, "node"), (&pair.a, "control"), (&pair.b, "agent-node")]
         {
@@ -368,12 +365,18 @@ fn kills_are_not_noticed(pair: &Pair) {
             std::thread::sleep(Duration::from_secs(1));
         }
         stop.store(true, Ordering::SeqCst);
-        talk.join().expect("it ends")
+        (calls.join().expect("it ends"), stands.join().expect("it ends"))
     });
     println!(
         "outside to NodePort on the other node: {count} connections through 4 kills, longest gap {} ms",
         gap.as_millis()
     );
+    println!(
+        "a connection between their pods: {answers} answers, longest silence {} ms",
+        silence.as_millis()
+    );
+    assert!(answers > 40, "{answers} answers");
+    assert!(silence < Duration::from_millis(500), "a silence of {} ms", silence.as_millis());
     assert!(count > 40, "{count} connections");
     assert!(gap < Duration::from_millis(500), "a gap of {} ms", gap.as_millis());
 }
@@ -398,16 +401,16 @@ fn connect_until(address: SocketAddr, stop: &AtomicBool) -> (u32, Duration) {
 
 /// Without power and without its Node, then with both.
 fn a_node_leaves_and_comes_back(pair: &mut Pair) {
+    let range = |machine: &Machine, node: &str| {
+        machine.must(&["get", "node", node, "-o", "jsonpath={.spec.podCIDR}"])
+    };
+    let gone = range(&pair.a, "node-b");
+    assert!(pair.a.host.ip(&["route"]).contains(gone.trim()), "{gone}");
     pair.b.power_off();
     pair.a.must(&["delete", "node", "node-b"]);
     // Nobody is there to end them; without force they are collected after a while.
     pair.a.must(&["delete", "pod", "web-b", "client-b", "--force", "--grace-period=0"]);
-    let range = |machine: &Machine, node: &str| {
-        machine.must(&["get", "node", node, "-o", "jsonpath={.spec.podCIDR}"])
-    };
-    pair.a.until("the route to it is gone", || {
-        !pair.a.host.ip(&["route"]).contains(&format!("via {} ", pair.b.address()))
-    });
+    pair.a.until("the way to it is gone", || !pair.a.host.ip(&["route"]).contains(gone.trim()));
     pair.a.until("its pods are gone", || !pair.a.must(&["get", "pods"]).contains("-b "));
     pair.b.power_on();
     pair.a.until("node-b registers", || pair.a.kubectl(&["get", "node", "node-b"]).status.success());

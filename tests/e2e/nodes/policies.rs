@@ -19,7 +19,7 @@ fn policy(ingress: &str) -> String {
 }
 
 impl Pair {
-    fn addresses(&self, pod: &str) -> Vec<String> {
+    pub(super) fn addresses(&self, pod: &str) -> Vec<String> {
         let shown = self.a.must(&["get", "pod", pod, "-o", "jsonpath={.status.podIPs[*].ip}"]);
         shown.split_whitespace().map(str::to_owned).collect()
     }

@@ -127,12 +127,7 @@ impl TestHost {
     /// Runs a closure on a thread inside, for sockets of the test's own.
     pub fn inside<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
         let namespace = fs::File::open(&self.path).unwrap_or_else(|e| panic!("{}: {e}", self.path.display()));
-        let enter = move || {
-            nix::sched::setns(&namespace, CloneFlags::CLONE_NEWNET).expect("entering a namespace");
-            act()
-        };
-        std::thread::scope(|scope| scope.spawn(enter).join())
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        within(&namespace, act)
     }
 
     /// Whether packets get to `address` and back: the machine there refuses a connection to a port on
@@ -146,6 +141,16 @@ impl TestHost {
             Err(error) => error.kind() == ErrorKind::ConnectionRefused,
         }
     }
+}
+
+/// Runs a closure on a thread inside of any network namespace. Sockets made there stay of it.
+pub fn within<T: Send>(namespace: &fs::File, act: impl FnOnce() -> T + Send) -> T {
+    let enter = move || {
+        nix::sched::setns(namespace, CloneFlags::CLONE_NEWNET).expect("entering a namespace");
+        act()
+    };
+    std::thread::scope(|scope| scope.spawn(enter).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 impl Drop for TestHost {
