@@ -1,5 +1,6 @@
 //! Registries that cut, lie and dawdle, and layers that no honest builder makes.
 
+use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use harness::image::{Compression, ImageBuilder, Layer, sha256};
@@ -100,6 +101,36 @@ async fn the_same_layer_is_downloaded_once() {
     usage = ground.store.usage();
     assert_eq!((usage.bytes, usage.inodes), (0, 0));
     ground.assert_clean();
+}
+
+/// A registry that answers for a layer only once the other one was asked for too: one after the other would fail.
+#[tokio::test(flavor = "multi_thread")]
+async fn layers_come_in_parallel() {
+    if !harness::root_or_skip("layers_come_in_parallel") {
+        return;
+    }
+    let layer = |name: &str, seed: u64| Layer::new().file(name, 0o644, &noise(1 << 16, seed));
+    let image = ImageBuilder::new()
+        .layer(layer("first", 31), Compression::Gzip)
+        .layer(layer("second", 32), Compression::Gzip)
+        .build();
+    let names = image.layers.clone();
+    let asked: (Mutex<[bool; 2]>, Condvar) = Default::default();
+    let registry = Fake::start(&[("1", &image)], move |request, _| {
+        let Some(index) = names.iter().position(|name| request.target().contains(name)) else {
+            return Answer::Serve;
+        };
+        let (seen, more) = &asked;
+        let mut seen = seen.lock().unwrap();
+        seen[index] = true;
+        more.notify_all();
+        let alone = |seen: &mut [bool; 2]| *seen != [true; 2];
+        let (_seen, waited) = more.wait_timeout_while(seen, Duration::from_secs(30), alone).unwrap();
+        if waited.timed_out() { Answer::Status("404 Not Found", vec![]) } else { Answer::Serve }
+    });
+    let ground = Ground::fresh();
+    ground.store.pull(&format!("{}/a:1", registry.address), None).await.unwrap();
+    assert_eq!(image.layers.iter().map(|layer| registry.count(layer)).collect::<Vec<_>>(), [1, 1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -161,3 +161,31 @@ async fn identity_tokens_are_exchanged() {
         "{form}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_image_of_two_hosts_is_one_image_with_two_tags() {
+    if !harness::root_or_skip("one_image_of_two_hosts_is_one_image_with_two_tags") {
+        return;
+    }
+    let image = small("the same").build();
+    let one = Fake::start(&[("1", &image)], serves);
+    let two = Fake::start(&[("2", &image)], serves);
+    let (first, second) = (format!("{}/team/a:1", one.address), format!("{}/else/b:2", two.address));
+    let ground = Ground::fresh();
+    let id = ground.store.pull(&first, None).await.unwrap();
+    assert_eq!(ground.store.pull(&second, None).await.unwrap(), id);
+    let all = ground.store.list();
+    assert_eq!(all.len(), 1, "{all:?}");
+    let sorted = |mut list: Vec<String>| {
+        list.sort();
+        list
+    };
+    assert_eq!(sorted(all[0].tags.clone()), sorted(vec![first.clone(), second.clone()]));
+    let by_digest = [format!("{}/team/a", one.address), format!("{}/else/b", two.address)];
+    let by_digest = by_digest.map(|name| format!("{name}@{}", image.manifest));
+    assert_eq!(sorted(all[0].digests.clone()), sorted(by_digest.to_vec()));
+    assert_eq!((one.count(&image.layers[0]), two.count(&image.layers[0])), (1, 0), "it was there");
+    for name in [&first, &second, &by_digest[0], &by_digest[1]] {
+        assert_eq!(ground.store.get(name).map(|image| image.id), Some(id.clone()), "{name}");
+    }
+}
