@@ -170,3 +170,58 @@ async fn links_and_pipes_are_not_read() {
         assert!(opened.is_err(), "{}", path.display());
     }
 }
+
+/// How often this thread has gone to sleep.
+fn sleeps(thread: rustix::thread::Pid) -> u64 {
+    let path = format!("/proc/self/task/{}/status", thread.as_raw_nonzero());
+    let status = std::fs::read_to_string(path).unwrap();
+    let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+    count.trim().parse().unwrap()
+}
+
+/// One follower in a thread of its own, with all that wakes it: the reader of folders' changes and the timers of its
+/// runtime. While nothing is written the thread sleeps on. Only it is counted, so load and other work do not matter:
+/// what makes a process wait for a processor is not voluntary. Any polling is seen: one look at the file, even once
+/// in the two seconds, is three sleeps (the timer, reading, asking for a successor, both by another thread).
+#[test]
+fn a_silent_log_wakes_nobody() {
+    const SILENCE: Duration = Duration::from_secs(2);
+    const SLEEPS_OF_A_LOOK: u64 = 3;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("0.log");
+    append(&path, &line("1"));
+    let (lives, changes, growth) = container();
+    let (told, hears) = std::sync::mpsc::channel();
+    let log = path.clone();
+    let follower = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let watches = LogWatches::default();
+            let reader = LogReader::open(&log, follow(), &watches, growth).await.unwrap();
+            let mut stream = Box::pin(reader.stream());
+            while let Some(piece) = stream.next().await {
+                told.send((rustix::thread::gettid(), piece.unwrap())).unwrap();
+            }
+        });
+    });
+    let (thread, _) = hears.recv_timeout(PATIENCE).expect("the first line");
+    // It goes to sleep for good: two looks in a row find the same.
+    let began = std::time::Instant::now();
+    let mut before = sleeps(thread);
+    loop {
+        std::thread::sleep(Duration::from_millis(200));
+        match sleeps(thread) {
+            same if same == before => break,
+            more => before = more,
+        }
+        assert!(began.elapsed() < PATIENCE, "it does not come to rest");
+    }
+    std::thread::sleep(SILENCE);
+    let meanwhile = sleeps(thread) - before;
+    assert!(meanwhile < SLEEPS_OF_A_LOOK, "woken {meanwhile} times while nothing happened");
+    append(&path, &line("2"));
+    assert_eq!(hears.recv_timeout(PATIENCE).expect("it still follows").1, "2\n");
+    lives.store(false, Ordering::SeqCst);
+    changes.send_modify(|count| *count += 1);
+    follower.join().unwrap();
+}
