@@ -1,11 +1,16 @@
 //! `keelson image` against a node: every command, both outputs, exit codes, and progress only where it is seen.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
 
+use harness::image::{Compression, ImageBuilder, Layer};
+use harness::registry::fake::{Answer, Fake};
 use serde_json::Value;
 
-use super::cri_node::stage;
+use super::cri_node::{PATIENCE, stage};
 
 /// The command against one node.
 struct Cli {
@@ -130,5 +135,96 @@ fn pinned_images_stay() {
         // Whoever names it may remove it.
         cli.done(&["rm", &stage.image]);
         assert!(pinned(&mut client).await.is_empty());
+    });
+}
+
+/// A terminal: our end, and the program's.
+fn terminal() -> (File, File) {
+    use rustix::pty::OpenptFlags;
+    let ours = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    rustix::pty::grantpt(&ours).expect("granted");
+    rustix::pty::unlockpt(&ours).expect("unlocked");
+    let name = rustix::pty::ptsname(&ours, Vec::new()).expect("a name").into_string().expect("text");
+    let its = File::options().read(true).write(true).open(name).expect("the other end");
+    (ours.into(), its)
+}
+
+/// Closed until opened; nobody waits for ever.
+#[derive(Default)]
+struct Gate(Mutex<bool>, Condvar);
+
+impl Gate {
+    fn open(&self) {
+        *self.0.lock().expect("a lock") = true;
+        self.1.notify_all();
+    }
+
+    fn pass(&self) {
+        let closed = |open: &mut bool| !*open;
+        let open = self.0.lock().expect("a lock");
+        let (mut open, _) = self.1.wait_timeout_while(open, PATIENCE, closed).expect("a lock");
+        *open = true;
+    }
+}
+
+#[test]
+fn a_terminal_shows_a_bar_for_each_layer() {
+    stage("a_terminal_shows_a_bar_for_each_layer", async |stage, _| {
+        let layer = |name: &str| {
+            let mut noise = vec![0; 1 << 20];
+            rustix::rand::getrandom(&mut noise, rustix::rand::GetRandomFlags::empty()).expect("noise");
+            Layer::new().file(name, 0o644, &noise)
+        };
+        let image = ImageBuilder::new()
+            .layer(layer("first"), Compression::Gzip)
+            .layer(layer("second"), Compression::Gzip)
+            .build();
+        // A good half of the first layer comes, the rest when the half was seen.
+        let (cut, half) = (image.layers[0].clone(), image.blobs[&image.layers[0]].len() * 17 / 32);
+        let gate = Arc::new(Gate::default());
+        let seen = gate.clone();
+        let registry = Fake::start(&[("v1", &image)], move |request, before| {
+            match (request.target().contains(&cut), before) {
+                (true, 0) => return Answer::CutAfter(half),
+                (true, _) => seen.pass(),
+                _ => {}
+            }
+            Answer::Serve
+        });
+        let hosts = stage.folder.path().join("registries").join(registry.address.replace(':', "_"));
+        std::fs::create_dir_all(&hosts).expect("a folder");
+        let text = format!("server = \"http://{}\"\n", registry.address);
+        std::fs::write(hosts.join("hosts.toml"), text).expect("a file");
+        let (mut screen, its) = terminal();
+        let mut pull = Command::new(env!("CARGO_BIN_EXE_keelson"))
+            .args(["image", "--address", &stage.folder.path().join("cri.sock").display().to_string()])
+            .args(["pull", &format!("{}/bars:v1", registry.address)])
+            .stdout(Stdio::piped())
+            .stderr(its)
+            .spawn()
+            .expect("keelson runs");
+        let digit = |index: usize| image.layers[index]["sha256:".len()..][..12].to_owned();
+        let mut shown = String::new();
+        let mut piece = [0; 4096];
+        let half_a_bar = format!("{}  [===============               ]", digit(0));
+        // The end of the program is the end of the terminal.
+        while let Ok(count @ 1..) = screen.read(&mut piece) {
+            shown.push_str(std::str::from_utf8(&piece[..count]).expect("text"));
+            if shown.contains(&half_a_bar) {
+                gate.open();
+            }
+        }
+        assert!(pull.wait().expect("it ends").success(), "{shown}");
+        assert!(shown.contains(&half_a_bar), "{shown:?}");
+        // Each frame goes back to the first line, so the last one is what stays.
+        let frames: Vec<&str> = shown.split("\x1b[2A").collect();
+        assert!(frames.len() > 1, "{shown:?}");
+        let last: Vec<&str> = frames[frames.len() - 1].lines().collect();
+        assert_eq!(last.len(), 2, "a line for each layer: {last:?}");
+        for (index, line) in last.iter().enumerate() {
+            let size = image.blobs[&image.layers[index]].len() as f64 / 1e6;
+            let expect = format!("\x1b[2K{}  done            {size:.2}MB", digit(index));
+            assert_eq!(*line, expect, "all of it");
+        }
     });
 }
