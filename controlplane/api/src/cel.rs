@@ -38,12 +38,19 @@ pub const ESTIMATE_TOTAL: u64 = 100_000_000;
 /// An expression is at most this long.
 const MOST_BYTES: usize = 100_000;
 
+const OF_TYPE: &str = "must evaluate to ";
+
 /// Why an expression is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct CompileError(String);
 
 impl CompileError {
+    /// Whether it is a program, but of another type than is wanted.
+    pub fn is_of_type(&self) -> bool {
+        self.0.starts_with(OF_TYPE)
+    }
+
     /// With the line and where in it, as cel-go shows it.
     fn at(source: &str, at: usize, why: String) -> CompileError {
         let at = at.min(source.len());
@@ -196,11 +203,7 @@ impl Program {
         let expr = parse::parse(source)?;
         let checked = check::check(source, &expr, names, binds)?;
         if !checked.of.fits(result) {
-            return Err(CompileError(match result {
-                Type::Bool => "must evaluate to a bool".into(),
-                Type::Text => "must evaluate to a string".into(),
-                other => format!("must evaluate to {other}"),
-            }));
+            return Err(CompileError(format!("{OF_TYPE}{result} but got {}", checked.of)));
         }
         Ok(Program { expr, estimate: checked.cost, mentions: checked.mentions })
     }

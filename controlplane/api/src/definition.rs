@@ -4,14 +4,18 @@
 //! Reference: apiextensions-apiserver 1.36, `pkg/apis/apiextensions/{v1/defaults,validation}` and the naming controller, by
 //! behaviour.
 
+mod field_path;
+mod lists;
 mod names;
 mod rules;
 mod schema;
 mod validation;
+mod version;
+mod webhook;
 
 pub use names::{conditions, established, is_established, is_true, settled, terminating};
-pub(crate) use validation::client_config;
-pub use validation::{create, update};
+pub use validation::{create, status, update};
+pub(crate) use webhook::client_config;
 
 use serde_json::{Value, json};
 

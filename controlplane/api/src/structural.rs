@@ -27,7 +27,7 @@ pub use prune::{prune, unknown};
 pub use publish::publish;
 pub use read::read;
 pub(crate) use rules::names as rule_names;
-pub use rules::{Compiled, check_rules};
+pub use rules::{Compiled, check_rules, check_rules_within};
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;

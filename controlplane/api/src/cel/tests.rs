@@ -127,7 +127,10 @@ fn schemas_give_types_and_bounds() {
         compile("self.nope == 1").is_err_and(|error| error.to_string().contains("undefined field 'nope'"))
     );
     assert!(compile("self.name == 1").is_err_and(|error| error.to_string().contains("'(string, int)'")));
-    assert_eq!(compile("self.name").map(drop), Err(CompileError("must evaluate to a bool".into())));
+    assert_eq!(
+        compile("self.name").map(drop),
+        Err(CompileError("must evaluate to bool but got string".into()))
+    );
     let cheap = compile("self.items.all(x, x.startsWith('a'))").expect("a rule").estimate;
     assert!(cheap < 200, "{cheap}");
     let dear = compile("self.free.all(x, x.all(y, y.matches('a.*b')))").expect("a rule").estimate;

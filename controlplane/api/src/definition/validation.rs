@@ -1,13 +1,19 @@
-//! What is wrong with a definition.
+//! What is wrong with a definition: its names, its place among versions, what was stored.
+//!
+//! Not what its versions say (`version`), nor its webhook (`webhook`).
 
 use serde_json::Value;
 
-use super::{names::is_established, schema};
-use crate::custom::JsonPath;
-use crate::field::{FieldError, Path};
+use super::names::is_established;
+use super::storage_version;
+use super::version::Versions;
+use super::webhook;
+use crate::field::{FieldError, Path, quote};
 use crate::names::{dns_1035_label, dns_subdomain};
 
 const APPROVAL: &str = "api-approved.kubernetes.io";
+const APPROVAL_PATH: &str = "metadata.annotations[api-approved.kubernetes.io]";
+const APPROVALS: &str = "https://github.com/kubernetes/enhancements/pull/1111";
 
 /// At its creation, beyond what metadata must be.
 pub fn create(definition: &Value) -> Vec<FieldError> {
@@ -18,8 +24,10 @@ pub fn create(definition: &Value) -> Vec<FieldError> {
         let why = "must be spec.names.plural+\".\"+spec.group";
         errors.push(FieldError::invalid("metadata.name", name, why));
     }
-    whole(spec, &mut errors);
+    whole(spec, None, false, &mut errors);
+    stored(definition, &mut errors);
     approval(definition, &mut errors);
+    preserving(spec, &Value::Null, &mut errors);
     errors
 }
 
@@ -27,42 +35,49 @@ pub fn create(definition: &Value) -> Vec<FieldError> {
 pub fn update(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let (spec, before) = (&new["spec"], &old["spec"]);
-    whole(spec, &mut errors);
-    let mut fixed = vec![("group", &spec["group"], &before["group"])];
-    fixed.push(("names.plural", &spec["names"]["plural"], &before["names"]["plural"]));
+    let checks_authority =
+        is_established(old) && !webhook::has_bad_authority(&before["conversion"]["webhook"]["clientConfig"]);
+    whole(spec, Some(before), checks_authority, &mut errors);
+    let mut fixed = Vec::new();
     if is_established(old) {
         fixed.push(("scope", &spec["scope"], &before["scope"]));
         fixed.push(("names.kind", &spec["names"]["kind"], &before["names"]["kind"]));
     }
+    fixed.push(("group", &spec["group"], &before["group"]));
+    fixed.push(("names.plural", &spec["names"]["plural"], &before["names"]["plural"]));
     for (name, now, then) in fixed {
         if now != then {
             let path = Path::new("spec").child(name);
             errors.push(FieldError::invalid(path, now.clone(), "field is immutable"));
         }
     }
-    let named = |version: &Value| {
-        spec["versions"].as_array().is_some_and(|all| all.iter().any(|v| v["name"] == *version))
-    };
-    for (index, version) in list(&new["status"], "storedVersions").iter().enumerate() {
-        if !named(version) {
-            let path = Path::new("status").child("storedVersions").index(index);
-            let why = "missing from spec.versions; v1 was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in v1 and removes v1 from status.storedVersions";
-            let why = why.replace("v1", version.as_str().unwrap_or_default());
-            errors.push(FieldError::invalid(path, version.clone(), why));
-        }
+    errors.extend(status(new));
+    stored(new, &mut errors);
+    // What was let through once, and did not change, stays.
+    if Approval::of(new) != Approval::of(old) {
+        approval(new, &mut errors);
     }
+    preserving(spec, before, &mut errors);
     errors
 }
 
-fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+/// At a change of its status alone.
+pub fn status(definition: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let path = Path::new("status").child("acceptedNames");
+    names(&definition["status"]["acceptedNames"], &path, &mut errors);
+    errors
+}
+
+pub(super) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_default()
 }
 
-fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+pub(super) fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value[name].as_array().map_or(&[], Vec::as_slice)
 }
 
-fn whole(spec: &Value, errors: &mut Vec<FieldError>) {
+fn whole(spec: &Value, old: Option<&Value>, checks_authority: bool, errors: &mut Vec<FieldError>) {
     let path = Path::new("spec");
     match text(spec, "group") {
         "" => errors.push(FieldError::required(path.child("group"), "")),
@@ -83,86 +98,65 @@ fn whole(spec: &Value, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::not_supported(path.child("scope"), other, &["Cluster", "Namespaced"]))
         }
     }
-    if spec["preserveUnknownFields"] == true {
-        let why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
-        errors.push(FieldError::invalid(path.child("preserveUnknownFields"), true, why));
+    let (versions, at) = (Versions::of(spec, old), path.child("versions"));
+    versions.schemas(&at, errors);
+    versions.each(&at, errors);
+    together(spec, &path, errors);
+    for name in ["plural", "singular", "kind", "listKind"] {
+        if text(&spec["names"], name).is_empty() {
+            errors.push(FieldError::required(path.child("names").child(name), ""));
+        }
     }
-    versions(spec, &path, errors);
     names(&spec["names"], &path.child("names"), errors);
-    conversion(&spec["conversion"], &path.child("conversion"), errors);
+    versions.together(&path, errors);
+    if spec["preserveUnknownFields"] == true && text(&spec["conversion"], "strategy") != "None" {
+        let why = "must be None if spec.preserveUnknownFields is true";
+        let strategy = spec["conversion"]["strategy"].clone();
+        errors.push(FieldError::invalid(path.child("conversion").child("strategy"), strategy, why));
+    }
+    webhook::conversion(&spec["conversion"], checks_authority, &path.child("conversion"), errors);
 }
 
-fn versions(spec: &Value, path: &Path, errors: &mut Vec<FieldError>) {
-    let all = list(spec, "versions");
-    let at = path.child("versions");
-    let mut seen: Vec<&str> = Vec::new();
-    for (index, version) in all.iter().enumerate() {
-        let (name, place) = (text(version, "name"), at.index(index));
-        let complaints = dns_1035_label(name);
-        if !complaints.is_empty() {
-            errors.push(FieldError::invalid(place.child("name"), name, complaints.join(",")));
-        }
-        seen.push(name);
-        match &version["schema"]["openAPIV3Schema"] {
-            Value::Null => {
-                let path = place.child("schema").child("openAPIV3Schema");
-                errors.push(FieldError::required(path, "schemas are required"));
-            }
-            document => schema::check(document, &place.child("schema").child("openAPIV3Schema"), errors),
-        }
-        columns(version, &place, errors);
-        scale(&version["subresources"]["scale"], &place.child("subresources"), errors);
-        selectable(version, &place, errors);
-        deprecation(version, &place, errors);
-    }
-    let distinct: std::collections::BTreeSet<&&str> = seen.iter().collect();
-    if distinct.len() != seen.len() {
+/// Names and storage, for all versions.
+fn together(spec: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let (all, at) = (list(spec, "versions"), path.child("versions"));
+    let mut known: Vec<&str> = all.iter().map(|version| text(version, "name")).collect();
+    known.sort_unstable();
+    if known.windows(2).any(|pair| pair[0] == pair[1]) {
         errors.push(FieldError::invalid(&at, spec["versions"].clone(), "must contain unique version names"));
     }
     if all.iter().filter(|version| version["storage"] == true).count() != 1 {
         let why = "must have exactly one version marked as storage version";
         errors.push(FieldError::invalid(&at, spec["versions"].clone(), why));
     }
-}
-
-fn deprecation(version: &Value, place: &Path, errors: &mut Vec<FieldError>) {
-    let Some(warning) = version["deprecationWarning"].as_str() else { return };
-    let at = place.child("deprecationWarning");
-    if version["deprecated"] != true {
-        errors.push(FieldError::invalid(&at, warning, "can only be set for deprecated versions"));
-    }
-    if warning.is_empty() {
-        errors.push(FieldError::invalid(&at, warning, "must not be an empty string"));
-    }
-    if warning.chars().count() > 256 {
-        errors.push(FieldError::too_long(&at, 256));
+    // Once a definition had one version alone: the first.
+    let first = all.first().map(|version| text(version, "name")).unwrap_or_default();
+    let complaints = dns_1035_label(first);
+    if !first.is_empty() && !complaints.is_empty() {
+        errors.push(FieldError::invalid(path.child("version"), first, complaints.join(",")));
     }
 }
 
 fn names(names: &Value, path: &Path, errors: &mut Vec<FieldError>) {
-    for name in ["plural", "singular", "kind", "listKind"] {
-        if text(names, name).is_empty() {
-            errors.push(FieldError::required(path.child(name), ""));
-        }
-    }
     let mut label = |at: Path, value: &str, mixed: bool| {
         let complaints = dns_1035_label(&if mixed { value.to_lowercase() } else { value.to_owned() });
-        if !value.is_empty() && !complaints.is_empty() {
+        if !complaints.is_empty() {
             let head = if mixed { "may have mixed case, but should otherwise match: " } else { "" };
             errors.push(FieldError::invalid(at, value, format!("{head}{}", complaints.join(","))));
         }
     };
-    for name in ["plural", "singular"] {
-        label(path.child(name), text(names, name), false);
+    for (name, mixed) in [("plural", false), ("singular", false), ("kind", true), ("listKind", true)] {
+        if !text(names, name).is_empty() {
+            label(path.child(name), text(names, name), mixed);
+        }
     }
-    for name in ["kind", "listKind"] {
-        label(path.child(name), text(names, name), true);
-    }
-    for name in ["shortNames", "categories"] {
+    let mut listed = |name: &str| {
         for (index, value) in list(names, name).iter().enumerate() {
             label(path.child(name).index(index), value.as_str().unwrap_or_default(), false);
         }
-    }
+    };
+    listed("shortNames");
+    listed("categories");
     let kind = text(names, "kind");
     if !kind.is_empty() && kind == text(names, "listKind") {
         let why = "kind and listKind may not be the same";
@@ -170,208 +164,53 @@ fn names(names: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn conversion(conversion: &Value, path: &Path, errors: &mut Vec<FieldError>) {
-    let webhook = &conversion["webhook"];
-    match text(conversion, "strategy") {
-        "" => errors.push(FieldError::required(path.child("strategy"), "")),
-        "None" => {
-            let why = "should not be set when strategy is not set to Webhook";
-            if !webhook["clientConfig"].is_null() {
-                errors.push(FieldError::forbidden(path.child("webhookClientConfig"), why));
-            }
-            if !list(webhook, "conversionReviewVersions").is_empty() {
-                errors.push(FieldError::forbidden(path.child("conversionReviewVersions"), why));
-            }
-        }
-        "Webhook" => {
-            if webhook["clientConfig"].is_null() {
-                let why = "required when strategy is set to Webhook";
-                errors.push(FieldError::required(path.child("webhookClientConfig"), why));
-            } else {
-                client_config(&webhook["clientConfig"], &path.child("webhookClientConfig"), errors);
-            }
-            review_versions(
-                list(webhook, "conversionReviewVersions"),
-                &path.child("conversionReviewVersions"),
-                errors,
-            );
-        }
-        other => {
-            errors.push(FieldError::not_supported(path.child("strategy"), other, &["None", "Webhook"]));
-        }
+/// Versions that objects may lie in stay.
+fn stored(definition: &Value, errors: &mut Vec<FieldError>) {
+    let (all, path) = (&definition["status"]["storedVersions"], Path::new("status").child("storedVersions"));
+    let known = list(&definition["status"], "storedVersions");
+    if known.is_empty() {
+        return errors.push(FieldError::invalid(path, all.clone(), "must have at least one stored version"));
     }
-}
-
-fn review_versions(versions: &[Value], path: &Path, errors: &mut Vec<FieldError>) {
-    if versions.is_empty() {
-        errors.push(FieldError::required(path, "the list must not be empty"));
-        return;
+    if let Some(storage) = storage_version(definition)
+        && !known.iter().any(|version| version == storage)
+    {
+        let why = format!("must have the storage version {storage}");
+        errors.push(FieldError::invalid(&path, all.clone(), why));
     }
-    for (index, version) in versions.iter().enumerate() {
+    let named: std::collections::HashSet<&str> =
+        list(&definition["spec"], "versions").iter().map(|version| text(version, "name")).collect();
+    for (index, version) in known.iter().enumerate() {
         let name = version.as_str().unwrap_or_default();
-        if versions[..index].contains(version) {
-            errors.push(FieldError::invalid(path.index(index), name, "duplicate version"));
-            continue;
-        }
-        for complaint in dns_1035_label(name) {
-            errors.push(FieldError::invalid(path.index(index), name, complaint));
-        }
-    }
-    if !versions.iter().any(|version| matches!(version.as_str(), Some("v1" | "v1beta1"))) {
-        let why = "must include at least one of v1, v1beta1";
-        errors.push(FieldError::invalid(path, Value::from(versions), why));
-    }
-}
-
-/// How a webhook is reached: by URL or by Service.
-pub(crate) fn client_config(config: &Value, path: &Path, errors: &mut Vec<FieldError>) {
-    let (url, service) = (config["url"].as_str(), &config["service"]);
-    if url.is_some() == service.is_object() {
-        errors.push(FieldError::required(path, "exactly one of url or service is required"));
-    }
-    if let Some(url) = url {
-        let at = path.child("url");
-        let rest = url.strip_prefix("https://");
-        match rest {
-            None => {
-                let why = "'https' is the only allowed URL scheme; desired format: https://host[/path]";
-                errors.push(FieldError::invalid(at, url, why));
-            }
-            Some(rest) => {
-                let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-                let mut refuse = |why: &str| {
-                    let why = format!("{why}; desired format: https://host[/path]");
-                    errors.push(FieldError::invalid(path.child("url"), url, why));
-                };
-                if host.is_empty() {
-                    refuse("host must be specified");
-                }
-                if host.contains('@') {
-                    refuse("user information is not permitted in the URL");
-                }
-                if rest.contains('#') {
-                    refuse("fragments are not permitted in the URL");
-                }
-                if rest.contains('?') {
-                    refuse("query parameters are not permitted in the URL");
-                }
-            }
-        }
-    }
-    if service.is_object() {
-        let at = path.child("service");
-        for name in ["name", "namespace"] {
-            if text(service, name).is_empty() {
-                errors.push(FieldError::required(at.child(name), format!("service {name} is required")));
-            }
-        }
-        let port = service["port"].as_i64().unwrap_or(443);
-        if !(1..=65535).contains(&port) {
-            let why = "port is not valid: must be between 1 and 65535, inclusive";
-            errors.push(FieldError::invalid(at.child("port"), port, why));
+        if !named.contains(name) {
+            let why = format!(
+                "missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {name} and removes {name} from status.storedVersions"
+            );
+            errors.push(FieldError::invalid(path.index(index), name, why));
         }
     }
 }
 
-fn columns(version: &Value, place: &Path, errors: &mut Vec<FieldError>) {
-    for (index, column) in list(version, "additionalPrinterColumns").iter().enumerate() {
-        let at = place.child("additionalPrinterColumns").index(index);
-        if text(column, "name").is_empty() {
-            errors.push(FieldError::required(at.child("name"), ""));
-        }
-        let known = ["boolean", "date", "integer", "number", "string"];
-        match text(column, "type") {
-            "" => {
-                let why = format!("must be one of {}", known.join(","));
-                errors.push(FieldError::required(at.child("type"), why));
-            }
-            of if !known.contains(&of) => {
-                let why = format!("must be one of {}", known.join(","));
-                errors.push(FieldError::invalid(at.child("type"), of, why));
-            }
-            _ => {}
-        }
-        match text(column, "jsonPath") {
-            "" => errors.push(FieldError::required(at.child("jsonPath"), "")),
-            path => {
-                let why = match JsonPath::parse(path) {
-                    Err(why) => Some(why),
-                    Ok(_) if !path.starts_with('.') => {
-                        Some("must be a simple json path starting with .".to_owned())
-                    }
-                    Ok(_) => None,
-                };
-                errors.extend(why.map(|why| FieldError::invalid(at.child("jsonPath"), path, why)));
-            }
-        }
-    }
+/// What is said of whether the Kubernetes project approved a group of its own.
+#[derive(PartialEq, Eq)]
+enum Approval {
+    Missing,
+    Bypassed,
+    Approved,
+    Invalid,
 }
 
-fn scale(scale: &Value, place: &Path, errors: &mut Vec<FieldError>) {
-    if !scale.is_object() {
-        return;
-    }
-    for (name, under, required) in [
-        ("specReplicasPath", ".spec.", true),
-        ("statusReplicasPath", ".status.", true),
-        ("labelSelectorPath", ".status.", false),
-    ] {
-        let (at, path) = (place.child(&format!("scale.{name}")), text(scale, name));
-        // A selector may also be desired.
-        let fits = path.starts_with(under) || (!required && path.starts_with(".spec."));
-        match path {
-            "" if required => errors.push(FieldError::required(at, "")),
-            "" => {}
-            path if !path.starts_with('.') => {
-                errors.push(FieldError::invalid(at, path, "must be a simple json path starting with ."));
-            }
-            path if !fits => {
-                let under = if required { under.trim_end_matches('.') } else { ".status or .spec" };
-                let why = format!("should be a json path under {under}");
-                errors.push(FieldError::invalid(at, path, why));
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Fields that selectors may speak of: scalars that the schema knows.
-fn selectable(version: &Value, place: &Path, errors: &mut Vec<FieldError>) {
-    const MOST: usize = 8;
-    let fields = list(version, "selectableFields");
-    let base = place.child("selectableFields");
-    if fields.len() > MOST {
-        errors.push(FieldError::too_many(&base, fields.len(), MOST));
-    }
-    let document = &version["schema"]["openAPIV3Schema"];
-    let mut seen: Vec<&str> = Vec::new();
-    for (index, field) in fields.iter().enumerate() {
-        let (at, path) = (base.index(index).child("jsonPath"), text(field, "jsonPath"));
-        if path.is_empty() {
-            errors.push(FieldError::required(&at, ""));
-            continue;
-        }
-        if seen.contains(&path) {
-            errors.push(FieldError::duplicate(&at, path));
-        }
-        seen.push(path);
-        let steps = path.trim_start_matches('.').split('.');
-        let found = steps.clone().try_fold(document, |schema, name| schema["properties"].get(name));
-        if steps.clone().next() == Some("metadata") {
-            errors.push(FieldError::invalid(&at, path, "must not point to fields in metadata"));
-        } else {
-            match found.map(|schema| text(schema, "type")) {
-                None => errors.push(FieldError::invalid(
-                    &at,
-                    path,
-                    "is an invalid path: does not exist in the schema",
-                )),
-                Some("string" | "integer" | "boolean") => {}
-                Some(_) => {
-                    let why = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.";
-                    errors.push(FieldError::invalid(&at, path, why));
-                }
-            }
+impl Approval {
+    fn of(definition: &Value) -> Approval {
+        let said = definition["metadata"]["annotations"][APPROVAL].as_str().unwrap_or_default();
+        let is_url = said.split_once("://").is_some_and(|(scheme, rest)| {
+            let host = rest.split('/').next().unwrap_or_default();
+            scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && !host.is_empty()
+        });
+        match said {
+            "" => Approval::Missing,
+            said if said.starts_with("unapproved") => Approval::Bypassed,
+            _ if is_url => Approval::Approved,
+            _ => Approval::Invalid,
         }
     }
 }
@@ -383,19 +222,26 @@ fn approval(definition: &Value, errors: &mut Vec<FieldError>) {
     if !protected("k8s.io") && !protected("kubernetes.io") {
         return;
     }
-    let path = "metadata.annotations[api-approved.kubernetes.io]";
-    let url = "https://github.com/kubernetes/enhancements/pull/1111";
-    match definition["metadata"]["annotations"][APPROVAL].as_str().unwrap_or_default() {
-        "" => {
-            let why = format!("protected groups must have approval annotation \"{APPROVAL}\", see {url}");
-            errors.push(FieldError::required(path, why));
+    let needs = format!("protected groups must have approval annotation {}", quote(APPROVAL));
+    match Approval::of(definition) {
+        Approval::Missing => {
+            errors.push(FieldError::required(APPROVAL_PATH, format!("{needs}, see {APPROVALS}")));
         }
-        value if value.starts_with("https://") || value.starts_with("unapproved") => {}
-        value => {
+        Approval::Invalid => {
+            let said = definition["metadata"]["annotations"][APPROVAL].clone();
             let why = format!(
-                "protected groups must have approval annotation \"{APPROVAL}\" with either a URL or a reason starting with \"unapproved\", see {url}"
+                "{needs} with either a URL or a reason starting with \"unapproved\", see {APPROVALS}"
             );
-            errors.push(FieldError::invalid(path, value, why));
+            errors.push(FieldError::invalid(APPROVAL_PATH, said, why));
         }
+        Approval::Bypassed | Approval::Approved => {}
+    }
+}
+
+/// Fields that no schema knows are kept by the schema's word alone.
+fn preserving(spec: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    if spec["preserveUnknownFields"] == true && old["preserveUnknownFields"] != true {
+        let why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
+        errors.push(FieldError::invalid("spec.preserveUnknownFields", true, why));
     }
 }

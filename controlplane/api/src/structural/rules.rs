@@ -50,10 +50,22 @@ pub(crate) fn names<'s>(rule: &Rule, schema: &'s Structural, root: bool) -> [(&'
 
 /// What the rules of a schema say against an object.
 pub fn check_rules(object: &Json, schema: &Structural, old: Option<&Json>) -> Vec<FieldError> {
-    let mut walk = Walk { budget: Budget::new(OBJECT_LIMIT), errors: Vec::new() };
+    check_rules_within(object, schema, old, true, &mut Budget::new(OBJECT_LIMIT))
+}
+
+/// The same of a value, which is a whole object where it is at the root, and of what it may cost.
+pub fn check_rules_within(
+    value: &Json,
+    schema: &Structural,
+    old: Option<&Json>,
+    root: bool,
+    budget: &mut Budget,
+) -> Vec<FieldError> {
+    let mut walk = Walk { budget: Budget::new(budget.left()), errors: Vec::new() };
     if schema.has_rules {
-        walk.node(object, old, schema, true, &Path::default());
+        walk.node(value, old, schema, root, &Path::default());
     }
+    *budget = walk.budget;
     walk.errors
 }
 
