@@ -20,13 +20,16 @@ mod devices;
 mod endpoints;
 mod event;
 mod fields;
+mod flow_control;
 mod ingress;
 mod keyed_data;
 mod labels;
+mod limits;
 mod metadata;
 mod network_policy;
 mod pod;
 mod policy;
+mod quota;
 mod rbac;
 mod report;
 mod request;
@@ -173,10 +176,7 @@ fn own(report: &mut Report, kind: &Kind, object: &Value) {
             admission::mutating_policy(report, object)
         }
         ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding") => {
-            let at = Path::new("spec").child("policyName");
-            if object["spec"]["policyName"].as_str().is_none_or(str::is_empty) {
-                report.required(&at, "");
-            }
+            admission::mutating_binding(report, object);
         }
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => {
             admission::binding(report, object);
@@ -205,8 +205,8 @@ fn own(report: &mut Report, kind: &Kind, object: &Value) {
         (RBAC, "RoleBinding" | "ClusterRoleBinding") => rbac::binding(report, object, kind.namespaced),
         ("", "ReplicationController") => stateful::replication_controller(report, object),
         ("", "PodTemplate") => pod::template(report, &object["template"], &Path::new("template")),
-        ("", "LimitRange") => policy::limit_range(report, object),
-        ("", "ResourceQuota") => policy::quota(report, object),
+        ("", "LimitRange") => limits::limit_range(report, object),
+        ("", "ResourceQuota") => quota::quota(report, object),
         ("", "PersistentVolume") => storage::volume(report, object),
         ("", "PersistentVolumeClaim") => storage::claim(report, object),
         ("apps", "StatefulSet") => stateful::stateful_set(report, object),
@@ -225,8 +225,8 @@ fn own(report: &mut Report, kind: &Kind, object: &Value) {
         ("resource.k8s.io", "ResourceSlice") => devices::slice(report, object),
         ("scheduling.k8s.io", "PriorityClass") => policy::priority_class(report, object),
         ("node.k8s.io", "RuntimeClass") => policy::runtime_class(report, object),
-        (FLOW_CONTROL, "FlowSchema") => policy::flow_schema(report, object),
-        (FLOW_CONTROL, "PriorityLevelConfiguration") => policy::priority_level(report, object),
+        (FLOW_CONTROL, "FlowSchema") => flow_control::flow_schema(report, object),
+        (FLOW_CONTROL, "PriorityLevelConfiguration") => flow_control::priority_level(report, object),
         _ => {}
     }
 }
@@ -263,7 +263,7 @@ fn unchanged(report: &mut Report, kind: &Kind, new: &Value, old: &Value) {
         (RBAC, "RoleBinding" | "ClusterRoleBinding") => rbac::binding_update(report, new, old),
         ("batch", "Job") => batch::job_update(report, new, old),
         ("batch", "CronJob") => batch::cron_job(report, new, Some(old)),
-        ("", "ResourceQuota") => policy::quota_update(report, new, old),
+        ("", "ResourceQuota") => quota::update(report, new, old),
         ("", "PersistentVolume") => storage::volume_update(report, new, old),
         ("", "PersistentVolumeClaim") => storage::claim_update(report, new, old),
         ("apps", "StatefulSet") => stateful::stateful_set_update(report, new, old),
@@ -312,12 +312,20 @@ fn status(report: &mut Report, kind: &Kind, new: &Value, old: &Value) {
         ("apps", "StatefulSet") => stateful::stateful_set_status(report, new, old),
         ("apps", "DaemonSet") => stateful::daemon_set_status(report, new, old),
         ("batch", "Job") => batch::job_status(report, new, old),
-        ("", "ResourceQuota") => policy::quota_status(report, new),
+        ("", "ResourceQuota") => quota::status(report, new),
         ("autoscaling", "HorizontalPodAutoscaler") => autoscaler::status(report, new),
         ("", "PersistentVolumeClaim") => storage::claim_status(report, new),
         (STORAGE, "VolumeAttachment") => storage::attachment_status(report, new),
         (NETWORKING, "Ingress") => ingress::status(report, new),
         ("policy", "PodDisruptionBudget") => policy::budget_status(report, new),
+        (FLOW_CONTROL, "FlowSchema" | "PriorityLevelConfiguration") => flow_control::status(report, new),
+        (EXTENSIONS, "CustomResourceDefinition") => {
+            crate::definition::status(new).into_iter().for_each(|error| report.push(error));
+        }
+        ("apiregistration.k8s.io", "APIService") => api_service::status(report, new),
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => {
+            admission::policy_status(report, new);
+        }
         ("resource.k8s.io", "ResourceClaim") => devices::status(report, new, old),
         _ => {}
     }

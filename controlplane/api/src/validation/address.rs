@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::report::Report;
-use crate::field::Path;
+use crate::field::{Path, quote};
 
 const NOT_AN_ADDRESS: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
 const NOT_A_RANGE: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
@@ -24,12 +24,30 @@ pub(super) fn ip(report: &mut Report, path: &Path, text: &str) -> Option<IpAddr>
     Some(address)
 }
 
-/// An address of the family that an EndpointSlice announces.
-pub(super) fn ip_of_family(report: &mut Report, path: &Path, text: &str, v6: bool) {
-    if sloppy(text).is_none_or(|address| address.is_ipv6() != v6) {
-        let why = if v6 { "must be a valid IPv6 address" } else { "must be a valid IPv4 address" };
+/// An address in the one way in which it is written now.
+pub(super) fn canonical_ip(report: &mut Report, path: &Path, text: &str) {
+    let before = report.len();
+    let address = ip(report, path, text);
+    if let Some(canonical) = address.map(|address| address.to_string())
+        && report.len() == before
+        && canonical != text
+    {
+        report.invalid(path, text, format!("must be in canonical form ({})", quote(&canonical)));
+    }
+}
+
+/// An address that somebody is reached at, of the family that an EndpointSlice announces.
+pub(super) fn endpoint_of_family(report: &mut Report, path: &Path, text: &str, v6: bool) {
+    let before = report.len();
+    let address = ip(report, path, text);
+    if report.len() > before {
+        return;
+    }
+    if address.is_none_or(|address| address.is_ipv6() != v6) {
+        let why = if v6 { "must be an IPv6 address" } else { "must be an IPv4 address" };
         report.invalid(path, text, why);
     }
+    not_special(report, path, text);
 }
 
 /// A range such as a pod CIDR.
@@ -39,17 +57,28 @@ pub(super) fn cidr(report: &mut Report, path: &Path, text: &str) {
         return;
     };
     let (head, tail) = text.split_once('/').unwrap_or((text, ""));
-    if head.parse::<IpAddr>().is_err() || (tail.len() > 1 && tail.starts_with('0')) {
-        report.invalid(path, text, "must not have leading 0s in IP or prefix length");
-    } else if is_mapped(head) {
-        report.invalid(path, text, "must not have an IPv4-mapped IPv6 address");
-    }
     let beyond = match address {
         IpAddr::V4(address) => u32::from(address).checked_shl(bits).unwrap_or_default() != 0,
         IpAddr::V6(address) => u128::from(address).checked_shl(bits).unwrap_or_default() != 0,
     };
-    if beyond {
+    if head.parse::<IpAddr>().is_err() || (tail.len() > 1 && tail.starts_with('0')) {
+        report.invalid(path, text, "must not have leading 0s in IP or prefix length");
+    } else if is_mapped(head) {
+        report.invalid(path, text, "must not have an IPv4-mapped IPv6 address");
+    } else if beyond {
         report.invalid(path, text, "must not have bits set beyond the prefix length");
+    }
+}
+
+/// A range in the one way in which it is written now.
+pub(super) fn canonical_cidr(report: &mut Report, path: &Path, text: &str) {
+    let before = report.len();
+    cidr(report, path, text);
+    let canonical = range(text).map(|(address, bits)| format!("{address}/{bits}"));
+    if let Some(canonical) = canonical.filter(|canonical| canonical != text)
+        && report.len() == before
+    {
+        report.invalid(path, text, format!("must be in canonical form ({})", quote(&canonical)));
     }
 }
 

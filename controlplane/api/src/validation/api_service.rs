@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::fields::Fields;
+use super::fields::{Fields, items};
 use super::report::Report;
 use crate::field::{Path, quote};
 use crate::names;
@@ -30,7 +30,7 @@ pub(super) fn check(report: &mut Report, object: &Value) {
     } else {
         report.dns_subdomain(&path.child("group"), group);
     }
-    report.complaints(&path.child("version"), version, names::dns_label(version));
+    report.complaints(&path.child("version"), version, names::dns_1035_label(version));
     for (name, most) in
         [("groupPriorityMinimum", GROUP_PRIORITY_MAX), ("versionPriority", VERSION_PRIORITY_MAX)]
     {
@@ -72,6 +72,16 @@ fn trust(report: &mut Report, spec: &Value, path: &Path) {
     }
     if insecure && !bundle.is_empty() {
         report.invalid(&at, true, "may not be true if caBundle is present");
+    }
+}
+
+/// What is known of whether it can be reached.
+pub(super) fn status(report: &mut Report, object: &Value) {
+    for (path, condition) in items(&object["status"], "conditions", &Path::new("status")) {
+        let state = condition.text("status");
+        if !matches!(state, "True" | "False" | "Unknown") {
+            report.not_supported(&path.child("status"), state, &["True", "False", "Unknown"]);
+        }
     }
 }
 

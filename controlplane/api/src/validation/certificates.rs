@@ -13,6 +13,9 @@ use crate::field::{Path, quote};
 use crate::names;
 
 const SHORTEST_SECONDS: i64 = 600;
+const SUBDOMAIN_MAX: usize = 253;
+/// A domain, a slash, a namespace, a dot and a name.
+const SIGNER_NAME_MAX: usize = 571;
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE REQUEST-----";
 /// What a certificate may be asked for: every KeyUsage of the API, sorted.
 const USAGES: &[&str] = &[
@@ -84,16 +87,31 @@ fn signer_name(report: &mut Report, name: &str, path: &Path) {
     if name.is_empty() {
         return report.required(path, "");
     }
-    let why = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
-    match name.split_once('/') {
-        Some((domain, rest))
-            if !rest.is_empty() && domain.contains('.') && names::dns_subdomain(domain).is_empty() =>
-        {
-            for part in rest.split('/') {
-                report.complaints(path, name, names::dns_subdomain(part));
-            }
-        }
-        _ => report.invalid(path, name, why),
+    let mut segments = name.split('/');
+    let (Some(domain), Some(rest), None) = (segments.next(), segments.next(), segments.next()) else {
+        let why = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
+        return report.invalid(path, name, why);
+    };
+    if domain.len() > SUBDOMAIN_MAX {
+        report.too_long(path, SUBDOMAIN_MAX);
+    }
+    labels(report, domain, names::dns_label, path);
+    if !domain.contains('.') {
+        let why = "should be a domain with at least two segments separated by dots";
+        report.invalid(path, domain, why);
+    }
+    labels(report, rest, names::dns_subdomain, path);
+    if name.len() > SIGNER_NAME_MAX {
+        report.too_long(path, SIGNER_NAME_MAX);
+    }
+}
+
+/// Complaints about the first part between dots that is none.
+fn labels(report: &mut Report, whole: &str, rule: fn(&str) -> names::Complaints, path: &Path) {
+    let mut parts = whole.split('.').map(|part| (part, rule(part)));
+    let Some((part, complaints)) = parts.find(|(_, complaints)| !complaints.is_empty()) else { return };
+    for why in complaints {
+        report.invalid(path, whole, format!("validating label {}: {why}", quote(part)));
     }
 }
 
@@ -123,9 +141,32 @@ fn conditions(report: &mut Report, request: &Value) {
     }
 }
 
+/// What was issued: certificates, one after the other, and nothing else that PEM can hold.
+fn certificate(report: &mut Report, encoded: &str) {
+    if encoded.is_empty() {
+        return;
+    }
+    let bytes = base64::engine::general_purpose::STANDARD.decode(encoded).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let kinds = pem_kinds(&text);
+    let why = match kinds.iter().find(|kind| **kind != "CERTIFICATE") {
+        Some(other) => format!("only CERTIFICATE PEM blocks are allowed, found {}", quote(other)),
+        None if kinds.is_empty() => "must contain at least one CERTIFICATE PEM block".to_owned(),
+        None => return,
+    };
+    report.invalid(&Path::new("status").child("certificate"), "<certificate data>", why);
+}
+
+/// The kinds of the blocks of a PEM text.
+pub(super) fn pem_kinds(text: &str) -> Vec<&str> {
+    let begins = text.lines().filter_map(|line| line.trim_end().strip_prefix("-----BEGIN "));
+    begins.filter_map(|line| line.strip_suffix("-----")).collect()
+}
+
 /// A write to `approval` or `status`: what was decided stays decided, and what was issued stays issued.
 pub(super) fn decision(report: &mut Report, new: &Value, old: &Value) {
     conditions(report, new);
+    certificate(report, new["status"].text("certificate"));
     let has = |request: &Value, wanted: &str| {
         request["status"].list("conditions").iter().any(|condition| condition.text("type") == wanted)
     };

@@ -32,11 +32,11 @@ pub(super) fn check(report: &mut Report, status: &Value, path: &Path) {
             );
         }
         if condition.part("lastTransitionTime").is_none() {
-            report.required(&path.child("lastTransitionTime"), "must be set");
+            report.required(&path.child("lastTransitionTime"), "");
         }
         let (reason, at) = (condition.text("reason"), path.child("reason"));
         match reason {
-            "" => report.required(&at, "must be set"),
+            "" => report.required(&at, ""),
             reason if !is_reason(reason) => report.invalid(&at, reason, NOT_A_REASON),
             _ => {}
         }

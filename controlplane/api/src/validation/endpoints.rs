@@ -91,10 +91,7 @@ fn endpoint(report: &mut Report, endpoint: &Value, kind: &str, path: &Path) {
     for (index, text) in endpoint.texts("addresses").enumerate() {
         let path = addresses.index(index);
         match kind {
-            "IPv4" | "IPv6" => {
-                address::ip_of_family(report, &path, text, kind == "IPv6");
-                address::not_special(report, &path, text);
-            }
+            "IPv4" | "IPv6" => address::endpoint_of_family(report, &path, text, kind == "IPv6"),
             "FQDN" => domain(report, &path, text),
             _ => {}
         }

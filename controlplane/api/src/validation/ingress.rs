@@ -1,12 +1,10 @@
 //! Ingresses and their classes, addresses of Services.
 
-use std::net::IpAddr;
-
 use serde_json::{Value, json};
 
 use super::address;
 use super::fields::{Fields, items};
-use super::report::Report;
+use super::report::{IMMUTABLE, Report};
 use crate::field::Path;
 use crate::names;
 
@@ -201,14 +199,9 @@ pub(super) fn class_update(report: &mut Report, new: &Value, old: &Value) {
 }
 
 pub(super) fn ip_address(report: &mut Report, object: &Value) {
-    let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    let canonical = name.parse::<IpAddr>().is_ok_and(|address| address.to_string() == name);
-    if !canonical {
-        report.invalid(
-            &Path::new("metadata").child("name"),
-            name,
-            "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
-        );
+    let name = object["metadata"].text("name");
+    if !name.is_empty() {
+        address::canonical_ip(report, &Path::new("metadata").child("name"), name);
     }
     let (spec, path) = (&object["spec"], Path::new("spec").child("parentRef"));
     let Some(parent) = spec.part("parentRef") else { return report.required(&path, "") };
@@ -231,22 +224,38 @@ pub(super) fn ip_address_update(report: &mut Report, new: &Value, old: &Value) {
 
 pub(super) fn service_cidr(report: &mut Report, range: &Value) {
     let (spec, path) = (&range["spec"], Path::new("spec").child("cidrs"));
-    let why = match spec.list("cidrs").len() {
+    match spec.list("cidrs").len() {
         0 => return report.required(&path, "at least one CIDR required"),
-        1 => None,
-        2 if address::is_dual_stack_range(spec.texts("cidrs")) => None,
-        2 => Some("may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"),
-        _ => Some("may only hold up to 2 values"),
-    };
-    if let Some(why) = why {
+        1 | 2 => {}
         // Upstream shows its own type's field.
-        return report.invalid(&path, json!({"CIDRs": spec["cidrs"]}), why);
+        _ => {
+            let shown = json!({"CIDRs": spec["cidrs"]});
+            return report.invalid(&path, shown, "may only hold up to 2 values");
+        }
     }
     for (index, cidr) in spec.texts("cidrs").enumerate() {
-        address::cidr(report, &path.index(index), cidr);
+        address::canonical_cidr(report, &path.index(index), cidr);
+    }
+    let families: Vec<bool> =
+        spec.texts("cidrs").filter_map(address::range).map(|(address, _)| address.is_ipv6()).collect();
+    if let [one, other] = families[..]
+        && one == other
+    {
+        let why = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
+        report.invalid(&path, spec["cidrs"].clone(), why);
     }
 }
 
+/// What an update may not change: a second range may come, the first one stays.
 pub(super) fn service_cidr_update(report: &mut Report, new: &Value, old: &Value) {
-    report.immutable(&Path::new("spec").child("cidrs"), &new["spec"]["cidrs"], &old["spec"]["cidrs"]);
+    let path = Path::new("spec").child("cidrs");
+    let (after, before) = (new["spec"].list("cidrs"), old["spec"].list("cidrs"));
+    if after.len() != before.len() && (before.len(), after.len()) != (1, 2) {
+        return report.invalid(&path, new["spec"]["cidrs"].clone(), IMMUTABLE);
+    }
+    for (index, (after, before)) in after.iter().zip(before).enumerate() {
+        if after != before {
+            report.invalid(&path.index(index), after.clone(), IMMUTABLE);
+        }
+    }
 }

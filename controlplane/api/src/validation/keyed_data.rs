@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::fields::Fields;
 use super::report::Report;
-use crate::field::Path;
+use crate::field::{Path, quote};
 use crate::names;
 
 /// All values of an object together.
@@ -82,11 +82,36 @@ fn json(report: &mut Report, secret: &Value, key: &str, path: &Path) {
     let bytes = STANDARD.decode(value.as_str().unwrap_or_default()).unwrap_or_default();
     let why = match serde_json::from_slice::<Value>(&bytes) {
         Ok(Value::Object(_) | Value::Null) => return,
-        Ok(_) => "json: cannot unmarshal into Go value of type map[string]interface {}".to_owned(),
+        Ok(other) => {
+            let kind = match other {
+                Value::Array(_) => "array",
+                Value::String(_) => "string",
+                Value::Bool(_) => "bool",
+                _ => "number",
+            };
+            format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}")
+        }
         Err(error) if error.is_eof() => "unexpected end of JSON input".to_owned(),
-        Err(_) => "invalid character in JSON input".to_owned(),
+        Err(_) => match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+            Some(first) if !b"{[\"-0123456789tfn".contains(first) => {
+                format!("invalid character {} looking for beginning of value", character(*first))
+            }
+            _ => "invalid character in JSON input".to_owned(),
+        },
     };
     report.invalid(&path.key(key), REDACTED, why);
+}
+
+/// A byte as Go's complaints about JSON show it.
+fn character(byte: u8) -> String {
+    match char::from(byte) {
+        '\'' => r"'\''".into(),
+        '"' => "'\"'".into(),
+        other => {
+            let shown = quote(&other.to_string());
+            format!("'{}'", &shown[1..shown.len() - 1])
+        }
+    }
 }
 
 /// What an update of a ConfigMap may not change.

@@ -39,6 +39,10 @@ impl NameRule {
             ("", "Namespace" | "Service") => NameRule::Label,
             ("apps", "StatefulSet") => NameRule::Label,
             ("rbac.authorization.k8s.io", _) | ("", "Event" | "Binding") => NameRule::PathSegment,
+            // Nothing but that a URL can hold it.
+            ("policy", "PodDisruptionBudget") | ("certificates.k8s.io", "CertificateSigningRequest") => {
+                NameRule::PathSegment
+            }
             // Says more of its own.
             ("networking.k8s.io", "IPAddress") | ("apiregistration.k8s.io", "APIService") => {
                 NameRule::PathSegment

@@ -5,10 +5,12 @@ use serde_json::{Value, json};
 use super::address;
 use super::fields::{Fields, items};
 use super::labels;
-use super::report::{PROTOCOLS, Report};
+use super::report::Report;
 use crate::field::Path;
 
-const TYPES: &[&str] = &["Egress", "Ingress"];
+// Here upstream does not sort what it supports.
+const TYPES: &[&str] = &["Ingress", "Egress"];
+const PROTOCOLS: &[&str] = &["TCP", "UDP", "SCTP"];
 
 /// Everything but `metadata` itself.
 pub(super) fn check(report: &mut Report, policy: &Value) {

@@ -25,8 +25,11 @@ mod windows;
 pub(super) use affinity::node_selector;
 pub(super) use network::node_name;
 pub(super) use resize::resize;
-pub(super) use resources::{container_name as container_resource, quantity as resource_quantity};
-pub(super) use scheduling::taint_effect;
+pub(super) use resources::{
+    class_overhead, container_name as container_resource, may_overcommit, name as resource_name,
+    quantity as resource_quantity,
+};
+pub(super) use scheduling::{taint_effect, tolerations};
 pub(super) use status::status;
 pub(super) use update::{ephemeral_containers, update};
 pub(super) use volume::{host_path, nfs, no_backsteps};

@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use super::fields::Fields;
+use super::fields::{Fields, items};
 use super::report::Report;
 use crate::field::Path;
+use crate::names;
 
 const TOKEN_SECONDS_MIN: i64 = 600;
 const TOKEN_SECONDS_MAX: i64 = 1 << 32;
@@ -26,6 +27,14 @@ pub(super) fn access_review(report: &mut Report, kind: &str, review: &Value) {
     if kind != "SelfSubjectAccessReview" && spec.text("user").is_empty() && spec.list("groups").is_empty() {
         report.invalid(&path.child("user"), "", "at least one of user or group must be specified");
     }
+    if let Some(resource) = resource {
+        let path = path.child("resourceAttributes");
+        for name in ["fieldSelector", "labelSelector"] {
+            if let Some(selector) = resource.part(name) {
+                self::selector(report, selector, name == "labelSelector", &path.child(name));
+            }
+        }
+    }
     let local = kind == "LocalSubjectAccessReview";
     if local {
         let (asked, own) =
@@ -45,6 +54,42 @@ pub(super) fn access_review(report: &mut Report, kind: &str, review: &Value) {
     if fields.next().is_some() {
         let why = if local { "must be empty except for namespace" } else { "must be empty" };
         report.invalid(&Path::new("metadata"), review["metadata"].clone(), why);
+    }
+}
+
+/// Which objects of a resource are asked about; an operator that is not known here may be known elsewhere.
+fn selector(report: &mut Report, selector: &Value, labels: bool, path: &Path) {
+    let (raw, none) = (selector.text("rawSelector"), selector.list("requirements").is_empty());
+    if !raw.is_empty() && !none {
+        let why = "may not specified at the same time as requirements";
+        report.invalid(&path.child("rawSelector"), raw, why);
+    }
+    if raw.is_empty() && none {
+        let why = format!("when {path} is specified, requirements or rawSelector is required");
+        report.required(&path.child("requirements"), &why);
+    }
+    for (path, term) in items(selector, "requirements", path) {
+        let (key, at) = (term.text("key"), path.child("key"));
+        if !labels && key.is_empty() {
+            report.required(&at, "must be specified");
+        }
+        let (values, none) = (path.child("values"), term.list("values").is_empty());
+        match term.text("operator") {
+            "In" | "NotIn" if none => {
+                report.required(&values, "must be specified when `operator` is 'In' or 'NotIn'");
+            }
+            "Exists" | "DoesNotExist" if !none => {
+                let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                report.forbidden(&values, why);
+            }
+            _ => {}
+        }
+        if labels {
+            report.qualified_name(&at, key);
+            for (index, value) in term.texts("values").enumerate() {
+                report.complaints(&values.index(index), value, names::label_value(value));
+            }
+        }
     }
 }
 

@@ -8,7 +8,7 @@ mod port;
 use serde_json::Value;
 
 use super::address;
-use super::fields::{Fields, items};
+use super::fields::{Fields, is_empty, items};
 use super::labels;
 use super::report::{IMMUTABLE, Report};
 use crate::field::Path;
@@ -133,7 +133,7 @@ fn kind(report: &mut Report, spec: &Value, path: &Path) {
         return;
     }
     for name in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-        if spec.part(name).is_some() {
+        if !is_empty(&spec[name]) {
             report.forbidden(&path.child(name), "may not be set for ExternalName services");
         }
     }

@@ -1,16 +1,19 @@
 //! Objects and the exact complaints about them, one table per area.
 
+mod admission;
 mod autoscaler;
 mod batch;
 mod certificates;
 mod configuration;
 mod devices;
+mod flow_control;
 mod ingress;
 mod metadata;
 mod network;
 mod pods;
 mod pods_spec;
 mod pods_update;
+mod quotas;
 mod stateful;
 mod storage;
 mod volumes;

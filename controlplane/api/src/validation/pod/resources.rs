@@ -96,7 +96,17 @@ pub(super) fn of_pod(report: &mut Report, whole: &Whole<'_>, path: &Path) {
     }
 }
 
+/// Overhead that a class of runtimes has: checked like limits, and said to be some.
+pub(in super::super) fn class_overhead(report: &mut Report, fixed: &Value, path: &Path) {
+    amounts(report, &serde_json::json!({ "limits": fixed }), Level::Container, path);
+}
+
 fn requirements(report: &mut Report, whole: &Whole<'_>, resources: &Value, level: Level, path: &Path) {
+    amounts(report, resources, level, path);
+    claims(report, whole, resources, &path.child("claims"));
+}
+
+fn amounts(report: &mut Report, resources: &Value, level: Level, path: &Path) {
     let (limits, requests) = (path.child("limits"), path.child("requests"));
     let (mut compute, mut huge) = (false, false);
     for (name, amount) in resources.entries("limits") {
@@ -126,7 +136,6 @@ fn requirements(report: &mut Report, whole: &Whole<'_>, resources: &Value, level
     if huge && !compute {
         report.forbidden(path, "HugePages require cpu or memory");
     }
-    claims(report, whole, resources, &path.child("claims"));
 }
 
 /// One resource of a list: its name, its amount, whole pages.
@@ -156,7 +165,7 @@ pub(in super::super) fn quantity(report: &mut Report, name: &str, amount: &Quant
 }
 
 /// Any resource name; false when it cannot even be one.
-fn name(report: &mut Report, name: &str, path: &Path) -> bool {
+pub(in super::super) fn name(report: &mut Report, name: &str, path: &Path) -> bool {
     let complaints = names::qualified_name(name);
     if !complaints.is_empty() {
         report.complaints(path, name, complaints);
@@ -170,6 +179,7 @@ fn name(report: &mut Report, name: &str, path: &Path) -> bool {
     true
 }
 
+/// The name of what a container may request.
 pub(in super::super) fn container_name(report: &mut Report, resource: &str, path: &Path) {
     name(report, resource, path);
     if !resource.contains('/') {
@@ -202,7 +212,8 @@ fn is_extended(resource: &str) -> bool {
         && names::qualified_name(&format!("requests.{resource}")).is_empty()
 }
 
-fn may_overcommit(resource: &str) -> bool {
+/// Whether more may be limited than is requested.
+pub(in super::super) fn may_overcommit(resource: &str) -> bool {
     is_native(resource) && !resource.starts_with(HUGE_PAGES)
 }
 

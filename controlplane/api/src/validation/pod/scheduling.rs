@@ -14,7 +14,7 @@ const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
 const ACTIONS: &[&str] = &["DoNotSchedule", "ScheduleAnyway"];
 const POLICIES: &[&str] = &["Honor", "Ignore"];
 
-pub(super) fn tolerations(report: &mut Report, tolerations: &[Value], path: &Path) {
+pub(in super::super) fn tolerations(report: &mut Report, tolerations: &[Value], path: &Path) {
     for (index, toleration) in tolerations.iter().enumerate() {
         let path = path.index(index);
         let (key, operator) = (toleration.text("key"), toleration.text("operator"));

@@ -1,5 +1,7 @@
 //! CertificateSigningRequests.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::{created, expect, updated};
@@ -33,6 +35,29 @@ fn what_is_asked_for_is_named() {
             "bare signer",
             request("signer", usual.clone()),
             vec![format!("spec.signerName: Invalid value: \"signer\": {form}")],
+        ),
+        (
+            "no domain",
+            request("signer/x", usual.clone()),
+            vec!["spec.signerName: Invalid value: \"signer\": should be a domain with at least two segments separated by dots".into()],
+        ),
+        (
+            "odd parts",
+            request("a.B/c.d_e", usual.clone()),
+            vec![
+                "spec.signerName: Invalid value: \"a.B\": validating label \"B\": a lowercase RFC 1123 label...".into(),
+                "spec.signerName: Invalid value: \"c.d_e\": validating label \"d_e\": a lowercase RFC 1123 subdomain...".into(),
+            ],
+        ),
+        (
+            "parts of parts",
+            request("a.b/c/d", usual.clone()),
+            vec![format!("spec.signerName: Invalid value: \"a.b/c/d\": {form}")],
+        ),
+        (
+            "long",
+            request(&format!("a.b/{}", vec!["c"; 300].join(".")), usual.clone()),
+            vec!["spec.signerName: Too long: may not be more than 571 bytes".into()],
         ),
         (
             "short",
@@ -77,5 +102,28 @@ fn what_was_decided_stays() {
         ),
     ] {
         expect(what, &updated(GROUP, KIND, "approval", decided(after), decided(before)), wanted);
+    }
+}
+
+#[test]
+fn what_is_issued_are_certificates() {
+    let issued = |bytes: &str| {
+        let mut object = request("a.b/c", json!(["client auth"]));
+        object["status"]["certificate"] = STANDARD.encode(bytes).into();
+        object
+    };
+    let path = "status.certificate: Invalid value: \"<certificate data>\"";
+    for (bytes, wanted) in [
+        ("-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n", None),
+        ("x", Some("must contain at least one CERTIFICATE PEM block")),
+        (
+            "-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\n",
+            Some("only CERTIFICATE PEM blocks are allowed, found \"PRIVATE KEY\""),
+        ),
+    ] {
+        let wanted: Vec<String> = wanted.into_iter().map(|why| format!("{path}: {why}")).collect();
+        let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+        let old = request("a.b/c", json!(["client auth"]));
+        expect(bytes, &updated(GROUP, KIND, "status", issued(bytes), old), &wanted);
     }
 }

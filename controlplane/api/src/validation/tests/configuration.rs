@@ -74,6 +74,18 @@ fn secrets() {
         ),
         (json!({"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": "e30="}}), &[]),
         (
+            json!({"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": "YWJj"}}),
+            &[
+                "data[.dockerconfigjson]: Invalid value: \"<secret contents redacted>\": invalid character 'a' looking for beginning of value",
+            ],
+        ),
+        (
+            json!({"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": "W10="}}),
+            &[
+                "data[.dockerconfigjson]: Invalid value: \"<secret contents redacted>\": json: cannot unmarshal array into Go value of type map[string]interface {}",
+            ],
+        ),
+        (
             json!({"type": "kubernetes.io/service-account-token"}),
             &["metadata.annotations[kubernetes.io/service-account.name]: Required value"],
         ),
@@ -272,6 +284,39 @@ fn requests() {
     let review = json!({"metadata": {"namespace": "a"}, "spec": {"user": "u", "resourceAttributes": {"namespace": "b"}}});
     let wanted = ["spec.resourceAttributes.namespace: Invalid value: \"b\": must match metadata.namespace"];
     expect("local", &created(group, "LocalSubjectAccessReview", review), &wanted);
+    let asks = |selector: Value| {
+        let mut asks = json!({"spec": {"user": "u", "resourceAttributes": {}}});
+        asks["spec"]["resourceAttributes"] = selector;
+        asks
+    };
+    let labels = json!({"labelSelector": {"rawSelector": "a", "requirements": [
+        {"key": "/", "operator": "In"}, {"key": "a", "operator": "Newer", "values": ["b c"]}]}});
+    let at = "spec.resourceAttributes.labelSelector";
+    let wanted = [
+        &format!(
+            "{at}.rawSelector: Invalid value: \"a\": may not specified at the same time as requirements"
+        ),
+        &format!(
+            "{at}.requirements[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'"
+        ),
+        &format!("{at}.requirements[0].key: Invalid value: \"/\": prefix part must be non-empty"),
+        &format!("{at}.requirements[0].key: Invalid value: \"/\": name part must be non-empty"),
+        &format!("{at}.requirements[0].key: Invalid value: \"/\": name part must consist..."),
+        &format!("{at}.requirements[1].values[0]: Invalid value: \"b c\": a valid label must be..."),
+    ];
+    let wanted = wanted.map(String::as_str);
+    expect("labels", &created(group, "SubjectAccessReview", asks(labels)), &wanted);
+    let wanted = [
+        "spec.resourceAttributes.fieldSelector.requirements: Required value: when spec.resourceAttributes.fieldSelector is specified, requirements or rawSelector is required",
+    ];
+    let nothing = json!({"fieldSelector": {}});
+    expect("nothing", &created(group, "SubjectAccessReview", asks(nothing)), &wanted);
+    let wanted = [
+        "spec.resourceAttributes.fieldSelector.requirements[0].key: Required value: must be specified",
+        "spec.resourceAttributes.fieldSelector.requirements[0].values: Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+    ];
+    let fields = json!({"fieldSelector": {"requirements": [{"operator": "Exists", "values": ["x"]}]}});
+    expect("fields", &created(group, "SubjectAccessReview", asks(fields)), &wanted);
     let token = json!({"kind": "TokenRequest", "spec": {"audiences": [], "expirationSeconds": 1}});
     let account = super::kind("", "ServiceAccount");
     let got: Vec<String> =

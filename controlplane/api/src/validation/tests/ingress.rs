@@ -183,7 +183,7 @@ fn addresses_and_ranges() {
         (
             json!(["10.0.0.0/24", "10.1.0.0/24"]),
             &[
-                "spec.cidrs: Invalid value: {\"CIDRs\":[\"10.0.0.0/24\",\"10.1.0.0/24\"]}: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64",
+                "spec.cidrs: Invalid value: [\"10.0.0.0/24\",\"10.1.0.0/24\"]: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64",
             ],
         ),
         (
@@ -196,10 +196,41 @@ fn addresses_and_ranges() {
     for (cidrs, wanted) in cases {
         expect(&cidrs.to_string(), &created(GROUP, "ServiceCIDR", range(cidrs.clone())), wanted);
     }
+    for (what, cidr, why) in [
+        ("written out", "fd00:0::/64", "must be in canonical form (\"fd00::/64\")"),
+        ("an address", "10.0.0.1/24", "must not have bits set beyond the prefix length"),
+        ("zeros", "010.0.0.1/24", "must not have leading 0s in IP or prefix length"),
+    ] {
+        let wanted = format!("spec.cidrs[0]: Invalid value: \"{cidr}\": {why}");
+        expect(what, &created(GROUP, "ServiceCIDR", range(json!([cidr]))), &[&wanted]);
+    }
+    let one = range(json!(["10.0.0.0/24"]));
+    for (cidrs, wanted) in [
+        (json!(["10.0.0.0/24", "fd00::/64"]), &[][..]),
+        (json!(["10.1.0.0/24"]), &["spec.cidrs[0]: Invalid value: \"10.1.0.0/24\": field is immutable"]),
+        (
+            json!(["10.1.0.0/24", "fd00::/64"]),
+            &["spec.cidrs[0]: Invalid value: \"10.1.0.0/24\": field is immutable"],
+        ),
+        (
+            json!([]),
+            &[
+                "spec.cidrs: Invalid value: null: field is immutable",
+                "spec.cidrs: Required value: at least one CIDR required",
+            ],
+        ),
+    ] {
+        let what = cidrs.to_string();
+        expect(&what, &updated(GROUP, "ServiceCIDR", "", range(cidrs), one.clone()), wanted);
+    }
+    let address =
+        json!({"metadata": {"name": "FD00::1"}, "spec": {"parentRef": {"resource": "a", "name": "b"}}});
+    let wanted = ["metadata.name: Invalid value: \"FD00::1\": must be in canonical form (\"fd00::1\")"];
+    expect("canonical", &created(GROUP, "IPAddress", address), &wanted);
     let address =
         json!({"metadata": {"name": "10.0.0.01"}, "spec": {"parentRef": {"group": "A", "resource": "a/b"}}});
     let wanted = [
-        "metadata.name: Invalid value: \"10.0.0.01\": must be a valid IP address...",
+        "metadata.name: Invalid value: \"10.0.0.01\": must not have leading 0s",
         "spec.parentRef.group: Invalid value: \"A\": a lowercase RFC 1123 subdomain...",
         "spec.parentRef.resource: Invalid value: \"a/b\": may not contain '/'",
         "spec.parentRef.name: Required value",

@@ -184,3 +184,13 @@ fn updates() {
         "metadata.resourceVersion: Invalid value: \"\": must be specified for an update"
     );
 }
+
+#[test]
+fn some_names_are_only_parts_of_paths() {
+    let request = |name: &str| {
+        created("certificates.k8s.io", "CertificateSigningRequest", json!({"metadata": {"name": name}}))
+    };
+    let complaint = "metadata.name: Invalid value: \"a/b\": may not contain '/'";
+    assert!(!request("Any_name").iter().any(|error| error.starts_with("metadata.name")));
+    assert!(request("a/b").iter().any(|error| error == complaint));
+}

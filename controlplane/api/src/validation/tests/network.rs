@@ -292,10 +292,18 @@ fn slices() {
             ),
             &[
                 "endpoints[0].addresses: Required value: must contain at least 1 address",
-                "endpoints[1].addresses[0]: Invalid value: \"fd00::1\": must be a valid IPv4 address",
+                "endpoints[1].addresses[0]: Invalid value: \"fd00::1\": must be an IPv4 address",
                 "endpoints[1].addresses[1]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
                 "endpoints[1].nodeName: Invalid value: \"B\": a lowercase RFC 1123 subdomain...",
                 "endpoints[1].hostname: Invalid value: \"A\": a lowercase RFC 1123 label...",
+            ],
+        ),
+        (
+            "no address",
+            slice("IPv6", json!([{"addresses": ["x", "::ffff:10.0.0.1"]}]), json!([])),
+            &[
+                "endpoints[0].addresses[0]: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+                "endpoints[0].addresses[1]: Invalid value: \"::ffff:10.0.0.1\": must not be an IPv4-mapped IPv6 address",
             ],
         ),
         (
@@ -360,7 +368,7 @@ fn network_policies() {
             "types",
             json!({"podSelector": {}, "policyTypes": ["Ingress", "Sideways"]}),
             &[
-                "spec.policyTypes[1]: Unsupported value: \"Sideways\": supported values: \"Egress\", \"Ingress\"",
+                "spec.policyTypes[1]: Unsupported value: \"Sideways\": supported values: \"Ingress\", \"Egress\"",
             ],
         ),
         (
@@ -374,7 +382,7 @@ fn network_policies() {
             "port",
             port(json!({"port": 0, "protocol": "ICMP"})),
             &[
-                "spec.ingress[0].ports[0].protocol: Unsupported value: \"ICMP\": supported values: \"SCTP\", \"TCP\", \"UDP\"",
+                "spec.ingress[0].ports[0].protocol: Unsupported value: \"ICMP\": supported values: \"TCP\", \"UDP\", \"SCTP\"",
                 "spec.ingress[0].ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive",
             ],
         ),
@@ -417,6 +425,13 @@ fn network_policies() {
                 "spec.egress[0].to[0].ipBlock.except[1]: Invalid value: \"11.0.0.0/16\": must be a strict subset of `cidr`",
                 "spec.egress[0].to[0].ipBlock.except[2]: Invalid value: \"10.0.0.0/8\": must be a strict subset of `cidr`",
                 "spec.egress[0].to[0].ipBlock.except[3]: Invalid value: \"fd00::/8\": must be a strict subset of `cidr`",
+            ],
+        ),
+        (
+            "range with zeros",
+            peer(json!({"ipBlock": {"cidr": "010.0.0.1/8"}})),
+            &[
+                "spec.egress[0].to[0].ipBlock.cidr: Invalid value: \"010.0.0.1/8\": must not have leading 0s in IP or prefix length",
             ],
         ),
         ("everything but", peer(json!({"ipBlock": {"cidr": "::/0", "except": ["fd00::/8"]}})), &[]),
