@@ -108,7 +108,7 @@ fn history_that_is_gone_is_answered_with_410() {
     let old = revision(&page);
     let token = page["metadata"]["continue"].as_str().expect("there is more").to_owned();
     // The history is cut an interval after a newer revision: wait for the continue to say so.
-    let expired = (0..100).find_map(|number| {
+    let expired = (0..1200).find_map(|number| {
         admin.put(&format!("{MAPS}/a"), &map("a", &number.to_string())).expect(200);
         let answer = admin.get(&format!("{MAPS}?limit=1&continue={token}"));
         std::thread::sleep(std::time::Duration::from_millis(100));

@@ -1,6 +1,7 @@
 //! Priority and fairness: the objects of every cluster, a level that is full, and what its answers say.
 
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 use harness::api::{Client, Server};
 use harness::webhook::Webhook;
@@ -9,20 +10,52 @@ use serde_json::{Value, json};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_keelson");
 const FLOW: &str = "/apis/flowcontrol.apiserver.k8s.io/v1";
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
-/// How long a write takes that the webhook is asked about.
-const SLOW: Duration = Duration::from_millis(1000);
+/// How long the level may take to look as it must.
+const PATIENCE: Duration = Duration::from_secs(120);
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Holds up every write that the webhook is asked about while it is closed.
+#[derive(Clone, Default)]
+struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    fn set(&self, open: bool) {
+        *self.0.0.lock().expect("nothing panics with it") = open;
+        self.0.1.notify_all();
+    }
+
+    fn pass(&self) {
+        let open = self.0.0.lock().expect("nothing panics with it");
+        drop(self.0.1.wait_while(open, |open| !*open).expect("nothing panics with it"));
+    }
+}
+
+/// Waits until a figure of the level is this.
+fn until(admin: &Client, figure: &str, value: usize) {
+    let line = format!("apiserver_flowcontrol_{figure}{{priority_level=\"narrow\"}} {value}\n");
+    let begun = Instant::now();
+    loop {
+        let figures = admin.get("/metrics").text();
+        if figures.contains(&line) {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "not {line}{figures}");
+        std::thread::sleep(LOOK);
+    }
+}
 
 fn limit(admin: &Client, response: &Value) {
     let level = json!({"metadata": {"name": "narrow"}, "spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": 1, "limitResponse": response}}});
     admin.post(&format!("{FLOW}/prioritylevelconfigurations"), &level).expect(201);
 }
 
-fn slow_webhook(admin: &Client) -> Webhook {
-    let webhook = Webhook::start(|question| {
-        std::thread::sleep(SLOW);
+fn slow_webhook(admin: &Client, gate: &Gate) -> Webhook {
+    let gate = gate.clone();
+    let webhook = Webhook::start(move |question| {
+        gate.pass();
         json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "response": {"uid": question["request"]["uid"], "allowed": true}})
     });
-    let hook = json!({"name": "slow.example.com", "clientConfig": webhook.client_config(), "sideEffects": "None", "admissionReviewVersions": ["v1"],
+    let hook = json!({"name": "slow.example.com", "clientConfig": webhook.client_config(), "sideEffects": "None", "admissionReviewVersions": ["v1"], "timeoutSeconds": 30,
         "rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}]});
     let object = json!({"metadata": {"name": "slow"}, "webhooks": [hook]});
     admin.post("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations", &object).expect(201);
@@ -74,7 +107,8 @@ fn a_full_level_refuses_and_others_go_on() {
         answered.header("x-kubernetes-pf-prioritylevel-uid"),
         exempt["metadata"]["uid"].as_str().unwrap_or_default()
     );
-    let _webhook = slow_webhook(&admin);
+    let gate = Gate::default();
+    let _webhook = slow_webhook(&admin, &gate);
     limit(&admin, &json!({"type": "Reject"}));
     let uid = schema(&admin);
     let jane = || admin.with("impersonate-user", "jane");
@@ -92,7 +126,7 @@ fn a_full_level_refuses_and_others_go_on() {
                 })
             })
             .collect();
-        std::thread::sleep(SLOW / 2);
+        until(&admin, "current_executing_requests", seats);
         let refused = jane().get(MAPS);
         assert_eq!(
             (refused.header("retry-after"), refused.header("x-kubernetes-pf-flowschema-uid")),
@@ -101,6 +135,7 @@ fn a_full_level_refuses_and_others_go_on() {
         refused.refused(429, "TooManyRequests", "too many requests, please try again later");
         admin.get(MAPS).expect(200);
         admin.with("impersonate-user", "john").get("/version").expect(200);
+        gate.set(true);
         assert!(busy.into_iter().all(|thread| thread.join().is_ok_and(|code| code == 201)));
     });
     jane().get(MAPS).expect(200);
@@ -110,6 +145,7 @@ fn a_full_level_refuses_and_others_go_on() {
         "{figures}"
     );
     // With a queue the next one waits for its turn.
+    gate.set(false);
     let queue = json!({"spec": {"limited": {"limitResponse": {"type": "Queue", "queuing": {"queues": 1, "handSize": 1, "queueLengthLimit": 5}}}}});
     admin.patch(&format!("{FLOW}/prioritylevelconfigurations/narrow"), "merge", &queue).expect(200);
     admin.get(&format!("{FLOW}/prioritylevelconfigurations")).expect(200);
@@ -122,10 +158,12 @@ fn a_full_level_refuses_and_others_go_on() {
                 })
             })
             .collect();
-        std::thread::sleep(SLOW / 2);
-        let begin = std::time::Instant::now();
-        jane().get(MAPS).expect(200);
-        assert!(begin.elapsed() > SLOW / 3, "it waited: {:?}", begin.elapsed());
+        until(&admin, "current_executing_requests", seats);
+        let client = jane();
+        let next = scope.spawn(move || client.get(MAPS).code);
+        until(&admin, "current_inqueue_requests", 1);
+        gate.set(true);
+        assert!(next.join().is_ok_and(|code| code == 200));
         assert!(busy.into_iter().all(|thread| thread.join().is_ok_and(|code| code == 201)));
     });
 }
