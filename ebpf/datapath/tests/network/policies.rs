@@ -12,10 +12,11 @@ use super::node::{
 };
 
 const SHORT: std::time::Duration = std::time::Duration::from_millis(300);
-const WEB: u32 = 1_000;
+pub const WEB: u32 = 1_000;
 const CLIENT: u32 = 2_000;
 
-fn isolate(node: &Node, isolation: Isolation) {
+/// The number of pod b becomes [`WEB`].
+pub fn isolate(node: &Node, isolation: Isolation) {
     let endpoint = Endpoint { identity: WEB, isolation, ..node.b.endpoint };
     node.datapath.endpoints().unwrap().put(IpAddr::V4(POD_B), &endpoint).unwrap();
     node.datapath.judge_flows_again().unwrap();

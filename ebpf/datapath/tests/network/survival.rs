@@ -1,15 +1,19 @@
 //! Connections through restarts, bulk data, and flows that end.
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use keelson_datapath::{Config, Datapath, Led, Scope, Transport};
+use keelson_datapath::{
+    ANYBODY, Allowed, Config, Datapath, Direction, Isolation, Led, Ports, Scope, Transport,
+};
 
 use super::node::{
     NODE, NODE_PORT, Node, OUTSIDE, PATIENCE, POD_B, Server, VIP, ask, ask_udp, connect, frontend, question,
 };
+use super::policies;
 
 const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 /// The longest that a connection may be silent because of us.
@@ -88,12 +92,7 @@ fn another_version_is_replaced_where_it_is_attached() {
         streams.iter_mut().map(|stream| question(stream).expect("a connection stands")).collect::<Vec<_>>()
     };
     let before = ask_all(&mut streams);
-    // As if it were of another ABI.
-    let versions: Vec<_> =
-        std::fs::read_dir(&node.config.bpffs).unwrap().flatten().map(|e| e.path()).collect();
-    let ours = versions.iter().find(|path| path.is_dir()).unwrap();
-    let other = node.config.bpffs.join("v0123456789abcdef");
-    std::fs::rename(ours, &other).unwrap();
+    let other = make_another_version(&node);
     assert!(node.datapath.services().is_err(), "it is not there under its own name");
     let done = AtomicBool::new(false);
     let (datapath, begun) = std::thread::scope(|scope| {
@@ -127,6 +126,89 @@ fn another_version_is_replaced_where_it_is_attached() {
     datapath.detach_all().unwrap();
     assert_eq!(datapath.attached().unwrap(), Vec::<String>::new());
     drop((streams, server));
+    node.finish();
+    guard.finish();
+}
+
+/// As if what is loaded were of another ABI: where it is then.
+fn make_another_version(node: &Node) -> PathBuf {
+    let versions: Vec<_> =
+        std::fs::read_dir(&node.config.bpffs).unwrap().flatten().map(|e| e.path()).collect();
+    let ours = versions.iter().find(|path| path.is_dir()).unwrap();
+    let other = node.config.bpffs.join("v0123456789abcdef");
+    std::fs::rename(ours, &other).unwrap();
+    other
+}
+
+#[test]
+fn another_version_opens_no_gap_in_policies() {
+    const TEST: &str = "another_version_opens_no_gap_in_policies";
+    const DENIED: u16 = 81;
+    if !harness::root_or_skip(TEST) {
+        return;
+    }
+    let guard = harness::host::exclusive(TEST);
+    let node = Node::make(guard.tag(), None);
+    let server = Server::start(&node.b.host, "b", 80);
+    // Nobody reads it but this test: whatever ever got through lies there.
+    let trap = node.b.host.inside(|| UdpSocket::bind((ANY, DENIED))).unwrap();
+    trap.set_nonblocking(true).unwrap();
+    let knocks = node.a.host.inside(|| UdpSocket::bind((ANY, 0))).unwrap();
+    let knock = || knocks.send_to(b"x", (POD_B, DENIED)).unwrap();
+    let caught = || std::iter::from_fn(|| trap.recv(&mut [0; 8]).ok()).count();
+    knock();
+    assert_eq!(caught(), 1, "before any policy");
+    node.datapath.conntrack().unwrap().forget_address(IpAddr::V4(POD_B)).unwrap();
+    let web = Allowed {
+        subject: policies::WEB,
+        peer: ANYBODY,
+        direction: Direction::Ingress,
+        what: Ports::Of { protocol: 6, first: 80, bits: 16 },
+    };
+    node.datapath.policies().unwrap().allow(&web).unwrap();
+    policies::isolate(&node, Isolation { ingress: true, egress: false });
+    let mut stands = node.a.host.inside(|| connect(0, (POD_B, 80))).unwrap();
+    // The last time, its policies are of a shape that is not understood: they are its writer's to enter anew.
+    for round in 0..RESTARTS {
+        let understood = round + 1 < RESTARTS;
+        question(&mut stands).expect("a connection that stands");
+        let other = make_another_version(&node);
+        if !understood {
+            let shapes = std::fs::read_dir(other.join("shapes")).unwrap().flatten();
+            let is_policy = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("POLICY-");
+            let shape = shapes.map(|entry| entry.path()).find(|path| path.file_name().is_some_and(is_policy));
+            std::fs::rename(shape.unwrap(), other.join("shapes/POLICY-0123456789abcdef")).unwrap();
+        }
+        let done = AtomicBool::new(false);
+        let knocked = std::thread::scope(|scope| {
+            let knocking = scope.spawn(|| {
+                let mut knocked = 0;
+                while !done.load(Ordering::Relaxed) {
+                    knock();
+                    knocked += 1;
+                }
+                knocked
+            });
+            let datapath = node.host.inside(|| Datapath::ensure(&node.config));
+            // The kernel takes the other's programs off a while later.
+            std::thread::sleep(GAP_MAX);
+            done.store(true, Ordering::Relaxed);
+            datapath.unwrap();
+            knocking.join().unwrap()
+        });
+        assert!(knocked > 100 && !other.exists(), "{knocked}");
+        assert_eq!(caught(), 0, "round {round}: of {knocked}");
+        question(&mut stands).expect("a connection that stands");
+        if understood {
+            ask(&node.a.host, 0, (POD_B, 80)).expect("allowed");
+            continue;
+        }
+        ask(&node.a.host, 0, (POD_B, 80)).expect_err("denied until it is entered");
+        node.datapath.policies().unwrap().allow(&web).unwrap();
+        ask(&node.a.host, 0, (POD_B, 80)).expect("allowed again");
+    }
+    assert!(node.datapath.counters().unwrap().get(abi::Counter::PolicyIngress) > 0);
+    drop((stands, server));
     node.finish();
     guard.finish();
 }
