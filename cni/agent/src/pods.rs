@@ -89,25 +89,36 @@ impl Pods {
     }
 
     /// Tells pods what policies say of them now: new ones become READY by it. Whether one of them is isolated anew.
+    ///
+    /// What knocked at a pod while it was PENDING has flows that nobody's policies have judged. So the pod's isolation comes
+    /// first, then the epoch that has flows judged again, and then the pod is READY.
     pub fn permit(&mut self, permits: BTreeMap<String, Permit>) -> Result<bool, LookError> {
         self.permits.extend(permits);
         let observed = self.carrier.observe()?;
         let known = self.registry.all();
         let links = observed.pinned.clone();
         let permit = |endpoint: &Endpoint| self.permits.get(&endpoint.link).copied();
-        let steps = endpoint::plan(&known, &observed, &links, &permit);
+        // What is stale is looked at where links are.
+        let puts =
+            endpoint::plan(&known, &observed, &links, &permit).into_iter().filter_map(|step| match step {
+                endpoint::Step::Put(ip, to) => Some((ip, to)),
+                _ => None,
+            });
+        let (pending, ready): (Vec<_>, Vec<_>) =
+            puts.partition(|(_, to)| to.state == datapath::EndpointState::Pending);
         let mut isolated = false;
-        for step in steps {
-            // What is stale is looked at where links are.
-            if let endpoint::Step::Put(ip, to) = &step {
-                let before = observed.endpoints.iter().find(|(known, _)| known == ip).map(|(_, there)| there);
-                let same = |there: &datapath::Endpoint| {
-                    (there.isolation, there.identity) == (to.isolation, to.identity)
-                };
-                isolated |= before.is_some_and(|there| !same(there));
-                self.carrier.execute(&step)?;
-            }
+        let mut put = |(ip, to): (std::net::IpAddr, datapath::Endpoint)| {
+            let before = observed.endpoints.iter().find(|(known, _)| *known == ip).map(|(_, there)| there);
+            isolated |=
+                before.is_some_and(|there| (there.isolation, there.identity) != (to.isolation, to.identity));
+            self.carrier.execute(&endpoint::Step::Put(ip, to))
+        };
+        let guarded = pending.iter().any(|(_, to)| to.isolation != datapath::Isolation::default());
+        pending.into_iter().try_for_each(&mut put)?;
+        if guarded && let Some(tables) = self.carrier.tables() {
+            tables.judge_flows_again()?;
         }
+        ready.into_iter().try_for_each(&mut put)?;
         Ok(isolated)
     }
 

@@ -108,6 +108,13 @@ pub fn unchanged<A: Copy>(flow: &Flow<A>, now: u32) -> FlowState<A> {
     }
 }
 
+/// The epoch of policies, read once and before anything is judged: a flow that is judged while it changes is judged again.
+#[inline(always)]
+fn epoch(settings: &Settings) -> u32 {
+    // SAFETY: it is a reference; who changes settings changes whole numbers.
+    unsafe { (&raw const settings.policy_epoch).read_volatile() }
+}
+
 /// Looks a flow up or makes it; `ends` become what the packet's are to be.
 #[inline(always)]
 pub fn track<W: World>(
@@ -120,12 +127,13 @@ pub fn track<W: World>(
     let key = &seen.flow;
     if let Some(mut known) = world.flow(key) {
         if !has_ended(world, settings, seen, &known) {
-            if known.epoch != settings.policy_epoch {
+            let epoch = epoch(settings);
+            if known.epoch != epoch {
                 let judgement = world.judge(key, &known, origin, seen.tcp);
                 if judgement != Judgement::ALLOWED {
                     return judgement.verdict();
                 }
-                world.renew(known.place(), settings.policy_epoch);
+                world.renew(known.place(), epoch);
             }
             let marks = marks(seen.tcp);
             if settings.flags & SettingsFlag::REPORT != 0 && marks & !known.flags != 0 {
@@ -239,7 +247,7 @@ fn begin<W: World>(
         pad: 0,
         seen: world.now(),
         service: 0,
-        epoch: settings.policy_epoch,
+        epoch: epoch(settings),
     };
     if seen.part == Part::Portless {
         return portless(world, settings, key, &state, origin);

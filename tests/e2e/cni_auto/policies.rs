@@ -3,9 +3,9 @@
 mod families;
 mod seen;
 
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use harness::netns::TestHost;
@@ -19,7 +19,11 @@ const SILENCE: Duration = Duration::from_millis(150);
 /// that was dropped shows.
 const ANSWER: Duration = Duration::from_millis(900);
 const KILLS: usize = 5;
+/// Tries after the agent has loaded its programs.
+const AFTER_LOADING: usize = 10;
 const RACES: usize = 8;
+/// The port of every pod at which datagrams may knock.
+const KNOCKED: u16 = 90;
 
 /// A pod of the API, connected.
 struct Pod {
@@ -27,6 +31,8 @@ struct Pod {
     name: String,
     address: IpAddr,
     listeners: Vec<TcpListener>,
+    /// Nobody reads it before the end: what has ever got through to [`KNOCKED`] lies there.
+    trap: UdpSocket,
 }
 
 impl Node {
@@ -62,8 +68,10 @@ impl Node {
             // Or the queue fills, and what looks denied only waits. Ends when the pod's listeners are shut.
             std::thread::spawn(move || while listener.accept().is_ok() {});
         }
+        let trap = host.inside(|| UdpSocket::bind(("::", KNOCKED)).expect("a socket"));
+        trap.set_nonblocking(true).expect("a socket that does not wait");
         let address = self.add(name, &host).parse().expect("an address");
-        Pod { host, name: name.to_owned(), address, listeners }
+        Pod { host, name: name.to_owned(), address, listeners, trap }
     }
 
     fn policy(&self, name: &str, spec: &Value) {
@@ -99,6 +107,13 @@ impl Node {
         while reaches(from, to) != expect {
             assert!(begun.elapsed() < PATIENCE, "{what}: {to:?} expected {expect}\n{}", self.log());
         }
+    }
+}
+
+impl Pod {
+    /// How many datagrams have got through since it was last asked.
+    fn knocks(&self) -> usize {
+        std::iter::from_fn(|| self.trap.recv(&mut [0; 8]).ok()).count()
     }
 }
 
@@ -234,26 +249,36 @@ fn the_first_packet_is_denied_or_right() {
         "ingress": [{"from": [{"podSelector": {"matchLabels": {"friend": "yes"}}}]}]}),
     );
     node.settles("the guard", &peer.host, (guarded.address, 80), false);
-    for race in 0..RACES {
+    let mut next = guarded.address;
+    for race in 0..=RACES {
+        // Once, for comparison, without one: what knocks does get through.
+        let free = race == RACES;
         let friend = if race % 2 == 0 { "yes" } else { "no" };
         let name = format!("new{race}");
         // The policy of the new pod is as new as itself.
         node.policy(
             "fresh",
-            &json!({"podSelector": {"matchLabels": {"race": race.to_string()}},
+            &json!({"podSelector": {"matchLabels": {"race": if free { "none".to_owned() } else { race.to_string() }}},
             "ingress": [{"ports": [{"port": 81}]}], "egress": [{"ports": [{"port": 80}]}]}),
         );
+        next = after(next);
         let stop = Arc::new(AtomicBool::new(false));
-        let through = Arc::new(AtomicUsize::new(0));
-        let hammers: Vec<_> = (0..2).map(|_| hammer(&peer, &stop, &through)).collect();
+        let hammers: Vec<_> = (0..2).map(|_| hammer(&peer, next, &stop)).collect();
         let new = node.pod("default", &name, &json!({"race": race.to_string(), "friend": friend}));
+        assert_eq!(new.address, next, "the address that is knocked at");
         let first = answers(&new.host, (guarded.address, 80));
         assert_eq!(first, friend == "yes", "{name} to the guarded one, its first packet");
-        assert!(!reaches(&new.host, (peer.address, 81)), "{name} may not begin this");
+        assert_eq!(reaches(&new.host, (peer.address, 81)), free, "{name} may not begin this");
         assert!(answers(&peer.host, (new.address, 81)), "{name} may be asked this");
+        if free {
+            node.until("a knock", || new.knocks() > 0);
+        }
         stop.store(true, Ordering::SeqCst);
-        hammers.into_iter().for_each(|hammer| hammer.join().expect("a hammer"));
-        assert_eq!(through.load(Ordering::SeqCst), 0, "{name} was reached before its policy");
+        let knocked: usize = hammers.into_iter().map(|hammer| hammer.join().expect("a hammer")).sum();
+        assert!(knocked > 1_000, "{knocked}");
+        if !free {
+            assert_eq!(new.knocks(), 0, "{name} was reached before its policy: of {knocked}");
+        }
         node.del(&name, Some(&new.host));
     }
     for pod in [peer, guarded] {
@@ -262,22 +287,22 @@ fn the_first_packet_is_denied_or_right() {
     node.end(guard);
 }
 
-/// Knocks at port 80 of every address that a new pod could get.
-fn hammer(from: &Pod, stop: &Arc<AtomicBool>, through: &Arc<AtomicUsize>) -> std::thread::JoinHandle<()> {
-    let own = from.address;
-    let (stop, through) = (Arc::clone(stop), Arc::clone(through));
-    let network = std::fs::File::open(from.host.path()).expect("its network");
+/// What the plugin gives to the next pod.
+fn after(address: IpAddr) -> IpAddr {
+    let IpAddr::V4(address) = address else { panic!("{address} is not of this node") };
+    IpAddr::V4((u32::from(address) + 1).into())
+}
+
+/// Sends datagrams to [`KNOCKED`] of an address as fast as it can; how many.
+fn hammer(from: &Pod, to: IpAddr, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<usize> {
+    let socket = from.host.inside(|| UdpSocket::bind("0.0.0.0:0").expect("a socket"));
+    let stop = Arc::clone(stop);
     std::thread::spawn(move || {
-        nix::sched::setns(network, nix::sched::CloneFlags::CLONE_NEWNET).expect("entering it");
+        let mut sent = 0;
         while !stop.load(Ordering::SeqCst) {
-            for last in 4..20 {
-                let to = IpAddr::from([10, 244, 0, last]);
-                let wait = Duration::from_millis(2);
-                if to != own && TcpStream::connect_timeout(&SocketAddr::from((to, 80)), wait).is_ok() {
-                    through.fetch_add(1, Ordering::SeqCst);
-                }
-            }
+            sent += usize::from(socket.send_to(b"x", (to, KNOCKED)).is_ok());
         }
+        sent
     })
 }
 
@@ -301,18 +326,23 @@ fn kills_of_the_agent_open_no_gap() {
     assert!(answers(&near.host, (web.address, 81)));
     for round in 0..KILLS {
         node.kill_agent();
+        let loaded = node.log().matches("the datapath is loaded").count();
         let last = round + 1 == KILLS;
         if last {
             // And the API with it: the last state stays.
             node.server.as_mut().expect("the API").kill();
         }
         node.start_agent();
-        let loaded = node.log().matches("the datapath is loaded").count();
-        for _ in 0..20 {
+        // Until it has loaded, and a while after that.
+        let (mut left, begun) = (AFTER_LOADING, std::time::Instant::now());
+        while left > 0 {
             assert!(!reaches(&near.host, (web.address, 80)), "round {round}: denied");
             assert!(answers(&near.host, (web.address, 81)), "round {round}: allowed");
+            if node.log().matches("the datapath is loaded").count() > loaded {
+                left -= 1;
+            }
+            assert!(begun.elapsed() < PATIENCE, "round {round}: no datapath\n{}", node.log());
         }
-        node.until("the datapath", || node.log().matches("the datapath is loaded").count() >= loaded);
     }
     let host = &node.host;
     let server = node.server.as_mut().expect("the API");
