@@ -90,3 +90,51 @@ impl Enforcer {
         rest.refused.map_or(Ok(()), Err)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use datapath::{Config, Datapath, Direction, Ports};
+
+    use super::*;
+
+    /// Entries that POLICY takes.
+    const CAPACITY: u32 = 131_072;
+    const MORE: u32 = 100;
+
+    fn allowed(number: u32) -> datapath::Allowed {
+        datapath::Allowed { subject: number, peer: 1, direction: Direction::Ingress, what: Ports::All }
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted_until_there_is_room() {
+        let test = "enforcer::what_finds_no_room_is_counted_until_there_is_room";
+        if !harness::root_or_skip(test) {
+            return;
+        }
+        let guard = harness::host::exclusive(test);
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config { bpffs: folder.path().join("bpf"), ..Config::default() };
+        drop(Datapath::ensure(&config).unwrap());
+        let tables = Tables::open(&config).unwrap();
+        let mut enforcer = Enforcer::default();
+        let mut enforce = |entries: std::ops::Range<u32>| {
+            let desired = Compiled { allowed: entries.map(allowed).collect(), ..Compiled::default() };
+            let rest = enforcer.begin(&tables, &desired).unwrap();
+            (enforcer.finish(&tables, rest, false), enforcer.refused)
+        };
+        let full =
+            |done: &Result<(), DatapathError>| matches!(done, Err(DatapathError::Full { map: "POLICY", .. }));
+        let (done, refused) = enforce(0..CAPACITY + MORE);
+        assert!(full(&done), "{done:?}");
+        assert_eq!(refused, MORE as usize);
+        assert_eq!(tables.policies().unwrap().allowed().unwrap().len(), CAPACITY as usize);
+        // Tried again, it is as before; what leaves makes room for what waits, in the round after that.
+        assert_eq!(enforce(0..CAPACITY + MORE).1, MORE as usize);
+        let less = MORE..CAPACITY + MORE;
+        assert!(full(&enforce(less.clone()).0));
+        let (done, refused) = enforce(less);
+        assert!(done.is_ok() && refused == 0, "{done:?} {refused}");
+        datapath::unload(&config).unwrap();
+        guard.finish();
+    }
+}

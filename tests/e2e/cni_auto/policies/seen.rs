@@ -53,7 +53,7 @@ impl Node {
     }
 
     /// The value of one sample.
-    fn metric(&self, sample: &str) -> f64 {
+    pub(in super::super) fn metric(&self, sample: &str) -> f64 {
         let text = self.metrics();
         let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no {sample} in {text}")).parse().expect("a number")
