@@ -180,6 +180,23 @@ mod tests {
     }
 
     #[test]
+    fn selection_by_table_holds_for_every_frontend() {
+        let service = |annotations: Value| {
+            let spec = json!({"type": "NodePort", "clusterIP": "10.96.0.1", "externalIPs": ["192.0.2.9"],
+                "ports": [{"port": 80, "nodePort": 30080}]});
+            let service = json!({"metadata": {"annotations": annotations}, "spec": spec});
+            let service = Service::read(&service).unwrap().expect("a service to proxy");
+            let place = Place { node: "here".into(), zone: String::new() };
+            let key = Key::new("n", "s");
+            let ports = desired(&key, &service, std::iter::empty, &place, &NodePorts::default());
+            let leads = ports.iter().flat_map(|port| &port.leads);
+            leads.map(|lead| lead.traffic.consistent).collect::<Vec<bool>>()
+        };
+        assert_eq!(service(json!({"keelson.dev/selection": "maglev"})), [true; 5]);
+        assert_eq!(service(json!({})), [false; 5]);
+    }
+
+    #[test]
     fn from_outside() {
         let spec = json!({"type": "LoadBalancer", "clusterIP": "10.96.0.1", "externalTrafficPolicy": "Local",
             "ports": [{"port": 80, "nodePort": 30080}], "externalIPs": ["192.0.2.9", "192.0.2.8"]});

@@ -318,6 +318,22 @@ mod tests {
     }
 
     #[test]
+    fn selection_is_by_table_where_the_annotation_says_so() {
+        for (annotations, expect) in [
+            (json!({"keelson.dev/selection": "maglev"}), true),
+            (json!({"keelson.dev/selection": "random"}), false),
+            (json!({"keelson.dev/selection": ""}), false),
+            (json!({"keelson.dev/other": "maglev"}), false),
+            (Value::Null, false),
+        ] {
+            let service = json!({"metadata": {"annotations": annotations}, "spec": {"clusterIP": "10.0.0.1",
+                "ports": [{"port": 80}]}});
+            let read = Service::read(&service).expect("a Service").expect("one to proxy");
+            assert_eq!(read.consistent, expect, "{annotations}");
+        }
+    }
+
+    #[test]
     fn load_balancers() {
         let spec = json!({"type": "LoadBalancer", "clusterIP": "10.0.0.1", "externalTrafficPolicy": "Local",
             "healthCheckNodePort": 30999, "ports": [{"port": 80, "protocol": "SCTP"}]});

@@ -87,6 +87,7 @@ fn everybody_reaches_what_they_may() {
         ("udp, pod to pod", a, (POD_B, 80), "b", POD_A),
         ("udp, pod to service", a, (VIP, 80), "b", POD_A),
         ("udp, pod to service of a process", a, (VIP, 81), "node", POD_A),
+        ("udp, pod to itself by service", a, (VIP, 83), "a", NODE),
         ("udp, pod to outside", a, (OUTSIDE, 8080), "out", NODE),
         ("udp, node to service", host, (VIP, 80), "b", NODE),
         ("udp, outside to node port", outside, (NODE, NODE_PORT), "b", OUTSIDE),

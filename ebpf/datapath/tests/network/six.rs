@@ -55,6 +55,13 @@ fn ipv6_goes_the_same_ways() {
         frontends.push(there(Ipv6Addr::UNSPECIFIED, NODE_PORT, Scope::External));
     }
     node.serve(1, &frontends, &[SocketAddr::new(b.into(), 8080)], None);
+    let own = [Transport::Tcp, Transport::Udp].map(|transport| Frontend {
+        address: vip.into(),
+        port: 83,
+        transport,
+        scope: Scope::Cluster,
+    });
+    node.serve(2, &own, &[SocketAddr::new(a.into(), 8080)], None);
     let check =
         |what: &str, client: &TestHost, server: &TestHost, port, to: (Ipv6Addr, u16), expect: Ipv6Addr| {
             let found = seen(client, server, port, SocketAddr::new(to.0.into(), to.1));
@@ -66,6 +73,7 @@ fn ipv6_goes_the_same_ways() {
     let (pod_a, pod_b, host, outside) = (&node.a.host, &node.b.host, &node.host, &node.outside);
     check("pod to pod", pod_a, pod_b, 8080, (b, 8080), a);
     check("pod to service", pod_a, pod_b, 8080, (vip, 80), a);
+    check("pod to itself by service", pod_a, pod_a, 8080, (vip, 83), near);
     check("pod to the node", pod_a, host, 8081, (near, 8081), a);
     check("pod to outside", pod_a, outside, 8082, (far, 8082), near);
     check("node to pod", host, pod_b, 8080, (b, 8080), near);

@@ -65,6 +65,7 @@ fn sockets_are_translated_and_named() {
     assert!(node.outside.inside(|| connect(0, (NODE, NODE_PORT))).is_err());
     assert_eq!(translated(&node), before);
     refused(&node);
+    hairpin(&node);
     host_ports_of_the_node(&node);
     drop(servers);
     node.finish();
@@ -92,6 +93,22 @@ fn host_ports_of_the_node(node: &Node) {
     }
     assert!(ask(&node.host, 0, (Ipv4Addr::LOCALHOST, 8081)).is_err(), "another address of the node");
     assert!(ask(&node.host, 0, (NODE, 8082)).is_err(), "another port");
+}
+
+/// A pod whose Service leads to itself: by its hook it speaks with itself and no packet leaves it, TCP and, where it stays the
+/// packet path's, UDP.
+fn hairpin(node: &Node) {
+    let own = [Transport::Tcp, Transport::Udp].map(|transport| frontend(VIP, 83, transport, Scope::Cluster));
+    node.serve(8, &own, &[SocketAddr::new(IpAddr::V4(POD_A), 80)], None);
+    let before = translated(node);
+    let mut stream = node.a.host.inside(|| connect(0, (VIP, 83))).unwrap();
+    assert!(question(&mut stream).unwrap().starts_with("a 10.244.0.11:"));
+    assert_eq!(stream.peer_addr().unwrap(), SocketAddr::new(IpAddr::V4(VIP), 83));
+    assert_eq!(translated(node), before + 1);
+    let (answer, peer) = ask_udp(&node.a.host, (VIP, 83), 10).unwrap();
+    assert!(answer.starts_with("a 192.0.2.1:"), "{answer}");
+    assert_eq!(peer, SocketAddr::new(IpAddr::V4(VIP), 83));
+    assert_eq!(translated(node), before + 1, "by packet");
 }
 
 /// A service without backends refuses at once.
