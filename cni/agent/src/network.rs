@@ -134,6 +134,19 @@ pub fn gateway_address(range: IpNet) -> IpAddr {
     }
 }
 
+/// Next hop of the route through the tunnel to a node's range. IPv4: that node's own address. IPv6 takes no next hop that another
+/// route of this node leads to, and that to all pods does: an address of the link alone, which differs where ranges do.
+pub fn tunnel_hop(range: IpNet) -> IpAddr {
+    match gateway_address(range) {
+        IpAddr::V6(own) => {
+            let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0).to_bits();
+            let folded = (own.to_bits() >> 64) ^ (own.to_bits() & u128::from(u64::MAX));
+            Ipv6Addr::from_bits(link_local | folded).into()
+        }
+        own => own,
+    }
+}
+
 impl Desired {
     /// `own`: this node's ranges. `ranges`: of all pods and services.
     pub fn new(
@@ -176,7 +189,7 @@ impl Desired {
                 Some(Way { to, via, link: uplink.index, tunnelled: false, source: None })
             }
             (_, Some(tunnel)) if !other.addresses.is_empty() => {
-                let via = gateway_address(to);
+                let via = tunnel_hop(to);
                 let source = self.addresses.iter().copied().find(|own| same_family(*own, via));
                 Some(Way { to, via, link: tunnel.index, tunnelled: true, source })
             }

@@ -24,7 +24,7 @@ use clap::ValueEnum;
 use netlink::{Forward, Link, Mac, Neighbour};
 
 use crate::names::Names;
-use crate::network::gateway_address;
+use crate::network::tunnel_hop;
 use crate::node::Node;
 use crate::uplink::Uplink;
 
@@ -117,7 +117,7 @@ impl Desired {
                     mode == Mode::Always
                         || !other.address(range.addr().is_ipv6()).is_some_and(|via| uplink.is_direct(via))
                 });
-                let hops: Vec<IpAddr> = far.map(|range| gateway_address(*range)).collect();
+                let hops: Vec<IpAddr> = far.map(|range| tunnel_hop(*range)).collect();
                 let node = other.name.clone();
                 (!hops.is_empty()).then(|| Peer { node, address, mac: mac_of(address), hops })
             })

@@ -154,4 +154,12 @@ fn the_tunnel_is_for_those_whom_nothing_else_reaches() {
 fn a_range_needs_an_address_of_its_family() {
     assert_eq!(desired(&[]).ranges.len(), 2, "no IPv6 without an IPv6 range of the node");
     assert_eq!(gateway_address("fd00:10:244:1::/64".parse().unwrap()).to_string(), "fd00:10:244:1::1");
+    for (range, hop) in [
+        ("10.244.4.0/22", "10.244.4.1"),
+        ("fd00:10:244:1::/64", "fe80::fd00:10:244:0"),
+        ("fd00:10:244:2::/64", "fe80::fd00:10:244:3"),
+        ("fd00:10:244:0:1::/80", "fe80::fd01:10:244:1"),
+    ] {
+        assert_eq!(tunnel_hop(range.parse().unwrap()).to_string(), hop, "{range}");
+    }
 }
