@@ -1,11 +1,13 @@
 //! Two machines, one cluster: pods reach pods, Services and names on both, over one network or through a tunnel; a node
 //! leaves and comes back.
 
+mod connectivity;
 mod datagrams;
 mod policies;
 mod seen;
 mod streams;
 mod traffic;
+mod tunnel;
 mod within;
 
 use std::io::{Read as _, Write as _};
@@ -169,14 +171,19 @@ fn two_nodes_through_a_tunnel() {
         return;
     }
     let guard = harness::host::exclusive(TEST);
-    let pair = Pair::start(&guard, Segment::Far);
+    let mut pair = Pair::start_dual(&guard, Segment::Far);
     pair.populate();
+    let third = tunnel::join(&guard, &pair);
     let links = pair.a.host.ip(&["-d", "-o", "link"]);
     assert!(links.contains("vxlan id 75 ") && links.contains("dstport 8472"), "{links}");
     pair.everything_reaches_everything();
+    tunnel::routes_and_tunnel_meet(&pair, &third);
+    tunnel::carries_both_families(&pair);
     let shown = pair.b.net("agent-node", "status");
-    assert_eq!(shown["tunnel"]["peers"][0]["node"], pair.a.address().to_string(), "{shown}");
-    assert_eq!(shown["endpoints"].as_array().map(Vec::len), Some(2), "{shown}");
+    let peers = shown["tunnel"]["peers"].as_array().into_iter().flatten().map(|peer| &peer["node"]);
+    let known = [&pair.a, &third].map(|machine| serde_json::Value::from(machine.address().to_string()));
+    assert!(peers.clone().count() == 2 && peers.clone().all(|peer| known.contains(peer)), "{shown}");
+    assert_eq!(shown["endpoints"].as_array().map(Vec::len), Some(4), "two pods, two families: {shown}");
     assert_eq!(shown["endpoints"][0]["state"], "READY", "{shown}");
     let services = pair.a.net("node", "services").to_string();
     assert!(services.contains(&format!("{}:8080", pair.pod_ip("web-b"))), "{services}");
@@ -192,7 +199,11 @@ fn two_nodes_through_a_tunnel() {
     let url = format!("http://{}:8080/large", pair.pod_ip("web-b"));
     let script = format!("wget -q -O - {url} | busybox wc -c");
     assert_eq!(pair.a.must(&["exec", "client-a", "--", "sh", "-c", &script]).trim(), "10485760");
+    tunnel::carries_what_is_large(&pair);
+    kills_are_not_noticed(&pair);
+    a_node_leaves_and_comes_back(&mut pair);
     traffic_stays_near(&pair);
+    drop(third);
     drop(pair);
     guard.finish();
 }
@@ -323,26 +334,11 @@ fn both_families_on_one_node() {
         let said = node.host.must("timeout", &["5", "busybox", "wget", "-q", "-O", "-", &url]);
         assert_eq!(said.trim(), "web-a", "from the node to {url}");
     }
-    connectivity_is_tested(&node);
+    connectivity::is_tested(&node);
+    connectivity::failures_are_told(&node);
     drop(node);
     drop(switch);
     guard.finish();
-}
-
-/// `keelson connectivity test` on a node of two families: every scenario, and nothing is left.
-fn connectivity_is_tested(node: &Machine) {
-    let kubeconfig = node.kubeconfig().display().to_string();
-    let cri = format!("unix://{}", node.path("run").join("cri.sock").display());
-    let flags = ["--kubeconfig", &kubeconfig, "--cri-address", &cri, "--node-name", "node-a"];
-    let output = node.keelson(&[&["connectivity", "test"], &flags[..]].concat());
-    let said = String::from_utf8_lossy(&output.stdout);
-    let wrong = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}{wrong}\n{}", node.last_lines());
-    assert!(said.ends_with("13 passed, 0 failed\n"), "{said}");
-    node.until("its namespace is gone", || {
-        let namespaces = node.must(&["get", "namespaces", "-o", "name"]);
-        !namespaces.contains("connectivity-")
-    });
 }
 
 /// Connections from outside to a server on the other node, and one between pods that stands, through kills of everything that is
