@@ -20,6 +20,7 @@ mod value;
 
 pub use check::Type;
 pub(crate) use check::most_parts;
+pub(crate) use parse::is_reserved;
 pub use value::Value;
 
 use std::fmt;

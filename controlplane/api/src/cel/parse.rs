@@ -160,6 +160,11 @@ fn is_message(expr: &Expr) -> bool {
     }
 }
 
+/// The name of no variable: a word of the language, or a literal.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    matches!(name, "true" | "false" | "null") || RESERVED.contains(&name)
+}
+
 const RESERVED: [&str; 18] = [
     "as",
     "break",

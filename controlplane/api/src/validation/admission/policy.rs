@@ -9,7 +9,7 @@ use super::super::fields::{Fields, items};
 use super::super::labels;
 use super::super::report::Report;
 use super::{FAILURE_POLICIES, MATCH_POLICIES, REINVOCATIONS, compile, conditions, rule};
-use crate::cel::Type;
+use crate::cel::{Type, is_reserved};
 use crate::field::Path;
 use crate::names;
 
@@ -18,29 +18,6 @@ const ANNOTATION_BYTES_MAX: usize = 5 * 1024;
 /// What can be mutated: nothing that goes.
 const MUTABLE: &[&str] = &["*", "CONNECT", "CREATE", "UPDATE"];
 const REASONS: &[&str] = &["Forbidden", "Invalid", "RequestEntityTooLarge"];
-const RESERVED: &[&str] = &[
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 
 /// Names that the expressions of a policy may use.
 struct Names {
@@ -139,9 +116,7 @@ fn common(report: &mut Report, spec: &Value, names: &Names, mutating: bool, path
 
 fn is_identifier(name: &str) -> bool {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    !name.starts_with(|first: char| first.is_ascii_digit())
-        && name.bytes().all(known)
-        && !RESERVED.contains(&name)
+    !name.starts_with(|first: char| first.is_ascii_digit()) && name.bytes().all(known) && !is_reserved(name)
 }
 
 fn expression(report: &mut Report, of: &Value, name: &str, names: &[&str], kind: &Type<'_>, path: &Path) {
