@@ -7,51 +7,44 @@ use tokio::sync::oneshot;
 use super::Owner;
 
 impl Owner {
-    pub(super) fn answer(&mut self, call: AgentCall) -> Result<(), CniError> {
-        match call {
-            AgentCall::Register { endpoint } => self.begin(endpoint),
+    /// Answers, or lets a new pod wait for its policies.
+    pub(super) fn take(&mut self, call: AgentCall, answer: oneshot::Sender<Result<(), CniError>>) {
+        let outcome = match call {
+            AgentCall::Register { endpoint } => return self.register(endpoint, answer),
             AgentCall::Unregister { network, attachment } => {
                 let outcome = self.pods.unregister(&network, &attachment);
                 self.policies.look_now();
                 outcome
             }
             AgentCall::Check { endpoint } => {
-                self.may_connect(&endpoint.network)?;
-                self.pods.check(&endpoint)
+                self.may_connect(&endpoint.network).and_then(|()| self.pods.check(&endpoint))
             }
-            AgentCall::Status { network } => {
-                self.is_mine(&network)?;
-                if *self.ready.borrow() { Ok(()) } else { Err(self.not_ready()) }
-            }
+            AgentCall::Status { network } => self.status(&network),
             AgentCall::Gc { network, valid } => {
                 let outcome = self.pods.collect(&network, &valid);
                 self.policies.look_now();
                 outcome
             }
-        }
-    }
-
-    /// Answers, or lets a new pod wait for its policies.
-    pub(super) fn take(&mut self, call: AgentCall, answer: oneshot::Sender<Result<(), CniError>>) {
-        let AgentCall::Register { endpoint } = call else {
-            // Who has hung up does not want to know.
-            return drop(answer.send(self.answer(call)));
         };
-        // The API is asked meanwhile.
-        let link = endpoint.link.clone();
-        if let Err(error) = self.may_connect(&endpoint.network) {
-            return drop(answer.send(Err(error)));
-        }
-        self.policies.wait(endpoint.clone(), Some(answer));
-        if let Err(error) = self.begin(endpoint) {
-            self.policies.refuse(&link, error);
+        // Who has hung up does not want to know.
+        let _ = answer.send(outcome);
+    }
+
+    /// PENDING: only its own node may talk to it. The API is asked while the pod is connected.
+    fn register(&mut self, endpoint: Endpoint, answer: oneshot::Sender<Result<(), CniError>>) {
+        let connected = self.may_connect(&endpoint.network).and_then(|()| {
+            self.policies.ask(&endpoint);
+            self.pods.connect(endpoint.clone())
+        });
+        match connected {
+            Ok(()) => self.policies.wait(endpoint, Some(answer)),
+            Err(error) => drop(answer.send(Err(error))),
         }
     }
 
-    /// PENDING: only its own node may talk to it.
-    fn begin(&mut self, endpoint: Endpoint) -> Result<(), CniError> {
-        self.may_connect(&endpoint.network)?;
-        self.pods.connect(endpoint)
+    fn status(&self, network: &str) -> Result<(), CniError> {
+        self.is_mine(network)?;
+        if *self.ready.borrow() { Ok(()) } else { Err(self.not_ready()) }
     }
 
     fn may_connect(&self, network: &str) -> Result<(), CniError> {

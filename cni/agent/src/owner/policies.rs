@@ -75,10 +75,14 @@ impl Policies {
         [self.look, self.waiting.next(), self.knowledge.expires()].into_iter().flatten().min()
     }
 
-    /// A new pod waits until it is known what policies say of it.
+    /// A new pod waits until it is known what policies say of it: after [`Policies::ask`].
     pub fn wait(&mut self, endpoint: Endpoint, answer: Option<Answer>) {
-        let (link, pod) = (endpoint.link.clone(), endpoint.pod.clone());
         self.waiting.add(endpoint, answer);
+    }
+
+    /// Asks the API about a new pod.
+    pub fn ask(&mut self, endpoint: &Endpoint) {
+        let (link, pod) = (endpoint.link.clone(), endpoint.pod.clone());
         if pod.name.is_empty() {
             return self.look_now();
         }
@@ -87,11 +91,6 @@ impl Policies {
             let answer = policy::ask(client, pod.namespace, pod.name).await;
             (link, answer)
         });
-    }
-
-    /// A new pod that could not be connected; what the API says of it comes too late.
-    pub fn refuse(&mut self, link: &str, error: CniError) {
-        self.waiting.answer(link, Err(error));
     }
 }
 
@@ -205,6 +204,7 @@ impl Owner {
                 who = if last { who } else { Who::Unknown };
             }
             if who == Who::Unknown && !is_new && !self.pods.is_ready(endpoint).unwrap_or(true) {
+                self.policies.ask(endpoint);
                 self.policies.wait(endpoint.clone(), None);
             }
             all.insert(endpoint.link.clone(), who);
