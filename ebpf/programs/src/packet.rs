@@ -435,11 +435,12 @@ pub fn rewrite6(packet: *mut __sk_buff, seen: *const Seen<Ip6>, becomes: *const 
     u32::from(rewrite::ipv6(packet, seen, becomes, hop != 0).is_err())
 }
 
-/// What [`finish6`] gives for a packet that may be forwarded no further; no action of the kernel's. The answer is made by
-/// its caller: Linux 6.1 counts 32 bytes for the smallest frame, and there is not room for two more beside this one's.
+/// What [`finish6`] gives for a packet that may be forwarded no further; no action of the kernel's, and no drop of ours. The
+/// answer is made by its caller: Linux 6.1 counts 32 bytes for the smallest frame, and there is not room for two more beside
+/// this one's.
 const EXCEEDED: i32 = ACTIONS + 1;
-/// The actions of the kernel; shows the verifier that none of them is [`EXCEEDED`].
-const ACTIONS: i32 = 0xff;
+/// Actions of the kernel, and drops with their reasons; shows the verifier that none of them is [`EXCEEDED`].
+const ACTIONS: i32 = deliver::DROPPED | 0xff;
 
 #[inline(never)]
 fn finish6(

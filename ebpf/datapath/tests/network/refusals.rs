@@ -1,7 +1,7 @@
 //! What must not pass, and how one is told.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use abi::Counter;
 use keelson_datapath::{Endpoint, EndpointState, Scope, Transport};
@@ -45,6 +45,50 @@ fn a_pending_pod_talks_to_its_node_only() {
     ask(&node.a.host, 0, (POD_B, 80)).expect("from another pod, once it is READY");
     ask(&node.b.host, 0, (OUTSIDE, 8080)).expect("to the outside, once it is READY");
     drop(servers);
+    node.finish();
+    guard.finish();
+}
+
+/// Also where the node's own stack would forward what programs let pass.
+#[test]
+fn a_pending_pod_of_ipv6_talks_to_its_node_only() {
+    const TEST: &str = "a_pending_pod_of_ipv6_talks_to_its_node_only";
+    if !harness::root_or_skip(TEST) {
+        return;
+    }
+    let guard = harness::host::exclusive(TEST);
+    let mut node = Node::make(guard.tag(), None);
+    node.add_ipv6();
+    node.host.sysctl("ipv6/conf/all/forwarding", "1");
+    let address = |text: &str| -> Ipv6Addr { text.parse().unwrap() };
+    let (b, near, far) = (address("fd00:10:244::12"), address("2001:db8::1"), address("2001:db8::2"));
+    node.outside.ip(&["-6", "route", "add", "fd00:10:244::/64", "via", "2001:db8::1"]);
+    let listen = |host: &harness::netns::TestHost, port: u16| {
+        host.inside(|| std::net::TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))).unwrap()
+    };
+    let _servers = [listen(&node.b.host, 80), listen(&node.host, 8081), listen(&node.outside, 8080)];
+    let state = |state: EndpointState| {
+        let endpoint = Endpoint { state, ..node.b.endpoint };
+        node.datapath.endpoints().unwrap().put(IpAddr::V6(b), &endpoint).unwrap();
+    };
+    let call = |host: &harness::netns::TestHost, to: (Ipv6Addr, u16), wait| {
+        host.inside(|| std::net::TcpStream::connect_timeout(&to.into(), wait))
+    };
+    let denied = |what: &str, host: &harness::netns::TestHost, to: (Ipv6Addr, u16)| {
+        let before = count(&node, Counter::Pending);
+        call(host, to, SHORT).expect_err(what);
+        assert!(count(&node, Counter::Pending) > before, "{what}: counted");
+    };
+    state(EndpointState::Pending);
+    denied("from another pod", &node.a.host, (b, 80));
+    denied("from outside", &node.outside, (b, 80));
+    denied("to the outside", &node.b.host, (far, 8080));
+    call(&node.host, (b, 80), PATIENCE).expect("its node may, for probes");
+    call(&node.b.host, (near, 8081), PATIENCE).expect("and it may talk to its node");
+    state(EndpointState::Ready);
+    call(&node.a.host, (b, 80), PATIENCE).expect("from another pod, once it is READY");
+    call(&node.outside, (b, 80), PATIENCE).expect("from outside, once it is READY");
+    call(&node.b.host, (far, 8080), PATIENCE).expect("to the outside, once it is READY");
     node.finish();
     guard.finish();
 }
