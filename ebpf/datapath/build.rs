@@ -41,8 +41,22 @@ const FLAGS: &[&str] = &[
 
 /// Functions that the verifier reads once, by themselves, however often and from wherever they are called.
 const GLOBAL: &[&str] = &[
-    "judge4", "judge6", "lead4", "lead6", "conceal4", "conceal6", "attempt4", "attempt6", "oust4", "oust6",
-    "report4", "report6", "read6", "rewrite6",
+    "judge4",
+    "judge6",
+    "lead4",
+    "lead6",
+    "conceal4",
+    "conceal6",
+    "attempt4",
+    "attempt6",
+    "oust4",
+    "oust6",
+    "report4",
+    "report6",
+    "read6",
+    "rewrite6",
+    "exceeded4",
+    "exceeded6",
 ];
 
 /// Variables by which the outer cargo, clippy or a user would change the nested build.

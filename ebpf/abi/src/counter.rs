@@ -67,6 +67,8 @@ counters! {
     Refusals = "refusals_sent",
     /// Sent on by the program of the uplink's driver, before the node's network stack saw it.
     Early = "packets_forwarded_early",
+    /// The packet is longer than the way to its receiver takes.
+    TooBig = "drop_too_big",
 }
 
 impl Counter {

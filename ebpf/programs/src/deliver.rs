@@ -28,6 +28,7 @@ pub const SUCCESS: i64 = 0;
 const NOT_FORWARDED: i64 = 4;
 const FORWARDING_DISABLED: i64 = 5;
 const NO_NEIGHBOUR: i64 = 7;
+pub const FRAGMENTATION_NEEDED: i64 = 8;
 
 #[inline(always)]
 pub fn drop(counter: Counter) -> i32 {
@@ -220,7 +221,8 @@ fn outside<A: Routed + Family>(packet: *mut __sk_buff, settings: &Settings, ends
     // SAFETY: the question is as long as the helper is told.
     let answer = unsafe { fib_lookup(packet.cast(), core::ptr::from_mut(question), length, 0) };
     match answer {
-        SUCCESS | NO_NEIGHBOUR => {
+        // What is longer and has come so far may be cut on its way: see fit.rs.
+        SUCCESS | NO_NEIGHBOUR | FRAGMENTATION_NEEDED => {
             leaves(packet);
             if answer == SUCCESS {
                 hop::keep(question, asked, &ends.0, &ends.1);

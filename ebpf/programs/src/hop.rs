@@ -18,8 +18,11 @@ use crate::kernel::now;
 use crate::maps;
 use crate::track::Ends;
 
-/// What a link takes beside its MTU: Ethernet's header, and a VLAN tag's.
-const FRAMING: u32 = 14 + 4;
+/// What a link takes beside its MTU: Ethernet's header.
+const FRAMING: u32 = 14;
+/// What every segment has at least beside its payload. The options of TCP are not counted: looking costs more than it is worth here.
+const HEADERS_IPV4: u32 = 20 + 8;
+const HEADERS_IPV6: u32 = 40 + 8;
 
 /// The link whose routes are asked.
 #[inline(always)]
@@ -53,7 +56,9 @@ pub fn find<A: Routed + Family>(
         if (*hop).asked != asked || !is_of(hop, source, destination) {
             return None;
         }
-        let fits = (*packet).len <= (*hop).mtu + FRAMING || (*packet).gso_size != 0;
+        let headers = if A::IPV6 { HEADERS_IPV6 } else { HEADERS_IPV4 };
+        let segment = (*packet).gso_size;
+        let fits = (*packet).len <= (*hop).mtu + FRAMING || (segment != 0 && segment + headers <= (*hop).mtu);
         if fits { Some(place) } else { None }
     }
 }

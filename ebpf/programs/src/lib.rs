@@ -11,7 +11,9 @@
 //! name.rs      socket logic               which sockets are translated
 //!   ── above: pure, tested on the host; below: helpers of the kernel, tested by running ──
 //! kernel.rs    World by the maps          maps.rs
+//! read.rs      headers of the packet at hand
 //! frame.rs     parts of the logic in frames of their own
+//! fit.rs       whether a packet is longer than its way takes
 //! rewrite.rs   addresses, ports, hop limits, checksums
 //! refuse.rs    resets and ICMP errors for what is dropped
 //! report.rs    tells what became of a packet
@@ -57,6 +59,8 @@ mod world_tests;
 #[cfg(not(test))]
 mod deliver;
 #[cfg(not(test))]
+mod fit;
+#[cfg(not(test))]
 mod fragment;
 #[cfg(not(test))]
 mod frame;
@@ -68,6 +72,8 @@ mod kernel;
 mod maps;
 #[cfg(not(test))]
 mod packet;
+#[cfg(not(test))]
+mod read;
 #[cfg(not(test))]
 mod refuse;
 #[cfg(not(test))]

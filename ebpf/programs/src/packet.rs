@@ -13,26 +13,23 @@ use core::ptr::NonNull;
 
 use abi::{Counter, EndpointState, Ip4, Ip6, Settings};
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK};
-use aya_ebpf::helpers::generated::bpf_skb_pull_data;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 
 use crate::deliver::{self, deliver};
 use crate::family::Family;
-use crate::fragment::{gather, gather6};
+use crate::fragment::gather;
 use crate::kernel::{Kernel4, Kernel6, settings};
-use crate::parse::{self, Part, Seen, Unread};
+use crate::parse::{self, Part, Seen};
 use crate::policy::Judgement;
+use crate::read::{extent, read4, read6_into};
 use crate::route::{self, Delivery, Way};
 use crate::track::{self, Ends, Origin, Verdict};
 use crate::world::World;
-use crate::{refuse, report, rewrite};
+use crate::{fit, refuse, report, rewrite};
 
 pub const ETHERTYPE_IPV4: u16 = 0x0800_u16.to_be();
 pub const ETHERTYPE_IPV6: u16 = 0x86dd_u16.to_be();
-
-/// Ethernet, the longest IPv4 header, and as much of an ICMP error as is read; or all there is.
-const PULLED: u32 = 14 + 60 + 8 + 60 + 8;
 
 #[classifier]
 pub fn from_pod(context: TcContext) -> i32 {
@@ -97,28 +94,6 @@ fn kind(context: &TcContext) -> Option<u16> {
     Some(unsafe { (*context.skb.skb).protocol } as u16)
 }
 
-/// Reads the headers; pulls them into the linear part once if they are not there.
-#[inline(always)]
-pub fn read4(packet: *mut __sk_buff) -> Result<Seen<Ip4>, Unread> {
-    // SAFETY: the kernel says that data..data_end is readable.
-    let first = unsafe { parse::ipv4((*packet).data as usize, (*packet).data_end as usize) };
-    if first != Err(Unread::Short) {
-        return first;
-    }
-    pull(packet);
-    // SAFETY: as above.
-    unsafe { parse::ipv4((*packet).data as usize, (*packet).data_end as usize) }
-}
-
-#[inline(always)]
-fn pull(packet: *mut __sk_buff) {
-    // SAFETY: the packet is the program's own.
-    unsafe {
-        let length = if (*packet).len < PULLED { (*packet).len } else { PULLED };
-        bpf_skb_pull_data(packet, length);
-    }
-}
-
 /// What a pod sends: only under its own address.
 #[inline(never)]
 fn pod4(packet: *mut __sk_buff) -> i32 {
@@ -179,85 +154,6 @@ fn through6(packet: *mut __sk_buff, origin: Origin, pending: bool) -> i32 {
     on6(packet, unsafe { seen.assume_init_ref() }, origin, pending)
 }
 
-/// Reads the headers in frames of their own. False: there are none.
-#[inline(always)]
-pub fn read6_into(packet: *mut __sk_buff, seen: &mut MaybeUninit<Seen<Ip6>>) -> bool {
-    let words: *mut u32 = seen.as_mut_ptr().cast();
-    let mut at = 0;
-    while at < size_of::<Seen<Ip6>>() / size_of::<u32>() {
-        // SAFETY: within the record. Linux 6.1 lets a global function write only over what has been written; one by one,
-        // because the compiler would make it a call to memset.
-        unsafe { words.add(at).write_volatile(0) };
-        at += 1;
-    }
-    read6(packet, seen) != 0
-}
-
-/// Global: see frame.rs.
-#[cfg_attr(keelson_bpf, unsafe(no_mangle))]
-#[inline(never)]
-pub fn read6(packet: *mut __sk_buff, seen: *mut MaybeUninit<Seen<Ip6>>) -> u32 {
-    // SAFETY: whoever calls it has a reference.
-    let Some(seen) = (unsafe { seen.as_mut() }) else { return 0 };
-    u32::from(reads6(packet, seen))
-}
-
-#[inline(always)]
-fn reads6(packet: *mut __sk_buff, seen: &mut MaybeUninit<Seen<Ip6>>) -> bool {
-    let mut read = parse6(packet, seen);
-    if read == SHORT {
-        pull(packet);
-        read = parse6(packet, seen);
-    }
-    if read != READ {
-        return false;
-    }
-    // SAFETY: it has been written.
-    let seen = unsafe { seen.assume_init_mut() };
-    seen.part != Part::Chain || beyond6(packet, seen)
-}
-
-const READ: u32 = 0;
-const SHORT: u32 = 1;
-const MALFORMED: u32 = 2;
-
-/// Where the packet lies, read at this very place: what the compiler reads elsewhere and hands over as a number is no
-/// pointer to the verifier any more.
-#[inline(always)]
-fn extent(packet: *mut __sk_buff) -> (usize, usize) {
-    // SAFETY: the record is the program's own.
-    unsafe {
-        let start = (&raw const (*packet).data).read_volatile();
-        (start as usize, (&raw const (*packet).data_end).read_volatile() as usize)
-    }
-}
-
-#[inline(never)]
-fn parse6(packet: *mut __sk_buff, seen: &mut MaybeUninit<Seen<Ip6>>) -> u32 {
-    let (start, end) = extent(packet);
-    // SAFETY: the kernel says that start..end is readable.
-    match unsafe { parse::ipv6(start, end, seen) } {
-        Ok(()) => READ,
-        Err(Unread::Short) => SHORT,
-        Err(Unread::Malformed) => MALFORMED,
-    }
-}
-
-/// Goes past extension headers, and gives later fragments their ports.
-#[inline(never)]
-fn beyond6(packet: *mut __sk_buff, seen: &mut Seen<Ip6>) -> bool {
-    let (start, end) = extent(packet);
-    // SAFETY: the kernel says that start..end is readable.
-    if !unsafe { parse::beyond6(start, end, seen) } {
-        return false;
-    }
-    // Of a datagram whose beginning was lost: nobody's.
-    if !gather6(seen) {
-        seen.part = Part::Portless;
-    }
-    true
-}
-
 /// Tracks, rewrites and delivers.
 #[inline(always)]
 fn on4(packet: *mut __sk_buff, mut seen: Seen<Ip4>, origin: Origin, pending: bool) -> i32 {
@@ -288,6 +184,12 @@ fn on4(packet: *mut __sk_buff, mut seen: Seen<Ip4>, origin: Origin, pending: boo
     let hop = is_forwarded(origin, &delivery);
     if hop && rewrite::hops(&seen) <= 1 {
         return refuse::exceeded4(packet, &seen, settings.node4);
+    }
+    if delivery.way == Way::Outside {
+        let mtu = fit::exceeded4(packet, &raw const becomes, fit::transport(&seen));
+        if mtu != 0 {
+            return refuse::too_big4(packet, &seen, mtu, origin);
+        }
     }
     if delivery.way != Way::Drop && rewrite::ipv4(packet, &seen, &becomes, hop).is_err() {
         return deliver::drop(Counter::Rewrite);
@@ -349,6 +251,7 @@ fn on6(packet: *mut __sk_buff, seen: &Seen<Ip6>, origin: Origin, pending: bool) 
     }
     match finish6(packet, seen, &becomes, origin, pending) {
         EXCEEDED => refuse::exceeded6(packet, seen),
+        action if action >= TOO_BIG => refuse::too_big6(packet, seen, (action - TOO_BIG) as u32, origin),
         action => action,
     }
 }
@@ -439,7 +342,9 @@ pub fn rewrite6(packet: *mut __sk_buff, seen: *const Seen<Ip6>, becomes: *const 
 /// answer is made by its caller: Linux 6.1 counts 32 bytes for the smallest frame, and there is not room for two more beside
 /// this one's.
 const EXCEEDED: i32 = ACTIONS + 1;
-/// Actions of the kernel, and drops with their reasons; shows the verifier that none of them is [`EXCEEDED`].
+/// What it gives, with the MTU added, for a packet that is longer than its way takes.
+const TOO_BIG: i32 = 1 << 16;
+/// Actions of the kernel, and drops with their reasons; shows the verifier that none of them is one of the above.
 const ACTIONS: i32 = deliver::DROPPED | 0xff;
 
 #[inline(never)]
@@ -456,6 +361,12 @@ fn finish6(
     let hop = is_forwarded(origin, &delivery);
     if hop && rewrite::hops(seen) <= 1 {
         return EXCEEDED;
+    }
+    if delivery.way == Way::Outside {
+        let mtu = fit::exceeded6(packet, becomes, fit::transport(seen));
+        if mtu != 0 {
+            return TOO_BIG + (mtu & 0xffff) as i32;
+        }
     }
     if delivery.way != Way::Drop && rewrite6(packet, seen, becomes, u32::from(hop)) != 0 {
         return deliver::drop(Counter::Rewrite);

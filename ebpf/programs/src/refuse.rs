@@ -1,12 +1,12 @@
 //! Tells a sender that its packet was dropped: by a TCP reset, or by an ICMP error.
 //!
 //! The packet itself is made the answer and goes out where it came in. Only plain ones are answered: whole, without
-//! options of IP. Never answered: resets, and ICMP.
+//! options of IP; of what is too long, first fragments too. Never answered: resets, and ICMP errors.
 //!
 //! A packet of a local socket may have a checksum that is still to be computed. Its place stays behind the answer's
 //! headers, and only virtual links are passed on the way back, so nobody computes it.
 //!
-//! Reference: RFC 9293, 3.10.7.1; RFC 792; RFC 4443.
+//! Reference: RFC 9293, 3.10.7.1; RFC 792; RFC 1191; RFC 4443.
 
 use core::mem::MaybeUninit;
 use core::ptr::null;
@@ -20,34 +20,55 @@ use aya_ebpf::helpers::generated::{
 use crate::kernel::{count, count_at, settings};
 use crate::parse::{ETHERNET, Part, Seen, Tcp};
 use crate::report::{report4, report6, what};
+use crate::track::Origin;
 
 const NETWORK: u32 = ETHERNET as u32;
 const IPV4_HEADER: u32 = 20;
 const IPV6_HEADER: u32 = 40;
+const FRAGMENT_HEADER: u32 = 8;
 const TCP_HEADER: u32 = 20;
 /// Type, code and checksum; then what is unused.
 const ICMP_HEADER: u32 = 8;
 /// How much of the transport is told of the packet that an error is about.
 const TOLD: u32 = 8;
+/// Of a long one: TCP's header, in which a checksum may still be to be computed, and the kernel does not let it be cut off; or
+/// IPv6's for fragments and what behind it tells the sender which socket it was.
+const TOLD_OF_LONG: u32 = 20;
 const HOPS: u8 = 64;
 
-/// Type and code of an ICMP error.
+/// An ICMP error: the words of its header, without the checksum.
 #[derive(Clone, Copy)]
 pub struct Error {
-    kind: u8,
-    code: u8,
+    /// Type and code in the first half.
+    word: u32,
+    rest: u32,
 }
 
 impl Error {
-    const PORT_UNREACHABLE4: Error = Error { kind: 3, code: 3 };
-    const PORT_UNREACHABLE6: Error = Error { kind: 1, code: 4 };
-    const TIME_EXCEEDED4: Error = Error { kind: 11, code: 0 };
-    const TIME_EXCEEDED6: Error = Error { kind: 3, code: 0 };
+    const PORT_UNREACHABLE4: Error = Error::of(3, 3, 0);
+    const PORT_UNREACHABLE6: Error = Error::of(1, 4, 0);
+    const TIME_EXCEEDED4: Error = Error::of(11, 0, 0);
+    const TIME_EXCEEDED6: Error = Error::of(3, 0, 0);
 
-    /// Type and code as the first half of a word of the packet.
     #[inline(always)]
-    fn word(self) -> u32 {
-        u32::from_ne_bytes([self.kind, self.code, 0, 0])
+    const fn of(kind: u8, code: u8, rest: u32) -> Error {
+        Error { word: u32::from_ne_bytes([kind, code, 0, 0]), rest }
+    }
+
+    /// "Fragmentation needed": the MTU is the second half of the word.
+    #[inline(always)]
+    fn too_big4(mtu: u32) -> Error {
+        Error::of(3, 4, mtu.to_be())
+    }
+
+    #[inline(always)]
+    fn too_big6(mtu: u32) -> Error {
+        Error::of(2, 0, mtu.to_be())
+    }
+
+    #[inline(always)]
+    fn sum(self) -> u64 {
+        u64::from(self.word) + u64::from(self.rest)
     }
 }
 
@@ -97,6 +118,29 @@ pub fn exceeded6(packet: *mut __sk_buff, seen: &Seen<Ip6>) -> i32 {
     let Some(settings) = settings() else { return TC_ACT_SHOT };
     let node = &settings.node6;
     if plain && node.a != 0 { error6(packet, seen, Error::TIME_EXCEEDED6, node) } else { TC_ACT_SHOT }
+}
+
+/// A packet that is longer than its way takes. Its receiver says so to the node itself, which believes nothing that comes to it
+/// under its own name; to others the node does.
+#[inline(never)]
+pub fn too_big4(packet: *mut __sk_buff, seen: &Seen<Ip4>, mtu: u32, origin: Origin) -> i32 {
+    count(Counter::TooBig);
+    report4(packet, &seen.flow, null(), what(ReportKind::Dropped, Counter::TooBig as u32, seen.tcp));
+    let Some(settings) = settings() else { return TC_ACT_SHOT };
+    let by = if origin == Origin::Node { seen.flow.destination } else { settings.node4 };
+    let plain = seen.part != Part::Later && seen.transport == NETWORK + IPV4_HEADER;
+    if plain && by.bits != 0 { longer4(packet, seen, Error::too_big4(mtu), by) } else { TC_ACT_SHOT }
+}
+
+#[inline(never)]
+pub fn too_big6(packet: *mut __sk_buff, seen: &Seen<Ip6>, mtu: u32, origin: Origin) -> i32 {
+    count(Counter::TooBig);
+    report6(packet, &seen.flow, null(), what(ReportKind::Dropped, Counter::TooBig as u32, seen.tcp));
+    let Some(settings) = settings() else { return TC_ACT_SHOT };
+    let by = if origin == Origin::Node { &seen.flow.destination } else { &settings.node6 };
+    let own = if seen.part == Part::First { FRAGMENT_HEADER } else { 0 };
+    let plain = seen.part != Part::Later && seen.transport == NETWORK + IPV6_HEADER + own;
+    if plain && by.a != 0 { longer6(packet, seen, Error::too_big6(mtu), by) } else { TC_ACT_SHOT }
 }
 
 // === Sums ===
@@ -244,43 +288,77 @@ fn head6(length: u32, next: u8) -> u32 {
 
 #[inline(never)]
 fn error4(packet: *mut __sk_buff, seen: &Seen<Ip4>, error: Error, from: Ip4) -> i32 {
-    const ABOUT: u32 = IPV4_HEADER + TOLD;
-    let mut about = MaybeUninit::<[u32; ABOUT as usize / 4]>::uninit();
-    // SAFETY: as long as the helper is told; the packet is the program's own.
-    let read = unsafe { bpf_skb_load_bytes(packet.cast(), NETWORK, about.as_mut_ptr().cast(), ABOUT) };
-    if read != 0 {
-        return TC_ACT_SHOT;
-    }
-    // SAFETY: it has been written.
-    let [a, b, c, d, e, f, g] = *unsafe { about.assume_init_ref() };
-    let told = u64::from(a) + u64::from(b) + u64::from(c) + u64::from(d);
-    let told = told + u64::from(e) + u64::from(f) + u64::from(g);
-    let first = u32::from_ne_bytes([0x45, 0, 0, 0]) | pair(0, (IPV4_HEADER + ICMP_HEADER + ABOUT) as u16);
+    error_about4::<{ (IPV4_HEADER + TOLD) as usize / 4 }>(packet, seen, error, from)
+}
+
+/// As [`error4`], with more of a packet that has more.
+#[inline(never)]
+fn longer4(packet: *mut __sk_buff, seen: &Seen<Ip4>, error: Error, from: Ip4) -> i32 {
+    error_about4::<{ (IPV4_HEADER + TOLD_OF_LONG) as usize / 4 }>(packet, seen, error, from)
+}
+
+/// With so many words of the packet.
+#[inline(always)]
+fn error_about4<const WORDS: usize>(
+    packet: *mut __sk_buff,
+    seen: &Seen<Ip4>,
+    error: Error,
+    from: Ip4,
+) -> i32 {
+    let about = WORDS as u32 * 4;
+    let Some(told) = told::<WORDS>(packet) else { return TC_ACT_SHOT };
+    let first = u32::from_ne_bytes([0x45, 0, 0, 0]) | pair(0, (IPV4_HEADER + ICMP_HEADER + about) as u16);
     let third = u32::from_ne_bytes([HOPS, Protocol::ICMP, 0, 0]);
     let to = seen.flow.source.bits;
     let header = checksum(u64::from(first) + u64::from(third) + u64::from(from.bits) + u64::from(to));
-    let sum = checksum(u64::from(error.word()) + told);
-    let answer = [first, 0, closed(third, header), from.bits, to, closed(error.word(), sum), 0];
-    send(packet, NETWORK + ABOUT, IPV4_HEADER + ICMP_HEADER, &answer)
+    let sum = checksum(error.sum() + told);
+    let answer = [first, 0, closed(third, header), from.bits, to, closed(error.word, sum), error.rest];
+    send(packet, NETWORK + about, IPV4_HEADER + ICMP_HEADER, &answer)
+}
+
+/// The sum of the packet's first words.
+#[inline(always)]
+fn told<const WORDS: usize>(packet: *mut __sk_buff) -> Option<u64> {
+    let mut words = MaybeUninit::<[u32; WORDS]>::uninit();
+    let bytes = WORDS as u32 * 4;
+    // SAFETY: as long as the helper is told; the packet is the program's own.
+    if unsafe { bpf_skb_load_bytes(packet.cast(), NETWORK, words.as_mut_ptr().cast(), bytes) } != 0 {
+        return None;
+    }
+    let (first, mut sum, mut at): (*const u32, u64, usize) = (words.as_ptr().cast(), 0, 0);
+    while at < WORDS {
+        // SAFETY: within the record, and it has been written.
+        sum += u64::from(unsafe { first.add(at).read() });
+        at += 1;
+    }
+    Some(sum)
 }
 
 #[inline(never)]
 fn error6(packet: *mut __sk_buff, seen: &Seen<Ip6>, error: Error, from: &Ip6) -> i32 {
-    const ABOUT: u32 = IPV6_HEADER + TOLD;
-    let mut about = MaybeUninit::<[u32; ABOUT as usize / 4]>::uninit();
-    // SAFETY: as long as the helper is told; the packet is the program's own.
-    let read = unsafe { bpf_skb_load_bytes(packet.cast(), NETWORK, about.as_mut_ptr().cast(), ABOUT) };
-    if read != 0 {
-        return TC_ACT_SHOT;
-    }
-    // SAFETY: it has been written.
-    let [a, b, c, d, e, f, g, h, i, j, k, l] = *unsafe { about.assume_init_ref() };
-    let told = u64::from(a) + u64::from(b) + u64::from(c) + u64::from(d) + u64::from(e) + u64::from(f);
-    let told = told + u64::from(g) + u64::from(h) + u64::from(i) + u64::from(j) + u64::from(k) + u64::from(l);
+    error_about6::<{ (IPV6_HEADER + TOLD) as usize / 4 }>(packet, seen, error, from)
+}
+
+/// As [`error6`], with more of a packet that has more.
+#[inline(never)]
+fn longer6(packet: *mut __sk_buff, seen: &Seen<Ip6>, error: Error, from: &Ip6) -> i32 {
+    error_about6::<{ (IPV6_HEADER + TOLD_OF_LONG) as usize / 4 }>(packet, seen, error, from)
+}
+
+/// With so many words of the packet.
+#[inline(always)]
+fn error_about6<const WORDS: usize>(
+    packet: *mut __sk_buff,
+    seen: &Seen<Ip6>,
+    error: Error,
+    from: &Ip6,
+) -> i32 {
+    let about = WORDS as u32 * 4;
+    let Some(told) = told::<WORDS>(packet) else { return TC_ACT_SHOT };
     let to = &seen.flow.source;
-    let length = ICMP_HEADER + ABOUT;
+    let length = ICMP_HEADER + about;
     let pseudo = sum6(from) + sum6(to) + u64::from(pair(u16::from(Protocol::ICMP6), length as u16));
-    let sum = checksum(pseudo + u64::from(error.word()) + told);
+    let sum = checksum(pseudo + error.sum() + told);
     let answer = [
         0x60,
         head6(length, Protocol::ICMP6),
@@ -292,10 +370,10 @@ fn error6(packet: *mut __sk_buff, seen: &Seen<Ip6>, error: Error, from: &Ip6) ->
         to.b,
         to.c,
         to.d,
-        closed(error.word(), sum),
-        0,
+        closed(error.word, sum),
+        error.rest,
     ];
-    send(packet, NETWORK + ABOUT, IPV6_HEADER + ICMP_HEADER, &answer)
+    send(packet, NETWORK + about, IPV6_HEADER + ICMP_HEADER, &answer)
 }
 
 /// Shortens the packet to `length`, makes room before its IP header, writes the answer's headers there and sends it

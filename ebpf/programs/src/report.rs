@@ -12,7 +12,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 
 use crate::deliver::DROPPED;
 use crate::kernel::count;
-use crate::{maps, packet};
+use crate::{maps, read};
 
 const IPV4: u16 = 0x0800_u16.to_be();
 const NANOSECONDS: u64 = 1_000_000_000;
@@ -45,7 +45,7 @@ fn dropped(skb: *mut __sk_buff, reason: u32) -> i32 {
 
 #[inline(never)]
 fn dropped4(skb: *mut __sk_buff, reason: u32) -> i32 {
-    match packet::read4(skb) {
+    match read::read4(skb) {
         Ok(seen) => report4(skb, &seen.flow, null(), what(ReportKind::Dropped, reason, seen.tcp)) as i32,
         Err(_) => unreadable(skb, reason),
     }
@@ -54,7 +54,7 @@ fn dropped4(skb: *mut __sk_buff, reason: u32) -> i32 {
 #[inline(never)]
 fn dropped6(skb: *mut __sk_buff, reason: u32) -> i32 {
     let mut seen = MaybeUninit::uninit();
-    if packet::read6_into(skb, &mut seen) {
+    if read::read6_into(skb, &mut seen) {
         // SAFETY: it has been written.
         let seen = unsafe { seen.assume_init_ref() };
         report6(skb, &seen.flow, null(), what(ReportKind::Dropped, reason, seen.tcp)) as i32

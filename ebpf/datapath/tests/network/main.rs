@@ -3,6 +3,7 @@
 mod cgroup;
 mod echo;
 mod mtu;
+mod narrow;
 mod node;
 mod paths;
 mod policies;

@@ -23,12 +23,12 @@ const NARROW: &str = "1200";
 const BYTES: usize = 1 << 20;
 const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, 0x10);
 
-fn ip(text: &str) -> IpAddr {
+pub fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
 /// A machine behind a link that is narrow on the router's side only, so that no handshake tells.
-fn beyond(node: &Node, tag: &str) -> TestHost {
+pub fn beyond(node: &Node, tag: &str) -> TestHost {
     let far = TestHost::create(tag, "beyond");
     // A router that still waits for its own address asks for nobody else's.
     for host in [&node.outside, &far] {
@@ -47,12 +47,11 @@ fn beyond(node: &Node, tag: &str) -> TestHost {
     far.address("eth1", &format!("{BEYOND6}/64"));
     far.ip(&["-6", "route", "add", "default", "via", "2001:db8:9::1"]);
     node.outside.sysctl("ipv6/conf/all/forwarding", "1");
-    node.host.ip(&["-6", "route", "add", "default", "via", "2001:db8::2"]);
     far
 }
 
 /// Sends a megabyte from one end of a connection to the other; says where it stops.
-fn megabyte(mut from: TcpStream, mut to: TcpStream) -> Result<(), String> {
+pub fn megabyte(mut from: TcpStream, mut to: TcpStream) -> Result<(), String> {
     for stream in [&from, &to] {
         stream.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
         stream.set_write_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
@@ -75,7 +74,7 @@ fn megabyte(mut from: TcpStream, mut to: TcpStream) -> Result<(), String> {
 }
 
 /// Connects from one to the other through an address; both ends.
-fn connection(
+pub fn connection(
     client: &TestHost,
     to: SocketAddr,
     server: &TestHost,
