@@ -9,7 +9,7 @@
 //! The node's `ip_forward` is off and stays off.
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -87,6 +87,8 @@ impl Node {
     pub fn add_ipv6(&mut self) {
         self.host.address("up0", "2001:db8::1/64");
         self.outside.address("eth0", "2001:db8::2/64");
+        self.outside.address("lo", "2001:db8:7::7/128");
+        self.host.ip(&["-6", "route", "add", "default", "via", "2001:db8::2"]);
         let far = mac(&self.host, "keelson1");
         self.host.ip(&["neigh", "add", "fe80::2", "lladdr", &far, "dev", "keelson0", "nud", "permanent"]);
         for range in ["fd00:10:244::/64", "fd00:10:96::/112"] {
@@ -238,11 +240,13 @@ pub struct Server {
 
 impl Server {
     pub fn start(host: &TestHost, name: &'static str, port: u16) -> Server {
+        Server::start_at(host, name, SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
+    }
+
+    pub fn start_at(host: &TestHost, name: &'static str, any: SocketAddr) -> Server {
         let stop = Arc::new(AtomicBool::new(false));
-        let (listener, socket) = host.inside(|| {
-            let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
-            (TcpListener::bind(any).expect("listening"), UdpSocket::bind(any).expect("binding"))
-        });
+        let (listener, socket) = host
+            .inside(|| (TcpListener::bind(any).expect("listening"), UdpSocket::bind(any).expect("binding")));
         listener.set_nonblocking(true).expect("a listener that can be stopped");
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a socket that can be stopped");
         let (one, other) = (Arc::clone(&stop), Arc::clone(&stop));
@@ -320,12 +324,17 @@ pub fn question(stream: &mut TcpStream) -> Result<String, String> {
 }
 
 /// Connects; from a port of the caller's choice if it is not 0. To be called inside.
-pub fn connect(port: u16, to: (Ipv4Addr, u16)) -> std::io::Result<TcpStream> {
+pub fn connect(port: u16, to: impl Into<SocketAddr>) -> std::io::Result<TcpStream> {
+    let to = to.into();
     if port == 0 {
-        return TcpStream::connect_timeout(&SocketAddr::new(IpAddr::V4(to.0), to.1), PATIENCE);
+        return TcpStream::connect_timeout(&to, PATIENCE);
     }
+    let (family, any) = match to {
+        SocketAddr::V4(_) => (rustix::net::AddressFamily::INET, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        SocketAddr::V6(_) => (rustix::net::AddressFamily::INET6, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+    };
     let socket = rustix::net::socket_with(
-        rustix::net::AddressFamily::INET,
+        family,
         rustix::net::SocketType::STREAM,
         rustix::net::SocketFlags::CLOEXEC,
         None,
@@ -333,8 +342,8 @@ pub fn connect(port: u16, to: (Ipv4Addr, u16)) -> std::io::Result<TcpStream> {
     rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
     let wait = Some(PATIENCE);
     rustix::net::sockopt::set_socket_timeout(&socket, rustix::net::sockopt::Timeout::Send, wait)?;
-    rustix::net::bind(&socket, &SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port))?;
-    rustix::net::connect(&socket, &SocketAddr::new(IpAddr::V4(to.0), to.1))?;
+    rustix::net::bind(&socket, &SocketAddr::new(any, port))?;
+    rustix::net::connect(&socket, &to)?;
     Ok(TcpStream::from(socket))
 }
 
