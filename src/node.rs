@@ -3,11 +3,15 @@
 mod layout;
 mod options;
 
+use std::net::Ipv4Addr;
+
 use clap::ValueEnum as _;
 
 use crate::parts::Part;
 
-pub use layout::{Layout, Machine, dns_service, flag, joined, one_per_family, service_address, shown};
+pub use layout::{
+    Layout, Machine, dns_service, everywhere, flag, joined, one_per_family, service_address, shown,
+};
 pub use options::{Cni, Disabled, NodeOptions};
 
 /// What runs in the node's process, each with its flags. None waits for another to be started first.
@@ -97,6 +101,7 @@ fn kubelet_flags(layout: &Layout) -> Vec<String> {
         flag("kubeconfig", shown(&layout.node("kubelet.conf"))),
         flag("hostname-override", &layout.node_name),
         flag("node-ip", joined(&layout.node_ips)),
+        flag("address", everywhere(Ipv4Addr::UNSPECIFIED.into(), &layout.node_ips)),
         flag("container-runtime-endpoint", format!("unix://{}", shown(&layout.cri_socket()))),
         flag("root-dir", shown(&options.root_dir)),
         flag("pod-logs-dir", shown(&options.pod_logs_dir)),

@@ -5,7 +5,7 @@
 //! <data-dir>/{images,containers}   the runtime's
 //! ```
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -14,8 +14,11 @@ use join::Cluster;
 
 use super::NodeOptions;
 
-/// Where the route to it decides what this node's address is; nothing is sent (RFC 5737).
-const SOMEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
+/// Where the route to it decides what this node's address is, IPv4 first; nothing is sent (RFC 5737, RFC 3849).
+const SOMEWHERE: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
+/// Port of nobody.
+const DISCARD: u16 = 9;
 /// The DNS Service is the tenth address of the Services' range, by custom.
 const DNS_OFFSET: u32 = 10;
 /// Where this node's DNS listens.
@@ -147,9 +150,23 @@ fn check_name(name: &str) -> anyhow::Result<()> {
 
 /// The source address of the default route. No packet is sent.
 fn own_address() -> std::io::Result<IpAddr> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    socket.connect(SOMEWHERE)?;
-    Ok(socket.local_addr()?.ip())
+    let by_way_to = |to: IpAddr| {
+        let socket = UdpSocket::bind((unspecified(to.is_ipv6()), 0))?;
+        socket.connect((to, DISCARD))?;
+        Ok(socket.local_addr()?.ip())
+    };
+    by_way_to(SOMEWHERE[0]).or_else(|_| by_way_to(SOMEWHERE[1]))
+}
+
+fn unspecified(ipv6: bool) -> IpAddr {
+    if ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }
+}
+
+/// Where somebody listens who is asked to do so on every address. A socket of IPv6 takes both families; a node without an address
+/// of it may have no IPv6 at all.
+pub fn everywhere(asked: IpAddr, node_ips: &[IpAddr]) -> IpAddr {
+    let has_ipv6 = node_ips.iter().any(IpAddr::is_ipv6);
+    if asked == unspecified(false) && has_ipv6 { unspecified(true) } else { asked }
 }
 
 #[cfg(test)]
@@ -169,6 +186,19 @@ mod tests {
         for (range, expect) in [("10.96.0.0/16", "10.96.0.10"), ("fd00:10:96::/112", "fd00:10:96::a")] {
             assert_eq!(dns_service(&range.parse().unwrap()).to_string(), expect);
         }
+    }
+
+    #[test]
+    fn whoever_listens_everywhere_is_heard_by_both_families() {
+        let check = |asked: &str, own: &[&str], expect: &str| {
+            let own: Vec<IpAddr> = own.iter().map(|text| text.parse().unwrap()).collect();
+            assert_eq!(everywhere(asked.parse().unwrap(), &own).to_string(), expect, "{asked} {own:?}");
+        };
+        check("0.0.0.0", &["192.0.2.1"], "0.0.0.0");
+        check("0.0.0.0", &["2001:db8::1"], "::");
+        check("0.0.0.0", &["192.0.2.1", "2001:db8::1"], "::");
+        check("::", &["192.0.2.1"], "::");
+        check("192.0.2.1", &["192.0.2.1", "2001:db8::1"], "192.0.2.1");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::joining;
 use super::layout::ServerLayout;
 use crate::apiserver;
-use crate::node::{Disabled, flag, joined, shown};
+use crate::node::{Disabled, everywhere, flag, joined, shown};
 use crate::parts::Part;
 
 /// What runs in the control plane's process, each with its flags.
@@ -34,7 +34,7 @@ pub fn apiserver_flags(layout: &ServerLayout) -> Vec<String> {
     let issuer = format!("https://kubernetes.default.svc.{}", control.cluster_domain);
     let mut flags = vec![
         flag("data-dir", shown(&node.options.data_dir)),
-        flag("bind-address", control.bind_address),
+        flag("bind-address", everywhere(control.bind_address, &node.node_ips)),
         flag("secure-port", control.secure_port),
         flag("service-cluster-ip-range", joined(&control.service_cidr)),
         flag("service-account-issuer", issuer),

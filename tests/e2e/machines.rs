@@ -46,7 +46,7 @@ impl Segment {
         }
     }
 
-    fn address6(self, last: u8) -> String {
+    pub fn address6(self, last: u8) -> String {
         let network = if self == Segment::Near { 1 } else { 2 };
         format!("2001:db8:{network}::{last:x}")
     }
@@ -76,13 +76,15 @@ impl Switch {
     }
 
     /// A cable from a machine to one of the networks, with its addresses and default routes.
-    pub fn connect(&self, machine: &TestHost, segment: Segment, last: u8) {
+    pub fn connect(&self, machine: &TestHost, segment: Segment, last: u8, has_ipv4: bool) {
         let port = format!("{}{last}", segment.bridge());
         self.host.connect(&port, machine, "uplink");
         self.host.ip(&["link", "set", &port, "master", segment.bridge()]);
-        machine.address("uplink", &format!("{}/24", segment.address(last)));
         machine.address("uplink", &format!("{}/64", segment.address6(last)));
-        machine.ip(&["route", "add", "default", "via", &segment.address(ROUTER).to_string()]);
+        if has_ipv4 {
+            machine.address("uplink", &format!("{}/24", segment.address(last)));
+            machine.ip(&["route", "add", "default", "via", &segment.address(ROUTER).to_string()]);
+        }
         machine.ip(&["-6", "route", "add", "default", "via", &segment.address6(ROUTER)]);
     }
 }
@@ -93,6 +95,7 @@ pub struct Machine {
     pub segment: Segment,
     pub host: TestHost,
     last: u8,
+    has_ipv4: bool,
     /// Several nodes on one kernel: in the names of links and pins.
     instance: String,
     folder: tempfile::TempDir,
@@ -103,8 +106,18 @@ pub struct Machine {
 impl Machine {
     /// A machine with power, on which nothing runs. `letter` names it, `last` is its address.
     pub fn new(guard: &Guard, switch: &Switch, letter: char, segment: Segment, last: u8) -> Machine {
+        Machine::make(guard, switch, (letter, segment, last), true)
+    }
+
+    /// The same without any address of IPv4.
+    pub fn of_ipv6(guard: &Guard, switch: &Switch, letter: char, segment: Segment, last: u8) -> Machine {
+        Machine::make(guard, switch, (letter, segment, last), false)
+    }
+
+    fn make(guard: &Guard, switch: &Switch, who: (char, Segment, u8), has_ipv4: bool) -> Machine {
+        let (letter, segment, last) = who;
         let host = TestHost::create(guard.tag(), &letter.to_string());
-        switch.connect(&host, segment, last);
+        switch.connect(&host, segment, last, has_ipv4);
         let folder = tempfile::Builder::new()
             .prefix(&format!("keelson-{}-{letter}-", guard.tag()))
             .tempdir()
@@ -114,6 +127,7 @@ impl Machine {
             segment,
             host,
             last,
+            has_ipv4,
             instance: format!("{}{letter}", guard.tag()),
             folder,
             init: None,
@@ -145,8 +159,13 @@ impl Machine {
         self.folder.path().join(name)
     }
 
+    /// Where others reach it.
     pub fn address(&self) -> IpAddr {
-        self.segment.address(self.last).into()
+        if self.has_ipv4 {
+            self.segment.address(self.last).into()
+        } else {
+            self.address6().parse().expect("an address")
+        }
     }
 
     pub fn address6(&self) -> String {

@@ -8,6 +8,7 @@ mod seen;
 mod streams;
 mod traffic;
 mod tunnel;
+mod underlay;
 mod within;
 
 use std::io::{Read as _, Write as _};
@@ -60,18 +61,24 @@ impl Pair {
 
     fn start_with(guard: &harness::host::Guard, segment: Segment, dual: bool) -> Pair {
         let switch = Switch::new(guard);
-        let mut a = Machine::new(guard, &switch, 'a', Segment::Near, 1);
-        let mut b = Machine::new(guard, &switch, 'b', segment, 2);
+        let a = Machine::new(guard, &switch, 'a', Segment::Near, 1);
+        let b = Machine::new(guard, &switch, 'b', segment, 2);
         let own = |machine: &Machine| format!("--node-ip={},{}", machine.address(), machine.address6());
         let (own_a, own_b) = (own(&a), own(&b));
         let (own_a, own_b) = (own_a.as_str(), own_b.as_str());
         let ranges =
             ["--cluster-cidr=10.244.0.0/16,fd00:10:244::/56", "--service-cidr=10.96.0.0/16,fd00:10:96::/112"];
         let both = [ranges[0], ranges[1], own_a];
-        a.start_server(if dual { &both } else { &[] });
+        let (on_a, on_b) = if dual { (&both[..], std::slice::from_ref(&own_b)) } else { (&[][..], &[][..]) };
+        Pair::of(switch, a, b, on_a, on_b)
+    }
+
+    /// Of machines, with further flags of the server and of the agent.
+    fn of(switch: Switch, mut a: Machine, mut b: Machine, on_a: &[&str], on_b: &[&str]) -> Pair {
+        a.start_server(on_a);
         a.until_ready("node-a");
         let token = a.token();
-        b.start_agent(&a, &token, if dual { std::slice::from_ref(&own_b) } else { &[] });
+        b.start_agent(&a, &token, on_b);
         a.until("node-b registers", || a.kubectl(&["get", "node", "node-b"]).status.success());
         a.until_ready("node-b");
         a.until("pods have an account", || a.kubectl(&["get", "serviceaccount", "default"]).status.success());

@@ -9,13 +9,16 @@ use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use rustls::ServerConfig;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::{self, ConnInfo, Limits};
+
+/// Connections that wait to be accepted, as the standard library's.
+const BACKLOG: u32 = 1024;
 
 /// The error of a response body that breaks off.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -61,10 +64,14 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds an address.
+    /// Binds an address; `::` is every address of both families, whatever the host's default is.
     pub async fn bind(address: SocketAddr) -> Result<Listener, ListenError> {
         let failed = |source| ListenError::Bind { address, source };
-        let socket = TcpListener::bind(address).await.map_err(failed)?;
+        let socket = if address.is_ipv6() && address.ip().is_unspecified() {
+            of_both_families(address).map_err(failed)?
+        } else {
+            TcpListener::bind(address).await.map_err(failed)?
+        };
         let address = socket.local_addr().map_err(failed)?;
         Ok(Listener { socket, address })
     }
@@ -111,12 +118,21 @@ impl Listener {
     }
 }
 
+fn of_both_families(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = TcpSocket::new_v6()?;
+    socket.set_reuseaddr(true)?;
+    rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 pub(crate) type Accepted = (tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
 
 pub(crate) async fn accept(socket: &TcpListener, places: &Arc<Semaphore>) -> Option<Accepted> {
     let place = places.clone().acquire_owned().await.ok()?;
     match socket.accept().await {
-        Ok((stream, peer)) => Some((stream, peer, place)),
+        // By a socket of both families an address of IPv4 comes in IPv6's clothes.
+        Ok((stream, peer)) => Some((stream, SocketAddr::new(peer.ip().to_canonical(), peer.port()), place)),
         Err(error) => {
             // Out of descriptors or memory: what is open must end first, so do not spin.
             tracing::warn!(%error, "cannot accept a connection");

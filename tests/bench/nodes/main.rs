@@ -60,7 +60,7 @@ fn plain(guard: &Guard, vxlan: bool) -> f64 {
         .map(|(own, other)| {
             let machine = TestHost::create(guard.tag(), &format!("m{own}"));
             let pod = TestHost::create(guard.tag(), &format!("p{own}"));
-            switch.connect(&machine, Segment::Near, *own);
+            switch.connect(&machine, Segment::Near, *own, true);
             machine.sysctl("ipv4/ip_forward", "1");
             machine.connect("pod", &pod, "eth0");
             machine.address("pod", &format!("10.9.{own}.1/24"));

@@ -15,9 +15,14 @@ const DATAGRAMS: u16 = 5_301;
 
 /// A third machine, on the server's network; its pods are there when this returns.
 pub(super) fn join(guard: &harness::host::Guard, pair: &Pair) -> Machine {
-    let mut third = Machine::new(guard, &pair.switch, 'c', Segment::Near, 3);
+    let third = Machine::new(guard, &pair.switch, 'c', Segment::Near, 3);
     let own = format!("--node-ip={},{}", third.address(), third.address6());
-    third.start_agent(&pair.a, &pair.a.token(), &[&own]);
+    joined(pair, third, &[&own])
+}
+
+/// The same of any machine.
+pub(super) fn joined(pair: &Pair, mut third: Machine, more: &[&str]) -> Machine {
+    third.start_agent(&pair.a, &pair.a.token(), more);
     pair.a.until("node-c registers", || pair.a.kubectl(&["get", "node", "node-c"]).status.success());
     pair.a.until_ready("node-c");
     let client = pod("client-c", "node-c", "exec sleep 100000");
@@ -76,8 +81,13 @@ pub(super) fn carries_both_families(pair: &Pair) {
     }
 }
 
-/// Much from a node to a pod, in both families, and datagrams from outside as large as the tunnel takes.
+/// Much from a node to a pod, in both families, and datagrams from outside as large as the tunnel takes, and larger.
 pub(super) fn carries_what_is_large(pair: &Pair) {
+    much_from_a_node(pair);
+    datagrams_from_outside(pair);
+}
+
+pub(super) fn much_from_a_node(pair: &Pair) {
     for (number, address) in pair.both("web-b").into_iter().enumerate() {
         let port = 8_090 + u16::try_from(number).expect("two");
         let listener = pair.within("web-b", || TcpListener::bind(("::", port))).expect("a listener");
@@ -99,25 +109,41 @@ pub(super) fn carries_what_is_large(pair: &Pair) {
         assert_eq!(u64::from_be_bytes(count), LARGE as u64, "node-a to {to}");
         receiver.join().expect("it ends");
     }
+}
+
+/// Up to what the tunnel carries in one packet; of what is larger the sender is told how much that is.
+pub(super) fn datagrams_from_outside(pair: &Pair) {
+    let ipv4 = pair.a.address().is_ipv4();
+    let (family, fits, mtu) = if ipv4 { ("IPv4", 1_422, "mtu 1450") } else { ("IPv6", 1_382, "mtu 1430") };
     let server = Server::of_datagrams(pair, "web-b", DATAGRAMS);
     pair.a.apply(&format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{name: large}}\nspec: {{type: NodePort, selector: {{app: web-b}}, \
          ports: [{{port: 53, targetPort: {DATAGRAMS}, protocol: UDP}}]}}\n"
     ));
     let number: u16 = pair.of_service("large", "{.spec.ports[0].nodePort}").parse().expect("a port");
-    let backend = format!("{}:{DATAGRAMS}", pair.pod_ip("web-b"));
-    pair.leads(&pair.a, &format!("UDP node port {number} (IPv4)"), "external", &[&backend]);
+    let backend = SocketAddr::new(pair.pod_ip("web-b").parse().expect("an address"), DATAGRAMS).to_string();
+    pair.leads(&pair.a, &format!("UDP node port {number} ({family})"), "external", &[&backend]);
     let node = SocketAddr::new(pair.a.address(), number);
     let socket = pair.switch.host.inside(|| connected(0, node, ANSWER));
-    // Up to what the tunnel carries in one packet.
-    for (asked, length) in (1..).zip([100, 1_300, 1_401, 1_422]) {
+    let answered = |asked: u32, length: usize| {
         let words = ask(&socket, asked, length).unwrap_or_else(|| panic!("{length} bytes get no answer"));
         assert_eq!(
             (words[0].as_str(), words[2].as_str()),
             ("web-b", length.to_string().as_str()),
             "{words:?}"
         );
+    };
+    for (asked, length) in (1..).zip([100, 1_300, fits]) {
+        answered(asked, length);
     }
+    let way = || pair.switch.host.ip(&["route", "get", &pair.a.address().to_string()]);
+    assert!(!way().contains("mtu"), "{}", way());
+    for (asked, length) in (10..).zip([fits + 1, fits + 40, 1_472.min(fits + 60)]) {
+        // The first one is lost, and its sender told; after that it cuts them itself.
+        assert!(asked > 10 || ask(&socket, 9, length).is_none(), "{length} bytes fit");
+        answered(asked, length);
+    }
+    assert!(way().contains(mtu), "{}", way());
     drop(server);
 }
 

@@ -70,7 +70,8 @@ impl Server {
 
     /// Tells whoever sends a datagram the server's name, the client's address, how long the datagram was and its first word.
     pub(super) fn of_datagrams(pair: &Pair, pod: &str, port: u16) -> Server {
-        let socket = pair.within(pod, || UdpSocket::bind(("0.0.0.0", port))).expect("a socket");
+        let any = if pair.pod_ip(pod).contains(':') { "::" } else { "0.0.0.0" };
+        let socket = pair.within(pod, || UdpSocket::bind((any, port))).expect("a socket");
         socket.set_read_timeout(Some(LOOK)).expect("a limit");
         let (name, mut room) = (pod.to_owned(), vec![0; 1 << 16]);
         Server::start(move || {
