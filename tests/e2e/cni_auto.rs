@@ -4,6 +4,7 @@
 //! calls it, with the configuration that the agent wrote. The outside is another namespace without any route to pods.
 
 mod connected;
+mod containerd;
 mod full;
 mod killed;
 mod policies;

@@ -36,7 +36,7 @@ struct Pod {
 }
 
 impl Node {
-    fn namespace(&self, name: &str, labels: &Value) {
+    pub(super) fn namespace(&self, name: &str, labels: &Value) {
         if name != "default" {
             let object = json!({"metadata": {"name": name, "labels": labels}});
             self.admin(|admin| admin.post("/api/v1/namespaces", &object).expect(201));
@@ -47,7 +47,7 @@ impl Node {
     }
 
     /// Makes the object; its UID is what the plugin will be told.
-    fn object(&mut self, namespace: &str, name: &str, labels: &Value) {
+    pub(super) fn object(&mut self, namespace: &str, name: &str, labels: &Value) {
         let ports = json!([{"name": "http", "containerPort": 80}]);
         let object = json!({"metadata": {"name": name, "labels": labels}, "spec": {"nodeName": "n",
             "containers": [{"name": "c", "image": "i", "ports": ports}]}});
@@ -74,7 +74,7 @@ impl Node {
         Pod { host, name: name.to_owned(), address, listeners, trap }
     }
 
-    fn policy(&self, name: &str, spec: &Value) {
+    pub(super) fn policy(&self, name: &str, spec: &Value) {
         let path = format!("/apis/networking.k8s.io/v1/namespaces/default/networkpolicies/{name}");
         let object = json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
             "metadata": {"name": name}, "spec": spec});
@@ -87,7 +87,7 @@ impl Node {
         });
     }
 
-    fn no_policy(&self, name: &str) {
+    pub(super) fn no_policy(&self, name: &str) {
         let path = format!("/apis/networking.k8s.io/v1/namespaces/default/networkpolicies/{name}");
         self.admin(|admin| drop(admin.delete(&path)));
     }

@@ -456,7 +456,7 @@ fn started(pid: i32) -> String {
 }
 
 /// Removes an empty tree from every hierarchy; what is not empty shows as left behind.
-fn remove_cgroups(name: &str) {
+pub fn remove_cgroups(name: &str) {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let hierarchies = mounts.lines().filter_map(|line| {
         let mut words = line.split(' ');
