@@ -28,6 +28,7 @@ pub struct Datapath {
     programs: PathBuf,
     means: Means,
     acceleration: Acceleration,
+    lost: Vec<&'static str>,
 }
 
 impl Deref for Datapath {
@@ -51,6 +52,13 @@ impl Datapath {
         load(&pins, &programs)?;
         migrate::tell(&pins)?;
         others.iter().try_for_each(|version| Migration::new(version, &pins).everything())?;
+        let lost: Vec<&str> = others
+            .iter()
+            .flat_map(|version| Migration::new(version, &pins).lost().collect::<Vec<_>>())
+            .collect();
+        if !lost.is_empty() {
+            tracing::warn!(maps = ?lost, "another version of the data path has kept these in a form that this one does not understand: they are filled anew; where flows are among them, connections that are translated may end");
+        }
         enter(config, &pins)?;
         if let Some(cgroup) = &config.cgroup {
             attach::sockets(cgroup, &pins, &programs)?;
@@ -58,7 +66,13 @@ impl Datapath {
         attach::refresh(&pins, &programs, config.acceleration)?;
         let means = if config.filters { Means::Clsact } else { Means::of_this_kernel() };
         remove::others(&pins, means, &programs)?;
-        Ok(Datapath { tables: Tables { pins }, programs, means, acceleration: config.acceleration })
+        Ok(Datapath { tables: Tables { pins }, programs, means, acceleration: config.acceleration, lost })
+    }
+
+    /// Maps of which nothing could be taken over from another version that was loaded.
+    #[must_use]
+    pub fn lost(&self) -> &[&'static str] {
+        &self.lost
     }
 
     /// The host's end of a pod's veth: what the pod sends is checked, translated and delivered. Returns the

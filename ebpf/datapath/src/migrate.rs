@@ -5,7 +5,9 @@
 //! ```
 //!
 //! A map is copied if its keys and values have the same shape there; each version says so by directories named
-//! `shapes/<MAP>-<hash of the shape>`. Of a map that has changed nothing is taken over: its writer fills it anew.
+//! `shapes/<MAP>-<hash of the shape>`. Of a map that has changed nothing is taken over, and that is said: its writer fills it anew.
+//! Without flows a packet in the middle of one begins it again: what has one backend, or is not translated, goes on; what was hidden
+//! behind the node gets another source port, so its other end resets it.
 //!
 //! Maps of flows that also have the same size are not copied but pinned here as well: both versions' programs run for a
 //! moment, the kernel takes a program off some time after its pin went, and a connection that begins in between is known
@@ -33,6 +35,9 @@ use crate::tables::{Table, failed, open};
 
 /// Maps of flows, written by programs alone.
 const SHARED: [&str; 2] = ["FLOWS4", "FLOWS6"];
+
+/// Nobody misses what was in these.
+const PASSING: [&str; 6] = ["FRAGMENTS4", "FRAGMENTS6", "COUNTERS", "REPORTS", "HOPS", "RATES"];
 
 /// Says of which shapes the maps of a version are.
 pub(crate) fn tell(pins: &Pins) -> Result<(), DatapathError> {
@@ -103,6 +108,12 @@ impl Migration<'_> {
         self.copy::<SocketKey<Ip6>, SocketName<Ip6>>("SOCKETS6")?;
         self.settings()?;
         self.flows()
+    }
+
+    /// Maps of which nothing can be taken over.
+    pub(crate) fn lost(&self) -> impl Iterator<Item = &'static str> + '_ {
+        let names = MAPS.iter().map(|map| map.name).filter(|name| !PASSING.contains(name));
+        names.filter(|name| self.other.map(name).exists() && !self.has(name))
     }
 
     /// What may have changed since.
