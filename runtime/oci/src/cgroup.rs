@@ -33,7 +33,7 @@ mod unified;
 
 pub use observe::Observed;
 pub use plan::{Missing, Write, plan};
-pub use stats::{Cpu, Io, Memory, Pids, Pressure, Stall, Stats, StatsReader, stats};
+pub use stats::{Cpu, Disk, Io, Memory, Pids, Pressure, Stall, Stats, StatsReader, stats};
 
 use oci_spec::runtime::LinuxResources;
 use sys::cgroup::{Cgroup, CgroupError};

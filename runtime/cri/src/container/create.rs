@@ -135,6 +135,7 @@ impl Maker<'_> {
             Step::Snapshot => {
                 let id = record.id.as_str();
                 let volumes = image_volume::find(self.node, &record.config.mounts)?;
+                image_volume::note(&mut record.config.mounts, &volumes);
                 let made = self.node.images.snapshot_with(id, &self.image.id, volumes).await;
                 let made = made.doing(|| "making the container's root file system".into())?;
                 let Some(user) = self.pod.user_namespace() else { return Ok(()) };

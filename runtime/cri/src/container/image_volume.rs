@@ -1,8 +1,8 @@
 //! Images that a request mounts into a container besides its own: found, held by the container's snapshot, looked into,
 //! and told to the plan.
 //!
-//! The mount is made by whoever launches the container (`oci`): the host never sees it. What it shows is read-only, and
-//! nothing in it can be run. The image may be removed meanwhile: its layers stay until the container is removed.
+//! The mount is made by whoever launches the container (`oci`): the host never sees it. What it shows is read-only;
+//! its programs run as anybody's do, without set-user-id. The image may be removed meanwhile: its layers stay until the container is removed.
 //!
 //! Reference: CRI `Mount.image`, `Mount.image_sub_path`; KEP-4639.
 
@@ -41,6 +41,9 @@ pub fn refusal(mount: &v1::Mount) -> Option<&'static str> {
     if !mount.host_path.is_empty() {
         return Some("host_path and image exclude each other");
     }
+    if !mount.readonly {
+        return Some("an image can be mounted read-only only: readonly must be set");
+    }
     if mount.propagation() != MountPropagation::PropagationPrivate {
         return Some("an image can be mounted with private propagation only");
     }
@@ -61,6 +64,15 @@ pub fn find(node: &Node, mounts: &[v1::Mount]) -> Outcome<Vec<ImageId>> {
         })
     };
     all(mounts).map(|(_, mount)| one(mount)).collect()
+}
+
+/// Notes beside each mount which image it shows: a name may mean another one later.
+pub fn note(mounts: &mut [v1::Mount], images: &[ImageId]) {
+    let specs =
+        mounts.iter_mut().filter(|mount| name(mount).is_some()).filter_map(|mount| mount.image.as_mut());
+    for (spec, image) in specs.zip(images) {
+        spec.image_ref = image.to_string();
+    }
 }
 
 /// Looks whether each image has what its mount is to show. Blocks.
@@ -102,6 +114,7 @@ mod tests {
     fn mount(image: &str, sub_path: &str) -> v1::Mount {
         v1::Mount {
             container_path: "/data".into(),
+            readonly: true,
             image: Some(v1::ImageSpec { image: image.into(), ..Default::default() }),
             image_sub_path: sub_path.into(),
             ..Default::default()
@@ -125,6 +138,7 @@ mod tests {
         check(mount("i", "/a"), Some("relative"));
         check(mount("i", "a/../../b"), Some("relative"));
         check(v1::Mount { host_path: "/etc".into(), ..mount("i", "") }, Some("exclude"));
+        check(v1::Mount { readonly: false, ..mount("i", "") }, Some("read-only"));
         let shared = MountPropagation::PropagationBidirectional.into();
         check(v1::Mount { propagation: shared, ..mount("i", "") }, Some("private"));
     }

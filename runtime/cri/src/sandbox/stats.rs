@@ -50,11 +50,39 @@ fn attributes(record: &SandboxRecord) -> v1::PodSandboxAttributes {
     }
 }
 
-/// Counters of every link in the pod's own network namespace but loopback.
-pub async fn network(record: &SandboxRecord, timestamp: i64) -> Outcome<Option<v1::NetworkUsage>> {
+/// What passed one way over a link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    pub bytes: u64,
+    pub packets: u64,
+    pub errors: u64,
+    pub dropped: u64,
+}
+
+/// The counters of one link.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Link {
+    pub name: String,
+    pub received: Traffic,
+    pub sent: Traffic,
+}
+
+/// Counters of every link in the pod's own network namespace but loopback; nothing where it has none of its own.
+pub async fn links(record: &SandboxRecord) -> Outcome<Option<Vec<Link>>> {
     let Some(path) = record.net.clone().filter(|_| record.phase == Phase::Ready) else { return Ok(None) };
-    let table = blocking(move || read_counters(path)).await?;
-    let mut interfaces = parse(&table);
+    blocking(move || read_counters(path)).await.map(|table| Some(parse(&table)))
+}
+
+async fn network(record: &SandboxRecord, timestamp: i64) -> Outcome<Option<v1::NetworkUsage>> {
+    let Some(links) = links(record).await? else { return Ok(None) };
+    let usage = |link: Link| v1::NetworkInterfaceUsage {
+        name: link.name,
+        rx_bytes: container::number(link.received.bytes),
+        rx_errors: container::number(link.received.errors),
+        tx_bytes: container::number(link.sent.bytes),
+        tx_errors: container::number(link.sent.errors),
+    };
+    let mut interfaces: Vec<_> = links.into_iter().map(usage).collect();
     let default = interfaces.iter().position(|link| link.name == LINK).map(|at| interfaces.remove(at));
     Ok(Some(v1::NetworkUsage { timestamp, default_interface: default, interfaces }))
 }
@@ -68,20 +96,17 @@ fn read_counters(path: PathBuf) -> Outcome<String> {
 }
 
 /// /proc/net/dev: two lines of heading, then `name: rx bytes packets errs drop fifo frame compressed multicast tx ...`.
-fn parse(table: &str) -> Vec<v1::NetworkInterfaceUsage> {
+fn parse(table: &str) -> Vec<Link> {
     let lines = table.lines().skip(2).filter_map(|line| line.split_once(':'));
     lines
         .filter(|(name, _)| name.trim() != "lo")
         .map(|(name, rest)| {
             let fields: Vec<u64> = rest.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
-            let field = |index: usize| container::number(fields.get(index).copied().unwrap_or(0));
-            v1::NetworkInterfaceUsage {
-                name: name.trim().to_owned(),
-                rx_bytes: field(0),
-                rx_errors: field(2),
-                tx_bytes: field(8),
-                tx_errors: field(10),
-            }
+            let from = |first: usize| {
+                let field = |index: usize| fields.get(first + index).copied().unwrap_or(0);
+                Traffic { bytes: field(0), packets: field(1), errors: field(2), dropped: field(3) }
+            };
+            Link { name: name.trim().to_owned(), received: from(0), sent: from(8) }
         })
         .collect()
 }
@@ -93,12 +118,9 @@ mod tests {
     #[test]
     fn counters_are_read_by_link() {
         let table = "Inter-|   Receive  |  Transmit\n face |bytes ...\n    lo: 1 1 0 0 0 0 0 0 1 1 0 0 0 0 0 0\n\
-                     eth0: 100 2 3 0 0 0 0 0 200 4 5 0 0 0 0 0\n";
-        let links = parse(table);
-        assert_eq!(links.len(), 1);
-        let value = |number: &Option<v1::UInt64Value>| number.as_ref().map(|n| n.value);
-        assert_eq!(links[0].name, "eth0");
-        assert_eq!((value(&links[0].rx_bytes), value(&links[0].rx_errors)), (Some(100), Some(3)));
-        assert_eq!((value(&links[0].tx_bytes), value(&links[0].tx_errors)), (Some(200), Some(5)));
+                     eth0: 100 2 3 6 0 0 0 0 200 4 5 7 0 0 0 0\n";
+        let traffic = |bytes, packets, errors, dropped| Traffic { bytes, packets, errors, dropped };
+        let eth0 = Link { name: "eth0".into(), received: traffic(100, 2, 3, 6), sent: traffic(200, 4, 5, 7) };
+        assert_eq!(parse(table), [eth0]);
     }
 }

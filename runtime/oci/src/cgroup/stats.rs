@@ -44,6 +44,15 @@ pub struct Memory {
     pub working_set: u64,
     /// Anonymous memory.
     pub rss: u64,
+    /// Page cache, and what of it is mapped by somebody.
+    pub cache: u64,
+    pub mapped_file: u64,
+    /// The kernel's own, where it is counted (v2: Linux 5.18).
+    pub kernel: u64,
+    /// The most that was in use, where the kernel keeps it (v2: Linux 5.19).
+    pub peak: Option<u64>,
+    /// How often usage met the limit.
+    pub limit_hits: u64,
     pub page_faults: u64,
     pub major_page_faults: u64,
     /// None without a limit.
@@ -64,14 +73,21 @@ pub struct Pids {
     pub limit: Option<u64>,
 }
 
-/// Sums over all disks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Io {
+    pub disks: Vec<Disk>,
+    pub pressure: Option<Pressure>,
+}
+
+/// What was done with one disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Disk {
+    pub major: u32,
+    pub minor: u32,
     pub read_bytes: u64,
     pub write_bytes: u64,
     pub read_operations: u64,
     pub write_operations: u64,
-    pub pressure: Option<Pressure>,
 }
 
 /// Pressure stall information: microseconds in which some, or all, processes stood still, and averages in per cent.
@@ -116,8 +132,26 @@ enum CpuFiles {
 
 #[derive(Debug)]
 enum MemoryFiles {
-    V1 { usage: File, both: File, both_limit: File, limit: File, stat: File, oom: File },
-    V2 { usage: File, swap: File, swap_limit: File, limit: File, stat: File, events: File },
+    V1 {
+        usage: File,
+        peak: File,
+        kernel: File,
+        both: File,
+        both_limit: File,
+        limit: File,
+        hits: File,
+        stat: File,
+        oom: File,
+    },
+    V2 {
+        usage: File,
+        peak: File,
+        swap: File,
+        swap_limit: File,
+        limit: File,
+        stat: File,
+        events: File,
+    },
 }
 
 #[derive(Debug)]
@@ -153,6 +187,9 @@ impl StatsReader {
         let memory = match version("memory") {
             Some(Version::V1) => MemoryFiles::V1 {
                 usage: file("memory", "memory.usage_in_bytes")?,
+                peak: file("memory", "memory.max_usage_in_bytes")?,
+                kernel: file("memory", "memory.kmem.usage_in_bytes")?,
+                hits: file("memory", "memory.failcnt")?,
                 both: file("memory", "memory.memsw.usage_in_bytes")?,
                 both_limit: file("memory", "memory.memsw.limit_in_bytes")?,
                 limit: file("memory", "memory.limit_in_bytes")?,
@@ -161,6 +198,7 @@ impl StatsReader {
             },
             _ => MemoryFiles::V2 {
                 usage: file("memory", "memory.current")?,
+                peak: file("memory", "memory.peak")?,
                 swap: file("memory", "memory.swap.current")?,
                 swap_limit: file("memory", "memory.swap.max")?,
                 limit: file("memory", "memory.max")?,
@@ -263,28 +301,38 @@ impl MemoryFiles {
         let mut memory = Memory::default();
         let inactive_file;
         match self {
-            MemoryFiles::V1 { usage, both, both_limit, limit: own_limit, stat, oom } => {
+            MemoryFiles::V1 { usage, peak, kernel, both, both_limit, limit: own_limit, hits, stat, oom } => {
                 memory.usage = number(usage.read(buffer)?);
                 memory.swap = number(both.read(buffer)?).saturating_sub(memory.usage);
                 memory.limit = limit(own_limit.read(buffer)?);
                 let both_limit = limit(both_limit.read(buffer)?);
                 memory.swap_limit = both_limit.zip(memory.limit).map(|(both, own)| both.saturating_sub(own));
                 memory.oom_kills = field(oom.read(buffer)?, "oom_kill");
+                memory.peak = limit(peak.read(buffer)?);
+                memory.kernel = number(kernel.read(buffer)?);
+                memory.limit_hits = number(hits.read(buffer)?);
                 let text = stat.read(buffer)?;
                 inactive_file = field(text, "total_inactive_file");
                 memory.rss = field(text, "total_rss");
+                memory.cache = field(text, "total_cache");
+                memory.mapped_file = field(text, "total_mapped_file");
                 memory.page_faults = field(text, "total_pgfault");
                 memory.major_page_faults = field(text, "total_pgmajfault");
             }
-            MemoryFiles::V2 { usage, swap, swap_limit, limit: own_limit, stat, events } => {
+            MemoryFiles::V2 { usage, peak, swap, swap_limit, limit: own_limit, stat, events } => {
                 memory.usage = number(usage.read(buffer)?);
                 memory.swap = number(swap.read(buffer)?);
                 memory.limit = limit(own_limit.read(buffer)?);
                 memory.swap_limit = limit(swap_limit.read(buffer)?);
-                memory.oom_kills = field(events.read(buffer)?, "oom_kill");
+                memory.peak = limit(peak.read(buffer)?);
+                let text = events.read(buffer)?;
+                (memory.oom_kills, memory.limit_hits) = (field(text, "oom_kill"), field(text, "max"));
                 let text = stat.read(buffer)?;
                 inactive_file = field(text, "inactive_file");
                 memory.rss = field(text, "anon");
+                memory.cache = field(text, "file");
+                memory.mapped_file = field(text, "file_mapped");
+                memory.kernel = field(text, "kernel");
                 memory.page_faults = field(text, "pgfault");
                 memory.major_page_faults = field(text, "pgmajfault");
             }
@@ -297,13 +345,27 @@ impl MemoryFiles {
 
 impl IoFiles {
     fn read(&self, buffer: &mut [u8]) -> Result<Io, ResourceError> {
-        Ok(match self {
+        let mut disks = Vec::new();
+        match self {
             IoFiles::V1 { bytes, operations } => {
-                let (read_bytes, write_bytes) = disks_v1(bytes.read(buffer)?);
-                let (read_operations, write_operations) = disks_v1(operations.read(buffer)?);
-                Io { read_bytes, write_bytes, read_operations, write_operations, pressure: None }
+                disks_v1(bytes.read(buffer)?, &mut disks, |disk| {
+                    (&mut disk.read_bytes, &mut disk.write_bytes)
+                });
+                disks_v1(operations.read(buffer)?, &mut disks, |disk| {
+                    (&mut disk.read_operations, &mut disk.write_operations)
+                });
             }
-            IoFiles::V2 { stat } => disks_v2(stat.read(buffer)?),
-        })
+            IoFiles::V2 { stat } => disks_v2(stat.read(buffer)?, &mut disks),
+        }
+        Ok(Io { disks, pressure: None })
+    }
+}
+
+// === impl Io ===
+
+impl Io {
+    /// Over all disks.
+    pub fn sum(&self, of: impl Fn(&Disk) -> u64) -> u64 {
+        self.disks.iter().map(of).fold(0, u64::saturating_add)
     }
 }

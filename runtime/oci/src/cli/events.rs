@@ -5,7 +5,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use sys::cgroup::{Cgroup, Layout};
 use sys::{Errno, process};
 
-use crate::cgroup::{self, Stats};
+use crate::cgroup::{self, Disk, Stats};
 use crate::container::{ContainerError, Record, Status, Store, status};
 
 #[derive(Debug, Args)]
@@ -61,6 +61,12 @@ fn line(id: &str, stats: &Stats) -> serde_json::Value {
 /// runc's shape; zero stands for what the host's cgroups do not tell.
 fn data(stats: &Stats) -> serde_json::Value {
     let memory = &stats.memory;
+    let usage = serde_json::json!({
+        "limit": memory.limit.unwrap_or(0),
+        "usage": memory.usage,
+        "max": memory.peak.unwrap_or(0),
+        "failcnt": memory.limit_hits,
+    });
     serde_json::json!({
         "cpu": {
             "usage": {
@@ -75,7 +81,9 @@ fn data(stats: &Stats) -> serde_json::Value {
             },
         },
         "memory": {
-            "usage": { "limit": memory.limit.unwrap_or(0), "usage": memory.usage, "max": 0, "failcnt": 0 },
+            "cache": memory.cache,
+            "usage": usage,
+            "kernel": { "limit": 0, "usage": memory.kernel, "max": 0, "failcnt": 0 },
             "swap": { "limit": memory.swap_limit.unwrap_or(0), "usage": memory.swap, "max": 0, "failcnt": 0 },
             "raw": {
                 "rss": memory.rss,
@@ -87,10 +95,20 @@ fn data(stats: &Stats) -> serde_json::Value {
         },
         "pids": { "current": stats.pids.current, "limit": stats.pids.limit.unwrap_or(0) },
         "blkio": {
-            "readBytes": stats.io.read_bytes,
-            "writeBytes": stats.io.write_bytes,
-            "readOperations": stats.io.read_operations,
-            "writeOperations": stats.io.write_operations,
+            "ioServiceBytesRecursive": each(&stats.io.disks, |disk| [disk.read_bytes, disk.write_bytes]),
+            "ioServicedRecursive": each(&stats.io.disks, |disk| [disk.read_operations, disk.write_operations]),
         },
     })
+}
+
+/// One entry for what was read from each disk, and one for what was written.
+fn each(disks: &[Disk], of: fn(&Disk) -> [u64; 2]) -> Vec<serde_json::Value> {
+    let entries = |disk: &Disk| {
+        let of_disk = ["Read", "Write"].into_iter().zip(of(disk));
+        let (major, minor) = (disk.major, disk.minor);
+        of_disk.map(move |(op, value)| {
+            serde_json::json!({ "major": major, "minor": minor, "op": op, "value": value })
+        })
+    };
+    disks.iter().flat_map(entries).collect()
 }

@@ -83,9 +83,9 @@ fn kernel(context: &Context<'_>) -> Vec<Mount> {
     mounts
 }
 
-/// An image is for reading: nothing in it is run, no device of it is opened.
+/// An image is for reading: nobody gets the rights of another by it, no device of it is opened. Its programs may run (KEP-4639).
 fn image(asked: &v1::Mount, position: usize) -> Mount {
-    let options = ["bind", "rprivate", "ro", "nosuid", "nodev", "noexec"];
+    let options = ["bind", "rprivate", "ro", "nosuid", "nodev"];
     mount(&asked.container_path, "bind", image_volume::source(position), &options)
 }
 
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn an_image_is_mounted_to_be_read() {
         let mount = image(&asked("", "/models"), 3);
-        assert_eq!(mount.options().clone().unwrap().join(","), "bind,rprivate,ro,nosuid,nodev,noexec");
+        assert_eq!(mount.options().clone().unwrap().join(","), "bind,rprivate,ro,nosuid,nodev");
         assert_eq!(mount.source().clone().unwrap(), Path::new("image-volumes/3"));
     }
 
