@@ -114,8 +114,14 @@ impl Exec {
     fn process(&self, spec: &Spec) -> Result<Process, ContainerError> {
         if let Some(path) = &self.process {
             let bytes = std::fs::read(path).map_err(ContainerError::file("read", path))?;
-            return serde_json::from_slice(&bytes)
-                .map_err(|source| ContainerError::Json { file: path.clone(), source });
+            let mut process: Process = serde_json::from_slice(&bytes)
+                .map_err(|source| ContainerError::Json { file: path.clone(), source })?;
+            // One that names no profile is confined as the container is.
+            if process.apparmor_profile().as_ref().is_none_or(String::is_empty) {
+                let own = spec.process().as_ref().and_then(|process| process.apparmor_profile().clone());
+                process.set_apparmor_profile(own);
+            }
+            return Ok(process);
         }
         if self.command.is_empty() {
             return Err(ContainerError::Usage("process args cannot be empty".into()));
