@@ -182,10 +182,19 @@ fn of_admission(kind: &str) -> (&'static [Column], Cells) {
 
 /// The heads of a kind's columns, as `columnDefinitions`.
 pub fn columns(kind: &Kind) -> Value {
-    if let Some(definition) = kind.custom() {
-        return custom::columns(&definition);
+    match kind.custom() {
+        Some(definition) => custom::columns(&definition),
+        None => heads(printer(kind).columns),
     }
-    let columns = printer(kind).columns.iter().map(|column| {
+}
+
+/// The same of a Scale, whatever it scales.
+pub fn scale_columns() -> Value {
+    heads(workload::SCALE)
+}
+
+fn heads(columns: &[Column]) -> Value {
+    let columns = columns.iter().map(|column| {
         let format = if column.name == "Name" { "name" } else { "" };
         json!({"name": column.name, "type": column.of, "format": format, "description": "", "priority": column.priority})
     });
@@ -198,6 +207,11 @@ pub fn cells(kind: &Kind, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
         Some(definition) => custom::cells(&definition, object, now),
         None => (printer(kind).cells)(object, now),
     }
+}
+
+/// The cells of a Scale.
+pub fn scale_cells(scale: &Value, now: jiff::Timestamp) -> Vec<Value> {
+    workload::scale(scale, now)
 }
 
 /// `metadata.name`.

@@ -30,6 +30,13 @@ pub(super) fn deployment(deployment: &Value, now: jiff::Timestamp) -> Vec<Value>
     ]
 }
 
+pub(super) const SCALE: &[Column] = &[NAME, number("Desired"), number("Available"), AGE];
+
+pub(super) fn scale(scale: &Value, now: jiff::Timestamp) -> Vec<Value> {
+    let (wanted, there) = (count(&scale["spec"]["replicas"]), count(&scale["status"]["replicas"]));
+    vec![name(scale), wanted.into(), there.into(), age(scale, now)]
+}
+
 pub(super) const REPLICA_SET: &[Column] = &[
     NAME,
     number("Desired"),
