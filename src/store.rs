@@ -126,16 +126,26 @@ impl Place {
         self.data_dir.join("store")
     }
 
+    /// Why nobody can be asked.
+    fn no_member(&self) -> String {
+        let folder = self.store();
+        if folder.join("log").exists() {
+            return format!(
+                "{} is a store without members: its server has no --peer-address, and only `snapshot` works, while it is stopped",
+                folder.display()
+            );
+        }
+        format!(
+            "{} is not a member's folder: give --data-dir, or --peer for another server's",
+            folder.display()
+        )
+    }
+
     /// A running member.
     fn client(&self) -> anyhow::Result<Client> {
         let address = match &self.peer {
             Some(address) => address.clone(),
-            None => store::raft::address(&self.store()).with_context(|| {
-                format!(
-                    "{} is not a member's folder: give --data-dir, or --peer for another server's",
-                    self.store().display()
-                )
-            })?,
+            None => store::raft::address(&self.store()).with_context(|| self.no_member())?,
         };
         Ok(Client::new(&address, peer_tls(&self.data_dir.join("pki"))?))
     }

@@ -211,7 +211,8 @@ pub fn restore(folder: &Path, snapshot: &Path) -> Result<Revision, OpenError> {
             match decoder.part()? {
                 // The history is before the revision that is compacted.
                 Some(Part::History(_)) => {}
-                other => return Ok(other),
+                None => return decoder.finish().map(|()| None),
+                part => return Ok(part),
             }
         }
     });
@@ -249,6 +250,7 @@ pub fn save_snapshot(state: &State, path: &Path) -> Result<(Revision, u64), Open
 pub fn check_snapshot(path: &Path) -> Result<Revision, String> {
     let mut decoder = open_file(path)?;
     while decoder.part()?.is_some() {}
+    decoder.finish()?;
     Ok(decoder.header().revision)
 }
 

@@ -186,6 +186,10 @@ impl Inner {
     }
 
     async fn add_learner(&self, membership: &Membership, id: u64, peer: Peer) -> Result<u64, String> {
+        if peer.address.parse::<std::net::SocketAddr>().is_err() {
+            let address = &peer.address;
+            return Err(format!("{address:?} is not an IP address and a port: peers are never names"));
+        }
         let others = membership.nodes().filter(|(other, _)| **other != id);
         if membership.get_node(&id).is_none() && membership.nodes().count() >= MEMBERS_LIMIT {
             return Err(format!("the store has {MEMBERS_LIMIT} members already; remove one first"));

@@ -172,6 +172,15 @@ impl<R: Read> Decoder<R> {
         }
     }
 
+    /// After the last part of a file: nothing may follow, or it is not what was written.
+    pub(crate) fn finish(&mut self) -> Result<(), String> {
+        match self.from.read(&mut [0]) {
+            Ok(0) => Ok(()),
+            Ok(_) => Err("it is damaged: it goes on behind its end".into()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     fn frame(&mut self) -> Result<Frame, String> {
         let cut = |_| "it ends in the middle".to_owned();
         let mut prefix = [0; 8];

@@ -84,6 +84,7 @@ async fn a_snapshot_is_restored_with_a_later_revision_and_damage_is_seen() {
             bytes[whole.len() / 3] ^= 16;
             bytes
         }),
+        ("longer", [whole.as_slice(), b"x"].concat()),
         ("foreign", b"something else entirely".to_vec()),
     ] {
         let damaged = folder.path().join("damaged");
