@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::expectations::Expectations;
-use crate::fields::{is_deleting, list, map};
+use crate::fields::{is_deleting, list, map, text};
 use crate::slice_steps;
 use plan::MANAGER;
 
@@ -138,6 +138,7 @@ impl Controller {
             return Ok(Outcome::Done);
         };
         if map(service.value(), "/spec/selector").is_none_or(serde_json::Map::is_empty)
+            || text(service.value(), "/spec/type") == "ExternalName"
             || is_deleting(service.value())
         {
             return Ok(Outcome::Done);

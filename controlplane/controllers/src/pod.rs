@@ -15,6 +15,11 @@ pub(crate) fn is_over(pod: &Value) -> bool {
     matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
 }
 
+/// On its way out and not yet at its end.
+pub(crate) fn is_terminating(pod: &Value) -> bool {
+    is_deleting(pod) && !is_over(pod)
+}
+
 pub(crate) fn is_ready(pod: &Value) -> bool {
     condition(pod, "Ready").is_some_and(|ready| ready["status"] == "True")
 }

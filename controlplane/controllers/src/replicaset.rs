@@ -103,7 +103,7 @@ impl Controller {
         };
         let plan = plan::plan(set.value(), &observed);
         let failure = execute::execute(self, &set, &plan.steps).await;
-        let status = status::status(set.value(), &plan.owned, failure.as_ref(), now);
+        let status = status::status(set.value(), &plan.owned, plan.terminating, failure.as_ref(), now);
         if let Some(status) = status {
             let mut fresh = set.value().clone();
             fresh["status"] = status;

@@ -241,6 +241,7 @@ impl Draft<'_> {
         let idle = |set: &&&Value| {
             int(set, "/spec/replicas") == 0
                 && int(set, "/status/replicas") == 0
+                && int(set, "/status/terminatingReplicas") == 0
                 && int(set, "/metadata/generation") <= int(set, "/status/observedGeneration")
         };
         let gone = old.iter().take(many).filter(idle).map(|set| Step::Delete {

@@ -24,10 +24,12 @@ pub(super) fn calculate(deployment: &Value, current: Option<&Value>, old: &[Valu
             status.insert(field.into(), count.into());
         }
     }
-    for kept in ["terminatingReplicas", "collisionCount"] {
-        if let Some(value) = deployment.pointer(&format!("/status/{kept}")) {
-            status.insert(kept.into(), value.clone());
-        }
+    // Said once every set says it.
+    if all().all(|set| set["status"]["terminatingReplicas"].is_i64()) {
+        status.insert("terminatingReplicas".into(), counted(all(), "terminatingReplicas").into());
+    }
+    if let Some(collisions) = deployment.pointer("/status/collisionCount") {
+        status.insert("collisionCount".into(), collisions.clone());
     }
     let conditions = list(deployment, "/status/conditions").to_vec();
     if !conditions.is_empty() {

@@ -7,7 +7,7 @@ use client::{Key, Object};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::fields::{int, is_deleting};
+use crate::fields::{int, is_deleting, text};
 use crate::ownership::{Claim, claim, selector_of};
 use crate::pod;
 use crate::ranking;
@@ -44,6 +44,8 @@ pub(super) struct Plan {
     pub steps: Vec<Step>,
     /// The active pods that are its own, for the status.
     pub owned: Vec<Arc<Object>>,
+    /// Its pods that are on their way out.
+    pub terminating: usize,
     /// A ready pod becomes available by time alone.
     pub look_again: Option<Duration>,
 }
@@ -77,7 +79,13 @@ pub(super) fn plan(set: &Value, observed: &Observed) -> Plan {
     let min_ready = int(set, "/spec/minReadySeconds");
     let waits = owned.iter().filter_map(|pod| pod::until_available(pod.value(), min_ready, observed.now));
     let look_again = waits.filter(|wait| wait.is_positive()).min().map(|wait| wait.unsigned_abs());
-    Plan { steps, owned, look_again }
+    let terminating = observed.pods.iter().filter(|pod| is_terminating_of(set, pod)).count();
+    Plan { steps, owned, terminating, look_again }
+}
+
+fn is_terminating_of(set: &Value, pod: &Object) -> bool {
+    let owner = pod.meta().controller();
+    pod::is_terminating(pod.value()) && owner.is_some_and(|owner| owner.uid == text(set, "/metadata/uid"))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::pod;
 pub(super) fn status(
     set: &Value,
     owned: &[Arc<Object>],
+    terminating: usize,
     failure: Option<&Failure>,
     now: Timestamp,
 ) -> Option<Value> {
@@ -38,8 +39,8 @@ pub(super) fn status(
             fresh.insert(field.into(), count.into());
         }
     }
-    if let Some(terminating) = set.pointer("/status/terminatingReplicas") {
-        fresh.insert("terminatingReplicas".into(), terminating.clone());
+    if counts_terminating(set) {
+        fresh.insert("terminatingReplicas".into(), terminating.into());
     }
     fresh.insert("observedGeneration".into(), int(set, "/metadata/generation").into());
     let conditions = conditions(set, failure, now);
@@ -48,6 +49,11 @@ pub(super) fn status(
     }
     let fresh = Value::Object(fresh);
     (set.get("status") != Some(&fresh)).then_some(fresh)
+}
+
+/// ReplicationControllers have no such number.
+fn counts_terminating(set: &Value) -> bool {
+    set["kind"] != "ReplicationController"
 }
 
 fn conditions(set: &Value, failure: Option<&Failure>, now: Timestamp) -> Vec<Value> {
@@ -87,10 +93,13 @@ mod tests {
             pod("c", "False", "2026-01-01T00:00:00Z"),
         ];
         let expect = json!({"replicas": 3, "fullyLabeledReplicas": 2, "readyReplicas": 2, "availableReplicas": 1,
-            "observedGeneration": 2});
-        assert_eq!(status(&set, &pods, None, now), Some(expect.clone()));
+            "terminatingReplicas": 4, "observedGeneration": 2});
+        assert_eq!(status(&set, &pods, 4, None, now), Some(expect.clone()));
         let mut current = set;
         current["status"] = expect;
-        assert_eq!(status(&current, &pods, None, now), None, "nothing to write");
+        assert_eq!(status(&current, &pods, 4, None, now), None, "nothing to write");
+        let controller = json!({"kind": "ReplicationController", "metadata": {"generation": 1}});
+        let expect = json!({"replicas": 0, "observedGeneration": 1});
+        assert_eq!(status(&controller, &[], 4, None, now), Some(expect));
     }
 }
