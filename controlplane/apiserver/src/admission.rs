@@ -25,10 +25,12 @@ mod service_account;
 mod service_families;
 mod service_ips;
 mod storage;
+mod subobject;
 mod taint_nodes;
+mod topology_labels;
 mod webhooks;
 
-use api::kind::Kind;
+use api::kind::{Kind, Subresource};
 use api::status::Status;
 use serde_json::Value;
 
@@ -82,6 +84,13 @@ pub struct Attributes<'a> {
 }
 
 impl Attributes<'_> {
+    /// The row of the subresource, where that has a kind of its own: what is looked at is no object of `kind` then.
+    fn subobject(&self) -> Option<&'static Subresource> {
+        let row = self.kind.subresource(&self.request.info.subresource)?;
+        let own = (row.group, row.version, row.kind) != (self.kind.group, self.kind.version, self.kind.kind);
+        own.then_some(row)
+    }
+
     /// Whether this creates an object of a kind itself, not of a subresource.
     fn creates(&self, group: &str, resource: &str) -> bool {
         self.operation == Operation::Create
@@ -124,16 +133,30 @@ impl Server {
         if kind.group.is_empty() && kind.resource == "services" && request.info.subresource.is_empty() {
             service_ips::admit(self, &attributes, &mut object).await?;
         }
-        policies::mutate(self, &attributes, &mut object)?;
-        webhooks::mutate(self, &attributes, &mut object).await?;
-        policies::validate(self, &attributes, &object)?;
-        webhooks::validate(self, &attributes, &object).await?;
+        match request.info.subresource.as_str() {
+            "scale" => subobject::admit_scale(self, &attributes, &mut object).await?,
+            // Asked about what was posted, before it was carried out.
+            "binding" | "eviction" => {}
+            _ => self.ask_policies_and_webhooks(&attributes, &mut object).await?,
+        }
         // Nothing may refuse after the quota has given.
         let whole = request.info.subresource.is_empty() || request.info.subresource == "resize";
         if operation != Operation::Delete && kind.namespaced && kind.storage.is_some() && whole {
             resource_quota::check(self, &attributes, &object).await?;
         }
         Ok(object)
+    }
+
+    /// What was configured in the cluster: policies and webhooks, those that change an object first.
+    async fn ask_policies_and_webhooks(
+        &self,
+        attributes: &Attributes<'_>,
+        object: &mut Value,
+    ) -> Result<(), Status> {
+        policies::mutate(self, attributes, object)?;
+        webhooks::mutate(self, attributes, object).await?;
+        policies::validate(self, attributes, object)?;
+        webhooks::validate(self, attributes, object).await
     }
 
     /// The plugins that are about one kind or a few.
@@ -147,6 +170,7 @@ impl Server {
             priority::admit(self, object)?;
             default_toleration_seconds::admit(object);
             runtime_class::admit(self, object)?;
+            topology_labels::of_pod(self, object);
         }
         if written && (kind.group, kind.resource) == ("scheduling.k8s.io", "priorityclasses") {
             priority::check_class(self, attributes, object)?;

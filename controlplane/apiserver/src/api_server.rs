@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -14,6 +14,7 @@ use crate::aggregation::{Aggregation, FrontProxy};
 use crate::audit::{Audit, AuditError, AuditOptions};
 use crate::authentication::Authenticator;
 use crate::bootstrap::Announced;
+use crate::bootstrap::upkeep::Upkeep;
 use crate::cache::CacheError;
 use crate::connect::Sessions;
 use crate::definitions::Definitions;
@@ -118,6 +119,8 @@ pub struct ApiServer {
     pub handover: Arc<dyn Handover>,
     /// Tells the other servers that this one is there.
     presence: tokio::sync::Mutex<Option<Presence>>,
+    /// Makes what every cluster has again; only kept.
+    upkeep: OnceLock<Upkeep>,
 }
 
 impl ApiServer {
@@ -164,6 +167,7 @@ impl ApiServer {
             specifications: Published::default(),
             handover: parts.handover,
             presence: tokio::sync::Mutex::default(),
+            upkeep: OnceLock::new(),
         });
         let announced = Announced {
             address: parts.advertised,
@@ -174,6 +178,7 @@ impl ApiServer {
         crate::bootstrap::ensure(&api_server, &announced).await.map_err(StartError::Bootstrap)?;
         let presence = Presence::start(api_server.server.clone(), parts.advertised).await;
         *api_server.presence.lock().await = Some(presence.map_err(StartError::Bootstrap)?);
+        api_server.upkeep.get_or_init(|| Upkeep::start(api_server.server.clone(), parts.advertised.1));
         Ok(api_server)
     }
 

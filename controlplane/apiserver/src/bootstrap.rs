@@ -1,13 +1,14 @@
 //! What every cluster has: its first namespaces, the roles that its parts need, what
 //! machines that join are told, and the API's own Service.
 //!
-//! Ensured at every start: what is missing is made, a bootstrap role that lost a rule gets it back, and what
+//! Ensured at every start, some of it always (`upkeep`): what is missing is made, a bootstrap role that lost a rule gets it back, and what
 //! people added stays. A role annotated `rbac.authorization.kubernetes.io/autoupdate: "false"` is left alone.
 
 mod cluster_info;
 pub mod kubernetes_service;
 mod policy;
 mod roles;
+pub mod upkeep;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -43,15 +44,20 @@ pub struct Announced<'a> {
 /// Makes what is missing.
 pub async fn ensure(api: &ApiServer, announced: &Announced<'_>) -> Result<(), Status> {
     let server = &api.server;
-    for name in NAMESPACES {
-        let namespace = json!({"metadata": {"name": name}});
-        create(server, "", "namespaces", namespace).await?;
-    }
+    namespaces(server).await?;
     policy::ensure(server).await?;
     flow_control(server).await?;
     cluster_info::ensure(server, announced.authorities_pem, announced.address, announced.facts).await?;
     cluster_info::extensions(server, announced.authorities_pem, announced.front_proxy_pem).await?;
     kubernetes_service::ensure(server, announced.address.1).await
+}
+
+async fn namespaces(server: &Server) -> Result<(), Status> {
+    for name in NAMESPACES {
+        let namespace = json!({"metadata": {"name": name}});
+        create(server, "", "namespaces", namespace).await?;
+    }
+    Ok(())
 }
 
 /// Who waits when many ask at once. Written together: none depends on another.

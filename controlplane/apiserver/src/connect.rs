@@ -67,6 +67,7 @@ pub async fn connect(
             upgrade::stream(api, request, &pod, wire).await
         }
         ("pods", "proxy") => proxy::pod(api, request, kind, wire).await,
+        ("services", "proxy") => proxy::service(api, request, kind, wire).await,
         ("nodes", "proxy") => proxy::node(api, request, wire).await,
         _ => Err(Status::method_not_supported(kind.qualified_resource(), info.verb.as_str())),
     }

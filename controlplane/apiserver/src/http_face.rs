@@ -229,6 +229,9 @@ impl ApiServer {
         if nameless_change {
             return Err(Status::method_not_allowed());
         }
+        if verb.as_str().is_empty() {
+            return Err(Status::method_not_allowed());
+        }
         if named_create || !kind.serves(verb) {
             return Err(Status::method_not_supported(kind.qualified_resource(), verb.as_str()));
         }
@@ -241,6 +244,9 @@ impl ApiServer {
                     "application/yaml",
                     "application/vnd.kubernetes.protobuf",
                 ]))
+            }
+            Verb::Create if kind.group.is_empty() && kind.resource == "bindings" => {
+                subresource::binding::create_named(server, request, kind, body).await
             }
             Verb::Create if kind.storage.is_none() => reviews::create(self, request, kind, &body),
             Verb::Create => registry::create(server, request, kind, body).await,
@@ -279,7 +285,7 @@ impl ApiServer {
             ("binding", Verb::Create) => subresource::binding::create(server, request, kind, body).await,
             ("eviction", Verb::Create) => subresource::eviction::create(server, request, kind, body).await,
             ("token", Verb::Create) => {
-                subresource::token::create(server, &self.authenticator, request, kind, &body)
+                subresource::token::create(server, &self.authenticator, request, kind, &body).await
             }
             ("status" | "approval" | "finalize" | "ephemeralcontainers" | "resize", Verb::Update) => {
                 registry::update(server, request, kind, body).await

@@ -10,7 +10,7 @@ use crate::audit::Trail;
 use crate::user::User;
 
 /// A request after authentication, before its body is read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Request {
     /// Verb, resource, names.
     pub info: RequestInfo,

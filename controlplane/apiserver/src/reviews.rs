@@ -25,8 +25,11 @@ pub fn create(
     let (mut object, warnings) = body::object(request, kind, bytes, options.field_validation)?;
     object["status"] = match kind.kind {
         "SelfSubjectReview" => subject::status(&request.user),
+        "TokenReview" if object["spec"]["token"].as_str().unwrap_or_default().is_empty() => {
+            return Err(Status::bad_request("token is required for TokenReview in authentication"));
+        }
         "TokenReview" => token::status(api, request, &object["spec"]),
-        "SelfSubjectAccessReview" => access::status(api, &request.user, &object["spec"]),
+        "SelfSubjectAccessReview" => access::status(api, &request.user, &object["spec"])?,
         "SubjectAccessReview" => access::status_of_another(api, &object["spec"])?,
         "LocalSubjectAccessReview" => access::local_status(api, request, &object["spec"])?,
         "SelfSubjectRulesReview" => rules::status(api, &request.user, &object["spec"])?,

@@ -4,6 +4,9 @@
 //! Pure. Defaults and validity are `api::defaulting` and `api::validation`.
 
 mod initial;
+mod service;
+
+pub use service::{has_health_port, has_node_ports};
 
 use api::kind::{Kind, autoscaler_of_v1, core_event_of, events_event_of, v1_of_autoscaler};
 use serde_json::{Map, Value, json};
@@ -51,6 +54,24 @@ fn kept_by_status(kind: &Kind) -> &'static [&'static str] {
 /// Definitions of custom resources.
 fn is_definition(kind: &Kind) -> bool {
     kind.resource == "customresourcedefinitions" && kind.group == "apiextensions.k8s.io"
+}
+
+/// Kinds of which an update makes what is not there.
+const BEGUN_BY_UPDATE: [(&str, &str); 9] = [
+    ("", "endpoints"),
+    ("", "events"),
+    ("", "limitranges"),
+    ("", "services"),
+    ("coordination.k8s.io", "leases"),
+    ("rbac.authorization.k8s.io", "clusterrolebindings"),
+    ("rbac.authorization.k8s.io", "clusterroles"),
+    ("rbac.authorization.k8s.io", "rolebindings"),
+    ("rbac.authorization.k8s.io", "roles"),
+];
+
+/// Whether an update of what is not there makes it.
+pub fn may_begin_by_update(kind: &Kind, subresource: &str) -> bool {
+    subresource.is_empty() && BEGUN_BY_UPDATE.contains(&(kind.group, kind.resource))
 }
 
 /// A new object: its status and generation are the server's.
@@ -180,6 +201,7 @@ pub fn prepare_update(kind: &Kind, subresource: &str, new: &mut Value, old: &Val
                     initial::data_sources(&mut new["spec"], Some(&old["spec"]));
                 }
                 ("", "serviceaccounts") => initial::secrets(new),
+                ("", "services") => service::update(new, old),
                 _ => {}
             }
         }

@@ -217,9 +217,40 @@ pub fn service_address(
     let missing = || format!("service \"{name}\" not found");
     let services = server.caches.named("", "services").ok_or_else(missing)?;
     let service = services.get(&format!("{namespace}/{name}")).ok_or_else(missing)?.value();
+    let port_name = port_name(&service, port)?;
+    if let Some(address) = ready_endpoint(server, namespace, name, &port_name) {
+        return Ok(address);
+    }
+    match text(&service["spec"], "clusterIP").parse::<IpAddr>() {
+        Ok(address) => Ok((address, port).into()),
+        Err(_) => Err(no_endpoints(name)),
+    }
+}
+
+/// A ready endpoint behind a port of a Service, by the port's name or number; without either the port without a name.
+pub fn service_endpoint(server: &Server, service: &Value, port: &str) -> Result<SocketAddr, String> {
+    let [namespace, name] = ["namespace", "name"].map(|field| text(&service["metadata"], field));
+    let port_name = match port.parse() {
+        Ok(number) => port_name(service, number)?,
+        Err(_) => port.to_owned(),
+    };
+    ready_endpoint(server, namespace, name, &port_name).ok_or_else(|| no_endpoints(name))
+}
+
+fn no_endpoints(service: &str) -> String {
+    format!("no endpoints available for service \"{service}\"")
+}
+
+fn port_name(service: &Value, port: u16) -> Result<String, String> {
     let ports = service["spec"]["ports"].as_array();
     let row = ports.into_iter().flatten().find(|row| row["port"].as_u64() == Some(port.into()));
-    let row = row.ok_or_else(|| format!("no service port {port} found for service \"{name}\""))?;
+    let name = || text(&service["metadata"], "name");
+    let row = row.ok_or_else(|| format!("no service port {port} found for service \"{}\"", name()))?;
+    Ok(text(row, "name").to_owned())
+}
+
+/// One of the ready endpoints, drawn.
+fn ready_endpoint(server: &Server, namespace: &str, name: &str, port: &str) -> Option<SocketAddr> {
     let mut found: Vec<SocketAddr> = Vec::new();
     let slices = server.caches.named("discovery.k8s.io", "endpointslices");
     for slice in slices.map(|slices| slices.list(namespace).0).unwrap_or_default() {
@@ -227,8 +258,8 @@ pub fn service_address(
             continue;
         }
         let slice = slice.value();
-        let of_row = |port: &&Value| text(port, "name") == text(row, "name");
-        let Some(target) = slice["ports"].as_array().into_iter().flatten().find(of_row) else { continue };
+        let named = |row: &&Value| text(row, "name") == port;
+        let Some(target) = slice["ports"].as_array().into_iter().flatten().find(named) else { continue };
         let Some(target) = target["port"].as_u64().and_then(|port| u16::try_from(port).ok()) else {
             continue;
         };
@@ -240,12 +271,6 @@ pub fn service_address(
             }
         }
     }
-    if !found.is_empty() {
-        let at = server.random(found.len() as u64) as usize;
-        return Ok(found[at.min(found.len() - 1)]);
-    }
-    match text(&service["spec"], "clusterIP").parse::<IpAddr>() {
-        Ok(address) => Ok((address, port).into()),
-        Err(_) => Err(format!("no endpoints available for service \"{name}\"")),
-    }
+    let at = server.random(found.len().max(1) as u64) as usize;
+    found.get(at.min(found.len().saturating_sub(1))).copied()
 }

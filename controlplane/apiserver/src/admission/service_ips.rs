@@ -23,6 +23,7 @@ use crate::cache::KindCache;
 use crate::object::Object;
 use crate::request::Mark;
 use crate::server::Server;
+use crate::strategy::{has_health_port, has_node_ports};
 
 pub(crate) mod addresses;
 
@@ -216,6 +217,16 @@ fn choose(server: &Server, attributes: &Attributes<'_>, service: &mut Value) -> 
     }
     if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
         given.extend(node_ports(server, &mut taken, service, &mut errors));
+        if has_health_port(&service["spec"]) {
+            let port = &mut service["spec"]["healthCheckNodePort"];
+            given.extend(node_port(
+                server,
+                &mut taken,
+                (port, "TCP"),
+                "spec.healthCheckNodePort",
+                &mut errors,
+            ));
+        }
     }
     if !errors.is_empty() {
         return Err(Status::invalid(attributes.kind.qualified_kind(), &own.1, &errors));
@@ -292,14 +303,17 @@ fn held(service: &Value) -> Vec<String> {
     let addresses = spec["clusterIPs"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let ports = spec["ports"].as_array().into_iter().flatten();
     let ports = ports.filter_map(|port| {
-        port["nodePort"].as_u64().filter(|number| *number > 0).map(|number| port_key(port, number))
+        let number = port["nodePort"].as_u64().filter(|number| *number > 0)?;
+        Some(port_key(port["protocol"].as_str().unwrap_or("TCP"), number))
     });
-    addresses.map(canonical).chain(ports).collect()
+    let health = spec["healthCheckNodePort"].as_u64().filter(|number| *number > 0);
+    let health = health.map(|number| port_key("TCP", number));
+    addresses.map(canonical).chain(ports).chain(health).collect()
 }
 
 /// A node port is taken per protocol.
-fn port_key(port: &Value, number: u64) -> String {
-    format!("{}/{number}", port["protocol"].as_str().unwrap_or("TCP"))
+fn port_key(protocol: &str, number: u64) -> String {
+    format!("{protocol}/{number}")
 }
 
 /// One address of each family that the Service has; what it was given new.
@@ -427,41 +441,55 @@ fn node_ports(
     service: &mut Value,
     errors: &mut Vec<FieldError>,
 ) -> Vec<String> {
-    let mut given = Vec::new();
+    let all = has_node_ports(&service["spec"]);
     let ports = service["spec"].get_mut("ports").and_then(Value::as_array_mut);
-    let count = NODE_PORTS.end() - NODE_PORTS.start() + 1;
+    let mut given = Vec::new();
     for (index, port) in ports.into_iter().flatten().enumerate() {
+        // A load balancer that needs none has those that are asked for.
+        if !all && port["nodePort"].as_u64().unwrap_or(0) == 0 {
+            continue;
+        }
+        let protocol = port["protocol"].as_str().unwrap_or("TCP").to_owned();
         let field = format!("spec.ports[{index}].nodePort");
-        let number = match port["nodePort"].as_u64().unwrap_or(0) {
-            0 => {
-                let drawn = (0..DRAWS).map(|_| NODE_PORTS.start() + server.random(count));
-                match drawn.chain(NODE_PORTS).find(|number| !taken.contains(&port_key(port, *number))) {
-                    Some(number) => number,
-                    None => {
-                        errors.push(FieldError::internal(
-                            field,
-                            "failed to allocate a nodePort: range is full",
-                        ));
-                        continue;
-                    }
-                }
-            }
-            asked if !NODE_PORTS.contains(&asked) => {
-                let why = "provided port is not in the valid range. The range of valid ports is 30000-32767";
-                errors.push(FieldError::invalid(field, asked, why));
-                continue;
-            }
-            asked if taken.contains(&port_key(port, asked)) => {
-                errors.push(FieldError::invalid(field, asked, "provided port is already allocated"));
-                continue;
-            }
-            asked => asked,
-        };
-        port["nodePort"] = number.into();
-        taken.now_given.insert(port_key(port, number));
-        given.push(port_key(port, number));
+        given.extend(node_port(server, taken, (&mut port["nodePort"], &protocol), &field, errors));
     }
     given
+}
+
+/// One port of the nodes: the one that is asked for, or a free one.
+fn node_port(
+    server: &Server,
+    taken: &mut Taken<'_>,
+    (port, protocol): (&mut Value, &str),
+    field: &str,
+    errors: &mut Vec<FieldError>,
+) -> Option<String> {
+    let count = NODE_PORTS.end() - NODE_PORTS.start() + 1;
+    let number = match port.as_u64().unwrap_or(0) {
+        0 => {
+            let drawn = (0..DRAWS).map(|_| NODE_PORTS.start() + server.random(count));
+            let free = drawn.chain(NODE_PORTS).find(|number| !taken.contains(&port_key(protocol, *number)));
+            let Some(free) = free else {
+                errors.push(FieldError::internal(field, "failed to allocate a nodePort: range is full"));
+                return None;
+            };
+            free
+        }
+        asked if !NODE_PORTS.contains(&asked) => {
+            let why = "provided port is not in the valid range. The range of valid ports is 30000-32767";
+            errors.push(FieldError::invalid(field, asked, why));
+            return None;
+        }
+        asked if taken.contains(&port_key(protocol, asked)) => {
+            errors.push(FieldError::invalid(field, asked, "provided port is already allocated"));
+            return None;
+        }
+        asked => asked,
+    };
+    *port = number.into();
+    let key = port_key(protocol, number);
+    taken.now_given.insert(key.clone());
+    Some(key)
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use api::cel::{self, Budget, Program};
 use api::kind::Kind;
 use api::selector::LabelSelector;
 use api::status::Status;
+use api::wire::{BodyOf, PatchType};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use store::Revision;
@@ -198,8 +199,13 @@ impl Hook {
         }
         let uid = server.uid();
         let old = attributes.old.unwrap_or(&Value::Null);
-        let now = conversion::between(server, attributes.kind, kind, object).await?;
-        let old = conversion::between(server, attributes.kind, kind, old).await?;
+        let (now, old) = match attributes.subobject() {
+            Some(_) => (object.clone(), old.clone()),
+            None => (
+                conversion::between(server, attributes.kind, kind, object).await?,
+                conversion::between(server, attributes.kind, kind, old).await?,
+            ),
+        };
         let body = review::review(attributes, kind, now, old, &uid, self.version);
         let failed = |why: String| match self.ignores {
             true => {
@@ -339,20 +345,24 @@ async fn patched(question: &Question<'_>, patch: &Value) -> Result<Result<Value,
     if attributes.operation == Operation::Delete {
         return Ok(Err("a delete has nothing to patch".into()));
     }
-    let form = conversion::between(server, attributes.kind, kind, object).await?;
-    let wanted = api::wire::BodyOf::from(kind);
-    let patch = patch.to_string();
-    let ignore = api::path::FieldValidation::Ignore;
-    let whole =
-        attributes.request.info.subresource.is_empty() || attributes.request.info.subresource == "status";
-    let patched = if whole {
-        match api::patch::apply(api::wire::PatchType::Json, &form, patch.as_bytes(), wanted, ignore) {
-            Ok(patched) => patched.object,
-            Err(status) => return Ok(Err(status.message)),
-        }
-    } else {
-        form
+    // What a stream was asked for is not carried on in another form.
+    if attributes.operation == Operation::Connect {
+        return Ok(Ok(object.clone()));
+    }
+    let subobject = attributes.subobject();
+    let form = match subobject {
+        Some(_) => object.clone(),
+        None => conversion::between(server, attributes.kind, kind, object).await?,
     };
+    let wanted = subobject.map_or_else(|| BodyOf::from(kind), BodyOf::from);
+    let (patch, ignore) = (patch.to_string(), api::path::FieldValidation::Ignore);
+    let patched = match api::patch::apply(PatchType::Json, &form, patch.as_bytes(), wanted, ignore) {
+        Ok(patched) => patched.object,
+        Err(status) => return Ok(Err(status.message)),
+    };
+    if subobject.is_some() {
+        return Ok(Ok(patched));
+    }
     let mut object = conversion::between(server, kind, attributes.kind, &patched).await?;
     api::defaulting::apply(attributes.kind, &mut object);
     Ok(Ok(object))

@@ -8,7 +8,7 @@ use api::wire::{self, Allow, Convert, Encoding, WatchType, protobuf};
 use api::{kind, printers};
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::ACCEPT;
+use http::header::{ACCEPT, USER_AGENT};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use store::Revision;
@@ -74,7 +74,9 @@ impl Form {
             Convert::PartialObjectMetadata(_) | Convert::PartialObjectMetadataList(_) => Shape::Metadata,
             Convert::None | Convert::Discovery(_) => Shape::Whole,
         };
-        let pretty = accepted.pretty || query.flag("pretty");
+        let wished = query.get("pretty").map(|_| query.flag("pretty"));
+        // Events of a watch are lines.
+        let pretty = !watch && (accepted.pretty || wished.unwrap_or_else(|| is_read(headers)));
         Ok(Form { encoding: accepted.encoding, shape, pretty, columns_told: false })
     }
 
@@ -126,6 +128,12 @@ impl Form {
             Shape::Metadata => self.encode_partial(&partial(&value)),
             Shape::Table(include) => {
                 let revision = value["metadata"]["resourceVersion"].clone();
+                if value["kind"] == "Scale" && row.kind != "Scale" {
+                    let cells = printers::scale_cells(&value, now);
+                    let (columns, rows) =
+                        (printers::scale_columns(), vec![with_object(cells, include, value)]);
+                    return self.encode(&table(columns, json!({"resourceVersion": revision}), rows), "");
+                }
                 let rows = vec![table_row(row, strategy::to_stored(row, value), include, now)];
                 self.encode(&self.table(row, json!({"resourceVersion": revision}), rows), "")
             }
@@ -134,7 +142,7 @@ impl Form {
 
     fn table(self, row: &'static Kind, metadata: Value, rows: Vec<Value>) -> Value {
         let columns = if self.columns_told { Value::Null } else { json!(printers::columns(row)) };
-        json!({"kind": "Table", "apiVersion": META, "metadata": metadata, "columnDefinitions": columns, "rows": rows})
+        table(columns, metadata, rows)
     }
 
     /// A page of objects.
@@ -284,6 +292,12 @@ fn schema_of(row: &'static Kind, value: &Value) -> &'static str {
     }
 }
 
+/// Whether somebody looks at the answer himself: browsers and clients of the command line.
+fn is_read(headers: &HeaderMap) -> bool {
+    let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    ["curl", "Wget", "Mozilla/5.0"].iter().any(|known| agent.starts_with(known))
+}
+
 pub(super) fn partial(object: &Value) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": META, "metadata": object["metadata"]})
 }
@@ -296,9 +310,19 @@ pub(super) fn table_row(
     now: jiff::Timestamp,
 ) -> Value {
     let cells = printers::cells(row, &object, now);
+    let object = if include == Include::Whole { strategy::from_stored(row, object) } else { object };
+    with_object(cells, include, object)
+}
+
+/// A row with as much of its object, in the form that is shown, as was asked for.
+fn with_object(cells: Vec<Value>, include: Include, object: Value) -> Value {
     match include {
         Include::Nothing => json!({"cells": cells}),
         Include::Metadata => json!({"cells": cells, "object": partial(&object)}),
-        Include::Whole => json!({"cells": cells, "object": strategy::from_stored(row, object)}),
+        Include::Whole => json!({"cells": cells, "object": object}),
     }
+}
+
+fn table(columns: Value, metadata: Value, rows: Vec<Value>) -> Value {
+    json!({"kind": "Table", "apiVersion": META, "metadata": metadata, "columnDefinitions": columns, "rows": rows})
 }

@@ -1,4 +1,5 @@
-//! `nodes/proxy` and `pods/proxy`: any request goes on to a kubelet or to a pod's port.
+//! `nodes/proxy`, `pods/proxy` and `services/proxy`: any request goes on to a kubelet, to a pod's port, or to one that is
+//! ready behind a Service's.
 //!
 //! The name may be `name`, `name:port` or `scheme:name:port`. Pods are reached over plain HTTP, by the first of
 //! their addresses. Nothing of the client's credentials goes on.
@@ -18,6 +19,7 @@ use crate::answer::Answer;
 use crate::api_server::ApiServer;
 use crate::node_access::dial_plain;
 use crate::request::Request;
+use crate::webhook::service_endpoint;
 
 /// Headers by which we would be taken for somebody else.
 const FOREIGN: [&str; 4] = ["impersonate-user", "impersonate-group", "impersonate-uid", "x-remote-user"];
@@ -62,6 +64,28 @@ pub(super) async fn pod(
     if target.scheme == "https" {
         return Err(Status::bad_request("https to pods is not proxied; use kubectl port-forward"));
     }
+    let path = rest(&wire, 6);
+    let stream = dial_plain(address)
+        .await
+        .map_err(|error| Status::service_unavailable(format!("error trying to reach service: {error}")))?;
+    send(api, request, wire, ("http", address), &path, stream).await
+}
+
+/// Answers any verb on `services/NAME/proxy`.
+pub(super) async fn service(
+    api: &ApiServer,
+    request: &Request,
+    kind: &'static Kind,
+    wire: Wire,
+) -> Result<Answer, Status> {
+    let target = Target::parse(&request.info.name)?;
+    let service = object(api, kind, &request.info.namespace, &target.name)?;
+    if target.scheme == "https" {
+        return Err(Status::bad_request("https to pods is not proxied; use kubectl port-forward"));
+    }
+    let port = target.port.unwrap_or_default();
+    let address = service_endpoint(&api.server, &service, &port).map_err(Status::service_unavailable)?;
+    allowed(address.ip())?;
     let path = rest(&wire, 6);
     let stream = dial_plain(address)
         .await
@@ -138,6 +162,11 @@ fn rest(wire: &Wire, proxy: usize) -> String {
 fn address(pod: &Value) -> Result<IpAddr, Status> {
     let address = pod["status"]["podIP"].as_str().unwrap_or_default();
     let address: IpAddr = address.parse().map_err(|_| Status::bad_request("address not allowed"))?;
+    allowed(address)
+}
+
+/// Not one of this machine's own.
+fn allowed(address: IpAddr) -> Result<IpAddr, Status> {
     // An IPv4 address in IPv6's clothes leads where the IPv4 address leads.
     let address = address.to_canonical();
     let own = match address {

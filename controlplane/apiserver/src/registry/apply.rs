@@ -116,7 +116,13 @@ fn configuration(
 }
 
 /// Who may patch may not therefore create.
-fn may_create(server: &Server, request: &Request, kind: &Kind, config: &Value) -> Result<(), Status> {
+/// A write to a name that has no object creates it: who asks must be allowed that too.
+pub(super) fn may_create(
+    server: &Server,
+    request: &Request,
+    kind: &Kind,
+    config: &Value,
+) -> Result<(), Status> {
     let mut info = request.info.clone();
     info.verb = Verb::Create;
     server.authorizer.require(&server.caches, &request.user, &info)?;

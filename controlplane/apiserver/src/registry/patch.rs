@@ -7,6 +7,7 @@ use api::path::PatchOptions;
 use api::status::Status;
 use api::wire::{BodyOf, PatchType};
 use bytes::Bytes;
+use serde_json::Value;
 
 use super::update::change;
 use super::{apply, meta};
@@ -32,13 +33,24 @@ pub async fn patch(
     let changed = change(server, request, kind, options.dry_run, |old| {
         let patched =
             api::patch::apply(patch_type, old, &body, BodyOf::from(kind), options.field_validation)?;
-        if meta::text(&patched.object, "name") != name {
-            return Err(Status::bad_request("the name of the object may not be changed by a patch"));
-        }
+        same_object(&patched.object, &request.info.namespace, name)?;
         *warnings.lock().unwrap_or_else(PoisonError::into_inner) = patched.warnings;
         Ok(patched.object)
     })
     .await?;
     let warnings = warnings.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(Answer::object(200, kind, Shown::Value(changed)).warn(warnings))
+}
+
+/// A patch does not make another object of it.
+fn same_object(object: &Value, namespace: &str, name: &str) -> Result<(), Status> {
+    let (got, place) = (meta::text(object, "name"), meta::text(object, "namespace"));
+    let why = if !place.is_empty() && place != namespace {
+        "the namespace of the provided object does not match the namespace sent on the request".to_owned()
+    } else if got != name {
+        format!("the name of the object ({got}) does not match the name on the URL ({name})")
+    } else {
+        return Ok(());
+    };
+    Err(Status::bad_request(why))
 }

@@ -2,12 +2,13 @@
 
 use api::kind::Kind;
 use api::path::{CreateOptions, Preconditions};
-use api::status::Status;
+use api::status::{Reason, Status};
 use bytes::Bytes;
 use serde_json::Value;
 use store::Revision;
 
-use super::create::with_revision;
+use super::apply::may_create;
+use super::create::{create_object, with_revision};
 use super::write::{self, Change, MOST_TRIES};
 use super::{meta, object_key, ownership};
 use crate::admission::{Operation, addresses};
@@ -45,8 +46,18 @@ pub async fn update(
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
     }
-    let changed = change(server, request, kind, options.dry_run, |_| Ok(object.clone())).await?;
-    Ok(Answer::object(200, kind, Shown::Value(changed)).warn(warnings))
+    let changed = change(server, request, kind, options.dry_run, |_| Ok(object.clone())).await;
+    match changed {
+        Err(missing)
+            if missing.reason == Reason::NotFound
+                && strategy::may_begin_by_update(kind, &request.info.subresource) =>
+        {
+            may_create(server, request, kind, &object)?;
+            let made = create_object(server, request, kind, object, options.dry_run).await?;
+            Ok(Answer::object(201, kind, Shown::Value(made)).warn(warnings))
+        }
+        changed => Ok(Answer::object(200, kind, Shown::Value(changed?)).warn(warnings)),
+    }
 }
 
 /// Changes an object by `desire`, which turns what is there into what shall be. Where that carries a
@@ -177,7 +188,9 @@ async fn settle(
         return Err(Status::invalid(kind.qualified_kind(), meta::text(old, "name"), &errors));
     }
     let mut new = new;
-    strategy::bump_generation(kind, &mut new, old);
+    if subresource != "binding" {
+        strategy::bump_generation(kind, &mut new, old);
+    }
     Ok(new)
 }
 

@@ -10,22 +10,93 @@ use crate::request::Request;
 use crate::user::User;
 
 /// Whether the user who asks may.
-pub(super) fn status(api: &ApiServer, user: &User, spec: &Value) -> Value {
-    decide(api, user, spec)
+pub(super) fn status(api: &ApiServer, user: &User, spec: &Value) -> Result<Value, Status> {
+    refuse("SelfSubjectAccessReview", wrong(spec))?;
+    Ok(decide(api, user, spec))
 }
 
 /// Whether the user in the spec may.
 pub(super) fn status_of_another(api: &ApiServer, spec: &Value) -> Result<Value, Status> {
-    let resource = spec["resourceAttributes"].is_object();
-    if resource == spec["nonResourceAttributes"].is_object() {
-        let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-        let field = FieldError::invalid("spec.resourceAttributes", spec["resourceAttributes"].clone(), why);
-        return Err(Status::invalid(Qualified { group: GROUP, name: "SubjectAccessReview" }, "", &[field]));
+    refuse("SubjectAccessReview", wrong_of_another(spec))?;
+    Ok(decide(api, &user_of(spec), spec))
+}
+
+/// The same, about the namespace of the path only.
+pub(super) fn local_status(api: &ApiServer, request: &Request, spec: &Value) -> Result<Value, Status> {
+    let mut errors = wrong_of_another(spec);
+    let namespace = text(&spec["resourceAttributes"]["namespace"]);
+    if spec["resourceAttributes"].is_object() && namespace != request.info.namespace {
+        let why = "must match metadata.namespace";
+        errors.push(FieldError::invalid("spec.resourceAttributes.namespace", namespace, why));
     }
+    let path = &spec["nonResourceAttributes"];
+    if path.is_object() {
+        let why = "disallowed on this kind of request";
+        errors.push(FieldError::invalid("spec.nonResourceAttributes", path.clone(), why));
+    }
+    refuse("LocalSubjectAccessReview", errors)?;
+    Ok(decide(api, &user_of(spec), spec))
+}
+
+fn refuse(name: &'static str, errors: Vec<FieldError>) -> Result<(), Status> {
+    match errors.as_slice() {
+        [] => Ok(()),
+        errors => Err(Status::invalid(Qualified { group: GROUP, name }, "", errors)),
+    }
+}
+
+/// What is wrong with a question.
+fn wrong(spec: &Value) -> Vec<FieldError> {
+    let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    let mut errors = Vec::new();
+    match (resource.is_object(), path.is_object()) {
+        (true, true) => {
+            let why = "cannot be specified in combination with resourceAttributes";
+            errors.push(FieldError::invalid("spec.nonResourceAttributes", path.clone(), why));
+        }
+        (false, false) => {
+            let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            errors.push(FieldError::invalid("spec.resourceAttributes", Value::Null, why));
+        }
+        _ => {}
+    }
+    for name in ["fieldSelector", "labelSelector"] {
+        let selector = &resource[name];
+        if !selector.is_object() {
+            continue;
+        }
+        let at = format!("spec.resourceAttributes.{name}");
+        let required = selector["requirements"].as_array().is_some_and(|all| !all.is_empty());
+        match (text(&selector["rawSelector"]), required) {
+            ("", false) => {
+                let why = format!("when {at} is specified, requirements or rawSelector is required");
+                errors.push(FieldError::required(format!("{at}.requirements"), why));
+            }
+            (raw, true) if !raw.is_empty() => {
+                let why = "may not specified at the same time as requirements";
+                errors.push(FieldError::invalid(format!("{at}.rawSelector"), raw, why));
+            }
+            _ => {}
+        }
+    }
+    errors
+}
+
+fn wrong_of_another(spec: &Value) -> Vec<FieldError> {
+    let mut errors = wrong(spec);
+    let user = user_of(spec);
+    if user.name.is_empty() && user.groups.is_empty() {
+        let why = "at least one of user or group must be specified";
+        errors.push(FieldError::invalid("spec.user", "", why));
+    }
+    errors
+}
+
+fn user_of(spec: &Value) -> User {
     let list = |value: &Value| -> Vec<String> {
         value.as_array().into_iter().flatten().filter_map(|item| item.as_str().map(str::to_owned)).collect()
     };
-    let user = User {
+    User {
         name: text(&spec["user"]).to_owned(),
         uid: text(&spec["uid"]).to_owned(),
         groups: list(&spec["groups"]),
@@ -35,27 +106,7 @@ pub(super) fn status_of_another(api: &ApiServer, spec: &Value) -> Result<Value, 
             .flatten()
             .map(|(key, values)| (key.clone(), list(values)))
             .collect(),
-    };
-    if user.name.is_empty() && user.groups.is_empty() {
-        let field = FieldError::invalid("spec.user", "", "at least one of user or group must be specified");
-        return Err(Status::invalid(Qualified { group: GROUP, name: "SubjectAccessReview" }, "", &[field]));
     }
-    Ok(decide(api, &user, spec))
-}
-
-/// The same, about the namespace of the path only.
-pub(super) fn local_status(api: &ApiServer, request: &Request, spec: &Value) -> Result<Value, Status> {
-    let namespace = text(&spec["resourceAttributes"]["namespace"]);
-    if namespace != request.info.namespace {
-        let why = "must match metadata.namespace";
-        let field = FieldError::invalid("spec.resourceAttributes.namespace", namespace, why);
-        return Err(Status::invalid(
-            Qualified { group: GROUP, name: "LocalSubjectAccessReview" },
-            "",
-            &[field],
-        ));
-    }
-    status_of_another(api, spec)
 }
 
 const GROUP: &str = "authorization.k8s.io";
@@ -98,4 +149,48 @@ fn decide(api: &ApiServer, user: &User, spec: &Value) -> Value {
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_is_about_one_thing() {
+        let check = |spec: Value, expect: &[&str]| {
+            let said: Vec<String> = wrong(&spec).iter().map(ToString::to_string).collect();
+            assert_eq!(said, expect, "{spec}");
+        };
+        let (resource, path) =
+            (json!({"verb": "get", "resource": "pods"}), json!({"verb": "get", "path": "/"}));
+        check(json!({"resourceAttributes": resource}), &[]);
+        check(json!({"nonResourceAttributes": path}), &[]);
+        check(
+            json!({}),
+            &[
+                "spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified",
+            ],
+        );
+        check(
+            json!({"resourceAttributes": resource, "nonResourceAttributes": path}),
+            &[
+                r#"spec.nonResourceAttributes: Invalid value: {"verb":"get","path":"/"}: cannot be specified in combination with resourceAttributes"#,
+            ],
+        );
+        let selecting =
+            |selector: Value| json!({"resourceAttributes": {"verb": "list", "fieldSelector": selector}});
+        check(selecting(json!({"rawSelector": "a=b"})), &[]);
+        check(
+            selecting(json!({})),
+            &[
+                "spec.resourceAttributes.fieldSelector.requirements: Required value: when spec.resourceAttributes.fieldSelector is specified, requirements or rawSelector is required",
+            ],
+        );
+        check(
+            selecting(json!({"rawSelector": "a=b", "requirements": [{"key": "a"}]})),
+            &[
+                r#"spec.resourceAttributes.fieldSelector.rawSelector: Invalid value: "a=b": may not specified at the same time as requirements"#,
+            ],
+        );
+    }
 }

@@ -1,5 +1,6 @@
 //! `binding`: a scheduler gives a pod its node, once.
 
+use api::field::FieldError;
 use api::kind::Kind;
 use api::path::CreateOptions;
 use api::status::{Qualified, Status};
@@ -21,17 +22,59 @@ pub async fn create(
 ) -> Result<Answer, Status> {
     let options = CreateOptions::parse(&request.query)?;
     let (binding, _) = body::object(request, kind, &body, options.field_validation)?;
-    let target = &binding["target"];
-    let node = target["name"].as_str().unwrap_or_default();
-    if node.is_empty() || !matches!(target["kind"].as_str().unwrap_or_default(), "" | "Node") {
-        let field = api::field::FieldError::required("target.name", "");
-        return Err(Status::invalid(Qualified { group: "", name: "Binding" }, &request.info.name, &[field]));
+    let binding = server.admit_posted(request, kind, binding, options.dry_run).await?;
+    carry_out(server, request, kind, &binding, options.dry_run).await
+}
+
+/// Answers a create of `bindings`, which names the pod in its body.
+pub async fn create_named(
+    server: &Server,
+    request: &Request,
+    kind: &'static Kind,
+    body: Bytes,
+) -> Result<Answer, Status> {
+    let options = CreateOptions::parse(&request.query)?;
+    let (binding, _) = body::object(request, kind, &body, options.field_validation)?;
+    let binding = server.admit_posted(request, kind, binding, options.dry_run).await?;
+    let name = binding["metadata"]["name"].as_str().unwrap_or_default();
+    let pods = server.registry.by_resource("", "v1", "pods").ok_or_else(Status::no_such_path)?;
+    let mut of_pod = request.clone();
+    "pods".clone_into(&mut of_pod.info.resource);
+    name.clone_into(&mut of_pod.info.name);
+    "binding".clone_into(&mut of_pod.info.subresource);
+    carry_out(server, &of_pod, pods, &binding, options.dry_run).await
+}
+
+async fn carry_out(
+    server: &Server,
+    request: &Request,
+    kind: &'static Kind,
+    binding: &Value,
+    dry_run: bool,
+) -> Result<Answer, Status> {
+    let errors = wrong(&binding["target"]);
+    if !errors.is_empty() {
+        return Err(Status::invalid(Qualified { group: "", name: "Binding" }, &request.info.name, &errors));
     }
-    change(server, request, kind, options.dry_run, |pod| bound(pod, &binding, node, request.now)).await?;
+    let node = binding["target"]["name"].as_str().unwrap_or_default();
+    change(server, request, kind, dry_run, |pod| bound(pod, binding, node, request.now)).await?;
     Ok(Answer::status(Status { code: 201, ..Status::success(None) }))
 }
 
-/// The pod with its node.
+/// What is wrong with a target.
+fn wrong(target: &Value) -> Vec<FieldError> {
+    let text = |name: &str| target[name].as_str().unwrap_or_default();
+    let mut errors = Vec::new();
+    if !matches!(text("kind"), "" | "Node") {
+        errors.push(FieldError::not_supported("target.kind", text("kind"), &["Node", "<empty>"]));
+    }
+    if text("name").is_empty() {
+        errors.push(FieldError::required("target.name", ""));
+    }
+    errors
+}
+
+/// The pod with its node: not a new generation, nobody asked for anything else.
 fn bound(pod: &Value, binding: &Value, node: &str, now: jiff::Timestamp) -> Result<Value, Status> {
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
     let conflict = |why: String| Status::conflict(Qualified { group: "", name: "pods/binding" }, name, why);
@@ -54,11 +97,14 @@ fn bound(pod: &Value, binding: &Value, node: &str, now: jiff::Timestamp) -> Resu
     }
     let mut pod = pod.clone();
     pod["spec"]["nodeName"] = node.into();
-    for (key, value) in binding["metadata"]["annotations"].as_object().into_iter().flatten() {
-        pod["metadata"]["annotations"][key] = value.clone();
+    for part in ["annotations", "labels"] {
+        for (key, value) in binding["metadata"][part].as_object().into_iter().flatten() {
+            pod["metadata"][part][key] = value.clone();
+        }
     }
     let seconds = jiff::Timestamp::from_second(now.as_second()).unwrap_or(now);
-    let condition = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": seconds.to_string()});
+    let condition = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": seconds.to_string(),
+        "observedGeneration": pod["metadata"]["generation"]});
     let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
     let others = conditions.into_iter().filter(|condition| condition["type"] != "PodScheduled");
     pod["status"]["conditions"] = others.chain([condition]).collect();

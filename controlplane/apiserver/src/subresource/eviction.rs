@@ -39,8 +39,11 @@ pub async fn create(
         given if given == name => {}
         _ => return Err(Status::bad_request("name in URL does not match name in Eviction object")),
     }
+    // The dry run may be asked for in either place; nothing outside is told of one as of the other.
+    let dry_run = options.dry_run || DeleteOptions::from_body(&eviction["deleteOptions"])?.dry_run;
+    let eviction = server.admit_posted(request, kind, eviction, dry_run).await?;
     let mut delete = DeleteOptions::from_body(&eviction["deleteOptions"])?;
-    delete.dry_run |= options.dry_run;
+    delete.dry_run |= dry_run;
     let (_, pod) = registry::read(server, kind, &object_key(kind, namespace, name))?;
     let pod = pod.ok_or_else(|| Status::not_found(kind.qualified_resource(), name))?;
     if !disturbs_nobody(&pod) {

@@ -92,7 +92,7 @@ fn answer(kind: &'static Kind, object: &Value) -> Answer {
 }
 
 /// The scale of an object.
-fn of(kind: &Kind, object: &Value) -> Value {
+pub(crate) fn of(kind: &Kind, object: &Value) -> Value {
     let meta = &object["metadata"];
     let mut metadata = serde_json::Map::new();
     for name in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
@@ -146,20 +146,30 @@ fn set_at(object: &mut Value, path: &[String], value: Value) {
     *at = value;
 }
 
+/// The replicas that a scale asks for.
+pub(crate) fn replicas(scale: &Value) -> Result<i64, Status> {
+    let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
+    if replicas >= 0 {
+        return Ok(replicas);
+    }
+    let field =
+        api::field::FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
+    let kind = api::status::Qualified { group: "autoscaling", name: "Scale" };
+    Err(Status::invalid(kind, scale["metadata"]["name"].as_str().unwrap_or_default(), &[field]))
+}
+
+/// Gives what is scaled its replicas.
+pub(crate) fn set_replicas(kind: &Kind, object: &mut Value, replicas: i64) {
+    match kind.custom().and_then(|custom| custom.scale().cloned()) {
+        Some(paths) => set_at(object, &paths.spec_replicas, replicas.into()),
+        None => object["spec"]["replicas"] = replicas.into(),
+    }
+}
+
 /// The object with the replicas of a scale, and with the resourceVersion that the scale insists on.
 fn scaled(kind: &Kind, old: &Value, scale: &Value) -> Result<Value, Status> {
-    let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
-    if replicas < 0 {
-        let field =
-            api::field::FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
-        let kind = api::status::Qualified { group: "autoscaling", name: "Scale" };
-        return Err(Status::invalid(kind, scale["metadata"]["name"].as_str().unwrap_or_default(), &[field]));
-    }
     let mut new = old.clone();
-    match kind.custom().and_then(|custom| custom.scale().cloned()) {
-        Some(paths) => set_at(&mut new, &paths.spec_replicas, replicas.into()),
-        None => new["spec"]["replicas"] = replicas.into(),
-    }
+    set_replicas(kind, &mut new, replicas(scale)?);
     // Without one the change is for whatever is there.
     new["metadata"]["resourceVersion"] =
         scale["metadata"]["resourceVersion"].as_str().unwrap_or_default().into();

@@ -23,7 +23,7 @@ const LONGEST_SECONDS: i64 = 1 << 32;
 const DEFAULT_SECONDS: i64 = 3600;
 
 /// Answers a create of `serviceaccounts/NAME/token`.
-pub fn create(
+pub async fn create(
     server: &Server,
     authenticator: &Authenticator,
     request: &Request,
@@ -31,8 +31,9 @@ pub fn create(
     body: &Bytes,
 ) -> Result<Answer, Status> {
     let options = CreateOptions::parse(&request.query)?;
-    let (mut asked, warnings) = body::object(request, kind, body, options.field_validation)?;
+    let (asked, warnings) = body::object(request, kind, body, options.field_validation)?;
     crate::admission::check_token(server, request, &asked["spec"]["boundObjectRef"])?;
+    let mut asked = server.admit_posted(request, kind, asked, options.dry_run).await?;
     let (namespace, name) = (request.info.namespace.as_str(), request.info.name.as_str());
     let account = uid_of(server, kind, namespace, name)?;
     let seconds = asked["spec"]["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);

@@ -13,6 +13,7 @@
 use api::apply::Of;
 use api::cel::{self, Budget, Program, Type, Value as Cel};
 use api::status::Status;
+use api::wire::BodyOf;
 use serde_json::{Value, json};
 
 use super::super::authorizer::authorizer;
@@ -98,7 +99,9 @@ fn change(
             Mutation::Apply(_) => applied(attributes, &object, made)?,
             Mutation::Patch(_) => patched(attributes, &object, &made)?,
         };
-        api::defaulting::apply(attributes.kind, &mut object);
+        if attributes.subobject().is_none() {
+            api::defaulting::apply(attributes.kind, &mut object);
+        }
     }
     Ok(object)
 }
@@ -111,12 +114,19 @@ fn applied(attributes: &Attributes<'_>, object: &Value, mut config: Value) -> Re
     for name in ["apiVersion", "kind"] {
         config[name] = object[name].clone();
     }
-    let what = format!("{}; {}", attributes.kind.kind, name_of(object));
+    let kind = attributes.subobject().map_or(attributes.kind.kind, |row| row.kind);
+    let what = format!("{kind}; {}", name_of(object));
     let merge = |of: Of<'_>| {
         let config = api::apply::configuration(config, of, &what)?;
         api::apply::merge_into(object, &config, of)
     };
-    with_type(attributes.kind, merge).and_then(|merged| merged).map_err(|status| status.message)
+    let merged = match attributes.subobject() {
+        None => with_type(attributes.kind, merge),
+        Some(row) => api::schema::find(row.schema)
+            .map(|of| merge(Of::Type(of)))
+            .ok_or_else(|| Status::internal(format!("no schema for {}", row.kind))),
+    };
+    merged.and_then(|merged| merged).map_err(|status| status.message)
 }
 
 fn patched(attributes: &Attributes<'_>, object: &Value, patch: &Value) -> Result<Value, String> {
@@ -128,7 +138,7 @@ fn patched(attributes: &Attributes<'_>, object: &Value, patch: &Value) -> Result
         Value::Object(fields.map(|(name, value)| (name.clone(), value.clone())).collect())
     };
     let patch = json!(operations.iter().map(clean).collect::<Vec<_>>()).to_string();
-    let wanted = api::wire::BodyOf::from(attributes.kind);
+    let wanted = attributes.subobject().map_or_else(|| BodyOf::from(attributes.kind), BodyOf::from);
     let ignore = api::path::FieldValidation::Ignore;
     api::patch::apply(api::wire::PatchType::Json, object, patch.as_bytes(), wanted, ignore)
         .map(|body| body.object)

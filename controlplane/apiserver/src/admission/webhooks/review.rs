@@ -48,10 +48,10 @@ pub(super) fn review(
 pub(super) fn request(attributes: &Attributes<'_>, kind: &'static Kind, object: &Value, uid: &str) -> Value {
     let Attributes { request, operation, old, dry_run, .. } = *attributes;
     let info = &request.info;
-    // A CONNECT is about what is asked of the object, not about the object.
-    let asked = |kind: &Kind| match kind.subresource(&info.subresource) {
-        Some(row) if operation == Operation::Connect => (row.group, row.version, row.kind),
-        _ => (kind.group, kind.version, kind.kind),
+    // A subresource with a kind of its own is about what is asked of the object, not about the object.
+    let asked = |kind: &Kind| match attributes.subobject() {
+        Some(row) => (row.group, row.version, row.kind),
+        None => (kind.group, kind.version, kind.kind),
     };
     let named = |kind: &Kind| {
         let (group, version, kind) = asked(kind);
