@@ -114,6 +114,11 @@ impl Carrier {
         self.loaded.as_ref().map(|(datapath, _)| (**datapath).clone())
     }
 
+    /// To be held by what runs beside everything else.
+    pub fn datapath(&self) -> Option<Datapath> {
+        self.loaded.as_ref().map(|(datapath, _)| datapath.clone())
+    }
+
     /// What is there of the pods.
     pub fn observe(&self) -> Result<Observed, DatapathError> {
         let Some((datapath, config)) = &self.loaded else { return Ok(Observed::default()) };

@@ -15,6 +15,7 @@
 
 mod calls;
 mod policies;
+mod promoter;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ use crate::network::{self, Desired, Host, Tunnel};
 use crate::node::Node;
 use crate::overlay::{self, Mode};
 use crate::owner::policies::Policies;
+use crate::owner::promoter::Promoter;
 use crate::pods::{Pods, Seen};
 use crate::policy::Knowledge;
 use crate::server::Asked;
@@ -82,6 +84,7 @@ pub struct Owner {
     nodes: Nodes,
     pods: Pods,
     policies: Policies,
+    promoter: Promoter,
     ready: watch::Sender<bool>,
     figures: Arc<Figures>,
     /// Why it is not ready; what was wrong when it last looked.
@@ -103,6 +106,7 @@ impl Owner {
             nodes,
             pods: Pods::new(host, registry),
             policies: Policies::new(knowledge, sight),
+            promoter: Promoter::new(),
             ready,
             figures,
             reason: "it is starting".to_owned(),
@@ -140,7 +144,7 @@ impl Owner {
         let mut policies_complete = false;
         let mut complete = false;
         loop {
-            let due = self.policies.due();
+            let (due, promotion) = (self.policies.due(), self.promoter.due());
             tokio::select! {
                 biased;
                 () = stopping.cancelled() => break,
@@ -164,10 +168,13 @@ impl Owner {
                 _ = nodes.changed() => again = Some(Instant::now()),
                 () = at(again) => again = self.look_and_say(&mut backoff).err(),
                 () = at(Some(sweeping.due)) => sweeping.sweep(self.pods.carrier.tables()),
+                Some(outcome) = self.promoter.ended() => self.promoter.go_on(outcome),
+                () = at(promotion) => self.promoter.begin(self.pods.carrier.datapath()),
             }
         }
         self.policies.asking.shutdown().await;
         sweeping.end().await;
+        self.promoter.end().await;
         Ok(())
     }
 

@@ -2,9 +2,13 @@
 //!
 //! ```text
 //! links/<ifindex>-<program>            a tcx link, or XDP's; its program is swapped in place
-//! links/clsact-<ifindex>-<program>     a directory: there is a filter, on pods' links always; see clsact.rs
+//! links/clsact-<ifindex>-<program>     a directory: there is a filter, on pods' links at first; see clsact.rs
 //! links/cgroup-<inode>-<program>       a cgroup link; the new one is attached and then renamed over the old
 //! ```
+//!
+//! A pod waits for its programs, and a tcx link is made with a grace period of RCU (some 15 ms) during which the lock
+//! of all links is held. So a pod gets filters, and links take their place when no pod waits: a round trip costs 1 %
+//! less with them. Where both are, the link's verdict is final and the filter is not asked.
 //!
 //! **Invariants.** At no moment is a place without a program that had one. When a link of the network or a cgroup
 //! goes, the kernel takes the program off; the pin then holds nothing and is replaced or forgotten.
@@ -108,9 +112,9 @@ fn attach_one(
     programs: &Path,
 ) -> Result<(), DatapathError> {
     let from = programs.join(program);
-    let pin = pins.links().join(format!("{index}-{program}"));
+    let pin = pins.links().join(pin_name(index, program));
     match means {
-        // What a version before this one has made for a pod stays what it is.
+        // What a pod has is not taken back.
         Means::Tcx if !is_of_pods(program) || pin.exists() => {
             attach_packet(program, direction, name, &from, &pin)
         }
@@ -134,6 +138,36 @@ pub(crate) fn adopt(others: &Path, means: Means, pins: &Pins, programs: &Path) -
     Ok(())
 }
 
+/// Puts a link in the place of one filter of a pod; whether there was one.
+pub(crate) fn promote(pins: &Pins, programs: &Path) -> Result<bool, DatapathError> {
+    for marker in pins::names(&pins.links())? {
+        let Some((index, name)) = clsact::parse(&marker).filter(|(_, name)| is_of_pods(name)) else {
+            continue;
+        };
+        let known = PROGRAMS.iter().find(|known| known.name == name);
+        let (Some(known), Some(direction), Some(link)) = (known, direction_of(name), name_of(index)?) else {
+            continue;
+        };
+        let pin = pins.links().join(pin_name(index, name));
+        attach_packet(known.name, direction, &link, &programs.join(name), &pin)?;
+        clsact::detach(&link, direction);
+        pins::remove(&pins.links().join(marker))?;
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+/// Whether a program is on a link, by whatever means.
+pub(crate) fn is_attached(pins: &Pins, index: u32, program: &str) -> bool {
+    let links = pins.links();
+    links.join(pin_name(index, program)).exists() || links.join(clsact::marker(index, program)).exists()
+}
+
+/// The name of a link's pin.
+fn pin_name(index: u32, program: &str) -> String {
+    format!("{index}-{program}")
+}
+
 fn filter(
     program: &'static str,
     direction: TcAttachType,
@@ -149,8 +183,6 @@ fn filter(
     clsact::attach(&mut loaded, link, direction).map_err(failed)
 }
 
-/// A pod waits for its programs, and a tcx link waits for a grace period of RCU (some 15 ms) with the lock of all links
-/// held; a filter does not. It costs a packet about 1 % of a round trip.
 fn is_of_pods(program: &str) -> bool {
     matches!(program, "from_pod" | "to_pod")
 }

@@ -67,23 +67,35 @@ impl HostPorts {
         }
     }
 
+    /// The pod of a port.
+    pub fn get(&self, port: &HostPort) -> Result<Option<SocketAddr>, DatapathError> {
+        Ok(match port.address {
+            IpAddr::V4(address) => self.v4.get(&key(port, Ip4::from(address)))?.map(pod4),
+            IpAddr::V6(address) => self.v6.get(&key(port, Ip6::from(address)))?.map(pod6),
+        })
+    }
+
     /// Every port that is in the maps, and its pod.
     pub fn observed(&self) -> Result<BTreeMap<HostPort, SocketAddr>, DatapathError> {
         let mut all = BTreeMap::new();
         for (key, value) in self.v4.entries()? {
-            let pod = SocketAddr::new(IpAddr::V4(value.address.into()), u16::from_be(value.port));
-            all.extend(
-                host_port(IpAddr::V4(key.address.into()), key.port, key.protocol).map(|port| (port, pod)),
-            );
+            let port = host_port(IpAddr::V4(key.address.into()), key.port, key.protocol);
+            all.extend(port.map(|port| (port, pod4(value))));
         }
         for (key, value) in self.v6.entries()? {
-            let pod = SocketAddr::new(IpAddr::V6(value.address.into()), u16::from_be(value.port));
-            all.extend(
-                host_port(IpAddr::V6(key.address.into()), key.port, key.protocol).map(|port| (port, pod)),
-            );
+            let port = host_port(IpAddr::V6(key.address.into()), key.port, key.protocol);
+            all.extend(port.map(|port| (port, pod6(value))));
         }
         Ok(all)
     }
+}
+
+fn pod4(value: abi::Backend<Ip4>) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(value.address.into()), u16::from_be(value.port))
+}
+
+fn pod6(value: abi::Backend<Ip6>) -> SocketAddr {
+    SocketAddr::new(IpAddr::V6(value.address.into()), u16::from_be(value.port))
 }
 
 fn key<A>(port: &HostPort, address: A) -> ServiceKey<A> {

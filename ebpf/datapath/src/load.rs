@@ -22,7 +22,7 @@ use crate::tables::{Table, Tables, failed, open};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
 
 /// A data path that is loaded, pinned and attached. Dropping it changes nothing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Datapath {
     tables: Tables,
     programs: PathBuf,
@@ -81,6 +81,16 @@ impl Datapath {
         let index = self.attach(&Place::Pod { link: link.to_owned() })?;
         allow_forwarding(link);
         Ok(index)
+    }
+
+    /// Puts a link in the place of one filter of a pod, by which its packets take a shorter way; whether there was one to
+    /// replace. The kernel's lock of all links is held for a grace period: to be called while no pod waits.
+    pub fn promote(&self) -> Result<bool, DatapathError> {
+        if self.means != Means::Tcx {
+            return Ok(false);
+        }
+        let _lock = self.tables.pins.lock()?;
+        attach::promote(&self.tables.pins, &self.programs)
     }
 
     /// A link by which other machines are reached. The first one is where masqueraded packets leave if the

@@ -43,18 +43,20 @@ impl Namespaces {
         self.table.remove(&cookie)
     }
 
+    /// The addresses of one.
+    pub fn get(&self, cookie: u64) -> Result<Option<Vec<IpAddr>>, DatapathError> {
+        Ok(self.table.get(&cookie)?.map(addresses))
+    }
+
     /// Cookies and addresses.
     pub fn observed(&self) -> Result<Vec<(u64, Vec<IpAddr>)>, DatapathError> {
-        let addresses = |namespace: Namespace| {
-            let v4 = IpAddr::V4(namespace.address4.into());
-            let v6 = IpAddr::V6(namespace.address6.into());
-            [v4, v6].into_iter().filter(|address| !address.is_unspecified()).collect()
-        };
-        Ok(self
-            .table
-            .entries()?
-            .into_iter()
-            .map(|(cookie, namespace)| (cookie, addresses(namespace)))
-            .collect())
+        let entries = self.table.entries()?.into_iter();
+        Ok(entries.map(|(cookie, namespace)| (cookie, addresses(namespace))).collect())
     }
+}
+
+fn addresses(namespace: Namespace) -> Vec<IpAddr> {
+    let v4 = IpAddr::V4(namespace.address4.into());
+    let v6 = IpAddr::V6(namespace.address6.into());
+    [v4, v6].into_iter().filter(|address| !address.is_unspecified()).collect()
 }

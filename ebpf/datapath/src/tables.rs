@@ -124,6 +124,12 @@ impl Tables {
         Ok(names)
     }
 
+    /// Whether the program is attached to the link of this index, by whatever means.
+    #[must_use]
+    pub fn is_attached(&self, index: u32, program: &str) -> bool {
+        attach::is_attached(&self.pins, index, program)
+    }
+
     /// What was dropped and why.
     pub fn counters(&self) -> Result<Counters, DatapathError> {
         Counters::read(&self.pins)

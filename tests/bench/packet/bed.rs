@@ -355,6 +355,8 @@ impl Side<'_> {
         for (host, link, address) in self.pods {
             self.endpoint(&datapath, host, link, *address, isolated);
         }
+        // As the agent does when no pod has come for a second.
+        self.node.inside(|| while datapath.promote().expect("links of pods") {});
         let elsewhere = Elsewhere { keeps_source: true, ..Elsewhere::default() };
         let range = self.elsewhere.parse().expect("a range");
         datapath.nodes().and_then(|mut nodes| nodes.put(range, elsewhere)).expect("a node");

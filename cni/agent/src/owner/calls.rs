@@ -32,6 +32,7 @@ impl Owner {
 
     /// PENDING: only its own node may talk to it. The API is asked while the pod is connected.
     fn register(&mut self, endpoint: Endpoint, answer: oneshot::Sender<Result<(), CniError>>) {
+        self.promoter.put_off();
         let connected = self.may_connect(&endpoint.network).and_then(|()| {
             self.policies.ask(&endpoint);
             self.pods.connect(endpoint.clone())

@@ -1,5 +1,4 @@
-//! Filters on a clsact queueing discipline: for pods, which would wait for tcx links, and for kernels before 6.6,
-//! which have none.
+//! Filters on a clsact queueing discipline: for pods while they wait, and for kernels before 6.6, which have no tcx links.
 //!
 //! A filter outlives its loader by itself, but nothing shows whose it is. So a directory
 //! `links/clsact-<ifindex>-<program>` remembers it, and ours have a priority and a handle of their own, under which
@@ -55,6 +54,12 @@ fn keep(link: SchedClassifierLink) {
     std::mem::forget(link);
 }
 
+/// Takes our filter off a link.
+pub(super) fn detach(link: &str, direction: TcAttachType) {
+    // Its drop does it; one that is gone already is gone.
+    drop(SchedClassifierLink::attached(link, direction, PRIORITY, HANDLE, None));
+}
+
 /// Takes every filter that is remembered off its link.
 pub(crate) fn detach_all(pins: &Pins) -> Result<(), DatapathError> {
     detach_in(&pins.links())
@@ -65,8 +70,7 @@ pub(crate) fn detach_in(links: &Path) -> Result<(), DatapathError> {
     for name in pins::names(links)? {
         let Some((index, program)) = parse(&name) else { continue };
         if let (Some(link), Some(direction)) = (super::name_of(index)?, direction_of(program)) {
-            // Dropping it detaches it.
-            drop(SchedClassifierLink::attached(&link, direction, PRIORITY, HANDLE, None));
+            detach(&link, direction);
         }
         pins::remove(&links.join(name))?;
     }

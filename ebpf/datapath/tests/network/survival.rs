@@ -293,6 +293,85 @@ fn filters_do_where_there_are_no_links() {
 }
 
 #[test]
+fn links_take_the_place_of_filters_without_a_gap() {
+    const TEST: &str = "links_take_the_place_of_filters_without_a_gap";
+    const DENIED: u16 = 81;
+    if !harness::root_or_skip(TEST) {
+        return;
+    }
+    let guard = harness::host::exclusive(TEST);
+    let mut node = Node::make(guard.tag(), None);
+    let server = Server::start(&node.b.host, "b", 80);
+    let web = Allowed {
+        subject: policies::WEB,
+        peer: ANYBODY,
+        direction: Direction::Ingress,
+        what: Ports::Of { protocol: 6, first: 80, bits: 16 },
+    };
+    node.datapath.policies().unwrap().allow(&web).unwrap();
+    policies::isolate(&node, Isolation { ingress: true, egress: false });
+    node.serve(
+        1,
+        &[frontend(VIP, 80, Transport::Tcp, Scope::Cluster)],
+        &[SocketAddr::new(IpAddr::V4(POD_B), 80)],
+        None,
+    );
+    let filters = |node: &Node| {
+        let sides = ["ingress", "egress"];
+        let of = |link: &String| {
+            sides.map(|side| node.host.must("tc", &["filter", "show", "dev", link, side])).concat()
+        };
+        [of(&node.a.link), of(&node.b.link)].concat().matches("direct-action").count()
+    };
+    let attached = node.datapath.attached().unwrap();
+    assert_eq!(filters(&node), 4, "pods begin with filters");
+    let trap = node.b.host.inside(|| UdpSocket::bind((ANY, DENIED))).unwrap();
+    trap.set_nonblocking(true).unwrap();
+    let knocks = node.a.host.inside(|| UdpSocket::bind((ANY, 0))).unwrap();
+    let mut stands = node.a.host.inside(|| connect(0, (VIP, 80))).unwrap();
+    let done = AtomicBool::new(false);
+    let (promoted, knocked) = std::thread::scope(|scope| {
+        let meanwhile = scope.spawn(|| {
+            let mut knocked = 0;
+            while !done.load(Ordering::Relaxed) {
+                knocks.send_to(b"x", (POD_B, DENIED)).unwrap();
+                question(&mut stands).expect("a connection that stands");
+                ask(&node.a.host, 0, (VIP, 80)).expect("a new connection");
+                knocked += 1;
+            }
+            knocked
+        });
+        let promoted = node.host.inside(|| {
+            let mut promoted = 0;
+            while node.datapath.promote().unwrap() {
+                promoted += 1;
+                assert_eq!(
+                    (filters(&node), node.datapath.attached().unwrap()),
+                    (4 - promoted, attached.clone())
+                );
+            }
+            promoted
+        });
+        done.store(true, Ordering::Relaxed);
+        (promoted, meanwhile.join().unwrap())
+    });
+    assert_eq!((promoted, filters(&node)), (4, 0));
+    let caught = std::iter::from_fn(|| trap.recv(&mut [0; 8]).ok()).count();
+    assert!(knocked > 1 && caught == 0, "{caught} of {knocked}");
+    assert!(node.datapath.counters().unwrap().get(abi::Counter::PolicyIngress) >= knocked);
+    // Without its filters and through the next start.
+    for _ in 0..2 {
+        question(&mut stands).expect("a connection that stands");
+        ask(&node.a.host, 0, (VIP, 80)).expect("a new connection");
+        assert_eq!((filters(&node), node.datapath.attached().unwrap()), (0, attached.clone()));
+        node.restart();
+    }
+    drop((stands, server));
+    node.finish();
+    guard.finish();
+}
+
+#[test]
 fn bulk_data_arrives_whole() {
     if !harness::root_or_skip("bulk_data_arrives_whole") {
         return;
