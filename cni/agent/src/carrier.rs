@@ -6,13 +6,14 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use cni_api::agent::Endpoint;
 use datapath::{
     Acceleration, Config, Datapath, DatapathError, Masquerade, Namespaces, Node as Elsewhere, Tables,
 };
 use ipnet::IpNet;
 use netlink::{Address, Link, Scope};
 
-use crate::endpoint::{Observed, Step};
+use crate::endpoint::{Observed, Step, host_ports};
 use crate::names::Names;
 use crate::network::{Desired, gateway_address};
 use crate::node::Node;
@@ -136,6 +137,30 @@ impl Carrier {
             pinned: places.iter().map(|(at, _)| *at).collect(),
             own_namespace: config.cgroup.as_ref().map(|_| Namespaces::cookie(None)).transpose()?,
         })
+    }
+
+    /// What is there of these pods. What others lack or left is not looked at, nor how many there are.
+    pub fn observe_of(&self, endpoints: &[&Endpoint]) -> Result<Observed, DatapathError> {
+        let Some((datapath, config)) = &self.loaded else { return Ok(Observed::default()) };
+        let (addresses, namespaces) = (datapath.endpoints()?, datapath.namespaces()?);
+        let mut observed = Observed {
+            own_namespace: config.cgroup.as_ref().map(|_| Namespaces::cookie(None)).transpose()?,
+            ..Observed::default()
+        };
+        for endpoint in endpoints {
+            for ip in &endpoint.addresses {
+                observed.endpoints.extend(addresses.get(*ip)?.map(|there| (*ip, there)));
+            }
+            let cookie = endpoint.netns_cookie;
+            observed.namespaces.extend(namespaces.get(cookie)?.map(|there| (cookie, there)));
+            for (port, _) in host_ports(endpoint) {
+                observed.host_ports.extend(datapath.host_ports()?.get(&port)?.map(|pod| (port, pod)));
+            }
+            if datapath.is_attached(endpoint.link_index, "from_pod") {
+                observed.attached.insert(endpoint.link_index);
+            }
+        }
+        Ok(observed)
     }
 
     pub fn execute(&self, step: &Step) -> Result<(), DatapathError> {

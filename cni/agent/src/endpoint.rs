@@ -62,7 +62,7 @@ fn transport_of(protocol: &str) -> Option<Transport> {
 }
 
 /// Where the datapath is to lead host ports of a pod: on every address of the node, or on the one that was asked for.
-fn host_ports(endpoint: &Endpoint) -> Vec<(HostPort, SocketAddr)> {
+pub fn host_ports(endpoint: &Endpoint) -> Vec<(HostPort, SocketAddr)> {
     let mut ports = Vec::new();
     for mapping in endpoint.port_mappings.iter().filter(|mapping| mapping.host_port != 0) {
         let Some(transport) = transport_of(&mapping.protocol) else { continue };

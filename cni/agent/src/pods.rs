@@ -12,7 +12,7 @@ use cni_api::{Attachment, CniError, Code};
 use netlink::{Address, Link, Neighbour, Route};
 
 use crate::carrier::Carrier;
-use crate::endpoint::{self, Observed, Permit, Registry};
+use crate::endpoint::{self, Permit, Registry};
 use crate::failure::LookError;
 use crate::network::Host;
 
@@ -23,6 +23,8 @@ pub struct Pods {
     registry: Registry,
     /// What policies say, by link; of a pod that is not here nobody knows.
     permits: BTreeMap<String, Permit>,
+    /// The datapath may not say all of it.
+    unsettled: bool,
 }
 
 /// What one look at the kernel sees.
@@ -38,7 +40,7 @@ type Before<'a> = &'a mut dyn FnMut() -> Result<(), LookError>;
 
 impl Pods {
     pub fn new(host: Host, registry: Registry) -> Pods {
-        Pods { host, carrier: Carrier::default(), registry, permits: BTreeMap::new() }
+        Pods { host, carrier: Carrier::default(), registry, permits: BTreeMap::new(), unsettled: true }
     }
 
     pub fn see(&mut self) -> Result<Seen, LookError> {
@@ -77,7 +79,7 @@ impl Pods {
 
     /// Whether others than its node may talk to it.
     pub fn is_ready(&self, endpoint: &Endpoint) -> Result<bool, LookError> {
-        let observed = self.observe_of(endpoint)?;
+        let observed = self.carrier.observe_of(&[endpoint])?;
         let ready = |ip: &std::net::IpAddr| {
             observed.endpoints.iter().any(|(known, there)| {
                 known == ip
@@ -93,17 +95,21 @@ impl Pods {
     /// What knocked at a pod while it was PENDING has flows that nobody's policies have judged. So the pod's isolation comes
     /// first, then the epoch that has flows judged again, and then the pod is READY.
     pub fn permit(&mut self, permits: BTreeMap<String, Permit>) -> Result<bool, LookError> {
+        let is_news = |endpoint: &&Endpoint| {
+            let said = permits.get(&endpoint.link);
+            self.unsettled || said.is_some() && said != self.permits.get(&endpoint.link)
+        };
+        let concerned: Vec<&Endpoint> = self.registry.all().into_iter().filter(is_news).collect();
         self.permits.extend(permits);
-        let observed = self.carrier.observe()?;
-        let known = self.registry.all();
-        let links = observed.pinned.clone();
+        self.unsettled = true;
+        let observed = self.carrier.observe_of(&concerned)?;
         let permit = |endpoint: &Endpoint| self.permits.get(&endpoint.link).copied();
         // What is stale is looked at where links are.
-        let puts =
-            endpoint::plan(&known, &observed, &links, &permit).into_iter().filter_map(|step| match step {
-                endpoint::Step::Put(ip, to) => Some((ip, to)),
-                _ => None,
-            });
+        let steps = endpoint::plan(&concerned, &observed, &BTreeSet::new(), &permit);
+        let puts = steps.into_iter().filter_map(|step| match step {
+            endpoint::Step::Put(ip, to) => Some((ip, to)),
+            _ => None,
+        });
         let (pending, ready): (Vec<_>, Vec<_>) =
             puts.partition(|(_, to)| to.state == datapath::EndpointState::Pending);
         let mut isolated = false;
@@ -119,6 +125,7 @@ impl Pods {
             tables.judge_flows_again()?;
         }
         ready.into_iter().try_for_each(&mut put)?;
+        self.unsettled = false;
         Ok(isolated)
     }
 
@@ -148,7 +155,7 @@ impl Pods {
     }
 
     fn let_through(&mut self, endpoint: &Endpoint, before: Before<'_>) -> Result<(), LookError> {
-        let observed = self.observe_of(endpoint)?;
+        let observed = self.carrier.observe_of(&[endpoint])?;
         let permit = |endpoint: &Endpoint| self.permits.get(&endpoint.link).copied();
         for step in endpoint::plan(&[endpoint], &observed, &[endpoint.link_index].into(), &permit) {
             before()?;
@@ -182,7 +189,7 @@ impl Pods {
 
     /// Whether it is as it was registered.
     pub fn check(&mut self, endpoint: &Endpoint) -> Result<(), CniError> {
-        let observed = self.observe_of(endpoint)?;
+        let observed = self.carrier.observe_of(&[endpoint]).map_err(LookError::from)?;
         let permit = |endpoint: &Endpoint| self.permits.get(&endpoint.link).copied();
         let missing = endpoint::plan(&[endpoint], &observed, &[endpoint.link_index].into(), &permit);
         let registered = self.registry.get(&endpoint.network, &endpoint.attachment).is_some();
@@ -214,7 +221,7 @@ impl Pods {
     }
 
     fn remove_entries(&mut self, endpoint: &Endpoint) -> Result<(), LookError> {
-        let observed = self.observe_of(endpoint)?;
+        let observed = self.carrier.observe_of(&[endpoint])?;
         for (ip, there) in &observed.endpoints {
             // A new pod may have the address by now.
             if there.link == endpoint.link_index {
@@ -226,15 +233,6 @@ impl Pods {
             self.carrier.execute(&endpoint::Step::RemoveNamespace(cookie))?;
         }
         Ok(())
-    }
-
-    /// Only what concerns one pod: what others lack or left is looked at elsewhere.
-    fn observe_of(&self, endpoint: &Endpoint) -> Result<Observed, LookError> {
-        let mut observed = self.carrier.observe()?;
-        observed.endpoints.retain(|(ip, _)| endpoint.addresses.contains(ip));
-        observed.namespaces.retain(|(cookie, _)| *cookie == endpoint.netns_cookie);
-        observed.pinned.clear();
-        Ok(observed)
     }
 }
 
