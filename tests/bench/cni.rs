@@ -17,13 +17,17 @@ use serde_json::{Value, json};
 use super::{KEELSON, quantile, row};
 
 const PODS: usize = 50;
+/// Pods of other nodes, of so many different applications.
+const ELSEWHERE: usize = 10_000;
+const APPLICATIONS: usize = 100;
 /// How long the agent may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// ADD of so many pods, one after the other, on a machine of its own.
 pub fn measure() {
     plain();
-    auto();
+    auto(0);
+    auto(ELSEWHERE);
 }
 
 fn plain() {
@@ -43,7 +47,7 @@ fn plain() {
     guard.finish();
 }
 
-fn auto() {
+fn auto(elsewhere: usize) {
     let guard = harness::host::exclusive("bench cni");
     let host = TestHost::create(guard.tag(), "host");
     let outside = TestHost::create(guard.tag(), "out");
@@ -57,6 +61,8 @@ fn auto() {
         folder: harness::tempdir().expect("a folder"),
         tag: guard.tag(),
     };
+    node.prepare();
+    node.elsewhere(elsewhere);
     let mut agent = node.start();
     let plugin = node.folder.path().join("keelson-cni");
     std::os::unix::fs::symlink(KEELSON, &plugin).expect("a link");
@@ -69,7 +75,8 @@ fn auto() {
         let who = format!("IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={name};K8S_POD_UID={uid}");
         call(&host, &plugin, "ADD", &name, pod, &who, &config)
     });
-    report(times.collect(), "mode auto: with the agent and a policy for each");
+    let there = if elsewhere == 0 { String::new() } else { format!(", {elsewhere} pods on other nodes") };
+    report(times.collect(), &format!("mode auto: with the agent and a policy for each{there}"));
     for (number, pod) in pods.iter().enumerate() {
         call(&host, &plugin, "DEL", &format!("c{number}"), pod, "", &config);
     }
@@ -89,8 +96,8 @@ struct Node<'a> {
 }
 
 impl Node<'_> {
-    /// The Node with its range of pods, a policy for all of them, and an agent that is ready.
-    fn start(&self) -> Child {
+    /// The Node with its range of pods, and a policy for all of them.
+    fn prepare(&self) {
         self.post(
             "/api/v1/nodes",
             &json!({"metadata": {"name": "n"},
@@ -103,6 +110,10 @@ impl Node<'_> {
             "metadata": {"name": "all"},
             "spec": {"podSelector": {}, "ingress": [{"from": [{"podSelector": {}}]}]}}),
         );
+    }
+
+    /// An agent that is ready.
+    fn start(&self) -> Child {
         let mut command = Command::new(KEELSON);
         command.arg("net-agent").args(self.flags());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -127,6 +138,27 @@ impl Node<'_> {
                 "containers": [{"name": "c", "image": "i"}]}}),
         );
         made["metadata"]["uid"].as_str().expect("a UID").to_owned()
+    }
+
+    /// Pods of another node, with their addresses.
+    fn elsewhere(&self, count: usize) {
+        self.host.inside(|| {
+            let admin = self.server.admin();
+            for number in 0..count {
+                let (name, application) = (format!("e{number}"), format!("a{}", number % APPLICATIONS));
+                let address = format!("10.245.{}.{}", number / 250, 1 + number % 250);
+                let mut pod = admin
+                    .post(
+                        "/api/v1/namespaces/default/pods",
+                        &json!({"metadata": {"name": name, "labels": {"app": application}},
+                            "spec": {"nodeName": "other", "containers": [{"name": "c", "image": "i"}]}}),
+                    )
+                    .expect(201);
+                pod["status"] = json!({"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]});
+                let path = format!("/api/v1/namespaces/default/pods/{name}/status");
+                admin.put(&path, &pod).expect(200);
+            }
+        });
     }
 
     fn flags(&self) -> Vec<String> {

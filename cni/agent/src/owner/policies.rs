@@ -138,7 +138,7 @@ impl Owner {
         let endpoints: Vec<Endpoint> = self.pods.all().into_iter().cloned().collect();
         self.policies.knowledge.keep(&endpoints);
         let who = self.who(&cluster, &endpoints);
-        let own: Vec<(Class, Vec<IpAddr>)> = endpoints
+        let own: Vec<(Arc<Class>, Vec<IpAddr>)> = endpoints
             .iter()
             .filter_map(|endpoint| match &who[&endpoint.link] {
                 Who::Pod(class) => Some((class.clone(), endpoint.addresses.clone())),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -26,7 +27,7 @@ pub struct Pod {
     /// Of the static pod that it mirrors, if it does.
     pub mirrors: String,
     pub version: u64,
-    pub class: Class,
+    pub class: Arc<Class>,
     /// As its status has them; of this node's pods the plugin's word counts.
     pub addresses: Vec<IpAddr>,
     pub created: String,
@@ -37,7 +38,7 @@ pub struct Pod {
 pub struct Cluster {
     pub policies: Vec<Policy>,
     pub namespaces: BTreeMap<String, Labels>,
-    pub pods: Vec<Pod>,
+    pub pods: Vec<Arc<Pod>>,
 }
 
 impl Class {
@@ -67,11 +68,11 @@ impl Pod {
             uid: text(&metadata["uid"]),
             mirrors: text(&metadata["annotations"]["kubernetes.io/config.mirror"]),
             version: version(object),
-            class: Class {
+            class: Arc::new(Class {
                 namespace: text(&metadata["namespace"]),
                 labels: labels(metadata),
                 ports: named_ports(spec),
-            },
+            }),
             addresses,
             created: text(&metadata["creationTimestamp"]),
         })

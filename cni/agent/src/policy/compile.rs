@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use datapath::{ANYBODY, Allowed, Direction, Isolation, Ports};
 use ipnet::IpNet;
 
-use super::cluster::{Class, Cluster};
+use super::cluster::{Class, Cluster, Pod};
 use super::evaluate::is_selected;
 use super::number::{Identity, number};
 use super::rule::{Peer, Rule, Which};
@@ -15,7 +16,7 @@ use super::rule::{Peer, Rule, Which};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Compiled {
     /// Subjects of this node: number and isolation.
-    pub subjects: BTreeMap<Class, (u32, Isolation)>,
+    pub subjects: BTreeMap<Arc<Class>, (u32, Isolation)>,
     pub allowed: BTreeSet<Allowed>,
     pub names: BTreeMap<IpNet, u32>,
 }
@@ -29,15 +30,15 @@ impl Compiled {
 }
 
 /// `own` are the pods of this node with the addresses that the plugin gave them.
-pub fn compile(cluster: &Cluster, own: &[(Class, Vec<IpAddr>)]) -> Compiled {
+pub fn compile(cluster: &Cluster, own: &[(Arc<Class>, Vec<IpAddr>)]) -> Compiled {
     if cluster.policies.is_empty() {
         // Nobody is isolated, so nobody need be known.
-        let free = |(class, _): &(Class, Vec<IpAddr>)| (class.clone(), (0, Isolation::default()));
+        let free = |(class, _): &(Arc<Class>, Vec<IpAddr>)| (class.clone(), (0, Isolation::default()));
         return Compiled { subjects: own.iter().map(free).collect(), ..Compiled::default() };
     }
     let prefixes: BTreeSet<IpNet> = cluster.policies.iter().flat_map(|policy| policy.prefixes()).collect();
     let addresses = addresses(cluster, own, &prefixes);
-    let mut identities: BTreeSet<Identity> = addresses.values().cloned().collect();
+    let mut identities: BTreeSet<Identity> = addresses.known.keys().cloned().collect();
     identities.extend(prefixes.iter().map(|prefix| Identity { class: None, prefix: Some(*prefix) }));
     identities.extend(own.iter().map(|(class, _)| subject(class)));
     let numbers = number(&identities);
@@ -45,7 +46,7 @@ pub fn compile(cluster: &Cluster, own: &[(Class, Vec<IpAddr>)]) -> Compiled {
         .iter()
         .map(|prefix| (*prefix, numbers[&Identity { class: None, prefix: Some(*prefix) }]))
         .collect();
-    names.extend(addresses.iter().map(|(address, identity)| (IpNet::from(*address), numbers[identity])));
+    names.extend(addresses.numbered(&numbers));
     let mut maker = Maker { cluster, numbers: &numbers, peers: HashMap::new(), allowed: BTreeSet::new() };
     let mut subjects = BTreeMap::new();
     for (class, _) in own {
@@ -58,36 +59,79 @@ pub fn compile(cluster: &Cluster, own: &[(Class, Vec<IpAddr>)]) -> Compiled {
 }
 
 /// The identity by which policies are entered for a pod: it does not change with the prefixes of others.
-fn subject(class: &Class) -> Identity {
+fn subject(class: &Arc<Class>) -> Identity {
     Identity { class: Some(class.clone()), prefix: None }
 }
 
-/// Whose each address is. Two pods with one address: the younger has it.
-fn addresses(
-    cluster: &Cluster,
-    own: &[(Class, Vec<IpAddr>)],
-    prefixes: &BTreeSet<IpNet>,
-) -> BTreeMap<IpAddr, Identity> {
-    let mut pods: Vec<_> = cluster.pods.iter().collect();
-    pods.sort_by(|a, b| (&a.created, a.version).cmp(&(&b.created, b.version)));
-    let everywhere = pods.iter().map(|pod| (&pod.class, &pod.addresses));
-    let here = own.iter().map(|(class, addresses)| (class, addresses));
-    let mut all = BTreeMap::new();
-    for (class, addresses) in everywhere.chain(here) {
-        for address in addresses {
-            let identity = Identity { class: Some(class.clone()), prefix: longest(prefixes, *address) };
-            all.insert(*address, identity);
+/// Whose each address is. Many pods are of one identity, and comparing two costs.
+#[derive(Default)]
+struct Addresses {
+    /// Each with its place.
+    known: HashMap<Identity, usize>,
+    /// The place of an address's identity.
+    places: HashMap<IpAddr, usize>,
+}
+
+/// Two pods with one address: the younger has it, and a pod of this node before all others.
+fn addresses(cluster: &Cluster, own: &[(Arc<Class>, Vec<IpAddr>)], prefixes: &BTreeSet<IpNet>) -> Addresses {
+    let mut owners: HashMap<IpAddr, &Pod> = HashMap::with_capacity(cluster.pods.len());
+    let age = |pod: &Pod| (pod.created.clone(), pod.version);
+    for pod in &cluster.pods {
+        for address in &pod.addresses {
+            let owner = owners.entry(*address).or_insert(pod);
+            if !std::ptr::eq(*owner, &**pod) && age(owner) <= age(pod) {
+                *owner = pod;
+            }
         }
+    }
+    let mut classes: HashMap<IpAddr, &Arc<Class>> =
+        owners.into_iter().map(|(address, pod)| (address, &pod.class)).collect();
+    classes.extend(own.iter().flat_map(|(class, all)| all.iter().map(move |address| (*address, class))));
+    let lengths = Lengths::of(prefixes);
+    let mut all = Addresses::default();
+    for (address, class) in classes {
+        let prefix = lengths.longest(prefixes, address);
+        let identity = Identity { class: Some(class.clone()), prefix };
+        let next = all.known.len();
+        let place = *all.known.entry(identity).or_insert(next);
+        all.places.insert(address, place);
     }
     all
 }
 
-fn longest(prefixes: &BTreeSet<IpNet>, address: IpAddr) -> Option<IpNet> {
-    let most = if address.is_ipv4() { 32 } else { 128 };
-    (0..=most).rev().find_map(|bits| {
-        let prefix = IpNet::new(address, bits).ok()?.trunc();
-        prefixes.contains(&prefix).then_some(prefix)
-    })
+impl Addresses {
+    fn numbered(&self, numbers: &BTreeMap<&Identity, u32>) -> impl Iterator<Item = (IpNet, u32)> + use<'_> {
+        let mut by_place = vec![0; self.known.len()];
+        for (identity, place) in &self.known {
+            by_place[*place] = numbers[identity];
+        }
+        self.places.iter().map(move |(address, place)| (IpNet::from(*address), by_place[*place]))
+    }
+}
+
+/// The lengths that prefixes have, the longest first.
+struct Lengths {
+    v4: Vec<u8>,
+    v6: Vec<u8>,
+}
+
+impl Lengths {
+    fn of(prefixes: &BTreeSet<IpNet>) -> Lengths {
+        let of = |ipv4: bool| {
+            let family = prefixes.iter().filter(|prefix| prefix.addr().is_ipv4() == ipv4);
+            let lengths: BTreeSet<u8> = family.map(IpNet::prefix_len).collect();
+            lengths.into_iter().rev().collect()
+        };
+        Lengths { v4: of(true), v6: of(false) }
+    }
+
+    fn longest(&self, prefixes: &BTreeSet<IpNet>, address: IpAddr) -> Option<IpNet> {
+        let lengths = if address.is_ipv4() { &self.v4 } else { &self.v6 };
+        lengths.iter().find_map(|bits| {
+            let prefix = IpNet::new(address, *bits).ok()?.trunc();
+            prefixes.contains(&prefix).then_some(prefix)
+        })
+    }
 }
 
 struct Maker<'a> {

@@ -1,6 +1,7 @@
 //! What policies say of one pod talking to another, in words; from the objects of the API alone.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use client::{Client, Resource};
@@ -32,7 +33,7 @@ pub struct Half {
 struct Found {
     name: String,
     addresses: Vec<IpAddr>,
-    class: Option<Class>,
+    class: Option<Arc<Class>>,
 }
 
 /// `pod` and `peer` are `[NAMESPACE/]NAME`, the peer also an address; `port` is `80` or `53/UDP`, or the name that the peer
@@ -47,11 +48,11 @@ pub async fn explain(client: &Client, pod: &str, peer: &str, port: &str) -> anyh
         namespaces: items(&namespaces["items"])
             .map(|n| (n["metadata"]["name"].as_str().unwrap_or_default().to_owned(), labels(&n["metadata"])))
             .collect(),
-        pods: items(&pods["items"]).filter_map(Pod::read).collect(),
+        pods: items(&pods["items"]).filter_map(Pod::read).map(Arc::new).collect(),
     };
     let sender = find(&cluster, &pods, pod)?;
     let receiver = find(&cluster, &pods, peer)?;
-    let (protocol, port) = port_of(receiver.class.as_ref(), port)?;
+    let (protocol, port) = port_of(receiver.class.as_deref(), port)?;
     said(&cluster, &sender, &receiver, protocol, port)
 }
 
@@ -76,7 +77,7 @@ fn said(
         let family = own.addresses.first().is_none_or(IpAddr::is_ipv4);
         let same = other.addresses.iter().find(|ip| ip.is_ipv4() == family).or(other.addresses.first());
         let Some(address) = same else { bail!("{} has no address yet", other.name) };
-        let end = End { address: *address, class: other.class.as_ref() };
+        let end = End { address: *address, class: other.class.as_deref() };
         halves.push(half(what, judge(cluster, direction, class, end, protocol, port)));
     }
     Ok(Explanation { allowed: halves.iter().all(|half| half.allowed), halves })

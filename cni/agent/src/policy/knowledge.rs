@@ -10,9 +10,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Cache, Client, ClientError, Key, Resource, Selection};
+use client::{Cache, Client, ClientError, Key, Object, Resource, Selection};
 use cni_api::agent::Endpoint;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -38,7 +39,7 @@ pub struct Facts {
 /// Whose connection an endpoint is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Who {
-    Pod(Class),
+    Pod(Arc<Class>),
     /// Nobody's that the API knows: no policy selects it.
     Unmanaged,
     /// Not known yet.
@@ -57,9 +58,31 @@ pub struct Knowledge {
     saved: Option<String>,
 }
 
+/// What is not followed without need. Of both only what policies are about is kept: see [`namespace`] and [`pod`].
 struct Rest {
     namespaces: Cache,
     pods: Cache,
+}
+
+/// A namespace's labels.
+fn reduce_namespace(object: Object) -> Object {
+    let labels = labels(&object.value()["metadata"]);
+    object.reduced_to(labels)
+}
+
+/// What [`reduce_namespace`] has left.
+fn namespace(object: &Arc<Object>) -> Option<&Labels> {
+    object.extract()
+}
+
+fn reduce_pod(object: Object) -> Object {
+    let pod = Pod::read(object.value()).map(Arc::new);
+    object.reduced_to(pod)
+}
+
+/// What [`reduce_pod`] has left.
+fn pod(object: &Arc<Object>) -> Option<&Arc<Pod>> {
+    object.extract::<Option<Arc<Pod>>>()?.as_ref()
 }
 
 /// Asks what must be known of a new pod. Made after the pod was, the answer holds every policy that was there before it.
@@ -158,9 +181,9 @@ impl Knowledge {
             return None;
         }
         let namespaces = rest.namespaces.list("");
-        let namespaces: BTreeMap<String, Labels> =
-            namespaces.iter().map(|n| (n.key.name.clone(), labels(&n.value()["metadata"]))).collect();
-        let pods = rest.pods.list("").iter().filter_map(|pod| Pod::read(pod.value())).collect();
+        let labelled = |n: &Arc<Object>| (n.key.name.clone(), namespace(n).cloned().unwrap_or_default());
+        let namespaces: BTreeMap<String, Labels> = namespaces.iter().map(labelled).collect();
+        let pods = rest.pods.list("").iter().filter_map(pod).cloned().collect();
         Some(Cluster { policies, namespaces, pods })
     }
 
@@ -205,13 +228,14 @@ impl Knowledge {
 
     fn follow_rest(&self) -> Rest {
         tracing::info!("there are policies: namespaces and pods are followed");
-        let namespaces = Cache::start(self.client.clone(), Resource::NAMESPACES, Selection::default());
-        let pods = Cache::start(self.client.clone(), Resource::PODS, Selection::default());
+        let follow = |resource, reduce: fn(Object) -> Object| {
+            Cache::reduced(self.client.clone(), resource, Selection::default(), reduce)
+        };
+        let namespaces = follow(Resource::NAMESPACES, reduce_namespace);
+        let pods = follow(Resource::PODS, reduce_pod);
         let tell = self.changed.clone();
         namespaces.subscribe(move |change| {
-            let read = |object: Option<&std::sync::Arc<client::Object>>| {
-                object.map(|object| labels(&object.value()["metadata"]))
-            };
+            let read = |object: Option<&Arc<Object>>| object.and_then(namespace).cloned();
             if read(change.before) != read(change.after) {
                 tell.send_replace(());
             }
@@ -219,8 +243,8 @@ impl Knowledge {
         let tell = self.changed.clone();
         pods.subscribe(move |change| {
             // Most changes of pods are of their conditions.
-            let read = |object: Option<&std::sync::Arc<client::Object>>| {
-                object.and_then(|object| Pod::read(object.value())).map(|pod| Pod { version: 0, ..pod })
+            let read = |object: Option<&Arc<Object>>| {
+                object.and_then(pod).map(|pod| Pod { version: 0, ..(**pod).clone() })
             };
             if read(change.before) != read(change.after) {
                 tell.send_replace(());
@@ -246,15 +270,16 @@ impl Knowledge {
         if name.name.is_empty() {
             // Without a cookie it was recovered from the kernel: only its addresses tell whose it is.
             let is_recovered = endpoint.netns_cookie == 0;
-            let same = |pod: &&Pod| pod.addresses.iter().any(|ip| endpoint.addresses.contains(ip));
+            let same = |pod: &&Arc<Pod>| pod.addresses.iter().any(|ip| endpoint.addresses.contains(ip));
             return match (is_recovered, cluster.pods.iter().find(same)) {
                 (false, _) => Who::Unmanaged,
                 (true, Some(pod)) => Who::Pod(pod.class.clone()),
                 (true, None) => Who::Unknown,
             };
         }
-        let same = |pod: &&Pod| pod.name == name.name && pod.class.namespace == name.namespace;
-        let listed = cluster.pods.iter().find(same);
+        let key = Key::new(&*name.namespace, &*name.name);
+        let listed = self.rest.as_ref().and_then(|rest| rest.pods.get(&key));
+        let listed = listed.as_ref().and_then(pod);
         let asked = self.asked.get(&endpoint.link);
         match (listed.filter(|pod| pod.is(&name.uid)), asked) {
             (Some(pod), Some(Some(newer))) if newer.version > pod.version => Who::Pod(newer.class.clone()),

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -17,7 +18,7 @@ const FIRST: u32 = 256;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity {
     /// None: no pod that is known.
-    pub class: Option<Class>,
+    pub class: Option<Arc<Class>>,
     /// The longest prefix of any policy that holds the address.
     pub prefix: Option<IpNet>,
 }

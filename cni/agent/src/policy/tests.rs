@@ -1,6 +1,7 @@
 //! The compiler, against tables and against the evaluator.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use datapath::{ANYBODY, Allowed, Direction, Ports};
 use ipnet::IpNet;
@@ -31,7 +32,7 @@ fn pod(name: &str, class: Class, address: &str) -> Pod {
         uid: name.to_owned(),
         mirrors: String::new(),
         version: 1,
-        class,
+        class: Arc::new(class),
         addresses: vec![ip(address)],
         created: String::new(),
     }
@@ -49,12 +50,14 @@ fn cluster(policies: Vec<Policy>) -> Cluster {
     Cluster {
         policies,
         namespaces: [("a".to_owned(), label("x")), ("b".to_owned(), label("y"))].into(),
-        pods: vec![
+        pods: [
             pod("web", web("a"), "10.244.0.1"),
             pod("client", client("a"), "10.244.0.2"),
             pod("web", web("b"), "10.244.1.1"),
             pod("client", client("b"), "fd00::2"),
-        ],
+        ]
+        .map(Arc::new)
+        .to_vec(),
     }
 }
 
@@ -100,7 +103,7 @@ fn check(spec: Value, direction: Direction, peer: &str, protocol: u8, port: u16,
     let own: Vec<_> = cluster.pods.iter().map(|pod| (pod.class.clone(), pod.addresses.clone())).collect();
     let subject = &cluster.pods[0].class;
     let known = cluster.pods.iter().find(|pod| pod.addresses.contains(&ip(peer)));
-    let end = End { address: ip(peer), class: known.map(|pod| &pod.class) };
+    let end = End { address: ip(peer), class: known.map(|pod| &*pod.class) };
     let evaluated = says(&judge(&cluster, direction, subject, end, protocol, port));
     assert_eq!(evaluated, expect, "evaluated: {spec} {direction:?} {peer} {protocol} {port}");
     let compiled = compile(&cluster, &own);
@@ -211,9 +214,10 @@ fn two_pods_with_one_address_are_the_younger() {
     let mut cluster =
         cluster(vec![policy("a", json!({"podSelector": {}, "ingress": [{"from": [{"podSelector": {}}]}]}))]);
     let own = vec![(cluster.pods[0].class.clone(), cluster.pods[0].addresses.clone())];
-    cluster.pods[2].addresses = vec![ip(NEAR)];
-    cluster.pods[2].created = "2026-01-02T00:00:00Z".to_owned();
-    cluster.pods[1].created = "2026-01-01T00:00:00Z".to_owned();
+    let younger = Arc::make_mut(&mut cluster.pods[2]);
+    younger.addresses = vec![ip(NEAR)];
+    younger.created = "2026-01-02T00:00:00Z".to_owned();
+    Arc::make_mut(&mut cluster.pods[1]).created = "2026-01-01T00:00:00Z".to_owned();
     let compiled = compile(&cluster, &own);
     assert!(!looked_up(&compiled, Direction::Ingress, &own[0].0, ip(NEAR), 6, 80), "of namespace b now");
 }
@@ -335,7 +339,7 @@ proptest! {
     ) {
         // One address, one pod: which of two has it is another test's.
         let mut seen = std::collections::BTreeSet::new();
-        let pods: Vec<Pod> = pods.into_iter().filter(|pod| seen.insert(pod.addresses[0])).collect();
+        let pods: Vec<Arc<Pod>> = pods.into_iter().filter(|pod| seen.insert(pod.addresses[0])).map(Arc::new).collect();
         let labels = |value: &Option<String>| value.iter().map(|v| ("k".to_owned(), v.clone())).collect::<Labels>();
         let namespaces = [("a".to_owned(), labels(&namespaces[0])), ("b".to_owned(), labels(&namespaces[1]))];
         let cluster = Cluster { policies, namespaces: namespaces.into(), pods };
