@@ -1,4 +1,4 @@
-//! `net.sock`: takes one call per connection from the plugin and gives its answer.
+//! `net.sock`: takes one call per connection from the plugin, after its announcement perhaps, and gives its answer.
 //!
 //! Root only: the socket's mode says so, and the kernel's word about the caller is checked again.
 //!
@@ -16,6 +16,7 @@ use std::time::Duration;
 use cni_api::agent::{AgentCall, LINE_BYTES_MAX, read_call, write_answer};
 use cni_api::{CniError, Code};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -100,20 +101,17 @@ async fn serve(stream: UnixStream, calls: &mpsc::Sender<Asked>) -> io::Result<()
     let caller = stream.peer_cred()?;
     let (from, mut to) = stream.into_split();
     let answer = if caller.uid() == 0 {
-        let mut line = Vec::new();
-        let most = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
-        let mut reader = BufReader::new(from.take(most));
-        match timeout(READ_PATIENCE, reader.read_until(b'\n', &mut line)).await {
-            Ok(read) => drop(read?),
-            Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+        let mut reader = BufReader::new(from);
+        let mut call = next(&mut reader).await?;
+        if let Some(Ok(announcement @ AgentCall::Announce { .. })) = call {
+            tell(announcement, calls).await;
+            call = next(&mut reader).await?;
         }
-        if line.is_empty() {
+        match call {
             // The plugin failed before it had anything to register.
-            return Ok(());
-        }
-        match read_call(&line) {
-            Ok(call) => ask(call, calls).await,
-            Err(error) => Err(error),
+            None => return Ok(()),
+            Some(Ok(call)) => ask(call, calls).await,
+            Some(Err(error)) => Err(error),
         }
     } else {
         let msg = format!("user {} may not ask the network agent", caller.uid());
@@ -122,6 +120,23 @@ async fn serve(stream: UnixStream, calls: &mpsc::Sender<Asked>) -> io::Result<()
     let mut line = write_answer(&answer);
     line.push('\n');
     to.write_all(line.as_bytes()).await
+}
+
+/// Reads a call; none: there is no other.
+async fn next(reader: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Result<AgentCall, CniError>>> {
+    let mut line = Vec::new();
+    let mut bounded = reader.take(u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX));
+    match timeout(READ_PATIENCE, bounded.read_until(b'\n', &mut line)).await {
+        Ok(read) => drop(read?),
+        Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+    }
+    Ok((!line.is_empty()).then(|| read_call(&line)))
+}
+
+/// Says something that is not answered.
+async fn tell(call: AgentCall, calls: &mpsc::Sender<Asked>) {
+    // An agent that is stopping does not want to know.
+    let _ = calls.send(Asked { call, answer: oneshot::channel().0 }).await;
 }
 
 async fn ask(call: AgentCall, calls: &mpsc::Sender<Asked>) -> Result<(), CniError> {
@@ -176,6 +191,13 @@ mod tests {
             assert!(ask(b"nonsense\n").await.contains("\"code\":6"));
             assert!(ask(b"{\"version\":7}\n").await.contains("\"code\":1,"));
             assert_eq!(ask(b"").await, "");
+            const ANNOUNCED: &str = "{\"version\":1,\"call\":\"announce\",\"link\":\"kn1\",\"pod\":{}}\n";
+            const BOTH: &str = concat!(
+                "{\"version\":1,\"call\":\"announce\",\"link\":\"kn1\",\"pod\":{}}\n",
+                "{\"version\":1,\"call\":\"status\",\"network\":\"pods\"}\n"
+            );
+            assert_eq!(ask(BOTH.as_bytes()).await, "{\"version\":1}\n", "one answer, to what is asked");
+            assert_eq!(ask(ANNOUNCED.as_bytes()).await, "", "none to an announcement");
         } else {
             assert!(ask(b"").await.contains("\"code\":4"));
         }

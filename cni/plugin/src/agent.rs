@@ -25,6 +25,7 @@ pub const COURTESY: Duration = Duration::from_secs(2);
 pub struct Agent {
     socket: PathBuf,
     stream: UnixStream,
+    announced: bool,
 }
 
 /// Why the agent did not do it.
@@ -64,11 +65,28 @@ impl Agent {
             Ok(stream)
         };
         let stream = connect().map_err(|errno: rustix::io::Errno| absent(errno.into()))?;
-        Ok(Agent { socket: socket.to_owned(), stream: UnixStream::from(stream) })
+        Ok(Agent { socket: socket.to_owned(), stream: UnixStream::from(stream), announced: false })
+    }
+
+    /// Says what will be asked, and does not wait. Who does not hear it now says so when it is asked.
+    pub fn announce(&mut self, call: &AgentCall) {
+        let line = write_call(call) + "\n";
+        self.announced = self.stream.write_all(line.as_bytes()).is_ok();
     }
 
     /// Asks, and waits for the answer.
-    pub fn ask(mut self, call: &AgentCall, patience: Duration) -> Result<(), AgentError> {
+    pub fn ask(self, call: &AgentCall, patience: Duration) -> Result<(), AgentError> {
+        let (socket, announced) = (self.socket.clone(), self.announced);
+        match self.ask_once(call, patience) {
+            // An agent of an earlier release, which knows no announcements.
+            Err(error) if announced && error.is_misunderstanding() => {
+                Agent::connect(&socket, patience)?.ask_once(call, patience)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn ask_once(mut self, call: &AgentCall, patience: Duration) -> Result<(), AgentError> {
         let mut line = write_call(call);
         line.push('\n');
         let failed = |source: io::Error| match source.kind() {
@@ -91,6 +109,14 @@ impl Agent {
 }
 
 impl AgentError {
+    fn is_misunderstanding(&self) -> bool {
+        match self {
+            AgentError::Refused(error) => error.code == Code::Decode as u32,
+            AgentError::Broken { .. } => true,
+            AgentError::Absent { .. } | AgentError::Late { .. } => false,
+        }
+    }
+
     /// What the runtime is told: its own words where the agent said something, else to come again.
     #[must_use]
     pub fn told(&self) -> CniError {
@@ -143,6 +169,30 @@ mod tests {
         assert_eq!(cut.told().code, 11);
         let newer = ask(says("{\"version\":9}\n"), PATIENCE).unwrap_err().told();
         assert_eq!(newer.code, 1);
+    }
+
+    #[test]
+    fn an_agent_that_knows_no_announcements_is_asked_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("net.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let lines = |stream: UnixStream, answer: &str| {
+            let mut line = String::new();
+            BufReader::new(stream.try_clone().unwrap()).read_line(&mut line).unwrap();
+            (&stream).write_all(answer.as_bytes()).unwrap();
+            line
+        };
+        let thread = std::thread::spawn(move || {
+            let first =
+                lines(listener.accept().unwrap().0, "{\"version\":1,\"error\":{\"code\":6,\"msg\":\"?\"}}\n");
+            (first, lines(listener.accept().unwrap().0, "{\"version\":1}\n"))
+        });
+        let mut agent = Agent::connect(&socket, PATIENCE).unwrap();
+        agent.announce(&AgentCall::Announce { link: "kn1".to_owned(), pod: Default::default() });
+        let asked = agent.ask(&AgentCall::Status { network: "pods".to_owned() }, PATIENCE);
+        assert!(asked.is_ok(), "{asked:?}");
+        let (first, second) = thread.join().unwrap();
+        assert!(first.contains("announce") && second.contains("status"), "{first}{second}");
     }
 
     #[test]

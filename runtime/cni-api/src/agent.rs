@@ -5,7 +5,7 @@
 //! plugin ◀── {"version":1}\n   or   {"version":1,"error":{"code":11,"msg":"...","details":"..."}}\n ── agent
 //! ```
 //!
-//! One call per connection, one line each way. Errors have CNI's codes, so the plugin passes them on as they are.
+//! One call per connection, one line each way; [`AgentCall::Announce`] may go before it, and is not answered. Errors have CNI's codes, so the plugin passes them on as they are.
 //!
 //! **Invariants.** A side reads what is [`OLDEST_VERSION`] to [`VERSION`]; a member it does not know is skipped, so
 //! members may be added without a new version. A line is at most [`LINE_BYTES_MAX`] long.
@@ -30,6 +30,8 @@ pub const LINE_BYTES_MAX: usize = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "call", rename_all = "lowercase")]
 pub enum AgentCall {
+    /// A pod is about to be wired, and will be registered over the same connection: time to ask about it.
+    Announce { link: String, pod: PodName },
     /// A pod is wired: let packets through. Answered when they are let through. Repeated: the same answer.
     Register { endpoint: Endpoint },
     /// A pod goes. Nothing there is success.
@@ -172,6 +174,7 @@ mod tests {
     fn calls_survive_the_wire() {
         let attachment = endpoint().attachment;
         for call in [
+            AgentCall::Announce { link: endpoint().link, pod: endpoint().pod },
             AgentCall::Register { endpoint: endpoint() },
             AgentCall::Check { endpoint: endpoint() },
             AgentCall::Unregister { network: "pods".to_owned(), attachment: attachment.clone() },

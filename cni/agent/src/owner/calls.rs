@@ -10,6 +10,7 @@ impl Owner {
     /// Answers, or lets a new pod wait for its policies.
     pub(super) fn take(&mut self, call: AgentCall, answer: oneshot::Sender<Result<(), CniError>>) {
         let outcome = match call {
+            AgentCall::Announce { link, pod } => return self.policies.expect(link, pod),
             AgentCall::Register { endpoint } => return self.register(endpoint, answer),
             AgentCall::Unregister { network, attachment } => {
                 let outcome = self.pods.unregister(&network, &attachment);

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use client::Backoff;
-use cni_api::agent::Endpoint;
+use cni_api::agent::{Endpoint, PodName};
 use cni_api::{CniError, Code};
 use datapath::Tables;
 use tokio::sync::{oneshot, watch};
@@ -21,6 +21,8 @@ use crate::failure::{LookError, chain};
 use crate::flows::{Named, Sight};
 use crate::policy::{self, Class, Cluster, Facts, Knowledge, Waiting, Who};
 
+/// How long a pod may take from its announcement to its registration.
+const EXPECTED: Duration = Duration::from_secs(30);
 /// Between two rounds, so that a stream of changes does not keep the agent from everything else.
 const SPACING: Duration = Duration::from_millis(50);
 
@@ -37,6 +39,8 @@ pub struct Policies {
     waiting: Waiting,
     /// Links of waiting pods about which the API did not answer: the last state counts.
     unanswered: BTreeSet<String>,
+    /// Links of pods that were announced, by which the API has been asked.
+    expected: BTreeMap<String, Instant>,
     look: Option<Instant>,
     last: Instant,
     backoff: Backoff,
@@ -54,6 +58,7 @@ impl Policies {
             enforcer: Enforcer::default(),
             waiting: Waiting::default(),
             unanswered: BTreeSet::new(),
+            expected: BTreeMap::new(),
             look: Some(now),
             last: now,
             backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
@@ -80,12 +85,35 @@ impl Policies {
         self.waiting.add(endpoint, answer);
     }
 
-    /// Asks the API about a new pod.
+    /// A pod is about to be registered: the API is asked while it is wired.
+    pub fn expect(&mut self, link: String, pod: PodName) {
+        let now = Instant::now();
+        let (expected, unanswered) = (&mut self.expected, &mut self.unanswered);
+        expected.retain(|link, since| {
+            let stays = now.duration_since(*since) < EXPECTED;
+            if !stays {
+                unanswered.remove(link);
+            }
+            stays
+        });
+        if !pod.name.is_empty() {
+            self.expected.insert(link.clone(), now);
+            self.ask_about(link, pod);
+        }
+    }
+
+    /// Asks the API about a new pod, unless its answer is there or under way.
     pub fn ask(&mut self, endpoint: &Endpoint) {
         let (link, pod) = (endpoint.link.clone(), endpoint.pod.clone());
-        if pod.name.is_empty() {
+        let expected = self.expected.remove(&link).is_some_and(|since| since.elapsed() < EXPECTED);
+        if pod.name.is_empty() || expected && !self.unanswered.remove(&link) {
             return self.look_now();
         }
+        self.ask_about(link, pod);
+    }
+
+    fn ask_about(&mut self, link: String, pod: PodName) {
+        self.knowledge.forget(&link);
         let client = self.knowledge.client();
         self.asking.spawn(async move {
             let answer = policy::ask(client, pod.namespace, pod.name).await;
@@ -136,7 +164,9 @@ impl Owner {
         self.show(tables.clone(), known.as_ref());
         let Some(cluster) = known else { return Ok(()) };
         let endpoints: Vec<Endpoint> = self.pods.all().into_iter().cloned().collect();
-        self.policies.knowledge.keep(&endpoints);
+        let (known, expected) = (&endpoints, &self.policies.expected);
+        let is_there = |link: &str| known.iter().any(|endpoint| endpoint.link == link);
+        self.policies.knowledge.keep(|link| is_there(link) || expected.contains_key(link));
         let who = self.who(&cluster, &endpoints);
         let own: Vec<(Arc<Class>, Vec<IpAddr>)> = endpoints
             .iter()

@@ -156,9 +156,14 @@ impl Knowledge {
         self.asked.contains_key(link)
     }
 
-    /// These are all the links there are.
-    pub fn keep(&mut self, links: &[Endpoint]) {
-        self.asked.retain(|link, _| links.iter().any(|endpoint| endpoint.link == *link));
+    /// What was answered about the pod behind a link counts no longer.
+    pub fn forget(&mut self, link: &str) {
+        self.asked.remove(link);
+    }
+
+    /// Forgets the links that are neither there nor coming.
+    pub fn keep(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.asked.retain(|link, _| wanted(link));
     }
 
     /// The time at which something that counts now does no longer.

@@ -1,6 +1,6 @@
 //! ADD: reserve addresses, wire the pod, register it with the agent, tell what it got. All or nothing.
 //!
-//! The agent is asked for first and told last: where there is none, nothing is touched; when it does not take the
+//! The agent is asked for first, told at once whose pod comes, and told last that it is wired: where there is none, nothing is touched; when it does not take the
 //! pod, everything is undone, and the agent forgets it as the link goes. The order is the protection: an address is reserved before anything carries it, and the link is gone
 //! before the address is given back. A kill in between leaves what DEL and GC find by name.
 //!
@@ -8,11 +8,11 @@
 
 use std::net::IpAddr;
 
-use cni_api::agent::AgentCall;
+use cni_api::agent::{AgentCall, PodName};
 use cni_api::{Attachment, Environment, Interface, Ip, Route, Success};
 use ipnet::IpNet;
 
-use super::{desired, endpoint, namespace};
+use super::{desired, endpoint, names, namespace};
 use crate::agent::{Agent, PATIENCE};
 use crate::config::{Config, refuse_port_mappings};
 use crate::failure::Failure;
@@ -34,9 +34,13 @@ fn add_with(
     if config.has_ipv6() {
         Ipv6::of_this_host().can_forward()?;
     }
-    let agent = Agent::of(config, PATIENCE)?;
-    if agent.is_none() {
-        refuse_port_mappings(&config.port_mappings)?;
+    let mut agent = Agent::of(config, PATIENCE)?;
+    match &mut agent {
+        None => refuse_port_mappings(&config.port_mappings)?,
+        Some(agent) => {
+            let link = names(config, attachment)?.link;
+            agent.announce(&AgentCall::Announce { link, pod: PodName::of_args(&environment.args) });
+        }
     }
     before()?;
     let addresses = Store::lock(&config.state)?.reserve(attachment, &config.sets, &config.requested)?;
