@@ -147,6 +147,13 @@ fn kubectl_finds_explains_and_prints_them() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("unknown field \"spec.typo\""), "{output:?}");
     std::fs::write(&file, tab("b", json!({"color": "blue"})).to_string()).expect("a file");
     run(&["apply", "--server-side", "-f", file.to_str().expect("a path")]);
+    // The older way sends the patch that OpenAPI says there is: custom resources have no merge keys.
+    let classic = server.scratch("classic.yaml");
+    for color in ["red", "green"] {
+        std::fs::write(&classic, tab("c", json!({"color": color})).to_string()).expect("a file");
+        run(&["apply", "-f", classic.to_str().expect("a path")]);
+    }
+    assert_eq!(admin.get(&format!("{TABS}/c")).expect(200)["spec"]["color"], "green");
     run(&["delete", "crd", "tabs.x.example.com", "--timeout=30s"]);
     admin.get(TABS).refused(404, "NotFound", "");
 }

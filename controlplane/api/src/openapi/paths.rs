@@ -171,6 +171,7 @@ impl Operations {
         let ok = if self.style.v3 {
             let content: Map<String, Value> = Encoding::ALL
                 .iter()
+                .filter(|encoding| !self.row.is_custom() || **encoding != Encoding::Protobuf)
                 .map(|encoding| (encoding.content_type().to_owned(), json!({"schema": schema})))
                 .collect();
             json!({"description": "OK", "content": content})
@@ -187,8 +188,12 @@ impl Operations {
             }
             Verb::Delete | Verb::DeleteCollection => (reference(DELETE_OPTIONS, self.style), vec!["*/*"]),
             Verb::Patch => {
-                let types = [PatchType::Apply, PatchType::Json, PatchType::Merge, PatchType::StrategicMerge];
-                (json!({"type": "object"}), types.map(PatchType::content_type).to_vec())
+                let mut types = vec![PatchType::Apply, PatchType::Json, PatchType::Merge];
+                // What has no merge keys: kubectl sends what stands here.
+                if !self.row.is_custom() {
+                    types.push(PatchType::StrategicMerge);
+                }
+                (json!({"type": "object"}), types.into_iter().map(PatchType::content_type).collect())
             }
             _ => return,
         };
