@@ -1,11 +1,12 @@
 //! The same for IPv6, on a node that has both.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use harness::netns::TestHost;
-use keelson_datapath::{Frontend, Scope, Transport};
+use keelson_datapath::{Counter, Frontend, HostPort, Scope, Service, Traffic, Transport};
 
-use super::node::{NODE_PORT, Node, PATIENCE};
+use super::node::{NODE_PORT, Node, PATIENCE, Server, connect, question};
 
 pub fn six(text: &str) -> Ipv6Addr {
     text.parse().expect("an address")
@@ -80,6 +81,86 @@ fn ipv6_goes_the_same_ways() {
     check("node to service", host, pod_b, 8080, (vip, 80), near);
     check("outside to node port", outside, pod_b, 8080, (near, NODE_PORT), far);
     assert_eq!(node.datapath.counters().unwrap().dropped(), 0, "{:?}", node.datapath.counters());
+    node.finish();
+    guard.finish();
+}
+
+/// Who answers from a port of the caller's choice, or any; its connection is reset afterwards, so that the port is free at once.
+fn who(client: &TestHost, from: u16, to: (Ipv6Addr, u16)) -> Result<String, String> {
+    let mut stream = client.inside(|| connect(from, to)).map_err(|error| error.to_string())?;
+    let answer = question(&mut stream)?;
+    rustix::net::sockopt::set_socket_linger(&stream, Some(std::time::Duration::ZERO))
+        .map_err(|error| error.to_string())?;
+    Ok(answer.split(' ').next().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn what_services_promise_holds_for_ipv6() {
+    const TEST: &str = "what_services_promise_holds_for_ipv6";
+    if !harness::root_or_skip(TEST) {
+        return;
+    }
+    let guard = harness::host::exclusive(TEST);
+    let mut node = Node::make(guard.tag(), None);
+    node.add_ipv6();
+    let (b, near) = (six("fd00:10:244::12"), six("2001:db8::1"));
+    let servers: Vec<Server> = ["p1", "p2", "p3", "p4"]
+        .into_iter()
+        .zip(8001..)
+        .map(|(name, port)| Server::start_at(&node.b.host, name, (Ipv6Addr::UNSPECIFIED, port).into()))
+        .collect();
+    let backends: Vec<SocketAddr> = (8001..8005).map(|port| (b, port).into()).collect();
+    let there = |port| Frontend {
+        address: Ipv6Addr::UNSPECIFIED.into(),
+        port,
+        transport: Transport::Tcp,
+        scope: Scope::External,
+    };
+    let answered = |port: u16, from: &mut dyn Iterator<Item = u16>| -> Vec<String> {
+        from.map(|from| who(&node.outside, from, (near, port)).expect("an answer")).collect()
+    };
+    let all = |names: &[String]| names.iter().collect::<BTreeSet<_>>().len();
+
+    node.serve(1, &[there(NODE_PORT)], &backends, None);
+    node.serve(2, &[there(NODE_PORT + 1)], &backends, Some(600));
+    assert_eq!(all(&answered(NODE_PORT, &mut std::iter::repeat_n(0, 80))), 4, "by chance");
+    assert_eq!(all(&answered(NODE_PORT + 1, &mut std::iter::repeat_n(0, 12))), 1, "a client stays with one");
+
+    // By table: two sets of the same backends lead a flow to the same one.
+    let mut sets = node.datapath.backends().unwrap();
+    let traffic = Traffic { consistent: true, node_port: true, ..Traffic::default() };
+    let chosen = [(); 2].map(|()| {
+        let set = Some(sets.install_with_table(&backends).unwrap());
+        let service = Service { number: 3, set, affinity_seconds: None, traffic };
+        node.datapath.services().unwrap().put(&there(NODE_PORT + 2), &service).unwrap();
+        answered(NODE_PORT + 2, &mut (5000..5030))
+    });
+    assert_eq!(chosen[0], chosen[1]);
+    assert_eq!(all(&chosen[0]), 4);
+
+    let set = Some(sets.install(&backends).unwrap());
+    let traffic = Traffic { sources: true, node_port: true, ..Traffic::default() };
+    let service = Service { number: 4, set, affinity_seconds: None, traffic };
+    node.datapath.services().unwrap().put(&there(NODE_PORT + 3), &service).unwrap();
+    let admitted = || node.outside.inside(|| connect(0, (near, NODE_PORT + 3))).is_ok();
+    let mut sources = node.datapath.sources().unwrap();
+    sources.put(4, "2001:db8:7::/48".parse().unwrap()).unwrap();
+    assert!(!admitted(), "of another range");
+    assert!(node.datapath.counters().unwrap().get(Counter::SourceRange) > 0);
+    sources.put(4, "2001:db8::/64".parse().unwrap()).unwrap();
+    assert!(admitted(), "of a range");
+
+    let mut ports = node.datapath.host_ports().unwrap();
+    let one = |address: Ipv6Addr, port| HostPort { address: address.into(), port, transport: Transport::Tcp };
+    ports.put(&one(Ipv6Addr::UNSPECIFIED, 9001), backends[0]).unwrap();
+    ports.put(&one(near, 9002), backends[1]).unwrap();
+    ports.put(&one(six("2001:db8:7::7"), 9002), backends[2]).unwrap();
+    for (client, host) in [("outside", &node.outside), ("a pod", &node.a.host)] {
+        assert_eq!(who(host, 0, (near, 9001)).as_deref(), Ok("p1"), "{client}");
+        assert_eq!(who(host, 0, (near, 9002)).as_deref(), Ok("p2"), "{client}: of this address");
+        assert!(who(host, 0, (near, 9003)).is_err(), "{client}");
+    }
+    drop(servers);
     node.finish();
     guard.finish();
 }
