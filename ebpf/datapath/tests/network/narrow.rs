@@ -197,7 +197,7 @@ fn senders_are_told_how_much_fits() {
         let pods = [SocketAddr::new(pod, PORT), SocketAddr::new(other, PORT)];
         assert_eq!(to, [by_port, by_vip, pods[0], pods[1], by_vip], "{name}: told as they were sent");
     }
-    drop(far);
+    drop((far, reports));
     node.finish();
     guard.finish();
 }

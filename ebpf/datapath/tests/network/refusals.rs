@@ -66,7 +66,7 @@ fn a_pending_pod_of_ipv6_talks_to_its_node_only() {
     let listen = |host: &harness::netns::TestHost, port: u16| {
         host.inside(|| std::net::TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))).unwrap()
     };
-    let _servers = [listen(&node.b.host, 80), listen(&node.host, 8081), listen(&node.outside, 8080)];
+    let servers = [listen(&node.b.host, 80), listen(&node.host, 8081), listen(&node.outside, 8080)];
     let state = |state: EndpointState| {
         let endpoint = Endpoint { state, ..node.b.endpoint };
         node.datapath.endpoints().unwrap().put(IpAddr::V6(b), &endpoint).unwrap();
@@ -89,6 +89,7 @@ fn a_pending_pod_of_ipv6_talks_to_its_node_only() {
     call(&node.a.host, (b, 80), PATIENCE).expect("from another pod, once it is READY");
     call(&node.outside, (b, 80), PATIENCE).expect("from outside, once it is READY");
     call(&node.b.host, (far, 8080), PATIENCE).expect("to the outside, once it is READY");
+    drop(servers);
     node.finish();
     guard.finish();
 }

@@ -160,7 +160,7 @@ fn what_services_promise_holds_for_ipv6() {
         assert_eq!(who(host, 0, (near, 9002)).as_deref(), Ok("p2"), "{client}: of this address");
         assert!(who(host, 0, (near, 9003)).is_err(), "{client}");
     }
-    drop(servers);
+    drop((servers, sets, sources, ports));
     node.finish();
     guard.finish();
 }

@@ -187,7 +187,7 @@ fn another_version_says_what_it_cannot_take_over() {
     assert_eq!(after, before, "the same backends, the same source ports");
     ask(&node.a.host, 0, (OUTSIDE, 8080)).expect("what begins");
     assert!(node.host.inside(|| Datapath::ensure(&node.config)).unwrap().lost().is_empty(), "said once");
-    drop((streams, servers));
+    drop((streams, servers, endpoints, datapath));
     node.finish();
     guard.finish();
 }
