@@ -10,6 +10,7 @@ use aya_ebpf::helpers::generated::{
 
 use crate::family::Family;
 use crate::kernel::{count, count_at};
+use crate::read::extent;
 use crate::route::{Delivery, Way};
 use crate::{hop, maps};
 
@@ -268,6 +269,15 @@ pub fn cleared(question: &mut MaybeUninit<Question>) -> &mut bpf_fib_lookup {
 /// packet, and nobody would count it.
 #[inline(always)]
 fn address_to(packet: *mut __sk_buff, mac: Mac) -> bool {
-    // SAFETY: the packet is the program's own and has an Ethernet header; six of the eight bytes are meant.
-    unsafe { bpf_skb_store_bytes(packet, 0, core::ptr::from_ref(&mac).cast(), 6, 0) == 0 }
+    let (start, end) = extent(packet);
+    if start + 6 > end {
+        // SAFETY: the packet is the program's own and has an Ethernet header; six of the eight bytes are meant.
+        return unsafe { bpf_skb_store_bytes(packet, 0, core::ptr::from_ref(&mac).cast(), 6, 0) == 0 };
+    }
+    // SAFETY: the six bytes lie before the end.
+    unsafe {
+        (start as *mut u32).write_volatile(mac.high);
+        (start as *mut u16).add(2).write_volatile(mac.low);
+    }
+    true
 }

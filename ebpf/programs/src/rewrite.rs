@@ -12,6 +12,7 @@ use aya_ebpf::helpers::generated::{bpf_l3_csum_replace, bpf_l4_csum_replace, bpf
 
 use crate::family::Family;
 use crate::parse::{About, ETHERNET, Part, Seen};
+use crate::read::extent;
 use crate::track::Ends;
 
 const IPV4_CHECKSUM: u32 = ETHERNET as u32 + 10;
@@ -59,6 +60,28 @@ fn store_as<T>(packet: *mut __sk_buff, offset: u32, value: &T, flags: u64) -> Re
     done(unsafe { bpf_skb_store_bytes(packet, offset, core::ptr::from_ref(value).cast(), length, flags) })
 }
 
+/// Writes words of an IPv4 packet where they lie: no call, and nothing is looked at twice. The kernel has made the headers
+/// the packet's own before the program began.
+///
+/// # Safety
+/// The record is the program's own.
+#[inline(always)]
+unsafe fn put<const N: usize>(packet: *mut __sk_buff, offset: u32, words: [u32; N]) -> Result<(), Refused> {
+    let (start, end) = extent(packet);
+    // The verifier has forgotten how long headers are.
+    let at = start + (offset & 0x7f) as usize;
+    if at + 4 * N > end {
+        return Err(Refused);
+    }
+    let mut word = 0;
+    while word < N {
+        // SAFETY: it lies before the end.
+        unsafe { (at as *mut u32).add(word).write_volatile(words[word]) };
+        word += 1;
+    }
+    Ok(())
+}
+
 /// The part of an IP header that changes on its way.
 #[repr(C)]
 struct Head<A> {
@@ -102,7 +125,8 @@ pub fn ipv4(packet: *mut __sk_buff, seen: &Seen<Ip4>, ends: &Ends<Ip4>, hop: boo
     let (before, after) = (seen.head & 0xffff, (seen.head & 0xffff).wrapping_sub(u32::from(hop)));
     let sum = difference(sum, before, after) + u64::from(!(seen.head >> 16) & 0xffff);
     let head = after | u32::from(!folded16(sum)) << 16;
-    store(packet, IPV4_HEAD, &Head { head, source: ends.source, destination: ends.destination })
+    // SAFETY: the packet is the program's own.
+    unsafe { put(packet, IPV4_HEAD, [head, ends.source.bits, ends.destination.bits]) }
 }
 
 /// Folds a sum of words to sixteen bits.
@@ -173,8 +197,13 @@ fn transport<A: Family>(
     if flow.protocol == A::ICMP {
         // One of the two is zero.
         store(packet, seen.transport + 4, &(ends.source_port | ends.destination_port))
-    } else {
+    } else if A::IPV6 {
         store(packet, seen.transport, &[ends.source_port, ends.destination_port])
+    } else {
+        // As they lie there, in network order.
+        let ports = u32::from(ends.source_port) | u32::from(ends.destination_port) << 16;
+        // SAFETY: the packet is the program's own.
+        unsafe { put(packet, seen.transport, [ports]) }
     }
 }
 
