@@ -28,3 +28,4 @@ pub mod structural;
 pub mod time;
 pub mod validation;
 pub mod wire;
+mod x509;

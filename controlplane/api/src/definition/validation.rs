@@ -35,8 +35,8 @@ pub fn create(definition: &Value) -> Vec<FieldError> {
 pub fn update(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let (spec, before) = (&new["spec"], &old["spec"]);
-    let checks_authority =
-        is_established(old) && !webhook::has_bad_authority(&before["conversion"]["webhook"]["clientConfig"]);
+    let checks_authority = is_established(old)
+        && webhook::bad_authority(&before["conversion"]["webhook"]["clientConfig"]).is_none();
     whole(spec, Some(before), checks_authority, &mut errors);
     let mut fixed = Vec::new();
     if is_established(old) {

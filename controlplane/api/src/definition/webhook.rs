@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::validation::{list, text};
 use crate::field::{FieldError, Path, quote};
 use crate::names::{dns_1035_label, dns_subdomain};
+use crate::x509;
 
 const FORM: &str = "; desired format: https://host[/path]";
 
@@ -44,22 +45,19 @@ pub(super) fn conversion(
         errors.push(FieldError::required(&client, "required when strategy is set to Webhook"));
     } else {
         client_config(config, &client, errors);
-        if checks_authority && has_bad_authority(config) {
-            let why = "unable to load root certificates: unable to parse bytes as PEM block";
+        if checks_authority && let Some(why) = bad_authority(config) {
+            let why = format!("unable to load root certificates: {why}");
             errors.push(FieldError::invalid(client.child("caBundle"), config["caBundle"].clone(), why));
         }
     }
     review_versions(reviews, &versions, errors);
 }
 
-/// Whether the bundle of authorities is there, and holds none.
-pub(super) fn has_bad_authority(config: &Value) -> bool {
+/// What is wrong with the bundle of authorities, where there is one.
+pub(super) fn bad_authority(config: &Value) -> Option<String> {
     let bundle = text(config, "caBundle");
     let bytes = base64::engine::general_purpose::STANDARD.decode(bundle).unwrap_or_default();
-    !bundle.is_empty()
-        && !String::from_utf8_lossy(&bytes)
-            .lines()
-            .any(|line| line.trim_end() == "-----BEGIN CERTIFICATE-----")
+    if bundle.is_empty() { None } else { x509::check_authorities(&bytes).err() }
 }
 
 fn review_versions(versions: &[Value], path: &Path, errors: &mut Vec<FieldError>) {

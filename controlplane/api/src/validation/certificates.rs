@@ -1,6 +1,6 @@
 //! CertificateSigningRequests.
 //!
-//! Whether the request's bytes are a sound PKCS #10 request is the signer's question; here only that they claim to be one.
+//! Not who may ask for what: that is admission's, and the signer's.
 
 use std::collections::HashSet;
 
@@ -10,13 +10,12 @@ use serde_json::Value;
 use super::fields::{Fields, items};
 use super::report::Report;
 use crate::field::{Path, quote};
-use crate::names;
+use crate::{names, x509};
 
 const SHORTEST_SECONDS: i64 = 600;
 const SUBDOMAIN_MAX: usize = 253;
 /// A domain, a slash, a namespace, a dot and a name.
 const SIGNER_NAME_MAX: usize = 571;
-const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE REQUEST-----";
 /// What a certificate may be asked for: every KeyUsage of the API, sorted.
 const USAGES: &[&str] = &[
     "any",
@@ -49,12 +48,8 @@ const FINAL: &[&str] = &["Approved", "Denied", "Failed"];
 pub(super) fn request(report: &mut Report, request: &Value) {
     let (spec, path) = (&request["spec"], Path::new("spec"));
     let pem = base64::engine::general_purpose::STANDARD.decode(spec.text("request")).unwrap_or_default();
-    if !pem.windows(BEGIN.len()).any(|part| part == BEGIN) {
-        report.invalid(
-            &path.child("request"),
-            spec.text("request"),
-            "PEM block type must be CERTIFICATE REQUEST",
-        );
+    if let Err(why) = x509::check_request(&pem) {
+        report.invalid(&path.child("request"), spec.text("request"), why);
     }
     let usages = path.child("usages");
     if spec.list("usages").is_empty() {
@@ -141,26 +136,15 @@ fn conditions(report: &mut Report, request: &Value) {
     }
 }
 
-/// What was issued: certificates, one after the other, and nothing else that PEM can hold.
+/// What was issued.
 fn certificate(report: &mut Report, encoded: &str) {
     if encoded.is_empty() {
         return;
     }
     let bytes = base64::engine::general_purpose::STANDARD.decode(encoded).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let kinds = pem_kinds(&text);
-    let why = match kinds.iter().find(|kind| **kind != "CERTIFICATE") {
-        Some(other) => format!("only CERTIFICATE PEM blocks are allowed, found {}", quote(other)),
-        None if kinds.is_empty() => "must contain at least one CERTIFICATE PEM block".to_owned(),
-        None => return,
-    };
-    report.invalid(&Path::new("status").child("certificate"), "<certificate data>", why);
-}
-
-/// The kinds of the blocks of a PEM text.
-pub(super) fn pem_kinds(text: &str) -> Vec<&str> {
-    let begins = text.lines().filter_map(|line| line.trim_end().strip_prefix("-----BEGIN "));
-    begins.filter_map(|line| line.strip_suffix("-----")).collect()
+    if let Err(why) = x509::check_issued(&bytes) {
+        report.invalid(&Path::new("status").child("certificate"), "<certificate data>", why);
+    }
 }
 
 /// A write to `approval` or `status`: what was decided stays decided, and what was issued stays issued.

@@ -5,14 +5,13 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::{created, expect, updated};
+use crate::x509::tests::{AUTHORITY, ECDSA};
 
 const GROUP: &str = "certificates.k8s.io";
 const KIND: &str = "CertificateSigningRequest";
-/// `-----BEGIN CERTIFICATE REQUEST-----`
-const PEM: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0=";
 
 fn request(signer: &str, usages: Value) -> Value {
-    json!({"metadata": {"name": "r"}, "spec": {"request": PEM, "signerName": signer, "usages": usages}})
+    json!({"metadata": {"name": "r"}, "spec": {"request": STANDARD.encode(ECDSA), "signerName": signer, "usages": usages}})
 }
 
 #[test]
@@ -114,10 +113,14 @@ fn what_is_issued_are_certificates() {
     };
     let path = "status.certificate: Invalid value: \"<certificate data>\"";
     for (bytes, wanted) in [
-        ("-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n", None),
+        (AUTHORITY, None),
+        (
+            "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n",
+            Some("x509: malformed certificate"),
+        ),
         ("x", Some("must contain at least one CERTIFICATE PEM block")),
         (
-            "-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\n",
+            "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n",
             Some("only CERTIFICATE PEM blocks are allowed, found \"PRIVATE KEY\""),
         ),
     ] {
