@@ -4,8 +4,9 @@
 //!   definition (JSON, shared with the cache) ─► Row per served version ─► interned Kind ─► Slot ─► Custom ─► parsed at first use
 //! ```
 //!
-//! A [`Kind`] is `'static`, so its few strings are kept for ever, once per distinct row; the schema is not: it lies in the
-//! row's [`Slot`] and goes when the definition changes. What nobody uses is never parsed, so a thousand definitions are cheap.
+//! A [`Kind`] is `'static`, so what its objects are found by is kept for ever, once per distinct row, and the rows of a process
+//! are bounded. All else, names that may change and the schema, lies in the row's [`Slot`] and goes when the definition
+//! changes: editing one makes nothing grow. What nobody uses is never parsed, so a thousand definitions are cheap.
 //!
 //! Not here: whether a definition is valid (`definition`), asking a webhook to convert (the API server's).
 
@@ -13,7 +14,7 @@ mod jsonpath;
 mod row;
 
 pub use jsonpath::JsonPath;
-pub use row::{Interner, rows};
+pub use row::{Interner, Names, rows};
 
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
@@ -49,6 +50,8 @@ pub struct Custom {
     /// The whole definition, as it is stored.
     definition: Bytes,
     version: String,
+    names: Names,
+    digest: OnceLock<Box<[u8]>>,
     parsed: OnceLock<Parsed>,
     /// The version that objects are stored in, where it is another one and somebody converts to it.
     stored: OnceLock<Arc<Custom>>,
@@ -98,8 +101,9 @@ pub struct ScalePaths {
 
 impl Custom {
     /// A version of a stored definition.
-    pub fn new(definition: Bytes, version: &str) -> Custom {
-        Custom { definition, version: version.to_owned(), parsed: OnceLock::new(), stored: OnceLock::new() }
+    pub fn new(definition: Bytes, version: &str, names: Names) -> Custom {
+        let (digest, parsed, stored) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Custom { definition, version: version.to_owned(), names, digest, parsed, stored }
     }
 
     fn parsed(&self) -> &Parsed {
@@ -116,9 +120,14 @@ impl Custom {
         (definition, found.unwrap_or_default())
     }
 
-    /// The definition's bytes.
-    pub fn definition(&self) -> &[u8] {
-        &self.definition
+    /// What its kind is called, and selected by.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// The digest of the definition's bytes, made by `of` the first time.
+    pub fn digest(&self, of: impl FnOnce(&[u8]) -> Box<[u8]>) -> &[u8] {
+        self.digest.get_or_init(|| of(&self.definition))
     }
 
     /// The schema's JSON, read anew: for OpenAPI.
@@ -153,7 +162,7 @@ impl Custom {
         if self.version == version {
             return self;
         }
-        self.stored.get_or_init(|| Arc::new(Custom::new(self.definition.clone(), version)))
+        self.stored.get_or_init(|| Arc::new(Custom::new(self.definition.clone(), version, Names::default())))
     }
 
     /// What a webhook has made, without what the schema does not know.

@@ -107,7 +107,7 @@ fn aggregated_resource(kind: &'static Kind) -> Value {
     out.insert("resource".into(), kind.resource.into());
     out.insert("responseKind".into(), response_kind(kind.group, kind.version, kind.kind));
     out.insert("scope".into(), if kind.namespaced { "Namespaced" } else { "Cluster" }.into());
-    out.insert("singularResource".into(), kind.singular.into());
+    out.insert("singularResource".into(), kind.singular().into());
     out.insert("verbs".into(), verbs(kind.verbs));
     named(kind, &mut out);
     if !kind.subresources.is_empty() {
@@ -130,7 +130,7 @@ fn aggregated_resource(kind: &'static Kind) -> Value {
 fn resource(kind: &'static Kind) -> Value {
     let mut out = Map::new();
     out.insert("name".into(), kind.resource.into());
-    out.insert("singularName".into(), kind.singular.into());
+    out.insert("singularName".into(), kind.singular().into());
     out.insert("namespaced".into(), kind.namespaced.into());
     out.insert("kind".into(), kind.kind.into());
     out.insert("verbs".into(), verbs(kind.verbs));
@@ -153,7 +153,7 @@ fn subresource(kind: &Kind, sub: &Subresource) -> Value {
 }
 
 fn named(kind: &Kind, out: &mut Map<String, Value>) {
-    for (key, names) in [("shortNames", kind.short_names), ("categories", kind.categories)] {
+    for (key, names) in [("shortNames", kind.short_names()), ("categories", kind.categories())] {
         if !names.is_empty() {
             out.insert(key.into(), names.into());
         }

@@ -1,7 +1,7 @@
 //! Kinds as data: one row says everything the generic API engine needs to know about a resource.
 //!
 //! Not the fields of the objects (`schema`), nor what makes them valid (`validation`). A CustomResourceDefinition
-//! makes the same row at run time; its strings are interned by whoever owns the [`Registry`].
+//! makes the same row at run time: what may change while its objects stay is not in the row but in its [`Slot`].
 //!
 //! Invariants: rows are grouped by API group in discovery order, resources of a group version are sorted by name;
 //! `(group, version, resource)` and `(group, version, kind)` are unique.
@@ -18,9 +18,10 @@ pub use fields::{FieldLabelError, Selectable};
 pub use registry::{Registry, version_order};
 pub use table::{ALL as EVERY_VERB, STATUS as STATUS_VERBS, builtin};
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::custom::{Custom, Slot};
+use crate::custom::{Custom, Names, Slot};
 use crate::status::Qualified;
 
 /// What a request does to a resource; the words RBAC rules use.
@@ -78,12 +79,12 @@ pub struct Kind {
     pub group: &'static str,
     pub version: &'static str,
     pub kind: &'static str,
-    pub list_kind: &'static str,
+    pub(crate) list_kind: &'static str,
     /// Plural, as in the path.
     pub resource: &'static str,
-    pub singular: &'static str,
-    pub short_names: &'static [&'static str],
-    pub categories: &'static [&'static str],
+    pub(crate) singular: &'static str,
+    pub(crate) short_names: &'static [&'static str],
+    pub(crate) categories: &'static [&'static str],
     pub namespaced: bool,
     /// Sorted; empty where only subresources are served.
     pub verbs: &'static [Verb],
@@ -92,7 +93,7 @@ pub struct Kind {
     /// Where its objects live; `None` for kinds that are only asked (reviews, bindings).
     pub storage: Option<Storage>,
     /// Field labels beyond `metadata.name` and `metadata.namespace`.
-    pub selectable: &'static [Selectable],
+    pub(crate) selectable: &'static [Selectable],
     /// Name of the type in the schema, as in OpenAPI v3.
     pub schema: &'static str,
     /// Of custom resources: where their definition is.
@@ -132,6 +133,38 @@ impl Kind {
         self.subresources.iter().find(|sub| sub.name == name)
     }
 
+    /// The kind of its lists; empty where there are none.
+    pub fn list_kind(&self) -> Cow<'static, str> {
+        self.named(Cow::Borrowed(self.list_kind), |names| names.list_kind.clone().into())
+    }
+
+    pub fn singular(&self) -> Cow<'static, str> {
+        self.named(Cow::Borrowed(self.singular), |names| names.singular.clone().into())
+    }
+
+    pub fn short_names(&self) -> Vec<Cow<'static, str>> {
+        let own = || self.short_names.iter().map(|name| Cow::Borrowed(*name)).collect();
+        self.custom().map_or_else(own, |custom| owned(&custom.names().short_names))
+    }
+
+    pub fn categories(&self) -> Vec<Cow<'static, str>> {
+        let own = || self.categories.iter().map(|name| Cow::Borrowed(*name)).collect();
+        self.custom().map_or_else(own, |custom| owned(&custom.names().categories))
+    }
+
+    /// Field labels beyond `metadata.name` and `metadata.namespace`; with these two, where there are others.
+    pub fn selectable(&self) -> Cow<'static, [Selectable]> {
+        self.named(Cow::Borrowed(self.selectable), |names| names.selectable.clone().into())
+    }
+
+    /// What a definition says now, or the row's own.
+    fn named<T>(&self, own: T, of: impl FnOnce(&Names) -> T) -> T {
+        match self.custom() {
+            Some(custom) => of(custom.names()),
+            None => own,
+        }
+    }
+
     /// Whether a definition made it.
     pub fn is_custom(&self) -> bool {
         self.custom.is_some()
@@ -160,6 +193,10 @@ impl Kind {
     pub fn is_storage_version(&self) -> bool {
         self.storage.is_some_and(|at| at.group == self.group && at.version == self.version)
     }
+}
+
+fn owned(names: &[String]) -> Vec<Cow<'static, str>> {
+    names.iter().map(|name| Cow::Owned(name.clone())).collect()
 }
 
 /// `group/version`, the core group without its slash.

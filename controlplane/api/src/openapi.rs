@@ -39,6 +39,17 @@ pub fn documents(registry: &Registry) -> Vec<Document> {
     out
 }
 
+/// The v3 document of a path.
+pub fn document(registry: &Registry, path: &str) -> Option<Document> {
+    let (group, version) = match path.split('/').collect::<Vec<_>>().as_slice() {
+        ["api", version] => ("", *version),
+        ["apis", group, version] if !group.is_empty() => (*group, *version),
+        _ => return None,
+    };
+    let kind = registry.of_version(group, version).next()?;
+    Some(Document { path: path.to_owned(), group: kind.group, version: kind.version })
+}
+
 /// `/openapi/v3`: `hashes` gives the hash of each document, in upper-case hex of SHA-512 as upstream.
 pub fn index(documents: &[Document], mut hash: impl FnMut(&Document) -> String) -> Value {
     let mut paths = Map::new();

@@ -48,8 +48,9 @@ fn table() -> String {
 
 fn row(out: &mut String, kind: &Kind) {
     let mut resource = format!("`{}`", kind.resource);
-    if !kind.short_names.is_empty() {
-        let _ = write!(resource, " ({})", kind.short_names.join(", "));
+    let short_names = kind.short_names();
+    if !short_names.is_empty() {
+        let _ = write!(resource, " ({})", short_names.join(", "));
     }
     if !kind.namespaced {
         resource.push_str(", cluster");

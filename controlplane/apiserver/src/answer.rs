@@ -163,7 +163,7 @@ impl Answer {
             Answer::List(list) => {
                 let item = |found: &Arc<Object>| object(list.kind, &Shown::Cached(found.clone()));
                 let items: Vec<Value> = list.objects.iter().filter_map(item).collect();
-                let (kind, version) = (list.kind.list_kind, list.kind.api_version());
+                let (kind, version) = (list.kind.list_kind(), list.kind.api_version());
                 let metadata = json!({"resourceVersion": list.revision.to_string()});
                 Some(json!({"kind": kind, "apiVersion": version, "metadata": metadata, "items": items}))
             }

@@ -242,6 +242,7 @@ fn failure(message: String) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use api::custom::Names;
     use serde_json::json;
 
     fn object() -> Object {
@@ -252,7 +253,8 @@ mod tests {
 
     #[test]
     fn a_form_is_of_one_definition_as_it_is() {
-        let custom = |version: &str| Arc::new(Custom::new(b"{}".as_slice().into(), version));
+        let custom =
+            |version: &str| Arc::new(Custom::new(b"{}".as_slice().into(), version, Names::default()));
         let (object, one, two) = (object(), custom("v1"), custom("v2"));
         assert!(object.forms.get(&one).is_none());
         let form = Arc::new(self::object());

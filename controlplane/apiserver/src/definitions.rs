@@ -219,7 +219,7 @@ impl Work {
             self.waiting.insert(object.name().to_owned());
         }
         let terminating = known.terminating;
-        let mut swapped = false;
+        let (mut swapped, mut served) = (false, false);
         for step in steps {
             match step {
                 // Before its objects go.
@@ -232,7 +232,11 @@ impl Work {
                     found.settled.push((object.clone(), changed));
                 }
                 Step::Remove => self.write(object, Change::Delete).await?,
-                Step::Install => swapped |= self.install(object, &definition)?,
+                Step::Install => {
+                    served = self.install(object, &definition)?;
+                    swapped |= served;
+                }
+                Step::Establish if !served => {}
                 Step::Establish => found.unserved.push(object.clone()),
                 Step::Expel => self.expel(object.name()).await?,
             }
@@ -253,12 +257,20 @@ impl Work {
         cache.map(|cache| cache.list("").0).unwrap_or_default()
     }
 
-    /// Rows, what they mean, and a cache.
+    /// Rows, what they mean, and a cache; whether there is room for them.
     fn install(&mut self, object: &Arc<Object>, definition: &Value) -> Result<bool, Status> {
         let mut kinds = Vec::new();
-        for row in rows(definition) {
-            let custom = Custom::new(object.json.clone(), row.version());
-            let kind = self.interner.kind(row);
+        for (row, names) in rows(definition) {
+            let custom = Custom::new(object.json.clone(), row.version(), names);
+            let Some(kind) = self.interner.kind(row) else {
+                let (name, rows) = (object.name(), self.interner.len());
+                tracing::error!(
+                    name,
+                    rows,
+                    "a definition is not served: this process has served as many names as it may; restart it"
+                );
+                return Ok(false);
+            };
             if let Some(slot) = kind.custom {
                 slot.set(Some(Arc::new(custom)));
             }

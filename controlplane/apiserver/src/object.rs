@@ -1,9 +1,10 @@
 //! An object as the caches hold it: its JSON bytes, and the few values that lists and watches select by.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use api::kind::Kind;
+use api::kind::{Kind, Selectable};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
@@ -26,7 +27,7 @@ pub struct Object {
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Selectable fields by their path in the stored form.
-    pub fields: Vec<(&'static str, String)>,
+    pub fields: Vec<(Cow<'static, str>, String)>,
     /// Its row in tables, once somebody has asked for one.
     pub row: OnceLock<Option<Box<Row>>>,
     /// Its forms in other versions, where a webhook makes them.
@@ -47,14 +48,14 @@ struct ProjectedMeta {
 }
 
 impl Object {
-    /// The object in a record of the store. `kinds` are all faces of the kind, whose fields are projected.
+    /// The object in a record of the store, with the fields that may be selected by.
     pub fn open(
         prefix: usize,
         record: &Record,
-        kinds: &[&'static Kind],
+        wanted: &[Selectable],
         keys: &Keyring,
     ) -> Result<Object, EnvelopeError> {
-        Object::open_as(prefix, record, record.modified, kinds, keys)
+        Object::open_as(prefix, record, record.modified, wanted, keys)
     }
 
     /// The same, shown with another revision: an object as it was when it was deleted.
@@ -62,13 +63,13 @@ impl Object {
         prefix: usize,
         record: &Record,
         revision: Revision,
-        kinds: &[&'static Kind],
+        wanted: &[Selectable],
         keys: &Keyring,
     ) -> Result<Object, EnvelopeError> {
         let json = envelope::open(&record.value, revision, keys, &record.key)?;
         let damaged = |error: serde_json::Error| EnvelopeError::Damaged(error.to_string());
         let projection: Projection = serde_json::from_slice(&json).map_err(damaged)?;
-        let fields = fields(&json, kinds).map_err(damaged)?;
+        let fields = fields(&json, wanted).map_err(damaged)?;
         let key = String::from_utf8_lossy(record.key.get(prefix..).unwrap_or_default()).into();
         let labels = projection.metadata.labels.unwrap_or_default();
         Ok(Object {
@@ -87,7 +88,7 @@ impl Object {
     pub fn in_form(&self, value: &Value, kind: &'static Kind) -> Result<Object, serde_json::Error> {
         let json = Bytes::from(value.to_string());
         let projection: Projection = serde_json::from_slice(&json)?;
-        let (key, fields) = (self.key.clone(), fields(&json, &[kind])?);
+        let (key, fields) = (self.key.clone(), fields(&json, &selectable(&[kind]))?);
         let labels = projection.metadata.labels.unwrap_or_default();
         let (row, listed, forms) = (OnceLock::new(), OnceLock::new(), Forms::default());
         Ok(Object { key, revision: self.revision, json, labels, fields, row, listed, forms })
@@ -124,19 +125,27 @@ impl Object {
     }
 }
 
-/// The selectable values beyond name and namespace. Kinds without any are not parsed for them.
-fn fields(json: &Bytes, kinds: &[&'static Kind]) -> Result<Vec<(&'static str, String)>, serde_json::Error> {
-    let mut wanted =
-        kinds.iter().flat_map(|kind| kind.selectable).filter(|s| !s.path.starts_with("metadata.")).peekable();
-    if wanted.peek().is_none() {
+/// What objects of these kinds may be selected by, beyond name and namespace, each path once.
+pub fn selectable(kinds: &[&'static Kind]) -> Vec<Selectable> {
+    let mut wanted: Vec<Selectable> = Vec::new();
+    for kind in kinds {
+        for one in kind.selectable().iter().filter(|one| !one.path.starts_with("metadata.")) {
+            if !wanted.iter().any(|known| known.path == one.path) {
+                wanted.push(one.clone());
+            }
+        }
+    }
+    wanted
+}
+
+/// The selectable values. Kinds without any are not parsed for them.
+fn fields(
+    json: &Bytes,
+    wanted: &[Selectable],
+) -> Result<Vec<(Cow<'static, str>, String)>, serde_json::Error> {
+    if wanted.is_empty() {
         return Ok(Vec::new());
     }
     let object: Value = serde_json::from_slice(json)?;
-    let mut found: Vec<(&'static str, String)> = Vec::new();
-    for selectable in wanted {
-        if !found.iter().any(|(path, _)| *path == selectable.path) {
-            found.push((selectable.path, selectable.value(&object).into_owned()));
-        }
-    }
-    Ok(found)
+    Ok(wanted.iter().map(|one| (one.path.clone(), one.value(&object).into_owned())).collect())
 }

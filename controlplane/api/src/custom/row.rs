@@ -7,22 +7,31 @@ use serde_json::Value;
 use super::Slot;
 use crate::kind::{EVERY_VERB, Kind, STATUS_VERBS, Selectable, Storage, Subresource};
 
-/// What a row says, in strings of its own.
+/// Rows that one process makes at most, each of some 700 bytes: they cannot be given back.
+const MOST_ROWS: usize = 65_536;
+
+/// What a row says, in strings of its own: that by which its objects are found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Row {
     group: String,
     version: String,
     storage_version: String,
     kind: String,
-    list_kind: String,
     resource: String,
-    singular: String,
-    short_names: Vec<String>,
-    categories: Vec<String>,
     namespaced: bool,
     status: bool,
     scale: bool,
-    selectable: Vec<String>,
+}
+
+/// What a definition may say otherwise while its objects stay.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    pub list_kind: String,
+    pub singular: String,
+    pub short_names: Vec<String>,
+    pub categories: Vec<String>,
+    /// With those of metadata, where there are others.
+    pub selectable: Vec<Selectable>,
 }
 
 impl Row {
@@ -31,39 +40,54 @@ impl Row {
     }
 }
 
-/// The rows of a definition's served versions, under the names that were accepted, preferred version first.
-pub fn rows(definition: &Value) -> Vec<Row> {
+/// The rows of a definition's served versions, under the names that were accepted, preferred version first; and what else is
+/// accepted of each.
+pub fn rows(definition: &Value) -> Vec<(Row, Names)> {
     let spec = &definition["spec"];
     let names = &definition["status"]["acceptedNames"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let texts = |value: &Value| value.as_array().into_iter().flatten().map(text).collect::<Vec<_>>();
     let versions = || spec["versions"].as_array().into_iter().flatten();
     let storage = versions().find(|version| version["storage"] == true);
-    let mut rows: Vec<Row> = versions()
+    let mut rows: Vec<(Row, Names)> = versions()
         .filter(|version| version["served"] == true)
-        .map(|version| Row {
-            group: text(&spec["group"]),
-            version: text(&version["name"]),
-            storage_version: storage.map(|version| text(&version["name"])).unwrap_or_default(),
-            kind: text(&names["kind"]),
-            list_kind: text(&names["listKind"]),
-            resource: text(&names["plural"]),
-            singular: text(&names["singular"]),
-            short_names: texts(&names["shortNames"]),
-            categories: texts(&names["categories"]),
-            namespaced: spec["scope"] == "Namespaced",
-            status: !version["subresources"]["status"].is_null(),
-            scale: !version["subresources"]["scale"].is_null(),
-            selectable: version["selectableFields"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .map(|field| text(&field["jsonPath"]).trim_start_matches('.').to_owned())
-                .collect(),
+        .map(|version| {
+            let row = Row {
+                group: text(&spec["group"]),
+                version: text(&version["name"]),
+                storage_version: storage.map(|version| text(&version["name"])).unwrap_or_default(),
+                kind: text(&names["kind"]),
+                resource: text(&names["plural"]),
+                namespaced: spec["scope"] == "Namespaced",
+                status: !version["subresources"]["status"].is_null(),
+                scale: !version["subresources"]["scale"].is_null(),
+            };
+            let names = Names {
+                list_kind: text(&names["listKind"]),
+                singular: text(&names["singular"]),
+                short_names: texts(&names["shortNames"]),
+                categories: texts(&names["categories"]),
+                selectable: selectable(&version["selectableFields"]),
+            };
+            (row, names)
         })
         .collect();
-    rows.sort_by(|a, b| crate::kind::version_order(&a.version, &b.version));
+    rows.sort_by(|(a, _), (b, _)| crate::kind::version_order(&a.version, &b.version));
     rows
+}
+
+fn selectable(fields: &Value) -> Vec<Selectable> {
+    let paths: Vec<String> = fields
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|field| field["jsonPath"].as_str().unwrap_or_default().trim_start_matches('.').to_owned())
+        .collect();
+    let metadata = ["metadata.name", "metadata.namespace"].map(str::to_owned);
+    let all = if paths.is_empty() { Vec::new() } else { [metadata.to_vec(), paths].concat() };
+    all.into_iter()
+        .map(|path| Selectable { label: path.clone().into(), path: path.into(), absent: "" })
+        .collect()
 }
 
 /// Turns rows into kinds, the same row always into the same kind.
@@ -73,23 +97,31 @@ pub struct Interner {
 }
 
 impl Interner {
-    /// The kind of a row.
-    pub fn kind(&mut self, row: Row) -> &'static Kind {
+    /// The kind of a row; none where this process has made as many as it may.
+    pub fn kind(&mut self, row: Row) -> Option<&'static Kind> {
         if let Some(kind) = self.known.get(&row) {
-            return kind;
+            return Some(kind);
+        }
+        if self.known.len() >= MOST_ROWS {
+            return None;
         }
         let kind: &'static Kind = Box::leak(Box::new(made(&row)));
         self.known.insert(row, kind);
-        kind
+        Some(kind)
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
     }
 }
 
 fn kept(text: &str) -> &'static str {
     Box::leak(text.to_owned().into_boxed_str())
-}
-
-fn all_kept(texts: &[String]) -> &'static [&'static str] {
-    Box::leak(texts.iter().map(|text| kept(text)).collect::<Vec<_>>().into_boxed_slice())
 }
 
 fn made(row: &Row) -> Kind {
@@ -113,27 +145,21 @@ fn made(row: &Row) -> Kind {
     if row.status {
         subresources.push(own);
     }
-    let names = ["metadata.name", "metadata.namespace"].map(str::to_owned);
-    let labels = names.iter().chain(&row.selectable).map(|path| {
-        let path = kept(path);
-        Selectable { label: path, path, absent: "" }
-    });
-    let selectable: Vec<Selectable> = if row.selectable.is_empty() { Vec::new() } else { labels.collect() };
     let storage_version = kept(&row.storage_version);
     Kind {
         group,
         version,
         kind,
-        list_kind: kept(&row.list_kind),
+        list_kind: "",
         resource,
-        singular: kept(&row.singular),
-        short_names: all_kept(&row.short_names),
-        categories: all_kept(&row.categories),
+        singular: "",
+        short_names: &[],
+        categories: &[],
         namespaced: row.namespaced,
         verbs: EVERY_VERB,
         subresources: Box::leak(subresources.into_boxed_slice()),
         storage: Some(Storage { group, version: storage_version, kind, resource }),
-        selectable: Box::leak(selectable.into_boxed_slice()),
+        selectable: &[],
         schema,
         custom: Some(Box::leak(Box::new(Slot::default()))),
     }

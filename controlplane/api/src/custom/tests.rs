@@ -29,10 +29,10 @@ fn served() -> Vec<&'static Kind> {
     let mut interner = Interner::default();
     rows(&definition)
         .into_iter()
-        .map(|row| {
-            let custom = Custom::new(definition.to_string().into(), row.version());
-            let again = interner.kind(row.clone());
-            let kind = interner.kind(row);
+        .map(|(row, names)| {
+            let custom = Custom::new(definition.to_string().into(), row.version(), names);
+            let again = interner.kind(row.clone()).expect("a row");
+            let kind = interner.kind(row).expect("a row");
             assert!(std::ptr::eq(again, kind), "a row has one kind");
             kind.custom.expect("a slot").set(Some(Arc::new(custom)));
             kind
@@ -59,6 +59,47 @@ fn a_definition_makes_a_row_per_served_version() {
     assert_eq!(registry.groups().last(), Some(&"x.io"));
     v1.custom.expect("a slot").set(None);
     assert!(v1.custom().is_none(), "what a definition said goes with it");
+}
+
+#[test]
+fn editing_a_definition_makes_nothing_grow() {
+    let mut interner = Interner::default();
+    let mut definition = definition();
+    let mut kinds = Vec::new();
+    for number in 0..1000 {
+        let name = |prefix: &str| Value::from(format!("{prefix}{number}"));
+        definition["status"]["acceptedNames"] = json!({"plural": "tabs", "singular": name("s"), "kind": "Tab",
+            "listKind": name("L"), "shortNames": [name("t")], "categories": [name("c")]});
+        definition["spec"]["versions"][1]["selectableFields"] =
+            json!([{"jsonPath": format!(".spec.f{number}")}]);
+        for (row, names) in rows(&definition) {
+            let custom = Custom::new(definition.to_string().into(), row.version(), names);
+            let kind = interner.kind(row).expect("a row");
+            kind.custom.expect("a slot").set(Some(Arc::new(custom)));
+            kinds.push(kind);
+        }
+    }
+    assert_eq!(interner.len(), 2, "one for each version");
+    let v1 = kinds[1998];
+    assert_eq!((v1.version, &*v1.list_kind(), &*v1.singular()), ("v1", "L999", "s999"));
+    assert_eq!((v1.short_names(), v1.categories()), (vec!["t999".into()], vec!["c999".into()]));
+    assert!(v1.field_label("spec.f999").is_ok() && v1.field_label("spec.f998").is_err());
+}
+
+#[test]
+fn the_rows_of_a_process_are_bounded() {
+    let mut interner = Interner::default();
+    let mut definition = definition();
+    let mut refused = 0;
+    for number in 0..40_000 {
+        definition["spec"]["group"] = format!("g{number}").into();
+        refused +=
+            rows(&definition).into_iter().filter(|(row, _)| interner.kind(row.clone()).is_none()).count();
+    }
+    assert_eq!((interner.len(), refused), (65_536, 80_000 - 65_536));
+    assert!(rows(&self::definition()).into_iter().all(|(row, _)| interner.kind(row).is_none()));
+    definition["spec"]["group"] = "g0".into();
+    assert!(rows(&definition).into_iter().all(|(row, _)| interner.kind(row).is_some()), "known ones stay");
 }
 
 #[test]
@@ -111,7 +152,7 @@ fn lists_of_its_schema_are_owned_item_by_item() {
         "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["port", "protocol"],
         "items": {"type": "object", "required": ["port"], "properties": {"port": {"type": "integer"},
             "protocol": {"type": "string", "default": "TCP"}, "name": {"type": "string"}}}});
-    let custom = Custom::new(definition.to_string().into(), "v1");
+    let custom = Custom::new(definition.to_string().into(), "v1", Names::default());
     let writer = |manager| Writer {
         manager,
         api_version: "x.io/v1",
@@ -134,7 +175,7 @@ fn lists_of_its_schema_are_owned_item_by_item() {
 fn versions_of_a_definition_are_known_whether_served_or_not() {
     let mut definition = definition();
     definition["spec"]["versions"][0]["served"] = false.into();
-    let custom = Custom::new(definition.to_string().into(), "v1");
+    let custom = Custom::new(definition.to_string().into(), "v1", Names::default());
     let known = definition["spec"]["versions"].as_array().unwrap();
     assert!(known.iter().all(|version| custom.has_version(version["name"].as_str().unwrap())));
     assert!(!custom.has_version("v0"));

@@ -11,11 +11,11 @@ use thiserror::Error;
 use super::Kind;
 
 /// One label a field selector may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selectable {
-    pub label: &'static str,
+    pub label: Cow<'static, str>,
     /// Dotted path in the stored form.
-    pub path: &'static str,
+    pub path: Cow<'static, str>,
     /// How an absent value reads.
     pub absent: &'static str,
 }
@@ -30,7 +30,11 @@ pub enum FieldLabelError {
 }
 
 const fn at(label: &'static str, path: &'static str) -> Selectable {
-    Selectable { label, path, absent: "" }
+    or(label, path, "")
+}
+
+const fn or(label: &'static str, path: &'static str, absent: &'static str) -> Selectable {
+    Selectable { label: Cow::Borrowed(label), path: Cow::Borrowed(path), absent }
 }
 
 const NAME: Selectable = at("metadata.name", "metadata.name");
@@ -44,15 +48,14 @@ pub const POD: &[Selectable] = &[
     at("spec.restartPolicy", "spec.restartPolicy"),
     at("spec.schedulerName", "spec.schedulerName"),
     at("spec.serviceAccountName", "spec.serviceAccountName"),
-    Selectable { label: "spec.hostNetwork", path: "spec.hostNetwork", absent: "false" },
+    or("spec.hostNetwork", "spec.hostNetwork", "false"),
     at("status.phase", "status.phase"),
     at("status.podIP", "status.podIP"),
     at("status.podIPs", "status.podIP"),
     at("status.nominatedNodeName", "status.nominatedNodeName"),
 ];
 
-pub const NODE: &[Selectable] =
-    &[NAME, Selectable { label: "spec.unschedulable", path: "spec.unschedulable", absent: "false" }];
+pub const NODE: &[Selectable] = &[NAME, or("spec.unschedulable", "spec.unschedulable", "false")];
 
 pub const NAMESPACE: &[Selectable] = &[NAME, at("status.phase", "status.phase"), at("name", "metadata.name")];
 
@@ -61,11 +64,9 @@ pub const SECRET: &[Selectable] = &[NAME, SPACE, at("type", "type")];
 pub const SERVICE: &[Selectable] =
     &[NAME, SPACE, at("spec.clusterIP", "spec.clusterIP"), at("spec.type", "spec.type")];
 
-pub const REPLICA_SET: &[Selectable] =
-    &[NAME, SPACE, Selectable { label: "status.replicas", path: "status.replicas", absent: "0" }];
+pub const REPLICA_SET: &[Selectable] = &[NAME, SPACE, or("status.replicas", "status.replicas", "0")];
 
-pub const JOB: &[Selectable] =
-    &[NAME, SPACE, Selectable { label: "status.successful", path: "status.succeeded", absent: "0" }];
+pub const JOB: &[Selectable] = &[NAME, SPACE, or("status.successful", "status.succeeded", "0")];
 
 /// Kinds that offer their names by a rule of their own, as upstream's older ones do.
 pub const NAMED: &[Selectable] = &[NAME, SPACE, at("name", "metadata.name")];
@@ -119,10 +120,11 @@ const METADATA: &[Selectable] = &[NAME, SPACE];
 
 impl Kind {
     /// Finds a label; this is where `fieldSelector=spec.foo=x` is refused.
-    pub fn field_label(&self, label: &str) -> Result<&'static Selectable, FieldLabelError> {
-        let offered = if self.selectable.is_empty() { METADATA } else { self.selectable };
-        offered.iter().find(|field| field.label == label).ok_or_else(|| {
-            if self.selectable.is_empty() {
+    pub fn field_label(&self, label: &str) -> Result<Selectable, FieldLabelError> {
+        let own = self.selectable();
+        let offered = if own.is_empty() { METADATA } else { &own };
+        offered.iter().find(|field| field.label == label).cloned().ok_or_else(|| {
+            if own.is_empty() {
                 FieldLabelError::OnlyMetadata(label.to_owned())
             } else {
                 FieldLabelError::Unsupported(label.to_owned())

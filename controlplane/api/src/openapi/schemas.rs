@@ -49,7 +49,7 @@ pub fn of_kinds(kinds: &[&'static Kind], style: Style) -> Value {
         for sub in kind.subresources {
             mark(&mut out.done, sub.schema, sub.group, sub.version, sub.kind);
         }
-        if !kind.list_kind.is_empty() {
+        if !kind.list_kind().is_empty() {
             out.done.insert(list_name(kind), list(kind, style));
         }
     }
@@ -60,7 +60,7 @@ pub fn of_kinds(kinds: &[&'static Kind], style: Style) -> Value {
 /// `io.k8s.api.apps.v1.DeploymentList`.
 pub fn list_name(kind: &Kind) -> String {
     let package = kind.schema.rsplit_once('.').map_or("", |(package, _)| package);
-    format!("{package}.{}", kind.list_kind)
+    format!("{package}.{}", kind.list_kind())
 }
 
 pub fn reference(name: &str, style: Style) -> Value {
@@ -315,7 +315,7 @@ fn list(kind: &Kind, style: Style) -> Value {
     let meta =
         if style.v3 { json!({"description": LIST_META_TEXT, "allOf": [meta], "default": {}}) } else { meta };
     json!({
-        "description": format!("{} is a list of {} objects.", kind.list_kind, kind.kind),
+        "description": format!("{} is a list of {} objects.", kind.list_kind(), kind.kind),
         "type": "object",
         "required": ["items"],
         "properties": {
@@ -324,7 +324,7 @@ fn list(kind: &Kind, style: Style) -> Value {
             "kind": {"description": KIND_TEXT, "type": "string"},
             "metadata": meta,
         },
-        "x-kubernetes-group-version-kind": [{"group": kind.group, "kind": kind.list_kind, "version": kind.version}],
+        "x-kubernetes-group-version-kind": [{"group": kind.group, "kind": kind.list_kind(), "version": kind.version}],
     })
 }
 

@@ -62,7 +62,12 @@ fn follow(value: &Value, schemas: &Value, prefix: &str) {
 
 #[test]
 fn the_index_names_every_document() {
-    let documents = documents(&Registry::builtin());
+    let registry = Registry::builtin();
+    let documents = documents(&registry);
+    assert!(documents.iter().all(|one| document(&registry, &one.path).as_ref() == Some(one)));
+    for other in ["", "api", "api/v9", "apis//v1", "apis/apps/v9", "apis/apps/v1/deployments"] {
+        assert_eq!(document(&registry, other), None, "{other}");
+    }
     let index = index(&documents, |document| document.path.len().to_string());
     assert_eq!(index["paths"]["api/v1"]["serverRelativeURL"], "/openapi/v3/api/v1?hash=6");
     assert_eq!(index["paths"]["apis/apps/v1"]["serverRelativeURL"], "/openapi/v3/apis/apps/v1?hash=12");

@@ -1,6 +1,6 @@
 //! Discovery and OpenAPI of aggregated group versions, put among our own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use api::kind::Registry;
 use serde_json::{Map, Value, json};
@@ -15,7 +15,7 @@ pub fn merge_groups(registry: &Registry, routes: &Routes, items: &mut Vec<Value>
     let mut priorities: BTreeMap<String, i64> = BTreeMap::new();
     for backend in routes.values() {
         let own = local::group_priority(registry, &backend.group);
-        let ours = registry.groups().contains(&backend.group.as_str()).then_some(own);
+        let ours = registry.of_group(&backend.group).next().map(|_| own);
         let priority = priorities.entry(backend.group.clone()).or_insert(ours.unwrap_or(0));
         *priority = backend.group_priority.max(*priority);
     }
@@ -31,7 +31,7 @@ pub fn merge_groups(registry: &Registry, routes: &Routes, items: &mut Vec<Value>
         let name = name_of(item, aggregated);
         priorities.get(name).copied().unwrap_or_else(|| local::group_priority(registry, name))
     };
-    items.sort_by_key(|item| std::cmp::Reverse(priority(item)));
+    items.sort_by_cached_key(|item| std::cmp::Reverse(priority(item)));
 }
 
 /// `/apis/<group>` of a group with aggregated versions; `own` is what is served here of it.
@@ -93,6 +93,8 @@ fn aggregated_version(backend: &Backend) -> Option<Value> {
         json!({"group": or("group", &backend.group), "version": or("version", &backend.version), "kind": row["kind"]})
     };
     let mut resources: Vec<Value> = Vec::new();
+    // A backend may have thousands.
+    let mut places: HashMap<&str, usize> = HashMap::new();
     for row in list.iter().filter(|row| !row["name"].as_str().unwrap_or_default().contains('/')) {
         let namespaced = row["namespaced"] == true;
         let mut resource = json!({"resource": row["name"], "responseKind": kind_of(row),
@@ -102,11 +104,12 @@ fn aggregated_version(backend: &Backend) -> Option<Value> {
                 resource[name] = row[name].clone();
             }
         }
+        places.entry(row["name"].as_str().unwrap_or_default()).or_insert(resources.len());
         resources.push(resource);
     }
     for row in &list {
         let Some((of, name)) = row["name"].as_str().and_then(|name| name.split_once('/')) else { continue };
-        let parent = resources.iter_mut().find(|resource| resource["resource"] == of);
+        let parent = places.get(of).and_then(|at| resources.get_mut(*at));
         let Some(parent) = parent.and_then(Value::as_object_mut) else { continue };
         let subresources = parent.entry("subresources").or_insert_with(|| json!([]));
         if let Some(subresources) = subresources.as_array_mut() {

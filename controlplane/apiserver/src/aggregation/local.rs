@@ -39,7 +39,7 @@ const PRIORITIES: &[(&str, i64)] = &[
 
 /// Where a group that is served here stands among others.
 pub fn group_priority(registry: &Registry, group: &str) -> i64 {
-    let custom = || registry.kinds().any(|kind| kind.group == group && kind.is_custom());
+    let custom = || registry.of_group(group).any(|kind| kind.is_custom());
     let known = PRIORITIES.iter().find(|(name, _)| *name == group).map(|(_, priority)| *priority);
     known.unwrap_or_else(|| if custom() { CUSTOM.0 } else { OTHER.0 })
 }

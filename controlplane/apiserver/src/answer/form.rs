@@ -170,7 +170,7 @@ impl Form {
             }
             Shape::Whole => {
                 let items: Vec<Value> = objects.map(|object| strategy::from_stored(row, object)).collect();
-                let value = json!({"kind": row.list_kind, "apiVersion": row.api_version(), "metadata": metadata, "items": items});
+                let value = json!({"kind": row.list_kind(), "apiVersion": row.api_version(), "metadata": metadata, "items": items});
                 self.encode(&value, "")?
             }
         };

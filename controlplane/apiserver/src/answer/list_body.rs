@@ -50,9 +50,9 @@ impl ListBody {
     fn head(&self) -> String {
         let List { kind, revision, next, remaining, .. } = &self.list;
         let (list_kind, version) = match self.items {
-            Items::Whole => (kind.list_kind, kind.api_version()),
-            Items::Metadata => ("PartialObjectMetadataList", META.into()),
-            Items::Rows(..) => ("Table", META.into()),
+            Items::Whole => (kind.list_kind(), kind.api_version()),
+            Items::Metadata => ("PartialObjectMetadataList".into(), META.into()),
+            Items::Rows(..) => ("Table".into(), META.into()),
         };
         let mut head = format!(
             "{{\"kind\":\"{list_kind}\",\"apiVersion\":\"{version}\",\"metadata\":{{\"resourceVersion\":\"{revision}\""

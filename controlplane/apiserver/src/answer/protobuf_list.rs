@@ -68,16 +68,16 @@ impl ProtobufList {
     pub(super) fn new(list: List, metadata_alone: bool) -> Result<ProtobufList, Status> {
         let kind = list.kind;
         let (items, version, name) = if metadata_alone {
-            (Items::Metadata, META.into(), "PartialObjectMetadataList")
+            (Items::Metadata, META.into(), "PartialObjectMetadataList".into())
         } else {
-            (Items::Whole(type_of(kind.schema)?), kind.api_version(), kind.list_kind)
+            (Items::Whole(type_of(kind.schema)?), kind.api_version(), kind.list_kind())
         };
         let metadata = protobuf::encode_list_metadata(&list.metadata()).map_err(Status::internal)?;
         let mut length = metadata.len();
         for object in &list.objects {
             length += items.length(kind, object).map_err(Status::internal)?;
         }
-        let mut head = envelope::begin(&version, name, length);
+        let mut head = envelope::begin(&version, &name, length);
         head.extend_from_slice(&metadata);
         let rest = head.len() + (length - metadata.len()) + envelope::END.len();
         Ok(ProtobufList { list, items, head, sent: 0, rest })

@@ -1,11 +1,11 @@
 //! The cache of one kind.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use api::kind::Kind;
+use api::kind::{Kind, Selectable};
 use store::{Event, EventKind, KeyRange, RangeRequest, Revision, Store};
 
 use tokio::sync::watch;
@@ -17,7 +17,7 @@ use super::frames::Frames;
 use crate::conversion::Gate;
 use crate::encryption::Encryption;
 use crate::envelope;
-use crate::object::Object;
+use crate::object::{Object, selectable};
 
 /// Where a watch is: everything up to and including this revision was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,8 @@ pub struct KindCache {
     encryption: Arc<Encryption>,
     /// Objects were found of another key than they are written with.
     stale: AtomicBool,
-    faces: RwLock<Arc<[&'static Kind]>>,
+    /// What its objects may be selected by.
+    selectable: RwLock<Arc<[Selectable]>>,
     state: RwLock<Kept>,
     /// The revision of the latest change of this kind.
     latest: watch::Sender<Revision>,
@@ -68,7 +69,7 @@ impl KindCache {
             place,
             stale: AtomicBool::new(false),
             encryption,
-            faces: RwLock::new(faces.into()),
+            selectable: RwLock::new(selectable(&faces).into()),
             state: RwLock::new(kept),
             latest: watch::Sender::new(Revision(0)),
             ended: CancellationToken::new(),
@@ -99,14 +100,14 @@ impl KindCache {
     fn read(&self, store: &Store, at: Revision) -> Result<BTreeMap<Arc<str>, Arc<Object>>, CacheError> {
         let range = KeyRange::prefix(self.prefix.as_str());
         let page = store.state().range(&RangeRequest { range, revision: Some(at), limit: 0 })?;
-        let (faces, keys) = (self.faces(), self.encryption.current());
+        let (selectable, keys) = (self.selectable(), self.encryption.current());
         let wanted = keys.writer(self.place.0, self.place.1).map_or("", |key| &key.id);
         let mut objects = BTreeMap::new();
         for record in &page.records {
             if envelope::key_id(&record.value).is_ok_and(|id| id != wanted) {
                 self.stale.store(true, Ordering::Relaxed);
             }
-            let object = Object::open(self.prefix.len(), record, &faces, &keys).map_err(|source| {
+            let object = Object::open(self.prefix.len(), record, &selectable, &keys).map_err(|source| {
                 CacheError::Object { key: String::from_utf8_lossy(&record.key).into_owned(), source }
             })?;
             objects.insert(object.key.clone(), Arc::new(object));
@@ -121,11 +122,9 @@ impl KindCache {
         store: &Store,
         at: Revision,
     ) -> Result<(), CacheError> {
-        let paths = |kinds: &[&'static Kind]| -> BTreeSet<&'static str> {
-            kinds.iter().flat_map(|kind| kind.selectable).map(|field| field.path).collect()
-        };
-        let same = paths(&faces).is_subset(&paths(&self.faces()));
-        *self.faces.write().unwrap_or_else(PoisonError::into_inner) = faces.into();
+        let (now, before) = (selectable(&faces), self.selectable());
+        let same = now.iter().all(|field| before.contains(field));
+        *self.selectable.write().unwrap_or_else(PoisonError::into_inner) = now.into();
         if !same {
             let objects = self.read(store, at)?;
             self.state.write().unwrap_or_else(PoisonError::into_inner).objects = objects;
@@ -228,9 +227,9 @@ impl KindCache {
     }
 
     fn change(&self, event: &Event) -> Result<Change, crate::envelope::EnvelopeError> {
-        let (faces, keys) = (self.faces(), self.encryption.current());
+        let (selectable, keys) = (self.selectable(), self.encryption.current());
         let open = |record: &store::Record, revision| {
-            Object::open_as(self.prefix.len(), record, revision, &faces, &keys).map(Arc::new)
+            Object::open_as(self.prefix.len(), record, revision, &selectable, &keys).map(Arc::new)
         };
         let revision = event.record.modified;
         let previous = match &event.previous {
@@ -309,8 +308,8 @@ impl KindCache {
         &self.prefix
     }
 
-    /// All faces of the kind.
-    pub fn faces(&self) -> Arc<[&'static Kind]> {
-        self.faces.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What its objects may be selected by.
+    pub fn selectable(&self) -> Arc<[Selectable]> {
+        self.selectable.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -203,8 +203,8 @@ async fn older(
         let request = RangeRequest { range: range.clone(), revision: Some(revision), limit: chunk };
         let page = server.store.state().range(&request).map_err(|error| read_status(server, error))?;
         let mut behind = page.remaining;
-        let faces = cache.faces();
-        let open = |record| Object::open(prefix.len(), record, &faces, &keys).map(Arc::new);
+        let selectable = cache.selectable();
+        let open = |record| Object::open(prefix.len(), record, &selectable, &keys).map(Arc::new);
         let opened: Result<Vec<Arc<Object>>, _> = page.records.iter().map(open).collect();
         let mut opened = opened.map_err(Status::internal)?;
         if convert {

@@ -19,7 +19,7 @@ pub struct Selection {
     labels: LabelSelector,
     /// The selector with the path in the stored form of each of its labels.
     fields: FieldSelector,
-    paths: Vec<(String, &'static str)>,
+    paths: Vec<(String, Cow<'static, str>)>,
 }
 
 impl Selection {
@@ -60,7 +60,7 @@ impl Selection {
             return true;
         }
         let field = |label: &str| {
-            let path = self.paths.iter().find(|(known, _)| known == label).map_or("", |(_, path)| *path);
+            let path = self.paths.iter().find(|(known, _)| known == label).map_or("", |(_, path)| &**path);
             Cow::Borrowed(match path {
                 "metadata.name" => object.name(),
                 "metadata.namespace" => object.namespace(),
