@@ -4,6 +4,7 @@ mod api_aggregation;
 mod api_apply;
 mod api_audit;
 mod api_bodies;
+mod api_bootstrap;
 mod api_clients;
 mod api_conversion;
 mod api_credentials;

@@ -36,6 +36,7 @@ use serde_json::Value;
 
 pub use node_restriction::check_token;
 pub use policies::Policies;
+pub use priority::system_classes as system_priority_classes;
 pub use service_ips::Allocator;
 pub(crate) use service_ips::addresses;
 pub use webhooks::Hooks;
@@ -172,8 +173,12 @@ impl Server {
             runtime_class::admit(self, object)?;
             topology_labels::of_pod(self, object);
         }
-        if written && (kind.group, kind.resource) == ("scheduling.k8s.io", "priorityclasses") {
-            priority::check_class(self, attributes, object)?;
+        if (kind.group, kind.resource) == ("scheduling.k8s.io", "priorityclasses") {
+            if written {
+                priority::check_class(self, attributes, object)?;
+            } else {
+                priority::protect(attributes)?;
+            }
         }
         if attributes.creates("", "persistentvolumeclaims") {
             storage::default_class(self, object);

@@ -1,4 +1,4 @@
-//! What every cluster has: its first namespaces, the roles that its parts need, what
+//! What every cluster has: its first namespaces, the roles that its parts need, the system's priority classes, what
 //! machines that join are told, and the API's own Service.
 //!
 //! Ensured at every start, some of it always (`upkeep`): what is missing is made, a bootstrap role that lost a rule gets it back, and what
@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use api::kind::Kind;
+use api::schema;
 use api::status::Status;
 use futures::future::try_join_all;
 use serde_json::{Value, json};
@@ -21,6 +22,7 @@ use store::Revision;
 
 pub use roles::node_rules;
 
+use crate::admission::system_priority_classes;
 use crate::api_server::ApiServer;
 use crate::fairness;
 use crate::registry::{self, Change, object_key};
@@ -47,6 +49,9 @@ pub async fn ensure(api: &ApiServer, announced: &Announced<'_>) -> Result<(), St
     namespaces(server).await?;
     policy::ensure(server).await?;
     flow_control(server).await?;
+    for class in system_priority_classes() {
+        create(server, "scheduling.k8s.io", "priorityclasses", class).await?;
+    }
     cluster_info::ensure(server, announced.authorities_pem, announced.address, announced.facts).await?;
     cluster_info::extensions(server, announced.authorities_pem, announced.front_proxy_pem).await?;
     kubernetes_service::ensure(server, announced.address.1).await
@@ -89,8 +94,17 @@ async fn create(server: &Server, group: &str, resource: &str, mut object: Value)
     object["metadata"]["creationTimestamp"] = registry::meta::time(server.now());
     crate::strategy::prepare_create(kind, &mut object);
     api::defaulting::apply(kind, &mut object);
+    let object = as_sent(kind, object)?;
     // Somebody else may have made it: that is as good.
     registry::write(server, kind, &key, Revision(0), &Change::Put(object)).await.map(drop)
+}
+
+/// The form that the same object has when somebody sends it: without what is empty, in the order of its type.
+fn as_sent(kind: &Kind, object: Value) -> Result<Value, Status> {
+    match schema::find(kind.schema) {
+        Some(of) => schema::canonical(object, of).map_err(Status::internal),
+        None => Ok(object),
+    }
 }
 
 /// Changes an object by `change`, which gives nothing where it is as it should be.
@@ -103,6 +117,10 @@ async fn mend(
     loop {
         let (revision, object) = registry::read(server, kind, key)?;
         let Some(mended) = object.as_ref().and_then(&change) else { return Ok(()) };
+        let mended = as_sent(kind, mended)?;
+        if object.as_ref() == Some(&mended) {
+            return Ok(());
+        }
         if registry::write(server, kind, key, revision, &Change::Put(mended)).await?.is_ok() {
             return Ok(());
         }

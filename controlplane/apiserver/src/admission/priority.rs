@@ -1,15 +1,25 @@
 //! Priority: the number behind a pod's priority class, and at most one default class.
 
 use api::status::{Qualified, Status};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Attributes, name_of};
 use crate::registry;
 use crate::server::Server;
 
-/// Known before their objects are made.
-const SYSTEM: &[(&str, i64)] =
-    &[("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)];
+/// Known before their objects are made: name, value, and what for.
+const SYSTEM: &[(&str, i64, &str)] = &[
+    (
+        "system-node-critical",
+        2_000_001_000,
+        "Used for system critical pods that must not be moved from their current node.",
+    ),
+    (
+        "system-cluster-critical",
+        2_000_000_000,
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+    ),
+];
 const LOWER: &str = "PreemptLowerPriority";
 
 /// What a class gives.
@@ -54,7 +64,7 @@ fn give(pod: &mut Value, classes: &[(Class, bool)]) -> Result<(), Status> {
         Err(Status::forbidden(Qualified { group: "", name: "pods" }, name_of(pod), why))
     };
     let wanted = pod["spec"]["priorityClassName"].as_str().unwrap_or_default().to_owned();
-    let system = SYSTEM.iter().find(|(name, _)| *name == wanted);
+    let system = SYSTEM.iter().find(|(name, ..)| *name == wanted);
     let class = match (wanted.as_str(), system) {
         // Of several defaults the lowest counts.
         ("", _) => classes
@@ -62,7 +72,7 @@ fn give(pod: &mut Value, classes: &[(Class, bool)]) -> Result<(), Status> {
             .filter(|(_, default)| *default)
             .map(|(class, _)| class.clone())
             .min_by_key(|c| c.value),
-        (_, Some((name, value))) => {
+        (_, Some((name, value, _))) => {
             Some(Class { name: (*name).to_owned(), value: *value, preemption: LOWER.to_owned() })
         }
         (name, None) => match classes.iter().find(|(class, _)| class.name == name) {
@@ -96,6 +106,22 @@ fn give(pod: &mut Value, classes: &[(Class, bool)]) -> Result<(), Status> {
     Ok(())
 }
 
+/// The classes that every cluster has.
+pub fn system_classes() -> Vec<Value> {
+    let class = |(name, value, text): &(&str, i64, &str)| json!({"metadata": {"name": name}, "value": value, "description": text});
+    SYSTEM.iter().map(class).collect()
+}
+
+/// They stay.
+pub(super) fn protect(attributes: &Attributes<'_>) -> Result<(), Status> {
+    let name = attributes.old.map(name_of).unwrap_or_default();
+    if !SYSTEM.iter().any(|(known, ..)| *known == name) {
+        return Ok(());
+    }
+    let why = "this is a system priority class and cannot be deleted";
+    Err(Status::forbidden(attributes.kind.qualified_resource(), name, why))
+}
+
 /// There is one default class.
 pub(super) fn check_class(server: &Server, attributes: &Attributes<'_>, class: &Value) -> Result<(), Status> {
     if class["globalDefault"] != true {
@@ -117,7 +143,6 @@ pub(super) fn check_class(server: &Server, attributes: &Attributes<'_>, class: &
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn a_class_gives_its_number() {
