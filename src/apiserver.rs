@@ -160,6 +160,7 @@ pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Resul
         clock: Arc::new(jiff::Timestamp::now),
         random: Arc::new(random),
         compaction_interval: Duration::from_secs(options.compaction_interval_seconds),
+        request_timeout: options.extras.request_timeout(),
         stopping: stopping.clone(),
     };
     let api = ApiServer::start(parts).await?;

@@ -1,6 +1,7 @@
 //! Flags of the API that `keelson server` takes too: what the API is besides a place for objects.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use apiserver::{AuditOptions, LogOptions, Rotation};
 use clap::Args;
@@ -28,6 +29,9 @@ pub struct Extras {
     /// Megabytes of a file of audit events before a new one begins; 0 is 100.
     #[arg(long, value_name = "MB", default_value_t = 0)]
     audit_log_maxsize: u64,
+    /// Seconds until a request's answer must have begun, and as many again until it must have been read; streams have no such limit.
+    #[arg(long, value_name = "SECONDS", default_value_t = apiserver::REQUEST_TIMEOUT.as_secs(), value_parser = clap::value_parser!(u64).range(1..), env = "KEELSON_REQUEST_TIMEOUT_SECONDS")]
+    request_timeout_seconds: u64,
 }
 
 impl Extras {
@@ -35,6 +39,11 @@ impl Extras {
     pub fn encryption(&self, data_dir: &Path) -> PathBuf {
         let own = || data_dir.join("pki").join(pki::ENCRYPTION_FILE);
         self.encryption_provider_config.clone().unwrap_or_else(own)
+    }
+
+    /// What a request is allotted.
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_secs(self.request_timeout_seconds)
     }
 
     /// What is audited.
@@ -61,6 +70,7 @@ impl Extras {
         flags.push(flag("audit-log-maxage", self.audit_log_maxage));
         flags.push(flag("audit-log-maxbackup", self.audit_log_maxbackup));
         flags.push(flag("audit-log-maxsize", self.audit_log_maxsize));
+        flags.push(flag("request-timeout-seconds", self.request_timeout_seconds));
         flags
     }
 }

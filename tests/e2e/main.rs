@@ -16,6 +16,7 @@ mod api_kubectl;
 mod api_lists;
 mod api_nodes;
 mod api_services;
+mod api_slow_clients;
 mod api_subobjects;
 mod api_upkeep;
 mod api_webhooks;

@@ -30,6 +30,7 @@ pub use compress::compress;
 pub use form::Form;
 pub use row::Row;
 
+use crate::audit::OBJECT_BYTES_MAX;
 use crate::object::Object;
 
 /// A response's body.
@@ -160,6 +161,12 @@ impl Answer {
         };
         match self {
             Answer::Object { kind, object: shown, .. } => object(kind, shown),
+            // As upstream: what is too large for the audit is not told.
+            Answer::List(list)
+                if list.objects.iter().map(|object| object.json.len()).sum::<usize>() > OBJECT_BYTES_MAX =>
+            {
+                None
+            }
             Answer::List(list) => {
                 let item = |found: &Arc<Object>| object(list.kind, &Shown::Cached(found.clone()));
                 let items: Vec<Value> = list.objects.iter().filter_map(item).collect();

@@ -58,6 +58,8 @@ pub struct Parts {
     pub random: Random,
     /// How long the store keeps its history; upstream's default is [`COMPACTION_INTERVAL`].
     pub compaction_interval: Duration,
+    /// What a request is allotted; upstream's default is [`REQUEST_TIMEOUT`](crate::REQUEST_TIMEOUT).
+    pub request_timeout: Duration,
     /// Ends watches and other streams that have no end of their own.
     pub stopping: CancellationToken,
 }
@@ -103,6 +105,8 @@ pub struct ApiServer {
     pub kubelets: KubeletAccess,
     /// Streams to kubelets and pods.
     pub sessions: Sessions,
+    /// What a request is allotted, and its answer again.
+    pub request_timeout: Duration,
     /// Who waits when many ask at once.
     pub fairness: Fairness,
     /// What other servers serve.
@@ -160,6 +164,7 @@ impl ApiServer {
             kubelets: parts.kubelets,
             sessions: Sessions::new(parts.stopping),
             definitions,
+            request_timeout: parts.request_timeout,
             fairness: Fairness::default(),
             aggregation,
             audit,

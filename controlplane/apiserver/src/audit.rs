@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use log::{LogOptions, Rotation};
 pub use policy::Policy;
-pub use trail::{Asked, Trail};
+pub use trail::{Asked, OBJECT_BYTES_MAX, Trail};
 
 use crate::configuration_file::ConfigurationError;
 use log::Log;

@@ -16,6 +16,7 @@ mod schema;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use api::kind::Verb;
 use api::path::RequestInfo;
 use api::status::Status;
 use http::{HeaderMap, HeaderValue};
@@ -69,6 +70,16 @@ impl Seat {
     }
 }
 
+/// Whether it goes to a node or pod, and on from there.
+fn is_stream(info: &RequestInfo) -> bool {
+    LONG_RUNNING.contains(&info.subresource.as_str())
+}
+
+/// Whether a request takes as long as it takes: it has no seat, or gives it back when it has begun.
+pub fn is_long_running(info: &RequestInfo) -> bool {
+    info.verb == Verb::Watch || is_stream(info)
+}
+
 impl Fairness {
     /// A seat for a request, after a wait where there is none; refused with 429 where too many wait already.
     pub async fn enter(
@@ -77,7 +88,7 @@ impl Fairness {
         user: &User,
         info: &RequestInfo,
     ) -> (Seat, Result<(), Status>) {
-        if LONG_RUNNING.contains(&info.subresource.as_str()) {
+        if is_stream(info) {
             return (Seat::default(), Ok(()));
         }
         let configuration = self.configuration(caches);

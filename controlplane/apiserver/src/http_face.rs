@@ -12,7 +12,7 @@ use api::path::{Query, RequestInfo};
 use api::status::Status;
 use bytes::Bytes;
 use http::header::ACCEPT_ENCODING;
-use http::{HeaderValue, Response};
+use http::{HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serve::ConnInfo;
@@ -22,11 +22,11 @@ use crate::api_server::ApiServer;
 use crate::audit::{Asked, Trail};
 use crate::body;
 use crate::connect::Wire;
-use crate::fairness::Seat;
+use crate::fairness::{self, Seat};
 use crate::request::{Mark, Request, Warnings};
 use crate::user::User;
 use crate::{
-    aggregation, component_status, connect, documents, handover, impersonation, registry, reviews,
+    aggregation, allotted, component_status, connect, documents, handover, impersonation, registry, reviews,
     subresource,
 };
 
@@ -79,6 +79,7 @@ impl serve::Handler for ApiServer {
             trail: trail.clone(),
             mark: Mark::default(),
         };
+        let lasts = fairness::is_long_running(&request.info);
         let (seat, answered) = self.in_turn(request, wire).await;
         let mut response = match answered {
             Ok(answer) => respond(answer.warn(warnings.take()), trail, form, now),
@@ -88,7 +89,9 @@ impl serve::Handler for ApiServer {
             }
         };
         seat.mark(response.headers_mut());
-        compress(response, accepted.as_ref())
+        let response = compress(response, accepted.as_ref());
+        let goes_on = lasts || response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if goes_on { response } else { allotted::held(response, seat, self.request_timeout) }
     }
 }
 
@@ -160,7 +163,11 @@ impl ApiServer {
         };
         let (seat, entered) = self.fairness.enter(&self.server.caches, &request.user, &request.info).await;
         match entered {
-            Ok(()) => (seat, self.answer(request, wire).await),
+            Ok(()) if fairness::is_long_running(&request.info) => (seat, self.answer(request, wire).await),
+            Ok(()) => {
+                let answered = tokio::time::timeout(self.request_timeout, self.answer(request, wire)).await;
+                (seat, answered.unwrap_or_else(|_| Err(allotted::too_late())))
+            }
             Err(status) => (seat, Err(status)),
         }
     }

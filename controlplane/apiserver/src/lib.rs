@@ -16,6 +16,7 @@
 
 mod admission;
 mod aggregation;
+mod allotted;
 mod answer;
 mod api_server;
 mod audit;
@@ -51,6 +52,7 @@ mod user;
 mod webhook;
 
 pub use aggregation::FrontProxy;
+pub use allotted::REQUEST_TIMEOUT;
 pub use api_server::{ApiServer, COMPACTION_INTERVAL, Parts, StartError};
 pub use audit::{AuditError, AuditOptions, LogOptions, Rotation};
 pub use handover::{Handed, Handover, HandoverError};

@@ -34,7 +34,7 @@ pub struct Limits {
     pub handshake: Duration,
     /// For a request's headers, and for the first request of a connection.
     pub headers: Duration,
-    /// Bytes of a request's headers.
+    /// Bytes of a request's headers, packed or not: a client may have many under way, and few bytes can mean many.
     pub header_bytes: u32,
     /// HTTP/2 streams at once on a connection; watches pile up on one, so this is not small (Go: 250).
     pub streams: u32,
@@ -52,7 +52,7 @@ impl Default for Limits {
             connections: 8192,
             handshake: Duration::from_secs(10),
             headers: Duration::from_secs(32),
-            header_bytes: 1 << 20,
+            header_bytes: 64 << 10,
             streams: 1000,
             ping_every: Duration::from_secs(30),
             ping_timeout: Duration::from_secs(15),
@@ -64,6 +64,8 @@ impl Default for Limits {
 /// HTTP/2 flow control: a stream's window, and a connection's.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Bytes of an HTTP/2 stream that wait for a client to read.
+const SEND_BUFFER: usize = 128 << 10;
 
 pub(crate) async fn serve<H: Handler>(
     stream: TcpStream,
@@ -90,12 +92,17 @@ pub(crate) async fn serve<H: Handler>(
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // No `pipeline_flush`: it takes a body into memory as fast as it is made, whatever the client reads.
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.headers);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.headers)
+        .max_buf_size(limits.header_bytes as usize);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(limits.header_bytes)
+        .max_send_buf_size(SEND_BUFFER)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(limits.ping_every)

@@ -7,7 +7,7 @@
 //! One `keelson apiserver` on loopback; scheduler and controllers run beside it only where the row says "control plane", each
 //! a process of its own (`--bench node` measures them as `keelson server` has them, in one). Memory is proportional, syncs
 //! are the store's own count, as `/metrics` has it. Clients are blocking, one TLS
-//! connection each, in this process, which takes its part of the machine. The last column is for orientation:
+//! connection each, in this process, which takes its part of the machine; watchers share two threads. The last column is for orientation:
 //! kube-apiserver 1.36 and etcd 3.5 on another machine of two cores.
 //!
 //! `--only start,idle,creates,lists,watchers,deletion,curves,definitions` measures a part. `KEELSON_BENCH_PROGRAM` measures another
@@ -147,7 +147,11 @@ fn watchers(server: &Server) {
     let load = format!("{WATCHERS} watchers, {} events each, nobody reads meanwhile", load::EVENTS);
     row("from a create to a watcher's socket", &value, &load, "");
     let value = half_and_most(load::watch(server, WATCHERS));
-    let load = format!("{WATCHERS} watchers, {} events each, a thread and a connection each", load::EVENTS);
+    let load = format!(
+        "{WATCHERS} watchers, {} events each, a connection each, {} threads of one program that reads and parses them",
+        load::EVENTS,
+        load::LOOPS
+    );
     row("from a create to a watcher", &value, &load, "p50 18 ms, p99 84 ms");
 }
 

@@ -10,6 +10,7 @@
 //! each ([`client`]); [`Server::kubectl`] runs the real program with the server's own kubeconfig.
 
 mod client;
+mod event_loop;
 mod http;
 
 use std::ffi::OsStr;
@@ -28,7 +29,8 @@ use nix::unistd::Pid;
 
 use crate::host::{self, Guard};
 
-pub use client::{Client, Credential, Watch};
+pub use client::{Client, Credential, Unread, Watch};
+pub use event_loop::EventLoop;
 pub use http::Answer;
 
 /// How long a start may take on a busy machine.

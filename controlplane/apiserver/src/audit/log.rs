@@ -1,7 +1,7 @@
 //! The file of audit events: one line each, turned over by size, old ones deleted by count and age.
 //!
 //! ```text
-//!   write (any thread) ─► queue of at most QUEUE lines, a full one loses and counts ─► one thread ─► file
+//!   write (any thread) ─► queue of at most QUEUE lines and QUEUE_BYTES, a full one loses and counts ─► one thread ─► file
 //! ```
 //!
 //! An older file is named by when it was closed: `audit-2026-01-31T08-00-00.000.log`, as upstream's.
@@ -10,13 +10,16 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Events that wait for the disk, at most.
 const QUEUE: usize = 10_000;
+/// Bytes of them: with whole objects in it, one may have megabytes.
+const QUEUE_BYTES: usize = 64 << 20;
 /// Megabytes of a file where nothing is said.
 const DEFAULT_MEGABYTES: u64 = 100;
 const DAY: Duration = Duration::from_secs(86_400);
@@ -45,6 +48,8 @@ pub struct Rotation {
 #[derive(Debug)]
 pub struct Log {
     queue: Option<SyncSender<String>>,
+    /// Bytes of what is queued.
+    waiting: Arc<AtomicUsize>,
     lost: AtomicU64,
     thread: Option<JoinHandle<()>>,
 }
@@ -54,15 +59,27 @@ impl Log {
     pub fn start(options: LogOptions) -> io::Result<Log> {
         let mut writer = Writer::open(options)?;
         let (queue, lines) = sync_channel(QUEUE);
-        let run = move || writer.run(&lines);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let taken = waiting.clone();
+        let run = move || writer.run(&lines, &taken);
         let thread = std::thread::Builder::new().name("audit".into()).spawn(run)?;
-        Ok(Log { queue: Some(queue), lost: AtomicU64::new(0), thread: Some(thread) })
+        Ok(Log { queue: Some(queue), waiting, lost: AtomicU64::new(0), thread: Some(thread) })
     }
 
     /// Queues a line; never waits.
     pub fn write(&self, line: String) {
         let Some(queue) = &self.queue else { return };
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = queue.try_send(line) {
+        let bytes = line.len();
+        let before = self.waiting.fetch_add(bytes, Ordering::Relaxed);
+        // One line alone goes, whatever its size.
+        let is_room = before == 0 || before + bytes <= QUEUE_BYTES;
+        let is_queued = is_room
+            && match queue.try_send(line) {
+                Ok(()) => true,
+                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+            };
+        if !is_queued {
+            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
             // Said once per power of two: a disk that stands still would otherwise fill the other log.
             let lost = self.lost.fetch_add(1, Ordering::Relaxed) + 1;
             if lost.is_power_of_two() {
@@ -108,13 +125,15 @@ impl Writer {
         Ok(Writer { options, file: BufWriter::new(file), size })
     }
 
-    fn run(&mut self, lines: &Receiver<String>) {
+    fn run(&mut self, lines: &Receiver<String>, waiting: &AtomicUsize) {
         let mut failing = false;
         while let Ok(line) = lines.recv() {
             let mut written = self.line(&line);
+            waiting.fetch_sub(line.len(), Ordering::Relaxed);
             // Whatever waits goes with it, then the file has it.
             while let Ok(line) = lines.try_recv() {
                 written = written.and_then(|()| self.line(&line));
+                waiting.fetch_sub(line.len(), Ordering::Relaxed);
             }
             let written = written.and_then(|()| self.file.flush());
             match written {
@@ -230,10 +249,24 @@ mod tests {
     #[test]
     fn a_full_queue_loses_and_counts() {
         let (queue, _lines) = sync_channel(1);
-        let log = Log { queue: Some(queue), lost: AtomicU64::new(0), thread: None };
+        let log = Log { queue: Some(queue), waiting: Arc::default(), lost: AtomicU64::new(0), thread: None };
         for _ in 0..3 {
             log.write("x".into());
         }
         assert_eq!(log.lost(), 2);
+        assert_eq!(log.waiting.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_queue_is_full_of_bytes_too() {
+        let (queue, _lines) = sync_channel(QUEUE);
+        let log = Log { queue: Some(queue), waiting: Arc::default(), lost: AtomicU64::new(0), thread: None };
+        let megabyte = "x".repeat(1 << 20);
+        for _ in 0..QUEUE_BYTES >> 20 {
+            log.write(megabyte.clone());
+        }
+        assert_eq!(log.lost(), 0);
+        log.write("x".into());
+        assert_eq!((log.lost(), log.waiting.load(Ordering::Relaxed)), (1, QUEUE_BYTES));
     }
 }

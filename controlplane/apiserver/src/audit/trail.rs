@@ -19,7 +19,7 @@ use super::policy::{Level, Stage, Verdict};
 use crate::user::User;
 
 /// Objects larger than this are not told.
-const OBJECT_BYTES_MAX: usize = 3 << 20;
+pub const OBJECT_BYTES_MAX: usize = 3 << 20;
 
 /// A request as the audit sees it.
 pub struct Asked<'a> {

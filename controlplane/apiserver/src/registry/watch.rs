@@ -26,6 +26,7 @@ use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 
 use super::selection::Selection;
+use crate::allotted;
 use crate::answer::{Answer, Form};
 use crate::cache::{Change, ChangeKind, KindCache, Position, Shows};
 use crate::conversion;
@@ -76,7 +77,8 @@ pub async fn watch(server: &Arc<Server>, request: &Request, kind: &'static Kind)
     } else if revision.unwrap_or(0) == 0 {
         watch.position = Position(server.fresh(revision).await?);
     }
-    Ok(Answer::Watch { form: request.form, frames: Box::pin(watch.frames()) })
+    let count = watch.waiting.len();
+    Ok(Answer::Watch { form: request.form, frames: allotted::begun(watch.frames(), count) })
 }
 
 struct Watch {

@@ -163,6 +163,31 @@ impl Client {
         Err(http::rest(&mut wire, head).expect("the answer to a watch"))
     }
 
+    /// Begins a request with a body of so many bytes of which none comes; what is answered.
+    #[must_use]
+    pub fn begin(&self, method: &str, path: &str, length: usize) -> Answer {
+        let mut wire = self.dial();
+        let head = http::head_of(
+            &self.address.to_string(),
+            method,
+            path,
+            &self.all_headers("application/json"),
+            length,
+        );
+        wire.write_all(head.as_bytes()).and_then(|()| wire.flush()).expect("sending the head of a request");
+        http::answer(&mut wire).expect("an answer to the head of a request")
+    }
+
+    /// Asks, and reads no more than the head of the answer.
+    #[must_use]
+    pub fn begin_to_read(&self, path: &str) -> Unread {
+        let mut wire = self.dial();
+        http::ask(&mut wire, &self.address.to_string(), "GET", path, &self.all_headers(""), b"")
+            .expect("sending a request");
+        let head = http::head(&mut wire).expect("the head of the answer");
+        Unread { wire, head }
+    }
+
     /// Asks for an upgrade, sends bytes, and gives as many back as were sent.
     #[must_use]
     pub fn echo(&self, path: &str, protocol: &str, bytes: &[u8]) -> Vec<u8> {
@@ -201,6 +226,28 @@ impl Client {
         let connection = ClientConnection::new(self.tls.clone(), name).expect("a TLS client");
         let same = socket.try_clone().expect("one descriptor more");
         (http::wire(StreamOwned::new(connection, socket)), same)
+    }
+}
+
+/// An answer whose body nobody has read yet.
+pub struct Unread {
+    wire: Wire,
+    head: Answer,
+}
+
+impl Unread {
+    /// HTTP status.
+    #[must_use]
+    pub fn code(&self) -> u16 {
+        self.head.code
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Where it breaks off.
+    pub fn rest(mut self) -> std::io::Result<Answer> {
+        http::rest(&mut self.wire, self.head)
     }
 }
 
@@ -247,6 +294,11 @@ impl Watch {
             }
             self.text.extend(chunk);
         }
+    }
+
+    /// Its connection, the bytes of it that were read and not used, and its socket.
+    pub(super) fn into_parts(self) -> (Wire, Vec<u8>, TcpStream) {
+        (self.wire, self.text, self.socket)
     }
 
     /// The next event's type and its object's name.

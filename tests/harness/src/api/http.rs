@@ -112,15 +112,26 @@ pub(super) fn ask(
     headers: &[(String, String)],
     body: &[u8],
 ) -> io::Result<()> {
+    wire.write_all(head_of(host, method, path, headers, body.len()).as_bytes())?;
+    // A server that refuses a large body early may close its side: its answer is what counts.
+    let sent = wire.write_all(body).and_then(|()| wire.flush());
+    if body.len() < EARLY_REFUSAL { sent } else { Ok(()) }
+}
+
+/// A request's line and headers.
+pub(super) fn head_of(
+    host: &str,
+    method: &str,
+    path: &str,
+    headers: &[(String, String)],
+    length: usize,
+) -> String {
     let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n");
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
-    head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
-    wire.write_all(head.as_bytes())?;
-    // A server that refuses a large body early may close its side: its answer is what counts.
-    let sent = wire.write_all(body).and_then(|()| wire.flush());
-    if body.len() < EARLY_REFUSAL { sent } else { Ok(()) }
+    head.push_str(&format!("content-length: {length}\r\n\r\n"));
+    head
 }
 
 /// Bodies that a server may refuse before it has read them.
