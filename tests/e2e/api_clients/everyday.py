@@ -80,9 +80,15 @@ made = apps.create_namespaced_deployment(SPACE, client.V1Deployment(metadata=cli
 assert made.spec.strategy.rolling_update.max_surge == "25%" and made.metadata.creation_timestamp
 pods = lambda: core.list_namespaced_pod(SPACE, label_selector="app=web", field_selector="status.phase=Pending").items
 until(lambda: len(pods()) == 2)
-scale = apps.read_namespaced_deployment_scale("web", SPACE)
-scale.spec.replicas = 3
-apps.replace_namespaced_deployment_scale("web", SPACE, scale)
+def scaled():
+    scale = apps.read_namespaced_deployment_scale("web", SPACE)
+    scale.spec.replicas = 3
+    try:
+        return apps.replace_namespaced_deployment_scale("web", SPACE, scale)
+    except client.ApiException as error:
+        # The controller may write the status between the two.
+        assert error.status == 409, error
+until(scaled)
 until(lambda: len(pods()) == 3)
 apps.delete_namespaced_deployment("web", SPACE, propagation_policy="Foreground")
 job = client.V1JobSpec(template=client.V1PodTemplateSpec(spec=client.V1PodSpec(restart_policy="Never", containers=[container])))
