@@ -91,6 +91,10 @@ impl Controller {
                 |service: &Arc<Object>| map(service.value(), "/spec/selector").is_some_and(|s| !s.is_empty());
             service.as_ref().is_some_and(|service| !chosen(service)) && is_mirrored(endpoints.value())
         });
+        if endpoints.is_none() && slices.is_empty() {
+            self.expectations.forget(key);
+            return Ok(Outcome::Done);
+        }
         let wanted = endpoints.as_ref().map(|endpoints| desired(endpoints.value())).unwrap_or_default();
         slice_steps::execute_all(&self.client, &self.expectations, key, plan(wanted, &slices)).await
     }
