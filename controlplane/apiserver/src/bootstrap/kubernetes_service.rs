@@ -47,39 +47,70 @@ pub(super) async fn ensure(server: &Server, port: u16) -> Result<(), Status> {
 
 /// Makes the Service's endpoints these.
 pub async fn point(server: &Server, to: &Endpoints) -> Result<(), Status> {
-    let Some(first) = to.addresses.first() else { return Ok(()) };
-    let port = to.port;
+    let Some((endpoints, slice)) = objects(to) else { return Ok(()) };
+    create(server, "", "endpoints", endpoints.clone()).await?;
+    create(server, "discovery.k8s.io", "endpointslices", slice.clone()).await?;
+    let key = format!("default/{NAME}");
+    let replaced = |object: &Value, wanted: &Value, fields: &[&str]| {
+        let mut mended = object.clone();
+        for name in fields {
+            mended[*name] = wanted[*name].clone();
+        }
+        (mended != *object).then_some(mended)
+    };
+    mend(server, row(server, "", "endpoints")?, &key, |found| replaced(found, &endpoints, &["subsets"]))
+        .await?;
+    mend(server, row(server, "discovery.k8s.io", "endpointslices")?, &key, |found| {
+        replaced(found, &slice, &["endpoints", "ports"])
+    })
+    .await
+}
+
+/// Endpoints and EndpointSlice; none where there are no addresses.
+fn objects(to: &Endpoints) -> Option<(Value, Value)> {
+    let family = if to.addresses.first()?.is_ipv4() { "IPv4" } else { "IPv6" };
+    let ports = json!([{"name": "https", "port": to.port, "protocol": "TCP"}]);
     let addresses: Vec<Value> =
         to.addresses.iter().map(|address| json!({"ip": address.to_string()})).collect();
-    let subsets =
-        json!([{"addresses": addresses, "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}]);
     let endpoints = json!({
         "metadata": {"name": NAME, "namespace": "default", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
-        "subsets": subsets
+        "subsets": [{"addresses": addresses, "ports": ports}]
     });
-    create(server, "", "endpoints", endpoints).await?;
-    let family = if first.is_ipv4() { "IPv4" } else { "IPv6" };
     let ready = |address: &std::net::IpAddr| json!({"addresses": [address.to_string()], "conditions": {"ready": true}});
     let slice = json!({
         "metadata": {"name": NAME, "namespace": "default", "labels": {"kubernetes.io/service-name": NAME}},
         "addressType": family,
         "endpoints": to.addresses.iter().map(ready).collect::<Vec<_>>(),
-        "ports": [{"name": "https", "port": port, "protocol": "TCP"}]
+        "ports": ports
     });
-    create(server, "discovery.k8s.io", "endpointslices", slice.clone()).await?;
-    let key = format!("default/{NAME}");
-    let replaced = |object: &Value, fields: &[(&str, Value)]| {
-        let mut mended = object.clone();
-        for (name, value) in fields {
-            mended[*name] = value.clone();
+    Some((endpoints, slice))
+}
+
+#[cfg(test)]
+mod tests {
+    use api::kind::Registry;
+
+    use super::*;
+
+    #[test]
+    fn its_endpoints_are_as_valid_as_what_people_write() {
+        for addresses in [vec!["192.0.2.1", "192.0.2.2"], vec!["2001:db8::1"]] {
+            let to = Endpoints {
+                addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+                port: 6443,
+            };
+            let (endpoints, slice) = objects(&to).unwrap();
+            for (group, resource, object) in
+                [("", "endpoints", endpoints), ("discovery.k8s.io", "endpointslices", slice)]
+            {
+                let kind = Registry::builtin().by_resource(group, "v1", resource).unwrap();
+                let mut complete = object.clone();
+                api::defaulting::apply(kind, &mut complete);
+                assert_eq!(complete, object, "nothing is missing");
+                complete["metadata"]["uid"] = "u".into();
+                complete["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z".into();
+                assert_eq!(api::validation::create(kind, &complete), [], "{complete}");
+            }
         }
-        (mended != *object).then_some(mended)
-    };
-    mend(server, row(server, "", "endpoints")?, &key, |found| {
-        replaced(found, &[("subsets", subsets.clone())])
-    })
-    .await?;
-    let parts = [("endpoints", slice["endpoints"].clone()), ("ports", slice["ports"].clone())];
-    mend(server, row(server, "discovery.k8s.io", "endpointslices")?, &key, |found| replaced(found, &parts))
-        .await
+    }
 }
