@@ -18,6 +18,7 @@ pub mod names;
 pub mod openapi;
 pub mod patch;
 pub mod path;
+pub mod pod_size;
 pub mod printers;
 pub mod quantity;
 pub mod quota;

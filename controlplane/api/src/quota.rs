@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::kind::Kind;
+use crate::pod_size;
 use crate::quantity::Quantity;
 
 /// Amounts by the name of the resource.
@@ -71,13 +72,14 @@ fn is_over(pod: &Value) -> bool {
 }
 
 fn pod(pod: &Value, add: &mut impl FnMut(&str, Quantity)) {
-    for (name, amount) in pod_amounts(&pod["spec"], "requests") {
+    let spec = pod_size::counted(pod);
+    for (name, amount) in pod_amounts(&spec, "requests") {
         if SHORT.contains(&name.as_str()) || name.starts_with("hugepages-") {
             add(&name, amount);
         }
         add(&format!("requests.{name}"), amount);
     }
-    for (name, amount) in pod_amounts(&pod["spec"], "limits") {
+    for (name, amount) in pod_amounts(&spec, "limits") {
         if SHORT.contains(&name.as_str()) {
             add(&format!("limits.{name}"), amount);
         }
@@ -263,6 +265,22 @@ mod tests {
                 ("limits.memory", "2Gi"),
                 ("pods", "1"),
                 ("requests.cpu", "1300m"),
+            ],
+        );
+        // One that gives back what it has, and still has it.
+        let status = json!({"containerStatuses": [{"name": "c", "allocatedResources": {"cpu": "2"}, "resources": {}}]});
+        let mut shrinks = container("1");
+        shrinks["name"] = "c".into();
+        check(
+            "",
+            "pods",
+            json!({"spec": {"containers": [shrinks]}, "status": status}),
+            &[
+                ("count/pods", "1"),
+                ("cpu", "2"),
+                ("limits.memory", "1Gi"),
+                ("pods", "1"),
+                ("requests.cpu", "2"),
             ],
         );
         check("", "pods", json!({"status": {"phase": "Failed"}}), &[("count/pods", "1")]);

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::kind::{Kind, Registry};
+use api::pod_size;
 use api::quantity::{Format, Quantity};
 use api::quota::{self, Usage};
 use client::{Cache, Client, ClientError, Key, Object, Outcome, Resource, Selection, WorkQueue, work};
@@ -216,7 +217,7 @@ impl Controller {
                 (Some(_), None) => true,
                 (Some(before), Some(after)) if kind.resource == "pods" => {
                     pod::is_over(before.value()) != pod::is_over(after.value())
-                        || before.value()["spec"] != after.value()["spec"]
+                        || pod_size::counted(before.value()) != pod_size::counted(after.value())
                 }
                 (Some(before), Some(after)) => {
                     kind.resource != "resourcequotas" && before.value()["spec"] != after.value()["spec"]
