@@ -4,6 +4,7 @@
 //! Pure. Defaults and validity are `api::defaulting` and `api::validation`.
 
 mod initial;
+mod label_keys;
 mod service;
 
 pub use service::{has_health_port, has_node_ports};
@@ -90,10 +91,11 @@ pub fn prepare_create(kind: &Kind, object: &mut Value) {
         return;
     }
     match kind.resource {
-        "pods" => drop(
+        "pods" => {
+            label_keys::merge(fields);
             fields
-                .insert("status".into(), json!({"phase": "Pending", "qosClass": qos_class(&fields["spec"])})),
-        ),
+                .insert("status".into(), json!({"phase": "Pending", "qosClass": qos_class(&fields["spec"])}));
+        }
         "namespaces" => {
             fields.insert("status".into(), json!({"phase": "Active"}));
             let spec = fields.entry("spec").or_insert_with(|| json!({}));

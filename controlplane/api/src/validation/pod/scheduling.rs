@@ -124,12 +124,18 @@ fn match_label_keys(report: &mut Report, constraint: &Value, path: &Path) {
     if selector.is_null() {
         report.forbidden(path, "must not be specified when labelSelector is not set");
     }
-    let expressions = selector.list("matchExpressions").iter();
-    let listed: HashSet<&str> = expressions.map(|expression| expression.text("key")).collect();
     for (index, key) in constraint.texts("matchLabelKeys").enumerate() {
         report.qualified_name(&path.index(index), key);
-        if listed.contains(key) || selector["matchLabels"].get(key).is_some() {
-            report.invalid(&path.index(index), key, "exists in both matchLabelKeys and labelSelector");
+    }
+    // A condition per key has been put into the selector already: the second one is the user's.
+    let mut seen: HashSet<&str> = selector.entries("matchLabels").map(|(key, _)| key).collect();
+    let keys: HashMap<&str, usize> =
+        constraint.texts("matchLabelKeys").enumerate().map(|(index, key)| (key, index)).collect();
+    for expression in selector.list("matchExpressions") {
+        let key = expression.text("key");
+        if let (Some(index), true) = (keys.get(key), seen.contains(key)) {
+            report.invalid(&path.index(*index), key, "exists in both matchLabelKeys and labelSelector");
         }
+        seen.insert(key);
     }
 }

@@ -274,7 +274,8 @@ fn scheduling() {
                 json!([
                 {"maxSkew": 0, "topologyKey": "", "whenUnsatisfiable": "Odd"},
                 {"maxSkew": 1, "topologyKey": "k", "whenUnsatisfiable": "ScheduleAnyway", "minDomains": 0, "nodeTaintsPolicy": "Odd", "matchLabelKeys": ["a"]},
-                {"maxSkew": 1, "topologyKey": "k", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": {"a": "b"}}, "matchLabelKeys": ["a"]}]),
+                {"maxSkew": 1, "topologyKey": "k", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": {"a": "b"},
+                    "matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}]}, "matchLabelKeys": ["a"]}]),
             )],
             &[
                 "spec.topologySpreadConstraints[0].maxSkew: Invalid value: 0: must be greater than zero",
