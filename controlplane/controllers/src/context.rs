@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 use crate::fields::text;
 use crate::{
     ClusterRange, certificates, cronjob, daemon_set, deployment, disruption, endpoint_mirroring, endpoints,
-    endpointslice, garbage, ip_address, job, namespace, node_ipam, node_lifecycle, pod_garbage, replicaset,
-    resource_quota, role_aggregation, root_ca, service_account, service_cidr, stateful_set, taint_eviction,
-    token_cleaner, ttl, volume_binder, volume_protection,
+    endpointslice, ephemeral_volume, garbage, ip_address, job, namespace, node_ipam, node_lifecycle,
+    pod_garbage, replicaset, resource_quota, role_aggregation, root_ca, service_account, service_cidr,
+    stateful_set, taint_eviction, token_cleaner, ttl, volume_binder, volume_protection,
 };
 
 /// Where the controllers' accounts are.
@@ -97,6 +97,7 @@ pub async fn run_all(options: Setup) -> Result<(), ClientError> {
     running.spawn(volume_protection::volumes(context.clone()));
     running.spawn(taint_eviction::run(context.clone()));
     running.spawn(volume_binder::run(context.clone()));
+    running.spawn(ephemeral_volume::run(context.clone()));
     running.spawn(endpointslice::run(context.clone()));
     running.spawn(namespace::run(context.clone()));
     running.spawn(service_account::run(context.clone()));

@@ -21,6 +21,7 @@ mod disruption;
 mod endpoint_mirroring;
 mod endpoints;
 mod endpointslice;
+mod ephemeral_volume;
 mod expectations;
 mod fields;
 mod garbage;

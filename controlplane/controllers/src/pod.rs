@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::fields::{condition, is_deleting, text, time};
+use crate::fields::{condition, is_deleting, list, text, time};
 
 /// Counts as a replica: neither over nor on its way out.
 pub(crate) fn is_active(pod: &Value) -> bool {
@@ -18,6 +18,17 @@ pub(crate) fn is_over(pod: &Value) -> bool {
 /// On its way out and not yet at its end.
 pub(crate) fn is_terminating(pod: &Value) -> bool {
     is_deleting(pod) && !is_over(pod)
+}
+
+/// The names of the claims that a pod mounts: those that it names, and those that are made for it.
+pub(crate) fn claims(pod: &Value) -> impl Iterator<Item = String> {
+    let name = text(pod, "/metadata/name");
+    list(pod, "/spec/volumes").iter().filter_map(move |volume| {
+        match volume["persistentVolumeClaim"]["claimName"].as_str() {
+            Some(claim) => Some(claim.to_owned()),
+            None => volume["ephemeral"].is_object().then(|| format!("{name}-{}", text(volume, "/name"))),
+        }
+    })
 }
 
 pub(crate) fn is_ready(pod: &Value) -> bool {

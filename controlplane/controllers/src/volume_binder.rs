@@ -4,6 +4,8 @@
 //!   claim Pending ─► the volume names the claim ─► the claim names the volume ─► both are Bound
 //! ```
 //!
+//! A claim whose class waits for its first consumer gets the volume that the scheduler gave it.
+//!
 //! Each arrow is one write of one object, so the way can be gone on from wherever somebody died. Not provisioning: a
 //! claim of a class with a provisioner waits for its driver. Not deletion of what a volume holds: a released volume
 //! whose policy is `Delete` is its driver's.
@@ -16,12 +18,14 @@ mod plan;
 use std::sync::Arc;
 
 use client::{
-    Cache, Client, ClientError, EventKind, EventRecorder, Key, Outcome, Reference, Resource, WorkQueue, work,
+    Cache, Client, ClientError, EventKind, EventRecorder, Key, Object, Outcome, Reference, Resource,
+    WorkQueue, work,
 };
 use serde_json::Value;
 
 use crate::context::Context;
-use crate::fields::{list, text};
+use crate::fields::text;
+use crate::pod;
 use found::Found;
 use plan::Step;
 
@@ -72,15 +76,11 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), ClientError> {
     });
     let adding = queue.clone();
     controller.pods.subscribe(move |change| {
-        // A claim whose class waits for its first consumer.
+        // A claim whose class waits for its first consumer says for whom.
         if change.before.is_none()
             && let Some(pod) = change.after
         {
-            for volume in list(pod.value(), "/spec/volumes") {
-                if let Some(claim) = volume["persistentVolumeClaim"]["claimName"].as_str() {
-                    adding.add(Key::new(pod.key.namespace.clone(), claim));
-                }
-            }
+            pod::claims(pod.value()).for_each(|claim| adding.add(Key::new(pod.key.namespace.clone(), claim)));
         }
     });
     work(NAME, queue, 1, move |key| {
@@ -102,16 +102,16 @@ impl Controller {
             let class = self.classes.get(&Key::new("", text(claim.value(), "/spec/storageClassName")));
             let candidates = self.found.candidates(claim.value()).into_iter();
             let volumes: Vec<_> = candidates.filter_map(|key| self.volumes.get(&key)).collect();
-            // Asked only where the class waits for it.
-            let used = || {
-                self.pods.list(&key.namespace).iter().any(|pod| {
-                    let volumes = list(pod.value(), "/spec/volumes").iter();
-                    volumes
-                        .filter_map(|v| v["persistentVolumeClaim"]["claimName"].as_str())
-                        .any(|c| c == key.name)
-                })
+            // Asked only where the class waits for them.
+            let waiting = || {
+                let pods = self.pods.list(&key.namespace).into_iter();
+                let waits = |pod: &Arc<Object>| {
+                    text(pod.value(), "/spec/nodeName").is_empty()
+                        && pod::claims(pod.value()).any(|claim| claim == key.name)
+                };
+                pods.filter(waits).map(|pod| pod.key.name.clone()).collect()
             };
-            plan::claim(claim.value(), &volumes, class.as_ref().map(|class| class.value()), &used)
+            plan::claim(claim.value(), &volumes, class.as_ref().map(|class| class.value()), &waiting)
         };
         for step in steps {
             match self.execute(step).await {

@@ -36,7 +36,7 @@ pub(crate) async fn claims(context: Arc<Context>) -> Result<(), ClientError> {
     pods.subscribe(move |change| {
         let over = change.after.is_none_or(|pod| pod::is_over(pod.value()));
         if let Some(pod) = change.object().filter(|_| over) {
-            claims_of(pod.value()).for_each(|name| adding.add(Key::new(pod.key.namespace.clone(), name)));
+            pod::claims(pod.value()).for_each(|name| adding.add(Key::new(pod.key.namespace.clone(), name)));
         }
     });
     work(CLAIMS, queue, 1, move |key: Key| {
@@ -81,15 +81,11 @@ pub(crate) async fn volumes(context: Arc<Context>) -> Result<(), ClientError> {
     Ok(())
 }
 
-fn claims_of(pod: &Value) -> impl Iterator<Item = &str> {
-    list(pod, "/spec/volumes")
-        .iter()
-        .filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str())
-}
-
 /// A pod uses its claims from when it has a node until it is over.
 fn uses(pod: &Value, claim: &str) -> bool {
-    !pod::is_over(pod) && !text(pod, "/spec/nodeName").is_empty() && claims_of(pod).any(|name| name == claim)
+    !pod::is_over(pod)
+        && !text(pod, "/spec/nodeName").is_empty()
+        && pod::claims(pod).any(|name| name == claim)
 }
 
 async fn unprotect(

@@ -12,6 +12,9 @@ use crate::fields::{is_deleting, list, map, text};
 
 const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
 const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
+const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+const PROVISIONER: [&str; 2] =
+    ["volume.beta.kubernetes.io/storage-provisioner", "volume.kubernetes.io/storage-provisioner"];
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Step {
@@ -30,16 +33,16 @@ pub(super) fn claim_of(volume: &Value) -> Option<Key> {
 
 /// The next steps for a claim.
 ///
-/// `volumes`: the one that the claim names, or those that come into question; `used`: whether a pod waits for it.
+/// `volumes`: the one that the claim names, or those that come into question; `waiting`: the pods without a node that mount it.
 pub(super) fn claim(
     claim: &Value,
     volumes: &[Arc<Object>],
     class: Option<&Value>,
-    used: &dyn Fn() -> bool,
+    waiting: &dyn Fn() -> Vec<String>,
 ) -> Vec<Step> {
     let named = text(claim, "/spec/volumeName");
     if named.is_empty() {
-        return unbound(claim, volumes, class, used);
+        return unbound(claim, volumes, class, waiting);
     }
     let Some(volume) = volumes.iter().find(|volume| volume.key.name == named) else {
         let completed = claim["metadata"]["annotations"].get(BIND_COMPLETED).is_some();
@@ -53,7 +56,37 @@ pub(super) fn claim(
             vec![]
         };
     };
-    if is_for(volume.value(), claim) { bind(claim, volume.value()) } else { vec![] }
+    if !is_for(volume.value(), claim) {
+        return vec![];
+    }
+    if volume.value()["spec"]["claimRef"].is_null()
+        && let Some(why) = mismatch(claim, volume.value())
+    {
+        let message = format!("Cannot bind to requested volume {named:?}: {why}");
+        return tell(claim, true, "VolumeMismatch", &message);
+    }
+    bind(claim, volume.value())
+}
+
+/// Why a claim cannot have the volume that it names.
+fn mismatch(claim: &Value, volume: &Value) -> Option<&'static str> {
+    let wanted = size(claim, "/spec/resources/requests/storage");
+    let modes = list(volume, "/spec/accessModes");
+    if size(volume, "/spec/capacity/storage") < wanted {
+        Some("requested PV is too small")
+    } else if class_of(volume) != class_of(claim) {
+        Some("storageClassName does not match")
+    } else if mode(volume) != mode(claim) {
+        Some("incompatible volumeMode")
+    } else if !list(claim, "/spec/accessModes").iter().all(|mode| modes.contains(mode)) {
+        Some("incompatible accessMode")
+    } else {
+        None
+    }
+}
+
+fn size(object: &Value, pointer: &str) -> Option<Quantity> {
+    Quantity::parse(text(object, pointer)).ok()
 }
 
 /// The volume names this very claim.
@@ -69,31 +102,54 @@ fn unbound(
     claim: &Value,
     volumes: &[Arc<Object>],
     class: Option<&Value>,
-    used: &dyn Fn() -> bool,
+    waiting: &dyn Fn() -> Vec<String>,
 ) -> Vec<Step> {
     if is_deleting(claim) {
         return vec![];
     }
-    let waits = class.is_some_and(|class| class["volumeBindingMode"] == "WaitForFirstConsumer");
-    if waits && !used() {
-        return tell(
-            claim,
-            false,
-            "WaitForFirstConsumer",
-            "waiting for first consumer to be created before binding",
-        );
-    }
-    if let Some(volume) = best(claim, volumes) {
+    // The scheduler binds a volume to the claim, or writes the node for which a driver is to make one.
+    let waits = class.is_some_and(|class| class["volumeBindingMode"] == "WaitForFirstConsumer")
+        && claim["metadata"]["annotations"].get(SELECTED_NODE).is_none();
+    if let Some(volume) = best(claim, volumes, waits) {
         return bind(claim, volume.value());
     }
-    let provisioner = class.map(|class| text(class, "/provisioner")).unwrap_or_default();
+    if waits {
+        return wait(claim, &waiting());
+    }
     if class_of(claim).is_empty() {
         let message = "no persistent volumes available for this claim and no storage class is set";
         return tell(claim, false, "FailedBinding", message);
     }
-    if class.is_none() {
-        let message = format!("storageclass.storage.k8s.io \"{}\" not found", class_of(claim));
+    match class {
+        Some(class) => provision(claim, text(class, "/provisioner")),
+        None => {
+            let message = format!("storageclass.storage.k8s.io \"{}\" not found", class_of(claim));
+            tell(claim, true, "ProvisioningFailed", &message)
+        }
+    }
+}
+
+fn wait(claim: &Value, pods: &[String]) -> Vec<Step> {
+    let (reason, message) = match pods {
+        [] => ("WaitForFirstConsumer", "waiting for first consumer to be created before binding".to_owned()),
+        [pod] => ("WaitForPodScheduled", format!("waiting for pod {pod} to be scheduled")),
+        pods => ("WaitForPodScheduled", format!("waiting for pods {} to be scheduled", pods.join(","))),
+    };
+    tell(claim, false, reason, &message)
+}
+
+/// A driver outside finds the claim by its own name on it; there is none inside.
+fn provision(claim: &Value, provisioner: &str) -> Vec<Step> {
+    if provisioner.starts_with("kubernetes.io/") {
+        let message = format!("no volume plugin matched name: {provisioner}");
         return tell(claim, true, "ProvisioningFailed", &message);
+    }
+    let annotations = &claim["metadata"]["annotations"];
+    if PROVISIONER.iter().any(|name| annotations[*name] != provisioner) {
+        let mut fresh = claim.clone();
+        PROVISIONER.iter().for_each(|name| annotate(&mut fresh, name, provisioner));
+        // The rest follows when this is seen.
+        return vec![Step::Claim(fresh)];
     }
     let message = format!(
         "Waiting for a volume to be created either by the external provisioner '{provisioner}' or manually by the system administrator. If volume creation is delayed, please verify that the provisioner is running and correctly registered."
@@ -105,9 +161,8 @@ fn tell(claim: &Value, warning: bool, reason: &'static str, message: &str) -> Ve
     vec![Step::Tell { claim: claim.clone(), warning, reason, message: message.to_owned() }]
 }
 
-/// The smallest volume that fits; one that is meant for the claim before all others.
-fn best<'a>(claim: &Value, volumes: &'a [Arc<Object>]) -> Option<&'a Arc<Object>> {
-    let size = |object: &Value, pointer: &str| Quantity::parse(text(object, pointer)).ok();
+/// The smallest volume that fits; one that is meant for the claim before all others, and alone where `meant_alone`.
+fn best<'a>(claim: &Value, volumes: &'a [Arc<Object>], meant_alone: bool) -> Option<&'a Arc<Object>> {
     let wanted = size(claim, "/spec/resources/requests/storage")?;
     let selector = LabelSelector::from_object(claim.pointer("/spec/selector")).ok();
     let chosen = claim["spec"]["selector"].is_object();
@@ -127,7 +182,9 @@ fn best<'a>(claim: &Value, volumes: &'a [Arc<Object>]) -> Option<&'a Arc<Object>
         !volume.value()["spec"]["claimRef"].is_null() && is_for(volume.value(), claim)
     };
     let free = |volume: &&Arc<Object>| {
-        volume.value()["spec"]["claimRef"].is_null() && text(volume.value(), "/status/phase") != "Released"
+        !meant_alone
+            && volume.value()["spec"]["claimRef"].is_null()
+            && text(volume.value(), "/status/phase") == "Available"
     };
     let smallest = |a: &&Arc<Object>, b: &&Arc<Object>| {
         let of = |volume: &Arc<Object>| size(volume.value(), "/spec/capacity/storage");
@@ -156,7 +213,7 @@ fn bind(claim: &Value, volume: &Value) -> Vec<Step> {
         let mut fresh = volume.clone();
         fresh["spec"]["claimRef"] = reference;
         if by_us {
-            annotate(&mut fresh, BOUND_BY_CONTROLLER);
+            annotate(&mut fresh, BOUND_BY_CONTROLLER, "yes");
         }
         // The rest follows when the volume's change is seen.
         return vec![Step::Volume(fresh)];
@@ -165,10 +222,10 @@ fn bind(claim: &Value, volume: &Value) -> Vec<Step> {
     if claim["spec"]["volumeName"] != *name || !completed {
         let mut fresh = claim.clone();
         if claim["spec"]["volumeName"] != *name {
-            annotate(&mut fresh, BOUND_BY_CONTROLLER);
+            annotate(&mut fresh, BOUND_BY_CONTROLLER, "yes");
         }
         fresh["spec"]["volumeName"] = name.clone();
-        annotate(&mut fresh, BIND_COMPLETED);
+        annotate(&mut fresh, BIND_COMPLETED, "yes");
         steps.push(Step::Claim(fresh));
         return steps;
     }
@@ -185,11 +242,11 @@ fn bind(claim: &Value, volume: &Value) -> Vec<Step> {
     steps
 }
 
-fn annotate(object: &mut Value, name: &str) {
+fn annotate(object: &mut Value, name: &str, value: &str) {
     if !object["metadata"]["annotations"].is_object() {
         object["metadata"]["annotations"] = json!({});
     }
-    object["metadata"]["annotations"][name] = "yes".into();
+    object["metadata"]["annotations"][name] = value.into();
 }
 
 /// The next step for a volume: its phase.
@@ -210,86 +267,4 @@ pub(super) fn volume(volume: &Value, claim: Option<&Value>) -> Vec<Step> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use client::Resource;
-
-    fn pv(name: &str, size: &str, class: &str) -> Arc<Object> {
-        Arc::new(Object::of(
-            &Resource::VOLUMES,
-            json!({"metadata": {"name": name}, "spec": {"capacity": {"storage": size}, "accessModes": ["ReadWriteOnce"],
-                "storageClassName": class}, "status": {"phase": "Available"}}),
-        ))
-    }
-
-    fn pvc(class: &str) -> Value {
-        json!({"metadata": {"name": "c", "namespace": "n", "uid": "C"}, "spec": {"accessModes": ["ReadWriteOnce"],
-            "storageClassName": class, "resources": {"requests": {"storage": "2Gi"}}}, "status": {"phase": "Pending"}})
-    }
-
-    #[test]
-    fn the_smallest_that_fits() {
-        let volumes = [
-            pv("big", "9Gi", "s"),
-            pv("small", "1Gi", "s"),
-            pv("right", "3Gi", "s"),
-            pv("other", "2Gi", "t"),
-        ];
-        assert_eq!(best(&pvc("s"), &volumes).map(|volume| volume.key.name.as_str()), Some("right"));
-        assert!(best(&pvc("u"), &volumes).is_none());
-        let mut block = pvc("s");
-        block["spec"]["volumeMode"] = "Block".into();
-        assert!(best(&block, &volumes).is_none());
-        let mut meant = pv("meant", "5Gi", "s").value().clone();
-        meant["spec"]["claimRef"] = json!({"namespace": "n", "name": "c"});
-        let volumes = [pv("right", "3Gi", "s"), Arc::new(Object::of(&Resource::VOLUMES, meant))];
-        assert_eq!(best(&pvc("s"), &volumes).map(|volume| volume.key.name.as_str()), Some("meant"));
-    }
-
-    #[test]
-    fn step_by_step_to_bound() {
-        let (mut there, mut wanted) = (pv("v", "3Gi", "s").value().clone(), pvc("s"));
-        let mut rounds = 0;
-        loop {
-            let volumes = [Arc::new(Object::of(&Resource::VOLUMES, there.clone()))];
-            let mut steps = claim(&wanted, &volumes, None, &|| false);
-            steps.extend(volume(&there, Some(&wanted)));
-            if steps.is_empty() || rounds > 9 {
-                break;
-            }
-            rounds += 1;
-            for step in steps {
-                match step {
-                    Step::Volume(fresh) | Step::VolumeStatus(fresh) => there = fresh,
-                    Step::Claim(fresh) | Step::ClaimStatus(fresh) => wanted = fresh,
-                    Step::Tell { .. } => {}
-                }
-            }
-        }
-        assert_eq!(
-            (&there["status"]["phase"], &wanted["status"]["phase"]),
-            (&json!("Bound"), &json!("Bound"))
-        );
-        assert_eq!(
-            (&wanted["spec"]["volumeName"], &wanted["status"]["capacity"]["storage"]),
-            (&json!("v"), &json!("3Gi"))
-        );
-        let released = volume(&there, None);
-        assert!(
-            matches!(released.as_slice(), [Step::VolumeStatus(fresh)] if fresh["status"]["phase"] == "Released")
-        );
-    }
-
-    #[test]
-    fn a_claim_that_waits_says_why() {
-        let reason = |steps: Vec<Step>| match steps.as_slice() {
-            [Step::Tell { reason, .. }] => *reason,
-            _ => "",
-        };
-        assert_eq!(reason(claim(&pvc(""), &[], None, &|| false)), "FailedBinding");
-        let class = json!({"provisioner": "p", "volumeBindingMode": "WaitForFirstConsumer"});
-        assert_eq!(reason(claim(&pvc("s"), &[], Some(&class), &|| false)), "WaitForFirstConsumer");
-        assert_eq!(reason(claim(&pvc("s"), &[], Some(&class), &|| true)), "ExternalProvisioning");
-        assert_eq!(reason(claim(&pvc("s"), &[], None, &|| true)), "ProvisioningFailed");
-    }
-}
+mod tests;

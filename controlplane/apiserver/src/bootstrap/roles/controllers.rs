@@ -158,6 +158,15 @@ fn others() -> Vec<RoleRow> {
             ],
         ),
         role(
+            "system:controller:ephemeral-volume-controller",
+            vec![
+                on(READ, "core", "pods"),
+                on("update", "core", "pods/finalizers"),
+                on("create get list watch", "core", "persistentvolumeclaims"),
+                events(),
+            ],
+        ),
+        role(
             "system:controller:pv-protection-controller",
             vec![on("get list update watch", "core", "persistentvolumes"), events()],
         ),
@@ -262,6 +271,7 @@ pub(super) fn bindings() -> Vec<BindingRow> {
         ("system:controller:endpointslicemirroring-controller", "endpointslicemirroring-controller"),
         ("system:controller:clusterrole-aggregation-controller", "clusterrole-aggregation-controller"),
         ("system:controller:pvc-protection-controller", "pvc-protection-controller"),
+        ("system:controller:ephemeral-volume-controller", "ephemeral-volume-controller"),
         ("system:controller:pv-protection-controller", "pv-protection-controller"),
         ("system:controller:persistent-volume-binder", "persistent-volume-binder"),
         ("system:controller:endpointslice-controller", "endpointslice-controller"),
