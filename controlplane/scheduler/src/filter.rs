@@ -77,7 +77,7 @@ impl Plugin {
             Plugin::NodeAffinity => self::affinity::check(pod, node),
             Plugin::NodePorts => self::ports::check(pod, room),
             Plugin::NodeResourcesFit => self::resources::check(pod, node, room),
-            Plugin::VolumeBinding => self::volumes::affinity(pod, node),
+            Plugin::VolumeBinding => self::volumes::binding(pod, node),
             Plugin::VolumeZone => self::volumes::zone(pod, node),
             // Asked after all others, about the whole neighbourhood.
             Plugin::PodTopologySpread | Plugin::InterPodAffinity => Ok(()),

@@ -5,11 +5,12 @@
 //!                                       ^        assumed at once <-------+--> report  (PodScheduled=False)
 //! ```
 //!
-//! Not here yet: preemption, preferences between pods, volumes, claims, leader election.
+//! Not here yet: preemption, preferences between pods, how much room a storage driver has left.
 //!
 //! **Invariants**
 //! - One task owns snapshot and queue. A pod takes its room in the snapshot in the same step that decides for it,
 //!   and gives it back only when the API says that the binding was not made: a stale cache never over-commits.
+//! - A volume that a claim is to have is promised to it in the same step, too; the pod is bound once its claims are.
 //! - `plan` is a function of snapshot, pod and random numbers; it waits for nothing.
 //! - Nothing polls: a refused pod waits for a change that could help it, and then for its back-off.
 //!
@@ -18,12 +19,14 @@
 mod affinity;
 mod bind;
 mod changes;
+mod claims;
 mod command;
 mod filter;
 mod neighbours;
 mod node;
 mod plan;
 mod pod;
+mod promises;
 mod queue;
 mod refusal;
 mod report;
@@ -32,6 +35,7 @@ mod scheduler;
 mod score;
 mod snapshot;
 mod taint;
+mod volume_lookup;
 mod volumes;
 
 pub use command::{Options, main, run};

@@ -67,10 +67,10 @@ pub enum Objection {
 }
 
 impl Neighbours {
-    pub fn read(namespace: &str, labels: &BTreeMap<String, String>, spec: &Value) -> Neighbours {
+    pub fn read(namespace: &str, spec: &Value) -> Neighbours {
         let required = |kind: &str| {
             let terms = &spec["affinity"][kind]["requiredDuringSchedulingIgnoredDuringExecution"];
-            terms.as_array().into_iter().flatten().map(|term| Term::read(namespace, labels, term)).collect()
+            terms.as_array().into_iter().flatten().map(|term| Term::read(namespace, term)).collect()
         };
         let spread = spec["topologySpreadConstraints"].as_array().into_iter().flatten();
         Neighbours {
@@ -81,7 +81,7 @@ impl Neighbours {
                 .map(|constraint| Spread {
                     most_skew: constraint["maxSkew"].as_i64().unwrap_or(1),
                     topology: text(constraint, "topologyKey"),
-                    selector: selector(constraint, labels),
+                    selector: selector(constraint),
                     least_domains: constraint["minDomains"].as_u64().unwrap_or(1) as usize,
                 })
                 .collect(),
@@ -98,25 +98,16 @@ fn text(value: &Value, field: &str) -> String {
     value[field].as_str().unwrap_or_default().to_owned()
 }
 
-/// The selector of a term, with the pod's own values of `matchLabelKeys`.
-fn selector(term: &Value, labels: &BTreeMap<String, String>) -> LabelSelector {
-    let mut selector = term.get("labelSelector").cloned().unwrap_or(Value::Null);
-    for key in term["matchLabelKeys"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        if let (Some(value), true) = (labels.get(key), selector.is_object()) {
-            if !selector["matchLabels"].is_object() {
-                selector["matchLabels"] = serde_json::json!({});
-            }
-            selector["matchLabels"][key] = value.as_str().into();
-        }
+/// The selector of a term. The API server has put conditions for `matchLabelKeys` into it.
+fn selector(term: &Value) -> LabelSelector {
+    match &term["labelSelector"] {
+        Value::Null => LabelSelector::nothing(),
+        selector => LabelSelector::from_object(Some(selector)).unwrap_or_else(|_| LabelSelector::nothing()),
     }
-    if selector.is_null() {
-        return LabelSelector::nothing();
-    }
-    LabelSelector::from_object(Some(&selector)).unwrap_or_else(|_| LabelSelector::nothing())
 }
 
 impl Term {
-    fn read(namespace: &str, labels: &BTreeMap<String, String>, term: &Value) -> Term {
+    fn read(namespace: &str, term: &Value) -> Term {
         let named: Vec<String> = term["namespaces"]
             .as_array()
             .into_iter()
@@ -128,7 +119,7 @@ impl Term {
             (false, true) => Some(vec![namespace.to_owned()]),
             (false, false) => Some(named),
         };
-        Term { namespaces, selector: selector(term, labels), topology: text(term, "topologyKey") }
+        Term { namespaces, selector: selector(term), topology: text(term, "topologyKey") }
     }
 
     fn is_about(&self, pod: &Pod) -> bool {

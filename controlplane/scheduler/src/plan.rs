@@ -1,7 +1,7 @@
 //! The decision for one pod: a function of what is known.
 
 use crate::affinity::Names;
-use crate::filter;
+use crate::filter::{self, Plugin};
 use crate::neighbours::Places;
 use crate::node::{Node, NodeName};
 use crate::pod::Pod;
@@ -22,7 +22,23 @@ pub enum Decision {
 pub fn plan(snapshot: &Snapshot, pod: &Pod, random: &mut dyn FnMut(u64) -> u64) -> Decision {
     let names = pod.wish.affinity.names();
     if names == Names::Conflict && snapshot.nodes().next().is_some() {
-        return Decision::Refuse(Refusal::conflict(snapshot.nodes().count(), pod));
+        let why = "pod affinity terms conflict";
+        return Decision::Refuse(Refusal::everywhere(
+            snapshot.nodes().count(),
+            pod,
+            why,
+            Plugin::NodeAffinity,
+        ));
+    }
+    if let Some(why) = &pod.claims.refusal
+        && snapshot.nodes().next().is_some()
+    {
+        return Decision::Refuse(Refusal::everywhere(
+            snapshot.nodes().count(),
+            pod,
+            why,
+            Plugin::VolumeBinding,
+        ));
     }
     let places = Places::of(pod, snapshot);
     let mut candidates: Vec<(&Node, &Room)> = Vec::new();

@@ -8,11 +8,11 @@ use client::{Key, Reference, Resource};
 use serde_json::Value;
 
 use crate::affinity::NodeAffinity;
+use crate::claims::Claims;
 use crate::neighbours::Neighbours;
 use crate::node::NodeName;
 use crate::resources::Requests;
 use crate::taint::Toleration;
-use crate::volumes::Reach;
 
 /// A pod's UID.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,8 +38,8 @@ pub struct Pod {
     pub labels: BTreeMap<String, String>,
     pub neighbours: Neighbours,
     pub wish: Wish,
-    /// Where its volumes are, as far as claims are bound; filled in when its turn comes.
-    pub volumes: Vec<Reach>,
+    /// What its claims say; filled in when its turn comes.
+    pub claims: Claims,
 }
 
 /// What decides where the pod may go: while this is the same, a refusal stands.
@@ -53,8 +53,15 @@ pub struct Wish {
     pub ports: Vec<HostPort>,
     pub tolerations: Vec<Toleration>,
     pub affinity: NodeAffinity,
-    /// Names of its claims.
-    pub claims: Vec<String>,
+    pub claims: Vec<Claim>,
+}
+
+/// A claim that the pod mounts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    pub name: String,
+    /// Made for this pod alone.
+    pub ephemeral: bool,
 }
 
 /// A port taken on the node itself.
@@ -113,10 +120,10 @@ impl Pod {
             finished: matches!(status["phase"].as_str(), Some("Succeeded" | "Failed")),
             controller: meta.controller().map(|owner| owner.uid.to_owned()),
             condition: Condition::read(&status["conditions"]),
-            neighbours: Neighbours::read(meta.namespace(), &labels, spec),
+            neighbours: Neighbours::read(meta.namespace(), spec),
             labels,
-            wish: Wish::read(spec),
-            volumes: Vec::new(),
+            wish: Wish::read(meta.name(), spec, &api::pod_size::counted(pod)),
+            claims: Claims::default(),
         }
     }
 
@@ -125,9 +132,9 @@ impl Pod {
         Pod { node: Some(node), ..self.clone() }
     }
 
-    /// The pod with where its volumes are.
-    pub fn reaching(&self, volumes: Vec<Reach>) -> Pod {
-        Pod { volumes, ..self.clone() }
+    /// The pod with what its claims say.
+    pub fn claiming(&self, claims: Claims) -> Pod {
+        Pod { claims, ..self.clone() }
     }
 
     pub fn reference(&self) -> Reference {
@@ -144,24 +151,33 @@ impl Pod {
 }
 
 impl Wish {
-    fn read(spec: &Value) -> Wish {
+    /// `counted`: the specification with what counts while the pod is resized.
+    fn read(name: &str, spec: &Value, counted: &Value) -> Wish {
         Wish {
             priority: spec["priority"].as_i64().unwrap_or_default(),
             gated: spec["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()),
             preempts: spec["preemptionPolicy"] != "Never",
-            requests: Requests::of(spec),
+            requests: Requests::of(counted),
             ports: host_ports(spec),
             tolerations: Toleration::read_all(&spec["tolerations"]),
             affinity: NodeAffinity::read(spec),
-            claims: claims(spec),
+            claims: claims(name, spec),
         }
     }
 }
 
-fn claims(spec: &Value) -> Vec<String> {
+/// The claims of a pod of this name.
+fn claims(pod: &str, spec: &Value) -> Vec<Claim> {
     let volumes = spec["volumes"].as_array().into_iter().flatten();
-    let named = volumes.filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str());
-    named.map(str::to_owned).collect()
+    let claim = |volume: &Value| match volume["persistentVolumeClaim"]["claimName"].as_str() {
+        Some(name) => Some(Claim { name: name.to_owned(), ephemeral: false }),
+        None if volume["ephemeral"].is_object() => {
+            let name = format!("{pod}-{}", volume["name"].as_str().unwrap_or_default());
+            Some(Claim { name, ephemeral: true })
+        }
+        None => None,
+    };
+    volumes.filter_map(claim).collect()
 }
 
 /// Ports of containers and of sidecars; those of other init containers are free again when the pod runs.

@@ -47,15 +47,15 @@ impl Refusal {
         Refusal { message: whole(&sentence(verdicts.len(), &reasons), &without_others), plugins }
     }
 
-    /// Every required term of the pod contradicts itself.
-    pub(crate) fn conflict(nodes: usize, pod: &Pod) -> Refusal {
+    /// What holds for every node, whatever is on it.
+    pub(crate) fn everywhere(nodes: usize, pod: &Pod, why: &str, plugin: Plugin) -> Refusal {
         let without_others = if pod.wish.preempts {
             sentence(nodes, &format!("{nodes} Preemption is not helpful for scheduling"))
         } else {
             "not eligible due to preemptionPolicy=Never.".to_owned()
         };
-        let message = whole(&sentence(nodes, "pod affinity terms conflict"), &without_others);
-        Refusal { message, plugins: BTreeSet::from([Plugin::NodeAffinity]) }
+        let message = whole(&sentence(nodes, why), &without_others);
+        Refusal { message, plugins: BTreeSet::from([plugin]) }
     }
 }
 

@@ -58,6 +58,13 @@ impl Resources {
         self.cpu_millis == 0 && self.memory == 0 && self.ephemeral_storage == 0 && self.others.is_empty()
     }
 
+    /// Less of anything than `before`.
+    pub fn is_less_than(&self, before: &Resources) -> bool {
+        self.cpu_millis < before.cpu_millis
+            || self.memory < before.memory
+            || self.ephemeral_storage < before.ephemeral_storage
+    }
+
     pub fn add(&mut self, more: &Resources) {
         self.each(more, i64::saturating_add);
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Cache, Caches, Client, EventKind, EventRecorder, Key, Resource};
+use client::{Cache, Caches, Client, ClientError, EventKind, EventRecorder, Key, Resource};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -12,14 +12,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bind::{Binding, bind};
 use crate::changes::Changes;
+use crate::claims::Claims;
 use crate::node::{Node, NodeName};
 use crate::plan::{Decision, plan};
 use crate::pod::{Pod, PodUid};
+use crate::promises::{self, Promises, Settled, Versions};
 use crate::queue::{Event, Queue};
 use crate::refusal::Refusal;
 use crate::report::{condition, report};
 use crate::snapshot::{NodeChange, Snapshot};
-use crate::volumes::Reach;
+use crate::volume_lookup::{Look, Storage};
 
 /// The name that pods choose us by, and that events carry.
 const NAME: &str = "default-scheduler";
@@ -33,9 +35,8 @@ pub struct Scheduler {
     recorder: EventRecorder,
     pods: Cache,
     nodes: Cache,
-    volumes: Cache,
-    claims: Cache,
-    volume_changes: Changes,
+    storage: Storage,
+    promises: Promises,
     pod_changes: Changes,
     node_changes: Changes,
     bell: Arc<Notify>,
@@ -51,6 +52,8 @@ pub struct Scheduler {
 /// What a step ended in.
 enum Done {
     Bound(Arc<Pod>, NodeName, Binding),
+    /// What its claims get is written, or not.
+    Promised(Arc<Pod>, NodeName, Result<Versions, ClientError>),
     Reported,
 }
 
@@ -58,15 +61,13 @@ impl Scheduler {
     /// Starts to follow pods and nodes. Must be called inside a tokio runtime.
     pub fn new(client: Client, caches: &Caches) -> Scheduler {
         let (pods, nodes) = (caches.of(&Resource::PODS), caches.of(&Resource::NODES));
-        let (volumes, claims) = (caches.of(&Resource::VOLUMES), caches.of(&Resource::VOLUME_CLAIMS));
         let bell = Arc::new(Notify::new());
         Scheduler {
             recorder: EventRecorder::start(client.clone(), NAME, ""),
             pod_changes: Changes::follow(&pods, bell.clone()),
             node_changes: Changes::follow(&nodes, bell.clone()),
-            volume_changes: Changes::follow(&volumes, bell.clone()),
-            volumes,
-            claims,
+            storage: Storage::follow(caches, &bell),
+            promises: Promises::default(),
             client,
             pods,
             nodes,
@@ -84,14 +85,15 @@ impl Scheduler {
         tokio::select! {
             () = stopping.cancelled() => return,
             // Deciding on half a picture would over-commit.
-            () = async { tokio::join!(self.pods.synced(), self.nodes.synced(), self.volumes.synced(), self.claims.synced()); } => {}
+            () = async { tokio::join!(self.pods.synced(), self.nodes.synced(), self.storage.synced()); } => {}
         }
         tracing::info!("pods and nodes are known");
         loop {
             self.observe();
+            self.settle();
             self.queue.release(Instant::now());
             self.decide();
-            let due = self.queue.next_due();
+            let due = [self.queue.next_due(), self.promises.next_due()].into_iter().flatten().min();
             tokio::select! {
                 () = stopping.cancelled() => break,
                 () = self.bell.notified() => {}
@@ -115,7 +117,7 @@ impl Scheduler {
         for key in self.node_changes.take() {
             self.look_at_node(&key);
         }
-        if !self.volume_changes.take().is_empty() {
+        if self.storage.has_changed() {
             self.queue.wake(Event::VolumesChanged, Instant::now());
         }
         for key in self.pod_changes.take() {
@@ -149,9 +151,15 @@ impl Scheduler {
             self.give_up(&pod.uid);
         } else if pod.node.is_some() {
             self.assumed.remove(&pod.uid);
+            self.promises.take_back(&pod.uid);
             self.queue.remove(&pod.uid);
+            let before = self.snapshot.pod(&pod.uid).map(|before| before.wish.requests.exact.clone());
+            let shrinks = before.is_some_and(|before| pod.wish.requests.exact.is_less_than(&before));
             self.snapshot.place(pod);
             self.queue.wake(Event::PodPlaced, Instant::now());
+            if shrinks {
+                self.queue.wake(Event::RoomFreed, Instant::now());
+            }
         } else if pod.scheduler != NAME || pod.wish.gated || pod.terminating {
             self.queue.remove(&pod.uid);
         } else {
@@ -164,6 +172,7 @@ impl Scheduler {
     fn give_up(&mut self, uid: &PodUid) {
         self.queue.remove(uid);
         self.assumed.remove(uid);
+        self.promises.take_back(uid);
         if self.snapshot.remove(uid) {
             self.queue.wake(Event::RoomFreed, Instant::now());
         }
@@ -178,7 +187,7 @@ impl Scheduler {
             if self.snapshot.holds(&pod.uid) {
                 continue;
             }
-            let pod = self.with_volumes(pod);
+            let pod = self.with_claims(pod);
             match plan(&self.snapshot, &pod, &mut random) {
                 Decision::Assign(node) => self.assign(pod, node),
                 Decision::Refuse(refusal) => self.refuse(&pod, refusal),
@@ -186,31 +195,65 @@ impl Scheduler {
         }
     }
 
-    /// The pod with where its volumes can be reached.
-    fn with_volumes(&self, pod: Arc<Pod>) -> Arc<Pod> {
+    /// The pod with what its claims say now.
+    fn with_claims(&self, pod: Arc<Pod>) -> Arc<Pod> {
         if pod.wish.claims.is_empty() {
             return pod;
         }
-        let claims = pod.wish.claims.iter();
-        let claims =
-            claims.filter_map(|name| self.claims.get(&Key::new(pod.key.namespace.as_str(), name.as_str())));
-        let volumes: Vec<Reach> = claims
-            .filter_map(|claim| {
-                let name = claim.value()["spec"]["volumeName"].as_str()?;
-                Some(Reach::read(self.volumes.get(&Key::new("", name))?.value()))
-            })
-            .collect();
-        Arc::new(pod.reaching(volumes))
+        let claims = Claims::read(&pod, &self.look_at_storage());
+        Arc::new(pod.claiming(claims))
+    }
+
+    fn look_at_storage(&self) -> Look<'_> {
+        Look { storage: &self.storage, promises: &self.promises }
     }
 
     fn assign(&mut self, pod: Arc<Pod>, node: NodeName) {
         self.snapshot.place(Arc::new(pod.placed(node.clone())));
         self.assumed.insert(pod.uid.clone(), node.clone());
+        if pod.claims.is_settled() {
+            return self.bind(pod, node);
+        }
+        let choices = self.snapshot.node(&node).and_then(|node| pod.claims.choose(node)).unwrap_or_default();
+        let writes = promises::writes(&choices, &node, &self.look_at_storage());
+        self.promises.make(pod.clone(), node.clone(), choices);
+        let client = self.client.clone();
+        self.steps.spawn(async move {
+            let written = promises::write(&client, writes).await;
+            Done::Promised(pod, node, written)
+        });
+    }
+
+    fn bind(&mut self, pod: Arc<Pod>, node: NodeName) {
         let client = self.client.clone();
         self.steps.spawn(async move {
             let binding = bind(&client, &pod, &node).await;
             Done::Bound(pod, node, binding)
         });
+    }
+
+    /// Pods whose claims got their volumes.
+    fn settle(&mut self) {
+        let claims = &self.storage.claims;
+        for settled in self.promises.settle(&|key: &Key| claims.get(key), Instant::now()) {
+            match settled {
+                Settled::Bound(pod, node) => self.bind(pod, node),
+                Settled::Failed(pod, node, why) => self.unpromised(&pod, &node, &why),
+            }
+        }
+    }
+
+    /// The claims of a pod do not get what they were promised.
+    fn unpromised(&mut self, pod: &Arc<Pod>, node: &NodeName, why: &str) {
+        tracing::warn!(pod = %pod.key, node = %node, why, "its claims are not bound");
+        self.promises.take_back(&pod.uid);
+        if self.assumed.remove(&pod.uid).is_some() {
+            self.snapshot.remove(&pod.uid);
+            self.queue.wake(Event::RoomFreed, Instant::now());
+            self.queue.failed(&pod.uid, Instant::now());
+            let why = format!("running PreBind plugin \"VolumeBinding\": binding volumes: {why}");
+            self.tell(pod, "SchedulerError", &why);
+        }
     }
 
     fn refuse(&mut self, pod: &Arc<Pod>, refusal: Refusal) {
@@ -220,7 +263,15 @@ impl Scheduler {
     }
 
     fn finish(&mut self, done: Done) {
-        let Done::Bound(pod, node, binding) = done else { return };
+        let (pod, node, binding) = match done {
+            Done::Bound(pod, node, binding) => (pod, node, binding),
+            // The caches tell when the claims are bound.
+            Done::Promised(pod, _, Ok(versions)) => {
+                return self.promises.written(&pod.uid, versions, Instant::now());
+            }
+            Done::Promised(pod, node, Err(error)) => return self.unpromised(&pod, &node, &error.to_string()),
+            Done::Reported => return,
+        };
         match binding {
             Binding::Made => {
                 tracing::info!(pod = %pod.key, node = %node, "bound");

@@ -83,6 +83,15 @@ impl Snapshot {
         true
     }
 
+    pub fn node(&self, name: &NodeName) -> Option<&Node> {
+        self.rooms.get(name)?.node.as_deref()
+    }
+
+    /// A pod that is on a node.
+    pub fn pod(&self, uid: &PodUid) -> Option<&Pod> {
+        self.rooms.get(self.places.get(uid)?)?.pods.get(uid).map(AsRef::as_ref)
+    }
+
     pub fn holds(&self, uid: &PodUid) -> bool {
         self.places.contains_key(uid)
     }

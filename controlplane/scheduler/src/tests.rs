@@ -1,5 +1,6 @@
 //! Decisions as tables: every filter's message, every score's choice.
 
+mod claims;
 mod messages;
 mod neighbours;
 mod scores;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::claims::Claims;
 use crate::{Decision, Node, Pod, Snapshot, plan};
 
 /// A node of 4 CPUs, 8 GiB and 10 pods; `more` is merged into it.
@@ -65,8 +67,11 @@ fn decide(snapshot: &Snapshot, pod: &Pod) -> Decision {
 fn a_pod_goes_where_its_volumes_are() {
     let host = |name: &str| json!({"metadata": {"labels": {"kubernetes.io/hostname": name, "topology.kubernetes.io/zone": name}}});
     let snapshot = snapshot(vec![node("a", host("a")), node("b", host("b"))], vec![]);
-    let of =
-        |volume: Value| pod("p", json!({}), json!({})).reaching(vec![crate::volumes::Reach::read(&volume)]);
+    let of = |volume: Value| {
+        let mut claims = Claims::default();
+        claims.bound.push(crate::volumes::Reach::read(&volume));
+        pod("p", json!({}), json!({})).claiming(claims)
+    };
     let local = |host: &str| {
         json!({"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions":
         [{"key": "kubernetes.io/hostname", "operator": "In", "values": [host]}]}]}}}})
