@@ -10,13 +10,14 @@
 //! labels may be shown in a volume) and whenever [`Volumes::changes`] names the pod; [`Volumes::mounts`] before each
 //! start of a container; [`Volumes::teardown`] when the last container is gone.
 //!
-//! What is not here: volumes that others provide (CSI); their kinds are refused with a sentence.
+//! What is not here: volumes that others provide (CSI, network); their kinds are refused with a sentence.
 //!
 //! **Invariants**
 //! - Secrets and tokens are only ever written to memory-backed folders.
 //! - The content of a volume that was there before is replaced as a whole or not at all.
 
 mod atomic_writer;
+mod claim;
 mod desired;
 mod folder;
 mod host_path;
@@ -46,6 +47,7 @@ use crate::paths::Paths;
 use crate::pod::{Container, Pod, PodUid, PullPolicy};
 use crate::resources::Amounts;
 use crate::token::Tokens;
+use claim::Found;
 use desired::{Medium, Part, Source, Volume};
 use folder::{Backing, Folder};
 use objects::{Kind, ObjectError, ObjectName, Objects};
@@ -141,7 +143,13 @@ impl Volumes {
         let mut next: Option<Instant> = None;
         let mut failure = None;
         for volume in desired::of(pod) {
-            let place = self.place(pod, &volume);
+            let place = match self.place(pod, &volume).await {
+                Ok(place) => place,
+                Err(why) => {
+                    failure.get_or_insert(VolumeError { volume: volume.name, why });
+                    continue;
+                }
+            };
             match self.set_up(pod, &volume, &place.path, &mut next).await {
                 Ok(()) => drop(made.places.insert(volume.name, place)),
                 Err(why) if place.read_only && atomic_writer::is_filled(&place.path) => {
@@ -237,15 +245,23 @@ impl Volumes {
         &self.events
     }
 
-    fn place(&self, pod: &Pod, volume: &Volume) -> Place {
+    async fn place(&self, pod: &Pod, volume: &Volume) -> Result<Place, String> {
         let own = |plugin: &str| self.paths.volume(&pod.uid, plugin, &volume.name);
         let (path, read_only) = match &volume.source {
             Source::EmptyDir { .. } => (own("kubernetes.io~empty-dir"), false),
             Source::HostPath { path, .. } => (path.clone(), false),
             Source::Files { plugin, .. } => (own(plugin), true),
+            Source::Claim(claim) => {
+                let found = claim::find(&self.client, pod, claim).await?;
+                let path = blocking(move || match found {
+                    Found::HostPath { path, kind } => host_path::check(&path, &kind).map(|()| path),
+                    Found::Local { path } => claim::check_local(&path).map(|()| path),
+                });
+                (path.await?, claim.read_only)
+            }
             Source::Image { .. } | Source::Unsupported(_) => (PathBuf::new(), true),
         };
-        Place { path, read_only, is_image: matches!(volume.source, Source::Image { .. }) }
+        Ok(Place { path, read_only, is_image: matches!(volume.source, Source::Image { .. }) })
     }
 
     async fn set_up(
@@ -276,10 +292,11 @@ impl Volumes {
                 let files = self.collect(pod, parts, *mode, next).await?;
                 self.write(pod, plugin, path, files).await
             }
-            Source::Image { .. } => Ok(()),
+            // Looked at when their place was found.
+            Source::Image { .. } | Source::Claim(_) => Ok(()),
             Source::Unsupported(kind) if kind.is_empty() => Err("the volume names no source".to_owned()),
             Source::Unsupported(kind) => Err(format!(
-                "volumes of kind {kind} are not supported by this kubelet: emptyDir, hostPath, configMap, secret, projected, downwardAPI and image are"
+                "volumes of kind {kind} are not supported by this kubelet: emptyDir, hostPath, configMap, secret, projected, downwardAPI, persistentVolumeClaim, ephemeral and image are"
             )),
         }
     }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use api::quantity::Quantity;
 use serde_json::Value;
 
+use super::claim::Claim;
 use super::objects::{Kind, ObjectName, Use};
 use crate::pod::{Pod, PullPolicy};
 use crate::token::{DEFAULT_SECONDS, TokenWish};
@@ -33,6 +34,8 @@ pub enum Source {
         /// `""` is no check.
         kind: String,
     },
+    /// What a claim is bound to.
+    Claim(Claim),
     /// An image, pulled when a container that mounts it starts; the runtime mounts it.
     Image { reference: String, policy: PullPolicy },
     /// Files that the kubelet writes, and writes anew.
@@ -87,7 +90,7 @@ pub struct DownwardItem {
 /// All volumes of a pod, in order.
 pub fn of(pod: &Pod) -> Vec<Volume> {
     let volumes = pod.spec()["volumes"].as_array().into_iter().flatten();
-    volumes.map(|volume| Volume { name: text(&volume["name"]), source: source(volume) }).collect()
+    volumes.map(|volume| Volume { name: text(&volume["name"]), source: source(pod, volume) }).collect()
 }
 
 /// The ConfigMaps and Secrets that a pod's volumes and environments are made from.
@@ -110,7 +113,7 @@ pub fn references(pod: &Pod) -> BTreeMap<ObjectName, Use> {
     out
 }
 
-fn source(volume: &Value) -> Source {
+fn source(pod: &Pod, volume: &Value) -> Source {
     let known = |field: &str| volume.get(field).filter(|value| value.is_object());
     if let Some(own) = known("emptyDir") {
         let limit = quantity(&own["sizeLimit"]);
@@ -118,6 +121,14 @@ fn source(volume: &Value) -> Source {
     }
     if let Some(own) = known("hostPath") {
         return Source::HostPath { path: text(&own["path"]).into(), kind: text(&own["type"]) };
+    }
+    if let Some(own) = known("persistentVolumeClaim") {
+        let (name, read_only) = (text(&own["claimName"]), own["readOnly"] == true);
+        return Source::Claim(Claim { name, read_only, ephemeral: false });
+    }
+    if known("ephemeral").is_some() {
+        let name = format!("{}-{}", pod.key.name, text(&volume["name"]));
+        return Source::Claim(Claim { name, read_only: false, ephemeral: true });
     }
     if let Some(own) = known("image") {
         let reference = text(&own["reference"]);
@@ -265,6 +276,14 @@ mod tests {
             json!({"name": "v", "image": {"reference": "models:1"}}),
             Source::Image { reference: "models:1".into(), policy: PullPolicy::IfNotPresent },
         );
+        let claim = |name: &str, read_only, ephemeral| {
+            Source::Claim(Claim { name: name.into(), read_only, ephemeral })
+        };
+        check(
+            json!({"name": "v", "persistentVolumeClaim": {"claimName": "c", "readOnly": true}}),
+            claim("c", true, false),
+        );
+        check(json!({"name": "v", "ephemeral": {}}), claim("p-v", false, true));
         check(json!({"name": "v", "nfs": {"server": "s"}}), Source::Unsupported("nfs".into()));
     }
 
