@@ -69,6 +69,37 @@ impl Cgroups {
         }
     }
 
+    /// The same, but no value becomes less: for the time in which containers change one after the other.
+    pub fn raise(&self, pod: &Pod) -> Result<(), CgroupError> {
+        self.resize(pod, |layout, cgroup, wanted| Values {
+            shares: wanted.shares.max(shares_of(layout, cgroup).unwrap_or(0)),
+            quota: wanted.quota.zip(quota_of(layout, cgroup)).map(|(wanted, has)| wanted.max(has)),
+            memory: wanted.memory.zip(memory_of(layout, cgroup)).map(|(wanted, has)| wanted.max(has)),
+        })
+    }
+
+    /// Writes a pod's values, and says where it cannot.
+    pub fn settle(&self, pod: &Pod) -> Result<(), CgroupError> {
+        self.resize(pod, |_, _, wanted| wanted)
+    }
+
+    fn resize(&self, pod: &Pod, of: impl Fn(&Layout, &Cgroup, Values) -> Values) -> Result<(), CgroupError> {
+        let Some(layout) = &self.layout else { return Ok(()) };
+        let cgroup = Cgroup::open(layout, &qos::cgroup_parent(pod, &self.root))?;
+        write(layout, &cgroup, &of(layout, &cgroup, values(pod)))
+    }
+
+    /// Bytes that the pod as a whole uses; none where nothing says.
+    pub fn memory_used(&self, pod: &Pod) -> Option<i64> {
+        let layout = self.layout.as_ref()?;
+        let cgroup = Cgroup::open(layout, &qos::cgroup_parent(pod, &self.root)).ok()?;
+        let file = match layout.version("memory")? {
+            Version::V1 => "memory.usage_in_bytes",
+            Version::V2 => "memory.current",
+        };
+        cgroup.read("memory", file).ok()?.trim().parse().ok()
+    }
+
     /// Gives burstable pods together what they ask for.
     pub fn balance(&self, burstable_millis: i64) {
         let Some(layout) = &self.layout else { return };
@@ -80,13 +111,18 @@ impl Cgroups {
     }
 }
 
-/// What a pod as a whole may have: limits only where every container has one.
+/// What a pod as a whole may have: what it says itself, else limits only where every container has one.
 pub fn values(pod: &Pod) -> Values {
+    let stated = Amounts::read(&pod.spec()["resources"]["limits"]);
+    let amount =
+        |amounts: &Amounts, name: &str| if name == "cpu" { amounts.cpu_millis } else { amounts.memory };
     let limit = |name: &str| -> Option<i64> {
+        if amount(&stated, name) > 0 {
+            return Some(amount(&stated, name));
+        }
         let of = |container: &crate::pod::Container| {
-            let limits = &container.value["resources"]["limits"];
-            let amounts = Amounts::read(limits);
-            let amount = if name == "cpu" { amounts.cpu_millis } else { amounts.memory };
+            let amounts = Amounts::read(&container.value["resources"]["limits"]);
+            let amount = amount(&amounts, name);
             (amount > 0).then_some(amount)
         };
         let lasting = pod.main.iter().chain(pod.init.iter().filter(|init| init.role == Role::Sidecar));
@@ -142,6 +178,44 @@ fn write_shares(layout: &Layout, cgroup: &Cgroup, shares: u64) -> Result<(), Cgr
     }
 }
 
+// === what a cgroup has ===
+
+fn shares_of(layout: &Layout, cgroup: &Cgroup) -> Option<u64> {
+    match layout.version("cpu")? {
+        Version::V1 => cgroup.read("cpu", "cpu.shares").ok()?.trim().parse().ok(),
+        Version::V2 => cgroup.read("cpu", "cpu.weight").ok()?.trim().parse().ok().map(from_weight),
+    }
+}
+
+/// Shares that have this weight.
+fn from_weight(weight: u64) -> u64 {
+    LEAST_SHARES + (weight.max(1) - 1) * (MOST_SHARES - LEAST_SHARES) / 9999
+}
+
+/// In each [`PERIOD_MICROS`]; none where there is no limit, or none to be read: then there is nothing to keep room for.
+fn quota_of(layout: &Layout, cgroup: &Cgroup) -> Option<i64> {
+    let (quota, period): (i64, i64) = match layout.version("cpu")? {
+        Version::V1 => (
+            cgroup.read("cpu", "cpu.cfs_quota_us").ok()?.trim().parse().ok()?,
+            cgroup.read("cpu", "cpu.cfs_period_us").ok()?.trim().parse().ok()?,
+        ),
+        Version::V2 => {
+            let text = cgroup.read("cpu", "cpu.max").ok()?;
+            let (quota, period) = text.trim().split_once(' ')?;
+            (quota.parse().ok()?, period.parse().ok()?)
+        }
+    };
+    (quota > 0 && period > 0).then(|| quota * PERIOD_MICROS / period)
+}
+
+fn memory_of(layout: &Layout, cgroup: &Cgroup) -> Option<i64> {
+    let file = match layout.version("memory")? {
+        Version::V1 => "memory.limit_in_bytes",
+        Version::V2 => "memory.max",
+    };
+    cgroup.read("memory", file).ok()?.trim().parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -174,6 +248,11 @@ mod tests {
             json!([with(json!({"memory": "1k"}), json!({"memory": "1k"}))]),
             Values { shares: 2, quota: None, memory: Some(1000) },
         );
+        let spec =
+            json!({"resources": {"requests": {"cpu": "2"}, "limits": {"memory": "4k"}}, "containers": [{}]});
+        let whole = Pod::of(json!({"metadata": {"uid": "u"}, "spec": spec}));
+        assert_eq!(values(&whole), Values { shares: 2048, quota: None, memory: Some(4000) });
+        assert_eq!((from_weight(weight(2)), from_weight(weight(MOST_SHARES))), (2, MOST_SHARES));
         assert_eq!((weight(2), weight(1024), weight(MOST_SHARES)), (1, 39, 10_000));
     }
 }

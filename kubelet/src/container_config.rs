@@ -8,6 +8,7 @@ pub mod oom_score;
 pub mod resources;
 pub mod security;
 mod signal;
+mod sizes;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,8 @@ use crate::facts::NodeFacts;
 use crate::labels;
 use crate::paths::Paths;
 use crate::pod::{Container, Pod};
+
+pub use sizes::{MADE_WITH, Sizes};
 
 /// What the image says that a container depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,6 +79,7 @@ pub fn of(inputs: &Inputs<'_>) -> Result<v1::ContainerConfig, ContainerConfigErr
     let envs = inputs.environment.iter();
     let mut annotations = inputs.annotations.clone();
     annotations.extend(labels::container_annotations(pod, container, inputs.attempt));
+    annotations.insert(MADE_WITH.to_owned(), Sizes::of(pod, container).annotation());
     Ok(v1::ContainerConfig {
         metadata: Some(v1::ContainerMetadata { name: container.name.clone(), attempt: inputs.attempt }),
         image: Some(v1::ImageSpec {

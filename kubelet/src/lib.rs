@@ -9,6 +9,7 @@
 //! - [`pod`]: what a pod asks for, typed as far as a kubelet looks; [`observed`]: what the runtime says of it.
 //! - [`plan`]: desired and observed to steps, pure; `worker`: the owner task that executes them.
 //! - [`volumes`], [`environment`], [`container_config`]: what a container finds when it starts.
+//! - `admission`, `allocation`, [`resize`]: what of its wish the node has room for, at first and later.
 //! - [`probes`], [`server`]: whether it is well; logs, exec, attach and port-forward over HTTPS.
 //! - `node`, `lease`: what the cluster hears of this machine.
 //!
@@ -20,6 +21,7 @@
 //! - Only a pod's worker changes its sandbox and containers. Nothing polls where the runtime tells.
 
 mod admission;
+mod allocation;
 pub mod backoff;
 mod cgroups;
 mod command;
@@ -46,6 +48,7 @@ pub mod plan;
 pub mod pod;
 pub mod probes;
 pub mod qos;
+pub mod resize;
 pub mod resources;
 mod rotation;
 pub mod runtime;

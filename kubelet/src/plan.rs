@@ -6,6 +6,7 @@
 //! ```text
 //! no sandbox, or it is outdated  -> StopSandbox, CreateSandbox
 //! init containers                -> one after the other; sidecars run on, the next one starts once they have started
+//! a resize was granted           -> Resize, Kill what has to start anew for it (`plan/resize.rs`)
 //! main and ephemeral containers  -> Kill what failed its probe or changed, Start what is not there
 //! nothing runs, nothing starts   -> End
 //! ```
@@ -15,6 +16,7 @@
 //! Reference: upstream's `computePodActions`; KEP-753 for sidecars.
 
 mod init;
+mod resize;
 mod restart;
 #[cfg(test)]
 mod tests;
@@ -24,10 +26,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::backoff::Backoffs;
+use crate::container_config::Sizes;
 use crate::labels;
 use crate::observed::{Observed, ObservedContainer, State};
 use crate::pod::{Container, Pod, RestartPolicy};
 use crate::probes::ProbeKind;
+use crate::resize::Given;
 use crate::verdicts::Verdicts;
 
 pub use restart::{ended_at, is_wanted, restart_key};
@@ -38,6 +42,8 @@ pub struct Desired<'a> {
     pub pod: &'a Pod,
     pub verdicts: &'a Verdicts,
     pub backoffs: &'a Backoffs,
+    /// What has been given of a resize that was granted.
+    pub resize: Option<&'a Given>,
     pub now: Timestamp,
 }
 
@@ -47,6 +53,8 @@ pub enum Cause {
     LivenessProbe,
     StartupProbe,
     DefinitionChanged,
+    /// Its new size asks for it.
+    Resize,
     /// The runtime does not know whether it runs.
     Unknown,
 }
@@ -60,6 +68,16 @@ pub enum Step {
     CreateSandbox { attempt: u32 },
     /// Stops one container.
     Kill { container: String, id: String, cause: Cause, message: String, grace_seconds: Option<i64> },
+    /// Stops the resize where the pod already uses so much.
+    CheckPodMemory { limit: i64 },
+    /// Stops the resize where the container already uses so much.
+    CheckMemory { container: String, id: String, limit: i64 },
+    /// Gives the pod's cgroup the larger of what it has and what it shall have.
+    RaisePod,
+    /// Changes a container that runs.
+    Resize { container: String, id: String, sizes: Sizes },
+    /// Gives the pod's cgroup what it shall have.
+    SettlePod,
     /// Pulls the image if need be, makes the container and starts it.
     Start { container: String, attempt: u32 },
     /// Not yet: it ended too often.
@@ -86,7 +104,8 @@ pub fn plan(desired: &Desired<'_>, observed: &Observed) -> Vec<Step> {
     }
     if !init.is_done {
         steps.extend(init.steps);
-        return steps;
+        steps.extend(resize::plan(desired, observed));
+        return in_order(steps);
     }
     let main = main_steps(desired, observed);
     if !main.any_kept && !main.any_to_come {
@@ -94,9 +113,38 @@ pub fn plan(desired: &Desired<'_>, observed: &Observed) -> Vec<Step> {
     }
     steps.extend(init.steps);
     steps.extend(main.steps);
-    // What is killed makes room before anything starts.
-    steps.sort_by_key(|step| !matches!(step, Step::Kill { .. }));
+    steps.extend(resize::plan(desired, observed));
+    in_order(steps)
+}
+
+/// What is killed makes room before anything grows or starts.
+fn in_order(mut steps: Vec<Step>) -> Vec<Step> {
+    steps.sort_by_key(|step| match step {
+        Step::Kill { .. } => 0,
+        step if step.is_of_resize() => 1,
+        _ => 2,
+    });
     steps
+}
+
+/// Whether a plan that has this step is not through with a resize.
+pub fn is_for_resize(step: &Step) -> bool {
+    step.is_of_resize()
+        || matches!(step, Step::Kill { cause: Cause::Resize, .. } | Step::CreateSandbox { .. } | Step::End)
+}
+
+impl Step {
+    /// One of those that change what runs.
+    pub fn is_of_resize(&self) -> bool {
+        matches!(
+            self,
+            Step::CheckPodMemory { .. }
+                | Step::CheckMemory { .. }
+                | Step::RaisePod
+                | Step::Resize { .. }
+                | Step::SettlePod
+        )
+    }
 }
 
 /// Why the newest sandbox, if any, is not the one to go on with.
@@ -209,8 +257,10 @@ fn reason_to_kill(
     if let Some(failed) = desired.verdicts.failure(&running.id, ProbeKind::Liveness) {
         return Some(kill(Cause::LivenessProbe, "failed liveness probe", failed.grace_seconds));
     }
-    let failed = desired.verdicts.failure(&running.id, ProbeKind::Startup)?;
-    Some(kill(Cause::StartupProbe, "failed startup probe", failed.grace_seconds))
+    if let Some(failed) = desired.verdicts.failure(&running.id, ProbeKind::Startup) {
+        return Some(kill(Cause::StartupProbe, "failed startup probe", failed.grace_seconds));
+    }
+    resize::restart(desired, container, running)
 }
 
 fn kill_unknown(container: &Container, lost: &ObservedContainer) -> Step {
@@ -229,12 +279,12 @@ fn is_restarted(pod: &Pod, container: &Container, kill: &Step) -> bool {
 }
 
 fn is_change(kill: &Step) -> bool {
-    matches!(kill, Step::Kill { cause: Cause::DefinitionChanged, .. })
+    matches!(kill, Step::Kill { cause: Cause::DefinitionChanged | Cause::Resize, .. })
 }
 
 fn announced(kill: Step, again: bool) -> Step {
     match kill {
-        Step::Kill { container, id, cause, message, grace_seconds } if again => {
+        Step::Kill { container, id, cause, message, grace_seconds } if again && cause != Cause::Resize => {
             let message = format!("{message}, will be restarted");
             Step::Kill { container, id, cause, message, grace_seconds }
         }

@@ -26,6 +26,7 @@ use serde_json::{Map, Value, json};
 use crate::observed::Observed;
 use crate::pod::Pod;
 use crate::qos;
+use crate::resize::Resize;
 use crate::verdicts::Verdicts;
 
 pub use patch::difference;
@@ -55,6 +56,7 @@ pub struct Inputs<'a> {
     pub verdicts: &'a Verdicts,
     pub waiting: &'a BTreeMap<String, Waiting>,
     pub failed: Option<&'a Verdict>,
+    pub resize: &'a Resize,
     /// The node never took the pod: there is nothing to say of its containers.
     pub is_rejected: bool,
     /// Nothing of the pod will ever start again.
@@ -106,7 +108,23 @@ pub fn of(inputs: &Inputs<'_>) -> Value {
         }
     }
     set("qosClass", qos::class(pod).to_string().into());
+    let whole = &pod.spec()["resources"];
+    if whole.is_object() && !main_is_waiting(&status) {
+        for (key, value) in [("allocatedResources", &whole["requests"]), ("resources", whole)] {
+            if value.is_object() {
+                status.insert(key.to_owned(), value.clone());
+            }
+        }
+    }
     Value::Object(status)
+}
+
+/// Nothing of the pod has run yet.
+fn main_is_waiting(status: &Map<String, Value>) -> bool {
+    status
+        .get("containerStatuses")
+        .and_then(Value::as_array)
+        .is_none_or(|all| all.iter().all(|each| each["containerID"].is_null()))
 }
 
 fn failed_text(inputs: &Inputs<'_>, which: fn(&Verdict) -> &String) -> String {

@@ -18,8 +18,10 @@
 mod end;
 mod operate;
 mod report;
+mod resize;
 mod start;
 mod stop;
+mod waits;
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
@@ -33,7 +35,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
-use crate::backoff::{Backoffs, go_duration};
+use crate::allocation::Allocation;
+use crate::backoff::Backoffs;
 use crate::cgroups::Cgroups;
 use crate::directory::{Directory, PodView};
 use crate::facts::NodeFacts;
@@ -43,6 +46,7 @@ use crate::paths::Paths;
 use crate::plan::{self, Desired, Step};
 use crate::pod::Pod;
 use crate::probes::{self, ProbeReport, Prober};
+use crate::resize::Resize;
 use crate::runtime::Runtime;
 use crate::status::{Verdict, Waiting};
 use crate::user_namespaces::UserNamespaces;
@@ -150,6 +154,8 @@ enum Outcome {
     /// Steps were executed; these containers could not be started, and are tried again after a while.
     Executed {
         held: Vec<(String, Duration)>,
+        /// What a resize gave, and of which allocation.
+        resized: Option<Box<(resize::Resized, Allocation)>>,
     },
     Ended,
     Removed,
@@ -164,13 +170,23 @@ enum Woken {
     Progress(Progress),
     Operation(Outcome),
     Written(report::Written),
+    /// A pod of this node was granted a resize that waited.
+    Granted,
     Timer,
     Stopping,
 }
 
 pub struct Worker {
     context: Arc<Context>,
+    /// As the API has it.
+    asked: Arc<Pod>,
+    /// With what the node has granted of its wish.
     pod: Arc<Pod>,
+    allocation: Allocation,
+    resize: Resize,
+    resize_retry: Backoff,
+    resize_at: Option<Instant>,
+    grants: watch::Receiver<u64>,
     gone: bool,
     wish: watch::Receiver<Wish>,
     nudges: mpsc::Receiver<Nudge>,
@@ -207,10 +223,17 @@ pub struct Worker {
 pub fn create(context: Arc<Context>, wish: Wish) -> (Handle, Worker) {
     let (wish_sender, wish_receiver) = watch::channel(wish.clone());
     let (nudge_sender, nudges) = mpsc::channel(NUDGES);
+    let (allocation, resize) = resize::recalled(&wish.pod);
     let worker = Worker {
         report: report::Reporter::new(&wish.pod),
+        grants: context.admission.grants(),
         context,
-        pod: wish.pod,
+        pod: allocation.applied(&wish.pod),
+        asked: wish.pod,
+        allocation,
+        resize,
+        resize_retry: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
+        resize_at: None,
         gone: wish.gone,
         wish: wish_receiver,
         nudges,
@@ -281,6 +304,7 @@ impl Worker {
                 None => std::future::pending().await,
             }
         };
+        let waits_for_room = self.resize.is_deferred();
         tokio::select! {
             biased;
             () = stopping.cancelled() => Woken::Stopping,
@@ -293,6 +317,7 @@ impl Worker {
             outcome = waited(&mut self.operation) => Woken::Operation(outcome),
             written = waited(&mut self.report.writing) => Woken::Written(written),
             Some(nudge) = self.nudges.recv() => Woken::Nudge(nudge),
+            Ok(()) = self.grants.changed(), if waits_for_room => Woken::Granted,
             () = timer => Woken::Timer,
         }
     }
@@ -314,7 +339,7 @@ impl Worker {
                 self.wake_at = None;
                 self.look = true;
             }
-            Woken::Stopping => {}
+            Woken::Granted | Woken::Stopping => {}
         }
     }
 
@@ -326,7 +351,9 @@ impl Worker {
         let shown = |pod: &Pod, field: &str| pod.value()["metadata"][field].clone();
         self.stale_volumes |=
             ["labels", "annotations"].iter().any(|field| shown(&self.pod, field) != shown(&wish.pod, field));
-        self.pod = wish.pod;
+        self.pod = self.allocation.applied(&wish.pod);
+        self.asked = wish.pod;
+        self.resize_at = None;
         self.try_at_once();
     }
 
@@ -345,8 +372,11 @@ impl Worker {
                 self.volumes = Some(Arc::new(volumes));
                 self.retry.reset();
             }
-            Outcome::Executed { held } => {
+            Outcome::Executed { held, resized } => {
                 self.retry.reset();
+                if let Some(resized) = resized {
+                    self.take_resized(resized.0, &resized.1);
+                }
                 let now = Instant::now();
                 self.held.extend(held.into_iter().map(|(name, wait)| (name, now + wait)));
             }
@@ -435,6 +465,7 @@ impl Worker {
             self.begin_ending();
         }
         self.check_deadline();
+        self.settle_size();
         if self.stage == Stage::Ending && self.grace_seconds() < self.ending_grace {
             // The first time, or a shorter grace than the one under way.
             self.operation = Some(self.end());
@@ -500,8 +531,14 @@ impl Worker {
             return;
         }
         let now = (self.context.client.surroundings().now)();
-        let desired = Desired { pod: &self.pod, verdicts: &self.verdicts, backoffs: &self.backoffs, now };
+        let is_due = self.resize_due();
+        let resize = self.resize.progress.as_ref().map(|progress| &progress.given).filter(|_| is_due);
+        let desired =
+            Desired { pod: &self.pod, verdicts: &self.verdicts, backoffs: &self.backoffs, resize, now };
         let steps = plan::plan(&desired, &self.observed);
+        if is_due && !steps.iter().any(plan::is_for_resize) {
+            self.complete_resize();
+        }
         if steps == [Step::End] {
             self.begin_ending();
             self.operation = Some(self.end());
@@ -519,64 +556,6 @@ impl Worker {
             self.operation = Some(self.execute(steps));
         } else if let Some(collection) = self.collect() {
             self.operation = Some(collection);
-        }
-    }
-
-    /// A container that nothing is to be done for waits no more: its start was answered with an error and yet happened.
-    fn forget_waiting(&mut self, waits: &[Step], steps: &[Step]) {
-        let is_due = |name: &String| {
-            waits.iter().chain(steps).any(|step| match step {
-                Step::Start { container, .. } | Step::Wait { container, .. } => container == name,
-                Step::CreateSandbox { .. } | Step::StopSandbox { .. } => true,
-                Step::Kill { .. } | Step::End => false,
-            })
-        };
-        self.waiting.retain(|name, _| is_due(name) || self.held.contains_key(name));
-    }
-
-    /// Takes out what failed a moment ago.
-    fn leave_held(&mut self, steps: &mut Vec<Step>) {
-        let now = Instant::now();
-        self.held.retain(|_, at| *at > now);
-        if let Some(first) = self.held.values().min() {
-            self.wake_in(first.duration_since(now));
-        }
-        steps.retain(|step| match step {
-            Step::Start { container, .. } => !self.held.contains_key(container),
-            _ => true,
-        });
-    }
-
-    /// Shows a container that waits to be restarted.
-    fn wait(&mut self, step: Step) {
-        let Step::Wait { container, whole, left } = step else { return };
-        self.wake_in(left);
-        let pod = self.pod.clone();
-        let shown = format!("{}_{}({})", pod.key.name, pod.key.namespace, pod.uid);
-        let message =
-            format!("back-off {} restarting failed container={container} pod={shown}", go_duration(whole));
-        let waiting = Waiting { reason: "CrashLoopBackOff".to_owned(), message };
-        if self.waiting.get(&container) == Some(&waiting) {
-            return;
-        }
-        if let Some(known) = pod.container(&container) {
-            let text = format!("Back-off restarting failed container {container} in pod {shown}");
-            self.context.events.record(pod.container_reference(known), EventKind::Warning, "BackOff", text);
-        }
-        self.waiting.insert(container, waiting);
-    }
-
-    fn count_restarts(&mut self, steps: &[Step]) {
-        let now = (self.context.client.surroundings().now)();
-        for step in steps {
-            let Step::Start { container, .. } = step else { continue };
-            let latest =
-                self.observed.latest(container).filter(|latest| latest.state == observed::State::Exited);
-            if let (Some(known), Some(ended)) =
-                (self.pod.container(container), latest.and_then(plan::ended_at))
-            {
-                self.backoffs.count(&plan::restart_key(&self.pod, known), ended, now);
-            }
         }
     }
 

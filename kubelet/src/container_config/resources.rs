@@ -13,14 +13,24 @@ use crate::pod::{Container, Pod, Role};
 use crate::resources::Amounts;
 
 /// Microseconds.
-const QUOTA_PERIOD: i64 = 100_000;
+pub(super) const QUOTA_PERIOD: i64 = 100_000;
 const QUOTA_MIN: i64 = 1000;
-const SHARES_MIN: i64 = 2;
+pub(super) const SHARES_MIN: i64 = 2;
 const SHARES_MAX: i64 = 262_144;
-const SHARES_PER_CPU: i64 = 1024;
+pub(super) const SHARES_PER_CPU: i64 = 1024;
 
 /// Of one container.
 pub fn of(pod: &Pod, container: &Container, node: &NodeFacts) -> v1::LinuxContainerResources {
+    let limits = Amounts::read(&container.value["resources"]["limits"]);
+    v1::LinuxContainerResources {
+        oom_score_adj: oom_score::of(pod, container, node.memory_capacity),
+        hugepage_limits: huge_pages(&limits.others, node),
+        ..sized(pod, container)
+    }
+}
+
+/// CPU and memory of one container.
+pub(super) fn sized(pod: &Pod, container: &Container) -> v1::LinuxContainerResources {
     let own = &container.value["resources"];
     let whole = &pod.spec()["resources"];
     let requests = Amounts::read(&own["requests"]);
@@ -35,8 +45,6 @@ pub fn of(pod: &Pod, container: &Container, node: &NodeFacts) -> v1::LinuxContai
         cpu_quota: quota,
         cpu_period: if quota == 0 { 0 } else { QUOTA_PERIOD },
         memory_limit_in_bytes: memory,
-        oom_score_adj: oom_score::of(pod, container, node.memory_capacity),
-        hugepage_limits: huge_pages(&limits.others, node),
         ..Default::default()
     }
 }

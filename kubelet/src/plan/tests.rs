@@ -1,5 +1,7 @@
 //! Plans as a table: a pod, what the runtime says, the steps.
 
+mod resize;
+
 use cri_api::v1;
 use serde_json::{Value, json};
 
@@ -72,6 +74,13 @@ fn words(steps: &[Step]) -> String {
         Step::Start { container, attempt } => format!("start {container} {attempt}"),
         Step::Wait { container, whole, .. } => format!("wait {container} {}s", whole.as_secs()),
         Step::End => "end".to_owned(),
+        Step::CheckPodMemory { limit } => format!("check pod {limit}"),
+        Step::CheckMemory { id, limit, .. } => format!("check {id} {limit}"),
+        Step::RaisePod => "raise".to_owned(),
+        Step::Resize { id, sizes, .. } => {
+            format!("resize {id} {}/{}/{}", sizes.cpu_shares, sizes.cpu_quota, sizes.memory)
+        }
+        Step::SettlePod => "settle".to_owned(),
     };
     steps.iter().map(word).collect::<Vec<_>>().join(", ")
 }
@@ -81,6 +90,7 @@ struct Case {
     observed: Observed,
     verdicts: Verdicts,
     backoffs: Backoffs,
+    resize: Option<Given>,
 }
 
 fn case(names: &[&str], policy: &str, sandboxes: &[Sandbox], containers: &[&str]) -> Case {
@@ -89,12 +99,19 @@ fn case(names: &[&str], policy: &str, sandboxes: &[Sandbox], containers: &[&str]
         observed: observed(sandboxes, containers),
         verdicts: Verdicts::default(),
         backoffs: Backoffs::default(),
+        resize: None,
     }
 }
 
 fn check(case: Case, expected: &str) {
     let now = Timestamp::from_second(NOW).unwrap();
-    let desired = Desired { pod: &case.pod, verdicts: &case.verdicts, backoffs: &case.backoffs, now };
+    let desired = Desired {
+        pod: &case.pod,
+        verdicts: &case.verdicts,
+        backoffs: &case.backoffs,
+        resize: case.resize.as_ref(),
+        now,
+    };
     assert_eq!(words(&plan(&desired, &case.observed)), expected, "{:#?}", case.observed);
 }
 

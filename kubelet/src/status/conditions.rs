@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Inputs, Phase};
 use crate::pod::Role;
+use crate::resize::{IN_PROGRESS, PENDING};
 
 const TYPES_WHEN_OVER: (&str, &str) = ("PodCompleted", "PodFailed");
 
@@ -14,15 +15,17 @@ struct Condition {
     holds: bool,
     reason: &'static str,
     message: String,
+    /// Where it is not the pod's own.
+    generation: Option<i64>,
 }
 
 impl Condition {
     fn holds(kind: &'static str) -> Condition {
-        Condition { kind, holds: true, reason: "", message: String::new() }
+        Condition { kind, holds: true, reason: "", message: String::new(), generation: None }
     }
 
     fn fails(kind: &'static str, reason: &'static str, message: String) -> Condition {
-        Condition { kind, holds: false, reason, message }
+        Condition { kind, holds: false, reason, message, generation: None }
     }
 }
 
@@ -36,7 +39,8 @@ pub(super) fn of(inputs: &Inputs<'_>, phase: Phase, init: &[Value], main: &[Valu
         containers,
         Condition::holds("PodScheduled"),
     ];
-    conditions.into_iter().map(|condition| written(inputs, condition)).collect()
+    let conditions = conditions.into_iter().chain(resizes(inputs));
+    conditions.map(|condition| written(inputs, condition)).collect()
 }
 
 /// Keeps the time of the last change of status.
@@ -52,8 +56,9 @@ fn written(inputs: &Inputs<'_>, condition: Condition) -> Value {
     let mut out = json!({
         "type": condition.kind, "status": status, "lastProbeTime": null, "lastTransitionTime": since,
     });
-    if inputs.pod.generation > 0 {
-        out["observedGeneration"] = inputs.pod.generation.into();
+    let generation = condition.generation.unwrap_or(inputs.pod.generation);
+    if generation > 0 {
+        out["observedGeneration"] = generation.into();
     }
     if !condition.reason.is_empty() {
         out["reason"] = condition.reason.into();
@@ -62,6 +67,24 @@ fn written(inputs: &Inputs<'_>, condition: Condition) -> Value {
         out["message"] = condition.message.into();
     }
     out
+}
+
+/// What became of a resize; neither is there without one.
+fn resizes<'a>(inputs: &Inputs<'a>) -> impl Iterator<Item = Condition> + use<'a> {
+    let resize = inputs.resize;
+    let pending = resize.pending.iter().map(|pending| Condition {
+        reason: pending.wait.reason(),
+        message: pending.message.clone(),
+        generation: Some(pending.generation),
+        ..Condition::holds(PENDING)
+    });
+    let progress = resize.progress.iter().map(|progress| Condition {
+        reason: if progress.error.is_some() { "Error" } else { "" },
+        message: progress.error.clone().unwrap_or_default(),
+        generation: Some(progress.generation),
+        ..Condition::holds(IN_PROGRESS)
+    });
+    pending.chain(progress)
 }
 
 fn find<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
@@ -73,7 +96,7 @@ fn sandbox_ready(inputs: &Inputs<'_>) -> Condition {
     const KIND: &str = "PodReadyToStartContainers";
     let sandbox = inputs.observed.ready_sandbox();
     let holds = sandbox.is_some_and(|sandbox| inputs.pod.host_network || !sandbox.addresses.is_empty());
-    Condition { kind: KIND, holds, reason: "", message: String::new() }
+    Condition { holds, ..Condition::holds(KIND) }
 }
 
 fn initialized(inputs: &Inputs<'_>, phase: Phase, init: &[Value], main: &[Value]) -> Condition {

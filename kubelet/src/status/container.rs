@@ -1,11 +1,13 @@
 //! One container's status: the newest in the runtime is its state, the one before its last state.
 
+use api::quantity::{Format, Quantity};
 use api::time::format_seconds;
 use cri_api::v1;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::Inputs;
+use crate::container_config::Sizes;
 use crate::observed::{ObservedContainer, State};
 use crate::plan;
 use crate::pod::{Container, Role};
@@ -62,7 +64,7 @@ pub(super) fn status(inputs: &Inputs<'_>, container: &Container) -> Value {
     if container.role != Role::Ephemeral {
         set("started", has_started(inputs, container, newest).into());
     }
-    resources(container, &mut set);
+    resources(inputs, container, newest, &mut set);
     user(newest, &mut set);
     Value::Object(out)
 }
@@ -223,14 +225,20 @@ fn is_ready(inputs: &Inputs<'_>, container: &Container, observed: &ObservedConta
     }
 }
 
-/// What was asked for is what was given: resizing in place is not served yet.
-fn resources(container: &Container, set: &mut impl FnMut(&str, Value)) {
-    let resources = &container.value["resources"];
-    if resources["requests"].is_object() {
-        set("allocatedResources", resources["requests"].clone());
-    }
-    if resources.as_object().is_some_and(|fields| !fields.is_empty()) {
-        set("resources", resources.clone());
+/// What the node has granted, and what the container has of it.
+fn resources(
+    inputs: &Inputs<'_>,
+    container: &Container,
+    newest: &ObservedContainer,
+    set: &mut impl FnMut(&str, Value),
+) {
+    let granted = &container.value["resources"];
+    if container.role != Role::Ephemeral {
+        if granted["requests"].is_object() {
+            set("allocatedResources", granted["requests"].clone());
+        }
+        // Also where there is nothing: it says that this node can resize.
+        set("resources", has(inputs, container, newest));
     }
     let mounts = container.value["volumeMounts"].as_array();
     if let Some(mounts) = mounts.filter(|mounts| !mounts.is_empty()) {
@@ -247,6 +255,39 @@ fn resources(container: &Container, set: &mut impl FnMut(&str, Value)) {
         });
         set("volumeMounts", shown.collect());
     }
+}
+
+/// All that was granted, but for a container that runs and waits for its new size.
+fn has(inputs: &Inputs<'_>, container: &Container, newest: &ObservedContainer) -> Value {
+    let granted = match &container.value["resources"] {
+        Value::Object(fields) => Value::Object(fields.clone()),
+        _ => json!({}),
+    };
+    let Some(progress) = inputs.resize.progress.as_ref().filter(|_| newest.state == State::Running) else {
+        return granted;
+    };
+    let given = progress.given.containers.get(&newest.id).copied();
+    let Some(sizes) = given.or_else(|| Sizes::observed(newest)) else {
+        let before = known(inputs, container);
+        let is_same = before["containerID"] == id(inputs, newest) && before["resources"].is_object();
+        return if is_same { before["resources"].clone() } else { granted };
+    };
+    if sizes == Sizes::of(inputs.pod, container) {
+        return granted;
+    }
+    let (cpu_limit, cpu_request, memory) = sizes.shown();
+    let mut out = granted;
+    let mut put = |kind: &str, name: &str, amount: Option<String>| {
+        if let (Some(amount), true) = (amount, out[kind].get(name).is_some()) {
+            out[kind][name] = amount.into();
+        }
+    };
+    put("limits", "cpu", cpu_limit.map(|millis| Quantity::from_millis(millis).to_string()));
+    put("requests", "cpu", cpu_request.map(|millis| Quantity::from_millis(millis).to_string()));
+    put("limits", "memory", (memory > 0).then(|| Quantity::from_units(memory, Format::BinarySi).to_string()));
+    let before = known(inputs, container)["resources"]["requests"]["memory"].as_str().map(str::to_owned);
+    put("requests", "memory", before);
+    out
 }
 
 fn user(observed: &ObservedContainer, set: &mut impl FnMut(&str, Value)) {

@@ -2,10 +2,14 @@
 //!
 //! Strategic merge: conditions merge by type, so those of others stay; everything else is replaced.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+
+use crate::resize::{IN_PROGRESS, PENDING};
 
 /// Fields that the kubelet takes back when they no longer hold.
 const REMOVABLE: &[&str] = &["reason", "message"];
+/// Conditions that are there only for a while.
+const PASSING: &[&str] = &[PENDING, IN_PROGRESS];
 
 /// The changed fields of `status`; none where nothing differs.
 pub fn difference(before: &Value, after: &Value) -> Option<Value> {
@@ -44,6 +48,10 @@ fn conditions(before: &Value, after: &Value) -> Vec<Value> {
         }
         changed.push(condition);
     }
+    let of = |list: &[Value], kind: &str| list.iter().any(|condition| condition["type"] == kind);
+    let after = list(after);
+    let passed = PASSING.iter().filter(|kind| of(&old, kind) && !of(&after, kind));
+    changed.extend(passed.map(|kind| json!({"type": kind, "$patch": "delete"})));
     changed
 }
 
@@ -76,8 +84,6 @@ fn is_nothing(value: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -85,6 +91,7 @@ mod tests {
         let before = json!({"phase": "Pending", "reason": "Old", "hostIP": "10.0.0.1", "conditions": [
             {"type": "Ready", "status": "False", "reason": "ContainersNotReady", "lastTransitionTime": "t"},
             {"type": "theirs", "status": "True"},
+            {"type": "PodResizePending", "status": "True"},
             {"type": "Initialized", "status": "True", "lastProbeTime": null},
         ]});
         let after = json!({"phase": "Running", "hostIP": "10.0.0.1", "conditions": [
@@ -93,6 +100,7 @@ mod tests {
         ]});
         let expected = json!({"phase": "Running", "reason": null, "conditions": [
             {"type": "Ready", "status": "True", "lastTransitionTime": "u", "reason": null},
+            {"type": "PodResizePending", "$patch": "delete"},
         ]});
         assert_eq!(difference(&before, &after), Some(expected));
         assert_eq!(difference(&after, &after), None);

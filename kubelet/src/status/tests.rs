@@ -16,6 +16,7 @@ struct Case {
     verdicts: Verdicts,
     waiting: BTreeMap<String, Waiting>,
     failed: Option<Verdict>,
+    resize: Resize,
     is_over: bool,
     is_ended: bool,
 }
@@ -30,6 +31,7 @@ fn pod(spec: Value) -> Case {
         verdicts: Verdicts::default(),
         waiting: BTreeMap::new(),
         failed: None,
+        resize: Resize::default(),
         is_over: false,
         is_ended: false,
     }
@@ -79,6 +81,7 @@ impl Case {
             verdicts: &self.verdicts,
             waiting: &self.waiting,
             failed: self.failed.as_ref(),
+            resize: &self.resize,
             is_rejected: false,
             is_over: self.is_over,
             is_ended: self.is_ended,
@@ -210,4 +213,40 @@ fn conditions_and_gates() {
     assert!(condition(&status, "Ready")["message"].as_str().unwrap().contains("\"gate\" does not exist"));
     case.before = json!({"conditions": [{"type": "gate", "status": "True"}]});
     assert_eq!(condition(&case.status(), "Ready")["status"], "True");
+}
+
+#[test]
+fn a_resize_is_told() {
+    use crate::resize::{Given, Pending, Progress, Wait};
+    let mut case = pod(json!({"containers": [{"name": "a", "image": "i", "resources":
+        {"requests": {"cpu": "2", "memory": "1Mi"}, "limits": {"memory": "2Mi"}}}]}));
+    let mut running = container("a", 0, State::Running, 0);
+    let linux =
+        v1::LinuxContainerResources { cpu_shares: 512, memory_limit_in_bytes: 1 << 20, ..Default::default() };
+    running.status.resources = Some(v1::ContainerResources { linux: Some(linux), windows: None });
+    case = case.runs(vec![running]);
+    let has = |case: &Case| case.status()["containerStatuses"][0]["resources"].clone();
+    let granted = json!({"requests": {"cpu": "2", "memory": "1Mi"}, "limits": {"memory": "2Mi"}});
+    assert_eq!(has(&case), granted, "what was not resized has what it asked for");
+    case.resize.progress = Some(Progress { generation: 2, ..Progress::default() });
+    case.resize.pending = Some(Pending { wait: Wait::Deferred, message: "no room".into(), generation: 3 });
+    assert_eq!(
+        has(&case),
+        json!({"requests": {"cpu": "500m", "memory": "1Mi"}, "limits": {"memory": "1Mi"}})
+    );
+    let status = case.status();
+    assert_eq!(status["containerStatuses"][0]["allocatedResources"], granted["requests"]);
+    let told = |kind: &str| {
+        let condition = condition(&status, kind);
+        let fields = ["status", "reason", "message"];
+        let texts = fields.map(|field| condition[field].as_str().unwrap_or_default().to_owned());
+        format!("{} {}", texts.join("/"), condition["observedGeneration"])
+    };
+    assert_eq!(told("PodResizePending"), "True/Deferred/no room 3");
+    assert_eq!(told("PodResizeInProgress"), "True// 2");
+    let sizes = crate::container_config::Sizes::of(&case.pod, &case.pod.main[0]);
+    let given = Given { containers: [("a0".to_owned(), sizes)].into(), pod: true };
+    case.resize.progress = Some(Progress { generation: 2, error: Some("busy".into()), given });
+    assert_eq!(has(&case), granted);
+    assert_eq!(condition(&case.status(), "PodResizeInProgress")["reason"], "Error");
 }

@@ -10,8 +10,10 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
+use super::resize::Resized;
 use super::stop::{Killing, kill};
 use super::{Context, Outcome, Progress, Worker};
+use crate::allocation::Allocation;
 use crate::container_config::ImageFacts;
 use crate::garbage::{self, Garbage};
 use crate::images::{ImageWaiting, words};
@@ -26,6 +28,8 @@ use crate::{qos, sandbox_config::SandboxConfigError};
 pub(super) struct Operation {
     pub context: Arc<Context>,
     pub pod: Arc<Pod>,
+    /// The one that the pod has.
+    pub allocation: Allocation,
     pub observed: Arc<Observed>,
     pub volumes: Arc<PodVolumes>,
     pub progress: mpsc::Sender<Progress>,
@@ -58,6 +62,7 @@ impl Worker {
         let operation = Operation {
             context: self.context.clone(),
             pod: self.pod.clone(),
+            allocation: self.allocation.clone(),
             observed: self.observed.clone(),
             volumes: self.volumes.clone().unwrap_or_default(),
             progress: self.progress.0.clone(),
@@ -76,7 +81,7 @@ impl Worker {
         let (context, observed) = (self.context.clone(), self.observed.clone());
         let operation = async move {
             match remove_garbage(&context, &observed, garbage).await {
-                Ok(()) => Outcome::Executed { held: Vec::new() },
+                Ok(()) => Outcome::Executed { held: Vec::new(), resized: None },
                 Err(error) => {
                     tracing::warn!(%error, "old containers are not removed");
                     Outcome::Failed
@@ -90,6 +95,7 @@ impl Worker {
 impl Operation {
     async fn execute(self, steps: Vec<Step>) -> Outcome {
         let mut held: Vec<(String, Duration)> = Vec::new();
+        let mut resized: Option<Resized> = None;
         for step in steps {
             match step {
                 Step::StopSandbox { id } => {
@@ -121,9 +127,11 @@ impl Operation {
                 }
                 // Neither is an operation.
                 Step::Wait { .. } | Step::End => {}
+                step => self.resize(step, resized.get_or_insert_default()).await,
             }
         }
-        Outcome::Executed { held }
+        let resized = resized.map(|resized| Box::new((resized, self.allocation)));
+        Outcome::Executed { held, resized }
     }
 
     async fn stop_sandbox(&self, id: &str) -> bool {

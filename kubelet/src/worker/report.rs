@@ -87,6 +87,7 @@ impl Worker {
             verdicts: &self.verdicts,
             waiting: &self.waiting,
             failed: self.failed.as_ref(),
+            resize: &self.resize,
             is_rejected: self.is_rejected,
             is_over: self.stage != Stage::Running,
             is_ended: matches!(self.stage, Stage::Ended | Stage::Removed),
