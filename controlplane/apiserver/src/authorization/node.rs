@@ -1,7 +1,7 @@
 //! The node authorizer: what a kubelet may, narrowed to its own node and to what the pods on it need.
 //!
 //! ```text
-//!   node <- pod <- secret, configMap, claim, ServiceAccount
+//!   node <- pod <- secret, configMap, claim <- volume, ServiceAccount
 //! ```
 //!
 //! Where it has no opinion RBAC decides. A node's credential is taken to be in foreign hands: it reads nothing that a
@@ -44,6 +44,8 @@ pub enum Relation {
     ConfigMap,
     /// A claim that it names.
     Claim,
+    /// A volume that is for a claim that it names.
+    Volume,
     /// The account that it runs as.
     ServiceAccount,
 }
@@ -75,10 +77,9 @@ pub fn opinion(
         (true, "", "secrets") => request.read(Relation::Secret),
         (true, "", "configmaps") => request.read(Relation::ConfigMap),
         (true, "", "persistentvolumeclaims") => request.get(Relation::Claim),
-        // Known only through claims and attachments, which nothing here serves yet.
-        (true, "", "persistentvolumes") | (true, "storage.k8s.io", "volumeattachments") => {
-            request.unrelated()
-        }
+        (true, "", "persistentvolumes") => request.get(Relation::Volume),
+        // Nothing here serves attachments yet.
+        (true, "storage.k8s.io", "volumeattachments") => request.unrelated(),
         (true, "", "serviceaccounts") => request.service_account(),
         (true, "", "nodes") => request.node(),
         (true, "", "pods") => request.pod(),
@@ -96,6 +97,15 @@ pub fn is_related(caches: &Caches, node: &str, relation: Relation, namespace: &s
         let pod = pods.get(&format!("{namespace}/{name}"));
         return pod.is_some_and(|pod| pod.field("spec.nodeName") == node);
     }
+    if relation == Relation::Volume {
+        let volume = caches.named("", "persistentvolumes").and_then(|volumes| volumes.get(name));
+        let Some(volume) = volume.map(|volume| volume.value()) else { return false };
+        let claim = &volume["spec"]["claimRef"];
+        let (Some(namespace), Some(name)) = (claim["namespace"].as_str(), claim["name"].as_str()) else {
+            return false;
+        };
+        return is_related(caches, node, Relation::Claim, namespace, name);
+    }
     let (pods, _) = pods.list(namespace);
     pods.iter().filter(|pod| pod.field("spec.nodeName") == node).any(|pod| {
         let pod = pod.value();
@@ -103,7 +113,7 @@ pub fn is_related(caches: &Caches, node: &str, relation: Relation, namespace: &s
             return false;
         }
         match relation {
-            Relation::Pod => false,
+            Relation::Pod | Relation::Volume => false,
             Relation::Secret => references::secrets(&pod).contains(&name),
             Relation::ConfigMap => references::config_maps(&pod).contains(&name),
             Relation::Claim => references::claims(&pod).iter().any(|claim| claim == name),
@@ -257,8 +267,10 @@ mod tests {
             path: "",
             fields,
         };
-        // What is named `mine` in `ns` belongs to a pod of node `n`.
-        let related = |_: Relation, namespace: &str, name: &str| namespace == "ns" && name == "mine";
+        // What is named `mine` in `ns` belongs to a pod of node `n`, and so does the volume `mine`.
+        let related = |relation: Relation, namespace: &str, name: &str| {
+            name == "mine" && namespace == if relation == Relation::Volume { "" } else { "ns" }
+        };
         opinion(user, &asked, &crate::bootstrap::node_rules(), &related)
     }
 
@@ -278,6 +290,8 @@ mod tests {
             ("get /persistentvolumeclaims ns mine -", Ok(())),
             ("list /persistentvolumeclaims ns - -", Err("can only get individual resources of this type")),
             ("get /persistentvolumes - pv -", Err(unrelated)),
+            ("get /persistentvolumes - mine -", Ok(())),
+            ("list /persistentvolumes - - -", Err("can only get individual resources of this type")),
             ("create /serviceaccounts/token ns mine -", Ok(())),
             ("create /serviceaccounts/token ns other -", Err(unrelated)),
             ("create /serviceaccounts ns - -", Err("can only create tokens for individual service accounts")),
