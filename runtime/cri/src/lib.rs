@@ -9,6 +9,7 @@
 //! What is not here: how a process is made (oci), images (image), the process that outlives us (keeper).
 
 mod adopt;
+mod burst;
 mod clock;
 mod cni;
 pub mod container;

@@ -1,4 +1,5 @@
-//! After pods and images are gone, and nothing more goes: what they have left in memory is given back.
+//! What is not needed any more in memory is given back: when a burst of calls has its last answer, and after pods and images
+//! are gone and nothing more goes.
 
 use std::time::Duration;
 
@@ -12,14 +13,16 @@ const QUIET: Duration = Duration::from_secs(2);
 /// A churn that never rests is interrupted after so many.
 const MOST: u32 = 64;
 
-/// Gives back after each bout of [`Notify::notify_one`]; no periodic timer runs in between.
-pub async fn watch(gone: &Notify, cancel: CancellationToken) {
-    while cancel.run_until_cancelled(gone.notified()).await.is_some() {
-        for _ in 0..MOST {
-            match cancel.run_until_cancelled(tokio::time::timeout(QUIET, gone.notified())).await {
-                Some(Ok(())) => {}
-                Some(Err(_)) => break,
-                None => return,
+/// Gives back at once when a burst is `over`, and after each bout of what has `gone`; no periodic timer runs in between.
+pub async fn watch(gone: &Notify, over: &Notify, cancel: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = over.notified() => {}
+            () = gone.notified() => {
+                if cancel.run_until_cancelled(rest(gone)).await.is_none() {
+                    return;
+                }
             }
         }
         let given_back = blocking(|| {
@@ -28,6 +31,15 @@ pub async fn watch(gone: &Notify, cancel: CancellationToken) {
         });
         if let Err(error) = given_back.await {
             tracing::warn!(%error, "giving memory back");
+        }
+    }
+}
+
+/// Until nothing has gone for a while.
+async fn rest(gone: &Notify) {
+    for _ in 0..MOST {
+        if tokio::time::timeout(QUIET, gone.notified()).await.is_err() {
+            return;
         }
     }
 }

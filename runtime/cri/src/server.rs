@@ -20,6 +20,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::adopt::adopt;
+use crate::burst::{Burst, BurstLayer};
 use crate::deadline::DeadlineLayer;
 use crate::fault::{Doing as _, Outcome};
 use crate::image_command::Commands;
@@ -51,9 +52,10 @@ pub async fn serve(options: Options, stop: CancellationToken) -> Outcome<()> {
         async move { streaming.serve(cancel).await }
     });
     let folder = tokio::spawn(cni::watch(node.networks.clone(), node.cancel.clone()));
+    let burst = Arc::new(Burst::default());
     let quiet = tokio::spawn({
-        let (node, cancel) = (node.clone(), node.cancel.clone());
-        async move { quiet::watch(&node.gone, cancel).await }
+        let (node, burst, cancel) = (node.clone(), burst.clone(), node.cancel.clone());
+        async move { quiet::watch(&node.gone, &burst.over, cancel).await }
     });
     let runtime = RuntimeServiceServer::new(Runtime { node: node.clone(), streaming })
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
@@ -66,6 +68,7 @@ pub async fn serve(options: Options, stop: CancellationToken) -> Outcome<()> {
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     tracing::info!(socket = %node.options.socket().display(), "serving the container runtime interface");
     let served = tonic::transport::Server::builder()
+        .layer(BurstLayer(burst))
         .layer(DeadlineLayer)
         .add_service(runtime)
         .add_service(images)
