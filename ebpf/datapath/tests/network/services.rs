@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use abi::Counter;
 use harness::netns::TestHost;
 use keelson_datapath::{Frontend, HostPort, Scope, Service, Traffic, Transport};
+use nix::sys::socket::{setsockopt, sockopt};
 
 use super::node::{
     FAR, NODE, NODE_PORT, Node, OUTSIDE, PATIENCE, POD_A, POD_B, Server, VIP, ask, ask_udp, connect, frontend,
@@ -248,24 +249,38 @@ fn packets_that_are_forwarded_grow_older() {
     let mut node = Node::make(guard.tag(), None);
     node.add_ipv6();
     // A packet with one hop left is answered by the node, and one with two arrives.
-    for (what, to) in [("a pod", (POD_B, 80)), ("outside", (OUTSIDE, 80))] {
+    let six = |text: &str| -> SocketAddr { (text.parse::<Ipv6Addr>().unwrap(), 80).into() };
+    for (what, to) in [
+        ("a pod", (POD_B, 80).into()),
+        ("outside", (OUTSIDE, 80).into()),
+        ("a pod, IPv6", six("fd00:10:244::12")),
+        ("outside, IPv6", six("2001:db8::2")),
+    ] {
+        let any: SocketAddr = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }.parse().unwrap();
         let socket = node.a.host.inside(|| {
-            let socket = UdpSocket::bind((ANY, 0)).unwrap();
+            let socket = UdpSocket::bind(any).unwrap();
             socket.connect(to).unwrap();
             socket
         });
+        let hops = |number: u8| {
+            if to.is_ipv4() {
+                setsockopt(&socket, sockopt::Ipv4RecvErr, &true).unwrap();
+                socket.set_ttl(number.into()).unwrap();
+            } else {
+                setsockopt(&socket, sockopt::Ipv6RecvErr, &true).unwrap();
+                rustix::net::sockopt::set_ipv6_unicast_hops(&socket, Some(number)).unwrap();
+            }
+        };
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket.set_ttl(1).unwrap();
         let before = count(&node, Counter::HopLimit);
-        socket.send(b"who").unwrap();
-        assert_eq!(count(&node, Counter::HopLimit), before + 1, "{what}");
-        socket.set_ttl(2).unwrap();
-        let _ = socket.take_error();
-        socket.send(b"who").unwrap();
-        // Nobody listens there: who is asked says so, the node does not.
-        let error = socket.recv(&mut [0; 16]).expect_err(what);
-        assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{what}: {error}");
-        assert_eq!(count(&node, Counter::HopLimit), before + 1, "{what}, two hops");
+        for (left, expect) in [(1, ErrorKind::HostUnreachable), (2, ErrorKind::ConnectionRefused)] {
+            hops(left);
+            socket.send(b"who").unwrap();
+            // With two hops it arrives, and who is asked says that nobody listens there.
+            let error = socket.recv(&mut [0; 16]).expect_err(what);
+            assert_eq!(error.kind(), expect, "{what}, {left}: {error}");
+            assert_eq!(count(&node, Counter::HopLimit), before + 1, "{what}, {left}");
+        }
     }
     node.finish();
     guard.finish();
