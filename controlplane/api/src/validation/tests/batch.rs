@@ -350,6 +350,16 @@ fn cron_jobs() {
     let cases: Vec<Case<'_>> = vec![
         ("a zone", zone("America/Argentina/ComodRivadavia"), &[]),
         ("an offset", zone("Etc/GMT+10"), &[]),
+        (
+            "nowhere",
+            zone("Foo/Bar"),
+            &["spec.timeZone: Invalid value: \"Foo/Bar\": unknown time zone Foo/Bar"],
+        ),
+        (
+            "in capitals",
+            zone("EUROPE/BERLIN"),
+            &["spec.timeZone: Invalid value: \"EUROPE/BERLIN\": unknown..."],
+        ),
         ("above", zone("../UTC"), &["spec.timeZone: Invalid value: \"../UTC\": unknown time zone ../UTC"]),
         ("no part", zone("a//b"), &["spec.timeZone: Invalid value: \"a//b\": unknown time zone a//b"]),
         (
