@@ -11,6 +11,7 @@ pub(super) const ALL: &[Behaviour] = &[
     ("a namespace is patched", patched),
     ("a namespace is updated", updated),
     ("a namespace's status is a part of its own", status),
+    ("a namespace that cannot end says what holds it", held),
     ("a finalizer of a namespace is put there and taken away", finalizer),
 ];
 
@@ -62,4 +63,27 @@ fn finalizer(cluster: &Cluster, namespace: &str) {
     let mut back = shown;
     back["spec"]["finalizers"] = json!(["kubernetes"]);
     assert_eq!(cluster.put(&format!("{one}/finalize"), &back)["spec"]["finalizers"], json!(["kubernetes"]));
+}
+
+fn held(cluster: &Cluster, namespace: &str) {
+    let other = format!("{namespace}-held");
+    cluster.make_namespace(&other);
+    let (one, maps) = (format!("/api/v1/namespaces/{other}"), path("v1", &other, "configmaps"));
+    cluster.create(&maps, &json!({"metadata": {"name": "m", "finalizers": ["example.test/hold"]}}));
+    cluster.delete(&one);
+    let message = |kind: &str| {
+        let shown = cluster.get(&one);
+        let conditions = shown["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let found = conditions.into_iter().find(|one| one["type"] == kind && one["status"] == "True");
+        found.map(|one| one["message"].as_str().unwrap_or_default().to_owned()).unwrap_or_default()
+    };
+    cluster.until("who holds it", || {
+        message("NamespaceFinalizersRemaining").contains("example.test/hold in 1 resource instances")
+    });
+    assert!(message("NamespaceContentRemaining").contains("configmaps. has 1 resource instances"));
+    let refused = cluster.admin.post(&maps, &json!({"metadata": {"name": "n"}}));
+    let why = "configmaps \\\"n\\\" is forbidden: unable to create new content in namespace";
+    assert!(refused.code == 403 && refused.text().contains(why), "{}", refused.text());
+    cluster.merge(&format!("{maps}/m"), &json!({"metadata": {"finalizers": null}}));
+    cluster.until("its end", || cluster.is_gone(&one));
 }

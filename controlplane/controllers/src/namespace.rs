@@ -1,6 +1,10 @@
 //! Namespaces on their way out: everything in them is deleted, then their finalizer goes.
 //!
+//! While something is left, the namespace's conditions say what it is and whose finalizers hold it (`remaining`).
+//!
 //! Reference: upstream's pkg/controller/namespace/deletion.
+
+mod remaining;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +14,8 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::discovery::{self, Served};
-use crate::fields::{int, is_deleting, list, text};
+use crate::fields::{is_deleting, list, text};
+use remaining::Remaining;
 
 const NAME: &str = "namespace-controller";
 const WORKERS: usize = 4;
@@ -83,13 +88,26 @@ impl Controller {
         if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
             return Ok(Outcome::Done);
         }
-        let mut remaining = 0;
+        let mut remaining = Remaining::default();
         for step in plan(&discovery::served(&self.discovering).await?) {
-            remaining += self.execute(&key.name, step).await?;
+            let (Step::DeleteCollection(resource) | Step::DeleteEach(resource)) = &step;
+            // One kind that cannot be deleted holds up no other.
+            match self.execute(&key.name, &step).await {
+                Ok(left) => remaining.note(resource, list(&left, "/items")),
+                // Its definition is gone, and it with it.
+                Err(error) if error.is_not_found() => {}
+                Err(error) => remaining.failed(&error.to_string()),
+            }
         }
-        if remaining > 0 {
-            tracing::debug!(namespace = %key, remaining, "waiting for what ends by itself");
-            return Ok(Outcome::After(LOOK_AGAIN));
+        if !remaining.is_nothing() {
+            self.tell(&key.name, &remaining).await?;
+            return match remaining.failure() {
+                Some(error) => {
+                    tracing::warn!(namespace = %key, error, "a namespace cannot end yet; it is tried again");
+                    Ok(Outcome::Again)
+                }
+                None => Ok(Outcome::After(LOOK_AGAIN)),
+            };
         }
         let mut fresh = self.client.get(&Resource::NAMESPACES, "", &key.name).await?;
         let rest: Vec<Value> = list(&fresh, "/spec/finalizers")
@@ -105,17 +123,32 @@ impl Controller {
         }
     }
 
-    /// Deletes a kind's objects; how many are still there.
-    async fn execute(&self, namespace: &str, step: Step) -> Result<i64, ClientError> {
+    /// Says in the namespace's status what is left.
+    async fn tell(&self, name: &str, remaining: &Remaining) -> Result<(), ClientError> {
+        let mut fresh = self.client.get(&Resource::NAMESPACES, "", name).await?;
+        let now = (self.client.surroundings().now)();
+        let Some(conditions) = remaining.conditions(list(&fresh, "/status/conditions"), now) else {
+            return Ok(());
+        };
+        fresh["status"]["conditions"] = conditions.into();
+        match self.client.update_subresource(&Resource::NAMESPACES, "status", &fresh).await {
+            // Said the next time.
+            Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
+            answer => answer.map(drop),
+        }
+    }
+
+    /// Deletes a kind's objects; those that are still there.
+    async fn execute(&self, namespace: &str, step: &Step) -> Result<Value, ClientError> {
         let resource = match step {
             Step::DeleteCollection(resource) => {
-                self.client.delete_collection(&resource, namespace).await?;
+                self.client.delete_collection(resource, namespace).await?;
                 resource
             }
             Step::DeleteEach(resource) => {
-                for object in list(&self.client.list(&resource, namespace, &[]).await?, "/items") {
+                for object in list(&self.client.list(resource, namespace, &[]).await?, "/items") {
                     let name = text(object, "/metadata/name");
-                    match self.client.delete(&resource, namespace, name, None, None).await {
+                    match self.client.delete(resource, namespace, name, None, None).await {
                         Err(error) if error.is_not_found() => {}
                         answer => drop(answer?),
                     }
@@ -123,9 +156,6 @@ impl Controller {
                 resource
             }
         };
-        let left = self.client.list(&resource, namespace, &[]).await?;
-        Ok(i64::try_from(list(&left, "/items").len())
-            .unwrap_or(i64::MAX)
-            .max(int(&left, "/metadata/remainingItemCount")))
+        self.client.list(resource, namespace, &[]).await
     }
 }

@@ -1,8 +1,9 @@
 //! NamespaceLifecycle: nothing is made in a namespace that is missing or ending, and the first ones stay.
 
 use api::status::Status;
+use serde_json::Value;
 
-use super::{Attributes, Operation};
+use super::{Attributes, Operation, name_of};
 use crate::registry;
 use crate::server::Server;
 
@@ -11,7 +12,11 @@ const PROTECTED: &[&str] = &["default", "kube-system", "kube-public"];
 /// Kinds that may still be made in a namespace that ends: questions, and who may clean up.
 const ALLOWED_WHILE_ENDING: &[&str] = &["localsubjectaccessreviews"];
 
-pub(super) async fn check(server: &Server, attributes: &Attributes<'_>) -> Result<(), Status> {
+pub(super) async fn check(
+    server: &Server,
+    attributes: &Attributes<'_>,
+    object: &Value,
+) -> Result<(), Status> {
     let (info, kind) = (&attributes.request.info, attributes.kind);
     if attributes.operation == Operation::Delete && kind.resource == "namespaces" {
         let name = info.name.as_str();
@@ -37,7 +42,8 @@ pub(super) async fn check(server: &Server, attributes: &Attributes<'_>) -> Resul
             "unable to create new content in namespace {} because it is being terminated",
             info.namespace
         );
-        let mut status = Status::forbidden(kind.qualified_resource(), &info.name, why);
+        let name = if info.name.is_empty() { name_of(object) } else { &info.name };
+        let mut status = Status::forbidden(kind.qualified_resource(), name, why);
         if let Some(details) = &mut status.details {
             details.causes.push(api::status::Cause {
                 reason: "NamespaceTerminating".into(),
