@@ -163,6 +163,14 @@ fn a_pod_gets_its_node_and_where_that_is() {
     let scheduled = &bound["status"]["conditions"][0];
     assert_eq!((&scheduled["type"], &scheduled["observedGeneration"]), (&json!("PodScheduled"), &json!(1)));
     assert_eq!(admin.get(&format!("{PODS}/q")).expect(200)["spec"]["nodeName"], "n");
+    // Its token tells where it runs.
+    let asked = json!({"spec": {"audiences": [], "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "p"}}});
+    let token = admin.post(&format!("{ACCOUNTS}/default/token"), &asked).expect(201);
+    let review = json!({"spec": {"token": token["status"]["token"]}});
+    let review = admin.post("/apis/authentication.k8s.io/v1/tokenreviews", &review).expect(201);
+    let extra = &review["status"]["user"]["extra"];
+    assert_eq!(extra["authentication.kubernetes.io/pod-name"], json!(["p"]), "{review}");
+    assert_eq!(extra["authentication.kubernetes.io/node-name"], json!(["n"]));
     let mut placed = pod("r");
     placed["spec"]["nodeName"] = "n".into();
     assert_eq!(

@@ -113,7 +113,7 @@ impl Server {
         dry_run: bool,
     ) -> Result<Value, Status> {
         let attributes = Attributes { request, kind, operation, old, dry_run };
-        namespace_lifecycle::check(self, &attributes).await?;
+        namespace_lifecycle::check(self, &attributes, &object).await?;
         if limit_ranger::concerns(&attributes) {
             limit_ranger::admit(self, &attributes, &mut object)?;
         }

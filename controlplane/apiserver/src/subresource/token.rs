@@ -113,7 +113,22 @@ fn bind(server: &Server, bound: &mut Kubernetes, wanted: &Value) -> Result<(), S
         return Err(Status::conflict(row.qualified_resource(), name, why));
     }
     *place = Some(BoundTo { name: name.into(), uid: Some(uid) });
+    if kind == "Pod" {
+        bound.node = node_of(server, &object)?;
+    }
     Ok(())
+}
+
+/// The node that a pod runs on, which its token tells of but is not bound to.
+fn node_of(server: &Server, pod: &Value) -> Result<Option<BoundTo>, Status> {
+    let name = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+    if name.is_empty() {
+        return Ok(None);
+    }
+    let kind = server.registry.by_resource("", "v1", "nodes").ok_or_else(Status::no_such_path)?;
+    let (_, node) = registry::read(server, kind, &object_key(kind, "", name))?;
+    let uid = node.and_then(|node| node["metadata"]["uid"].as_str().map(str::to_owned));
+    Ok(Some(BoundTo { name: name.into(), uid }))
 }
 
 /// A pod carries the tokens of its own account only: its node may ask for them.
