@@ -8,6 +8,7 @@ mod agent;
 mod apiserver;
 mod check;
 mod children;
+mod closed_pipe;
 mod connectivity;
 mod demo;
 mod flows;
@@ -54,6 +55,9 @@ fn main() -> ExitCode {
             return ExitCode::from(refusal.exit_code());
         }
     };
+    if part.prints_and_ends() {
+        closed_pipe::ends_quietly();
+    }
     match part {
         Part::Help => {
             print!("{}", part::usage());

@@ -68,6 +68,24 @@ pub enum Part {
     Help,
 }
 
+impl Part {
+    /// Whether it prints what is asked for and ends, and leaves nothing to take away.
+    pub fn prints_and_ends(self) -> bool {
+        matches!(
+            self,
+            Part::Help
+                | Part::Version
+                | Part::Check
+                | Part::Status
+                | Part::Flows
+                | Part::Image
+                | Part::Net
+                | Part::Store
+                | Part::Token
+        )
+    }
+}
+
 /// Commands as users type them: name, part, one line for the help (none: not shown).
 const COMMANDS: &[(&str, Part, &str)] = &[
     ("agent", Part::Agent, "join this machine to a cluster and run its pods"),

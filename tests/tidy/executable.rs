@@ -32,6 +32,19 @@ fn is_static_and_fixed_in_place() {
 }
 
 #[test]
+fn whose_output_nobody_reads_ends_quietly() {
+    for arguments in [&["--help"][..], &["version"], &["check"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_keelson"));
+        let output = command.args(arguments).stdout(writer).stderr(std::process::Stdio::piped());
+        let output = output.spawn().expect("keelson").wait_with_output().expect("its end");
+        assert_eq!(output.status.code(), Some(141), "{arguments:?}: {output:?}");
+        assert!(output.stderr.is_empty(), "{arguments:?}: {output:?}");
+    }
+}
+
+#[test]
 fn calls_nothing_that_loads_libraries() {
     let file = std::fs::read(env!("CARGO_BIN_EXE_keelson")).expect("the executable");
     let functions = functions(&file);
