@@ -1,8 +1,8 @@
 //! AppArmor: the profile a container runs under, and our default one, loaded when it is first asked for.
 //!
 //! As other CRI servers have it: where the kernel has no AppArmor, a request for a profile is refused, so that nobody
-//! believes it is in force; a profile of the host has to be loaded already. A request that names none is not confined,
-//! and neither is a privileged container that asks for the default.
+//! believes it is in force; a profile of the host has to be loaded already. A request that names none gets the default one where that
+//! can be loaded; a privileged container that names none, or asks for the default, is not confined.
 //!
 //! Reference: CRI `SecurityProfile`; apparmor.d(5), apparmor_parser(8).
 
@@ -47,6 +47,8 @@ const LOADED: &str = "/sys/kernel/security/apparmor/profiles";
 pub enum AppArmor {
     Unconfined,
     RuntimeDefault,
+    /// The default one, but where nobody can load it none.
+    Unset,
     /// A profile that the host has loaded, by name.
     Localhost(String),
 }
@@ -61,12 +63,12 @@ pub fn on_this_host() -> bool {
 pub fn apparmor(security: &v1::LinuxContainerSecurityContext, enabled: bool) -> Outcome<AppArmor> {
     let chosen = chosen(security)?;
     match (chosen, enabled) {
-        (AppArmor::Unconfined, _) => Ok(AppArmor::Unconfined),
+        (AppArmor::Unconfined, _) | (AppArmor::Unset, false) => Ok(AppArmor::Unconfined),
         (named, false) => Err(Fault::invalid(format!(
             "apparmor is not supported by this host's kernel: profile {} cannot be enforced",
             named.name()
         ))),
-        (AppArmor::RuntimeDefault, true) if security.privileged => Ok(AppArmor::Unconfined),
+        (AppArmor::RuntimeDefault | AppArmor::Unset, true) if security.privileged => Ok(AppArmor::Unconfined),
         (named, true) => Ok(named),
     }
 }
@@ -89,7 +91,8 @@ fn chosen(security: &v1::LinuxContainerSecurityContext) -> Outcome<AppArmor> {
 /// The deprecated field: a word, or `localhost/` and a name.
 fn legacy(text: &str) -> Outcome<AppArmor> {
     match text {
-        "" | "unconfined" => Ok(AppArmor::Unconfined),
+        "" => Ok(AppArmor::Unset),
+        "unconfined" => Ok(AppArmor::Unconfined),
         "runtime/default" | "docker/default" => Ok(AppArmor::RuntimeDefault),
         other if other.starts_with("localhost/") => localhost(other),
         other => Err(Fault::invalid(format!("invalid apparmor_profile {other:?}: expected localhost/NAME"))),
@@ -111,7 +114,7 @@ impl AppArmor {
     fn name(&self) -> &str {
         match self {
             AppArmor::Unconfined => "unconfined",
-            AppArmor::RuntimeDefault => DEFAULT,
+            AppArmor::RuntimeDefault | AppArmor::Unset => DEFAULT,
             AppArmor::Localhost(name) => name,
         }
     }
@@ -125,6 +128,12 @@ impl AppArmor {
         match (&self, has(&loaded, self.name())) {
             (_, true) => {}
             (AppArmor::RuntimeDefault, false) => load(DEFAULT_TEXT)?,
+            (AppArmor::Unset, false) => {
+                if let Err(error) = load(DEFAULT_TEXT) {
+                    tracing::warn!(%error, "a container that names no profile is not confined by one");
+                    return Ok(None);
+                }
+            }
             _ => return Err(Fault::invalid(format!("apparmor profile not found {}", self.name()))),
         }
         Ok(Some(self.name().to_owned()))
@@ -174,9 +183,10 @@ mod tests {
         let of = |kind: ProfileType, name: &str| {
             Some(v1::SecurityProfile { profile_type: kind.into(), localhost_ref: name.into() })
         };
-        use AppArmor::{Localhost, RuntimeDefault, Unconfined};
+        use AppArmor::{Localhost, RuntimeDefault, Unconfined, Unset};
         let strict = || Some(Localhost("strict".into()));
-        check(&|_| (), Some(Unconfined), Some(Unconfined));
+        check(&|_| (), Some(Unconfined), Some(Unset));
+        check(&|s| s.privileged = true, Some(Unconfined), Some(Unconfined));
         check(&|s| s.apparmor = of(ProfileType::Unconfined, ""), Some(Unconfined), Some(Unconfined));
         check(&|s| s.apparmor = of(ProfileType::RuntimeDefault, ""), None, Some(RuntimeDefault));
         check(&|s| s.apparmor = of(ProfileType::RuntimeDefault, "strict"), None, None);
