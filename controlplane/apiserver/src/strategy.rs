@@ -383,15 +383,24 @@ pub fn from_stored(kind: &Kind, object: Value) -> Value {
 }
 
 /// Guaranteed where every container has limits for cpu and memory that equal its requests, BestEffort where none
-/// has any of the four, Burstable between.
+/// has any of the four, Burstable between; of the pod as a whole where it says anything.
 fn qos_class(spec: &Value) -> &'static str {
     let containers =
         ["containers", "initContainers"].iter().flat_map(|list| spec[*list].as_array()).flatten();
+    // What is said of the pod as a whole counts instead of its containers.
+    let says = |resources: &&Value| {
+        let filled = |kind: &str| resources[kind].as_object().is_some_and(|amounts| !amounts.is_empty());
+        filled("requests") || filled("limits")
+    };
+    let whole = spec.get("resources").filter(says);
+    let members = match whole {
+        Some(resources) => vec![resources],
+        None => containers.map(|container| &container["resources"]).collect(),
+    };
     let (mut any, mut all) = (false, true);
-    for container in containers {
+    for resources in members {
         for resource in ["cpu", "memory"] {
-            let limit = &container["resources"]["limits"][resource];
-            let request = &container["resources"]["requests"][resource];
+            let (limit, request) = (&resources["limits"][resource], &resources["requests"][resource]);
             let set = |value: &Value| !value.is_null() && !matches!(value.as_str(), Some("0" | ""));
             any |= set(limit) || set(request);
             all &= set(limit) && (request.is_null() || request == limit);

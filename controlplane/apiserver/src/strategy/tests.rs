@@ -77,6 +77,8 @@ fn quality_of_service_is_upstreams() {
             "Burstable",
         ),
         (container(json!({"requests": {"memory": "1Gi"}})), "Burstable"),
+        (json!({"resources": {"limits": {"cpu": "1", "memory": "1Gi"}}, "containers": [{}]}), "Guaranteed"),
+        (json!({"resources": {}, "containers": [{}]}), "BestEffort"),
     ] {
         assert_eq!(qos_class(&spec), class, "{spec}");
     }
