@@ -1,4 +1,4 @@
-//! Admission, plugin by plugin: what each gives to an object, and what it refuses.
+//! Admission, plugin by plugin: what each gives to an object, and what it refuses; and what a new pod gets besides.
 //!
 //! Elsewhere: LimitRanger (`limits`), ResourceQuota (`quotas`), the certificate trio (`certificates`), webhooks and policies
 //! (`policies`), NodeRestriction (the server's own tests and `e2e api_nodes`).
@@ -17,6 +17,7 @@ pub(super) const ALL: &[Behaviour] = &[
     ("DefaultTolerationSeconds lets a pod stay five minutes", default_tolerations),
     ("StorageObjectInUseProtection protects claims and volumes", in_use),
     ("RuntimeClass gives the overhead of a class", runtime_class),
+    ("a new pod's labels become conditions of its selectors", label_keys),
 ];
 
 fn pod(name: &str, more: &[(&str, Value)]) -> Value {
@@ -119,4 +120,33 @@ fn runtime_class(cluster: &Cluster, namespace: &str) {
     let unknown = pod("q", &[("runtimeClassName", json!("none"))]);
     refused(cluster, &pods, &unknown, 403, "RuntimeClass \\\"none\\\" not found");
     cluster.delete(&format!("{classes}/{namespace}"));
+}
+
+fn label_keys(cluster: &Cluster, namespace: &str) {
+    let pods = path("v1", namespace, "pods");
+    let spread = |selector: Value| {
+        json!([{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": selector, "matchLabelKeys": ["version"]}])
+    };
+    let near = json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+        {"topologyKey": "zone", "labelSelector": {}, "matchLabelKeys": ["app"], "mismatchLabelKeys": ["version"]}]}});
+    let labelled = |name: &str, selector: Value| {
+        let fields = [("topologySpreadConstraints", spread(selector)), ("affinity", near.clone())];
+        let mut pod = pod(name, &fields);
+        pod["metadata"]["labels"] = json!({"app": "a", "version": "2"});
+        pod
+    };
+    let made = cluster.create(&pods, &labelled("p", json!({"matchLabels": {"app": "a"}})));
+    let condition =
+        |key: &str, operator: &str, value: &str| json!({"key": key, "operator": operator, "values": [value]});
+    let selector = &made["spec"]["topologySpreadConstraints"][0]["labelSelector"];
+    assert_eq!(selector["matchExpressions"], json!([condition("version", "In", "2")]));
+    let terms =
+        &made["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    let both = json!([condition("app", "In", "a"), condition("version", "NotIn", "2")]);
+    assert_eq!(terms[0]["labelSelector"]["matchExpressions"], both);
+    let twice = labelled("twice", json!({"matchLabels": {"version": "2"}}));
+    refused(cluster, &pods, &twice, 422, "exists in both matchLabelKeys and labelSelector");
+    // What is stored can be written again.
+    cluster.merge(&format!("{pods}/p"), &json!({"metadata": {"annotations": {"a": "b"}}}));
 }

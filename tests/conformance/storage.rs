@@ -7,6 +7,7 @@ use super::cluster::{Cluster, path, pod_spec};
 
 pub(super) const ALL: &[Behaviour] = &[
     ("a claim is bound to a volume that fits, which is released with it", bound),
+    ("a claim whose class waits for its first consumer is told so, and gets what the scheduler chose", waits),
     ("a claim in use stays until its pod is over", protected),
     ("a claim without a class gets the default one", default_class),
     ("a pod may ask for an inline volume of a driver", inline),
@@ -50,6 +51,45 @@ fn bound(cluster: &Cluster, namespace: &str) {
     });
     cluster.delete(&format!("{volumes}/{namespace}"));
     cluster.until("its end", || cluster.is_gone(&format!("{volumes}/{namespace}")));
+}
+
+fn waits(cluster: &Cluster, namespace: &str) {
+    let (volumes, claims) = ("/api/v1/persistentvolumes", path("v1", namespace, "persistentvolumeclaims"));
+    let classes = "/apis/storage.k8s.io/v1/storageclasses";
+    let class = json!({"metadata": {"name": namespace}, "provisioner": "kubernetes.io/no-provisioner",
+        "volumeBindingMode": "WaitForFirstConsumer"});
+    cluster.create(classes, &class);
+    cluster.create(volumes, &volume(namespace, namespace));
+    cluster.until_shows("it to be available", &format!("{volumes}/{namespace}"), |v| {
+        v["status"]["phase"] == "Available"
+    });
+    let made = cluster.create(&claims, &claim("c", Some(namespace)));
+    let told = |reason: &str, message: &str| {
+        let events = cluster.items(&path("v1", namespace, "events"));
+        events.iter().any(|event| event["reason"] == reason && event["message"] == message)
+    };
+    cluster.until("the claim to be told", || {
+        told("WaitForFirstConsumer", "waiting for first consumer to be created before binding")
+    });
+    let mut pod = json!({"metadata": {"name": "p"}, "spec": pod_spec()});
+    pod["spec"]["volumes"] = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]);
+    cluster.create(&path("v1", namespace, "pods"), &pod);
+    cluster.until("the claim to be told for whom", || {
+        told("WaitForPodScheduled", "waiting for pod p to be scheduled")
+    });
+    let waiting = cluster.get(&format!("{claims}/c"));
+    assert_eq!(
+        (&waiting["status"]["phase"], &waiting["spec"]["volumeName"]),
+        (&json!("Pending"), &json!(null))
+    );
+    // What the scheduler writes.
+    let reference = json!({"namespace": namespace, "name": "c", "uid": made["metadata"]["uid"]});
+    cluster.merge(&format!("{volumes}/{namespace}"), &json!({"spec": {"claimRef": reference}}));
+    cluster
+        .until_shows("it to be bound", &format!("{claims}/c"), |claim| claim["status"]["phase"] == "Bound");
+    for gone in [format!("{claims}/c"), format!("{volumes}/{namespace}"), format!("{classes}/{namespace}")] {
+        cluster.delete(&gone);
+    }
 }
 
 fn protected(cluster: &Cluster, namespace: &str) {

@@ -101,9 +101,45 @@ fn a_pod_waits_for_its_volume() {
         told(node, "second", "FailedScheduling", unbound);
         volume(node, "on-host", "", json!({"hostPath": {"path": folders[1], "type": "Directory"}}));
         runs(node, "second", "now", &folders[1]);
+        a_driver_makes_a_volume(node);
         for name in ["first", "second"] {
             node.kubectl(&format!("delete pod {name} --wait=true --timeout=60s"));
         }
         assert!(folders.iter().all(|folder| folder.join("said").exists()), "what was written stays");
     });
+}
+
+/// A claim that is made for a pod alone, of a class whose driver hears of the node: the test is the driver.
+fn a_driver_makes_a_volume(node: &mut Node) {
+    let (driver, folder) = ("driver.example", node.path("made"));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let class = json!({"metadata": {"name": "made"}, "provisioner": driver, "volumeBindingMode": "WaitForFirstConsumer"});
+    let _made = node.admin.post("/apis/storage.k8s.io/v1/storageclasses", &class).expect(201);
+    let wish = json!({"accessModes": ["ReadWriteOnce"], "storageClassName": "made", "resources": {"requests": {"storage": "1Gi"}}});
+    let container = json!({"name": "c", "image": node.image, "command": ["sh", "-c", WRITER],
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}]});
+    let volumes = json!([{"name": "data", "ephemeral": {"volumeClaimTemplate": {"spec": wish}}}]);
+    let spec = json!({"terminationGracePeriodSeconds": 1, "containers": [container], "volumes": volumes});
+    node.pod("third", spec);
+    let read = |node: &Node| node.admin.get(&format!("{CLAIMS}/third-data"));
+    node.until("the driver is told the node", |node| {
+        let answer = read(node);
+        let annotations = if answer.code == 200 {
+            answer.expect(200)["metadata"]["annotations"].clone()
+        } else {
+            Value::Null
+        };
+        annotations["volume.kubernetes.io/selected-node"] == NODE
+            && annotations["volume.kubernetes.io/storage-provisioner"] == driver
+    });
+    told(node, "third-data", "ExternalProvisioning", "external provisioner 'driver.example'");
+    assert!(node.get("third")["spec"]["nodeName"].is_null(), "it waits for its volume");
+    let uid = read(node).expect(200)["metadata"]["uid"].clone();
+    let claim =
+        json!({"kind": "PersistentVolumeClaim", "namespace": "default", "name": "third-data", "uid": uid});
+    let source = json!({"hostPath": {"path": folder}, "claimRef": claim});
+    volume(node, "made-for-third", "made", source);
+    runs(node, "third", "third-data", &folder);
+    node.kubectl("delete pod third --wait=true --timeout=60s");
+    node.until("its claim is gone", |node| read(node).code == 404);
 }

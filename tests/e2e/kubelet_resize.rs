@@ -160,6 +160,24 @@ fn a_policy_asks_for_a_restart() {
         assert_ne!(status["containerStatuses"][0]["containerID"], first);
         assert_eq!(limits(node, "restarts"), expected(300, 96));
         until_told(node, "restarts", "Killing", "Container c resize requires restart");
+        // A pod as a whole, whose container has no limits of its own.
+        let mut bare = container(node, json!({}));
+        bare["resources"] = Value::Null;
+        let spec =
+            json!({"terminationGracePeriodSeconds": 1, "resources": sized(200, 64), "containers": [bare]});
+        node.pod("whole", spec);
+        node.until_pod("whole", "is ready", |status| is_true(status, "Ready"));
+        assert_eq!(limits(node, "whole"), expected(200, 64));
+        let patch = json!({"spec": {"resources": sized(300, 96)}}).to_string();
+        let output =
+            node.kubectl_output(&["patch", "pod", "whole", "--subresource", "resize", "--patch", &patch]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let status = node.until_pod("whole", "has more", |status| {
+            condition(status, "PodResizeInProgress").is_none() && status["resources"] == sized(300, 96)
+        });
+        assert_eq!(status["allocatedResources"], sized(300, 96)["requests"]);
+        assert_eq!(status["containerStatuses"][0]["restartCount"], 0);
+        node.until("its cgroups have it", |node| limits(node, "whole") == expected(300, 96));
     });
 }
 
