@@ -124,11 +124,24 @@ impl Controller {
         }
     }
 
+    /// Whether the server says that a Service has an address: the end of the address is often heard of before that of its
+    /// Service, and what were made anew then would keep the address from everybody.
+    async fn still_has(&self, key: &Key, address: &str) -> Result<bool, ClientError> {
+        match self.client.get(&Resource::SERVICES, &key.namespace, &key.name).await {
+            Ok(service) => Ok(addresses_of(&service).any(|known| known == address)),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Makes the addresses that a Service has and that have no object.
     async fn repair(&self, key: &Key) -> Result<Outcome, ClientError> {
         let Some(service) = self.services.get(key) else { return Ok(Outcome::Done) };
         for address in addresses_of(service.value()) {
             let Some(known) = self.addresses.get(&Key::new("", address.as_str())) else {
+                if !self.still_has(key, &address).await? {
+                    continue;
+                }
                 let made = ip_address::of_service(&address, &key.namespace, &key.name);
                 match self.client.create(&ADDRESSES, "", &made).await {
                     Err(error) if error.already_exists() => {}
