@@ -110,7 +110,7 @@ fn isolated_pods_do_what_they_may() {
     assert!(silent(&node.b.host, (OUTSIDE, 8_080)), "except");
     assert_eq!(policies.allowed().unwrap().len(), 2);
     assert_eq!(policies.named().unwrap().len(), 3);
-    drop(servers);
+    drop((servers, reports, policies));
     node.finish();
     guard.finish();
 }
@@ -149,6 +149,7 @@ fn reports_are_bounded_and_what_is_left_out_is_counted() {
     let lost = count(Counter::ReportsLost);
     assert!(taken > 0, "{lost} left out of {dropped} drops");
     assert!(taken + lost >= dropped, "{taken} told and {lost} left out of {dropped} drops");
+    drop(reports);
     node.finish();
     guard.finish();
 }
@@ -180,7 +181,7 @@ fn a_full_map_denies_what_is_not_in_it() {
     policies.withdraw(&of(10_000, 7)).unwrap();
     policies.allow(&everybody).expect("there is room again");
     ask(&node.outside, 0, (POD_B, 80)).expect("allowed now");
-    drop(server);
+    drop((server, policies));
     node.finish();
     guard.finish();
 }

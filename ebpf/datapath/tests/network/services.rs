@@ -134,7 +134,7 @@ fn balanced_addresses_admit_their_ranges_only() {
     sources.remove(7, "198.51.100.0/24".parse().unwrap()).unwrap();
     assert!(!from(FAR), "the range is gone");
     assert!(count(&node, Counter::SourceRange) >= 3);
-    drop(server);
+    drop((server, sources));
     node.finish();
     guard.finish();
 }
@@ -166,7 +166,7 @@ fn host_ports_lead_to_their_pod() {
     assert_eq!(ports.observed().unwrap().len(), 4);
     assert!(ports.remove(&any(8080)).unwrap());
     assert!(who(&node.outside, 8080).is_err(), "it is gone");
-    drop(servers);
+    drop((servers, ports));
     node.finish();
     guard.finish();
 }
@@ -206,7 +206,7 @@ fn tables_send_a_flow_to_the_same_backend_everywhere() {
         sets.remove(set).unwrap();
     }
     assert_eq!(sets.with_tables().unwrap().len(), 0, "tables go with their sets");
-    drop(servers);
+    drop((servers, sets));
     node.finish();
     guard.finish();
 }

@@ -169,7 +169,7 @@ fn without_a_gateway_the_nodes_sockets_are_translated_all_the_same() {
     assert!(socket.recv(&mut buffer).is_ok());
     assert_eq!(socket.peer_addr().unwrap(), SocketAddr::new(IpAddr::V4(VIP), 80));
     six_alone(&host, vip6);
-    drop(server);
+    drop((server, services));
     keelson_datapath::unload(&config).unwrap();
     drop((host, cgroup));
     guard.finish();

@@ -494,7 +494,7 @@ fn flows_to_a_backend_that_is_gone_are_forgotten() {
     ask_udp(&node.a.host, (POD_B, 80), 10).unwrap();
     assert_eq!(conntrack.forget_address(IpAddr::V4(POD_B)).unwrap(), 4);
     assert_eq!(conntrack.observed().unwrap(), []);
-    drop(server);
+    drop((server, conntrack));
     node.finish();
     guard.finish();
 }
