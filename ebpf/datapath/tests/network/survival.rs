@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use aya::util::KernelVersion;
 use keelson_datapath::{
     ANYBODY, Allowed, Config, Datapath, Direction, Isolation, Led, Ports, Scope, Transport,
 };
@@ -298,6 +299,10 @@ fn links_take_the_place_of_filters_without_a_gap() {
     const DENIED: u16 = 81;
     if !harness::root_or_skip(TEST) {
         return;
+    }
+    let links = KernelVersion::new(6, 6, 0);
+    if KernelVersion::current().is_ok_and(|here| here < links) {
+        return harness::skip(TEST, "tcx links need Linux 6.6");
     }
     let guard = harness::host::exclusive(TEST);
     let mut node = Node::make(guard.tag(), None);
