@@ -154,7 +154,9 @@ impl Node<'_> {
                             "spec": {"nodeName": "other", "containers": [{"name": "c", "image": "i"}]}}),
                     )
                     .expect(201);
-                pod["status"] = json!({"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]});
+                pod["status"]["phase"] = "Running".into();
+                pod["status"]["podIP"] = address.as_str().into();
+                pod["status"]["podIPs"] = json!([{"ip": address}]);
                 let path = format!("/api/v1/namespaces/default/pods/{name}/status");
                 admin.put(&path, &pod).expect(200);
             }
