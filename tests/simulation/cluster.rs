@@ -160,7 +160,7 @@ fn clone_wire(wire: &Wire) -> Wire {
 }
 
 fn peer(at: usize) -> Peer {
-    Peer { name: format!("m{at}"), address: format!("simulated:{at}") }
+    Peer { name: format!("m{at}"), address: format!("192.0.2.{}:1", at + 1) }
 }
 
 /// Leaves what a power failure leaves of a batch that was never synced: any part of it, behind the last record or behind
