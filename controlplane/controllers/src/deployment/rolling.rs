@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::replicas::{allowance, counted, specified, wanted};
+use super::replicas::{allowance, specified, wanted};
 use crate::fields::int;
 
 /// New sizes of the old sets, which come oldest first: unready replicas go first, then available ones down to
@@ -28,7 +28,9 @@ pub(super) fn scale_down(deployment: &Value, current: Option<&Value>, old: &[Val
         may_go -= goes;
         freed += goes;
     }
-    let mut available_may_go = counted(all(), "availableReplicas") - least;
+    // A set that has just become smaller still counts pods that are on their way out.
+    let stays = |set: &Value| int(set, "/status/availableReplicas").min(int(set, "/spec/replicas"));
+    let mut available_may_go = all().map(stays).sum::<i64>() - least;
     for size in &mut sizes {
         let goes = (*size).min(available_may_go.max(0));
         *size -= goes;
@@ -56,6 +58,7 @@ mod tests {
             (Some(set(2, 0)), vec![set(3, 3)], vec![3]),
             (Some(set(2, 1)), vec![set(3, 3)], vec![2]),
             (Some(set(4, 4)), vec![set(1, 1)], vec![0]),
+            (Some(set(2, 1)), vec![set(3, 4)], vec![2]),
             (Some(set(1, 0)), vec![set(2, 0), set(2, 2)], vec![1, 2]),
             (Some(set(2, 0)), vec![set(3, 2)], vec![3]),
             (None, vec![set(0, 0)], vec![0]),
