@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tonic::body::Body;
@@ -17,6 +18,8 @@ use tower::{Layer, Service};
 
 /// As many calls at once are a burst.
 const BURST: usize = 8;
+/// For so long after a burst a smaller one is its tail: its last pods come one by one.
+const TAIL: Duration = Duration::from_secs(1);
 
 /// Counts calls, and tells the end of each burst.
 #[derive(Debug, Default)]
@@ -30,6 +33,7 @@ pub struct Burst {
 struct Calls {
     now: usize,
     most: usize,
+    last: Option<Instant>,
 }
 
 impl Calls {
@@ -38,10 +42,17 @@ impl Calls {
         self.most = self.most.max(self.now);
     }
 
-    /// Whether a burst is over.
+    /// Whether a burst is over, or its tail.
     fn ends(&mut self) -> bool {
         self.now = self.now.saturating_sub(1);
-        self.now == 0 && std::mem::take(&mut self.most) >= BURST
+        if self.now > 0 {
+            return false;
+        }
+        if std::mem::take(&mut self.most) >= BURST {
+            self.last = Some(Instant::now());
+            return true;
+        }
+        self.last.is_some_and(|last| last.elapsed() < TAIL)
     }
 }
 
@@ -125,7 +136,17 @@ mod tests {
         check(&[1; 100], 0);
         check(&[BURST - 1; 10], 0);
         check(&[BURST], 1);
-        check(&[100, 1, 1, 100, 2], 2);
+        check(&[100, 1, 1, 100, 2], 5);
+    }
+
+    #[test]
+    fn a_tail_ends() {
+        let mut calls = Calls::default();
+        (0..BURST).for_each(|_| calls.begins());
+        assert_eq!((0..BURST).filter(|_| calls.ends()).count(), 1);
+        calls.last = calls.last.and_then(|last| last.checked_sub(TAIL));
+        calls.begins();
+        assert!(!calls.ends());
     }
 
     #[tokio::test]

@@ -15,31 +15,38 @@ const MOST: u32 = 64;
 
 /// Gives back at once when a burst is `over`, and after each bout of what has `gone`; no periodic timer runs in between.
 pub async fn watch(gone: &Notify, over: &Notify, cancel: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = cancel.cancelled() => return,
-            () = over.notified() => {}
-            () = gone.notified() => {
-                if cancel.run_until_cancelled(rest(gone)).await.is_none() {
-                    return;
-                }
+    let watching = async {
+        loop {
+            tokio::select! {
+                () = over.notified() => {}
+                () = gone.notified() => rest(gone, over).await,
             }
+            give_back().await;
         }
-        let given_back = blocking(|| {
-            sys::memory::give_back();
-            Ok(())
-        });
-        if let Err(error) = given_back.await {
-            tracing::warn!(%error, "giving memory back");
+    };
+    cancel.run_until_cancelled(watching).await;
+}
+
+/// Until nothing has gone for a while. A burst that ends meanwhile does not wait for that.
+async fn rest(gone: &Notify, over: &Notify) {
+    let mut went = 0;
+    while went < MOST {
+        tokio::select! {
+            () = over.notified() => give_back().await,
+            more = tokio::time::timeout(QUIET, gone.notified()) => match more {
+                Ok(()) => went += 1,
+                Err(_) => return,
+            }
         }
     }
 }
 
-/// Until nothing has gone for a while.
-async fn rest(gone: &Notify) {
-    for _ in 0..MOST {
-        if tokio::time::timeout(QUIET, gone.notified()).await.is_err() {
-            return;
-        }
+async fn give_back() {
+    let given_back = blocking(|| {
+        sys::memory::give_back();
+        Ok(())
+    });
+    if let Err(error) = given_back.await {
+        tracing::warn!(%error, "giving memory back");
     }
 }
