@@ -64,6 +64,16 @@ pub(super) async fn pod(
     if target.scheme == "https" {
         return Err(Status::bad_request("https to pods is not proxied; use kubectl port-forward"));
     }
+    reach(api, request, wire, address).await
+}
+
+/// Hands the request on to a pod's port, with what its path has behind the proxy's own.
+async fn reach(
+    api: &ApiServer,
+    request: &Request,
+    wire: Wire,
+    address: SocketAddr,
+) -> Result<Answer, Status> {
     let path = rest(&wire, 6);
     let stream = dial_plain(address)
         .await
@@ -86,11 +96,7 @@ pub(super) async fn service(
     let port = target.port.unwrap_or_default();
     let address = service_endpoint(&api.server, &service, &port).map_err(Status::service_unavailable)?;
     allowed(address.ip())?;
-    let path = rest(&wire, 6);
-    let stream = dial_plain(address)
-        .await
-        .map_err(|error| Status::service_unavailable(format!("error trying to reach service: {error}")))?;
-    send(api, request, wire, ("http", address), &path, stream).await
+    reach(api, request, wire, address).await
 }
 
 async fn send<T>(

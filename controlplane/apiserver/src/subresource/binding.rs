@@ -20,10 +20,8 @@ pub async fn create(
     kind: &'static Kind,
     body: Bytes,
 ) -> Result<Answer, Status> {
-    let options = CreateOptions::parse(&request.query)?;
-    let (binding, _) = body::object(request, kind, &body, options.field_validation)?;
-    let binding = server.admit_posted(request, kind, binding, options.dry_run).await?;
-    carry_out(server, request, kind, &binding, options.dry_run).await
+    let (binding, dry_run) = admitted(server, request, kind, &body).await?;
+    carry_out(server, request, kind, &binding, dry_run).await
 }
 
 /// Answers a create of `bindings`, which names the pod in its body.
@@ -33,16 +31,27 @@ pub async fn create_named(
     kind: &'static Kind,
     body: Bytes,
 ) -> Result<Answer, Status> {
-    let options = CreateOptions::parse(&request.query)?;
-    let (binding, _) = body::object(request, kind, &body, options.field_validation)?;
-    let binding = server.admit_posted(request, kind, binding, options.dry_run).await?;
+    let (binding, dry_run) = admitted(server, request, kind, &body).await?;
     let name = binding["metadata"]["name"].as_str().unwrap_or_default();
     let pods = server.registry.by_resource("", "v1", "pods").ok_or_else(Status::no_such_path)?;
     let mut of_pod = request.clone();
     "pods".clone_into(&mut of_pod.info.resource);
     name.clone_into(&mut of_pod.info.name);
     "binding".clone_into(&mut of_pod.info.subresource);
-    carry_out(server, &of_pod, pods, &binding, options.dry_run).await
+    carry_out(server, &of_pod, pods, &binding, dry_run).await
+}
+
+/// The binding that was posted, after admission, and whether nothing is to come of it.
+async fn admitted(
+    server: &Server,
+    request: &Request,
+    kind: &'static Kind,
+    body: &Bytes,
+) -> Result<(Value, bool), Status> {
+    let options = CreateOptions::parse(&request.query)?;
+    let (binding, _) = body::object(request, kind, body, options.field_validation)?;
+    let binding = server.admit_posted(request, kind, binding, options.dry_run).await?;
+    Ok((binding, options.dry_run))
 }
 
 async fn carry_out(
