@@ -56,8 +56,8 @@ pub fn service() -> Value {
     })
 }
 
-/// A pod that calls the Service by its name and ends.
-pub fn caller(times: u32, domain: &str) -> Value {
+/// A pod that calls the Service by its name until so many pods have answered, and ends.
+pub fn caller(pods: u32, domain: &str) -> Value {
     let target = format!("{WEB}.{NAMESPACE}.svc.{domain}:{SERVICE_PORT}");
     json!({
         "apiVersion": "v1",
@@ -70,7 +70,7 @@ pub fn caller(times: u32, domain: &str) -> Value {
                 "name": CALLER,
                 "image": NAME,
                 "imagePullPolicy": "Never",
-                "args": ["--call", target, "--times", times.to_string()],
+                "args": ["--call", target, "--pods", pods.to_string()],
                 "securityContext": confined(),
             }],
         },

@@ -13,14 +13,12 @@ use tokio::sync::Notify;
 
 use super::cage::{self, Cage};
 use super::objects::{self, CALLER, NAMESPACE, WEB};
-use super::workload::{Tally, get, who};
+use super::workload::{CALLS, Tally, get, tally_of, who};
 
 /// For each thing that is waited for: a busy machine is slow, a broken one must say so.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks for the API, which nobody can announce.
 const API_LOOK: Duration = Duration::from_millis(20);
-/// Calls of each kind.
-const CALLS: u32 = 24;
 
 /// Prints one line per stage, with the time since the last one.
 pub struct Stages {
@@ -87,7 +85,9 @@ impl Story<'_> {
 
         let address = service["spec"]["clusterIP"].as_str().context("the Service has no address")?;
         let address = SocketAddr::new(address.parse()?, objects::SERVICE_PORT);
-        let heard = call_many(address).await.with_context(|| format!("calling {address} from the node"))?;
+        let heard = call_many(address, self.replicas)
+            .await
+            .with_context(|| format!("calling {address} from the node"))?;
         stages.done(&format!("node → ClusterIP {address}: {}", shown(&heard, self.replicas)?));
 
         let port =
@@ -121,7 +121,7 @@ impl Story<'_> {
     }
 
     async fn call_by_name(&self, client: &Client, caches: &Caches) -> anyhow::Result<Tally> {
-        client.create(&Resource::PODS, NAMESPACE, &objects::caller(CALLS, self.domain)).await?;
+        client.create(&Resource::PODS, NAMESPACE, &objects::caller(self.replicas, self.domain)).await?;
         let pods = caches.of(&Resource::PODS);
         let ended = |pod: &Value| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
         let pod = until(&pods, &Key::new(NAMESPACE, CALLER), "the caller to end", ended).await?;
@@ -137,17 +137,14 @@ impl Story<'_> {
     fn call_from_outside(&self, address: SocketAddr) -> anyhow::Result<Tally> {
         let outside = self.cage.outside()?;
         sys::netns::run_in(outside.as_fd(), || {
-            tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(call_many(address))
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(call_many(address, self.replicas))
         })?
     }
 }
 
-async fn call_many(address: SocketAddr) -> anyhow::Result<Tally> {
-    let mut tally = Tally::new();
-    for _ in 0..CALLS {
-        *tally.entry(who(&get(address).await?)?).or_default() += 1;
-    }
-    Ok(tally)
+async fn call_many(address: SocketAddr, pods: u32) -> anyhow::Result<Tally> {
+    tally_of(CALLS, pods, async || who(&get(address).await?)).await
 }
 
 /// All pods must have answered: what is shown is what is true.
@@ -156,7 +153,8 @@ fn shown(heard: &Tally, replicas: u32) -> anyhow::Result<String> {
     if heard.len() != replicas as usize {
         bail!("{} of {replicas} pods answered: {heard:?}", heard.len());
     }
-    Ok(format!("{CALLS} calls, answered {} by {replicas} pods", shares.join("/")))
+    let calls: u32 = heard.values().sum();
+    Ok(format!("{calls} calls, answered {} by {replicas} pods", shares.join("/")))
 }
 
 /// Waits for an object to be as wanted; every change of its kind is a reason to look.

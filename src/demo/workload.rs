@@ -1,5 +1,5 @@
 //! `keelson demo-workload`: what runs in the demonstration's pods. Without arguments a web server that says which
-//! pod it is; with `--call URL --times N` its client, which leaves what it heard as its termination message.
+//! pod it is; with `--call NAME:PORT` its client, which leaves what it heard as its termination message.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -25,6 +25,11 @@ const GREETING: &str = "hello from ";
 /// The longest answer.
 const ANSWER_BYTES: u64 = 4096;
 const CALL_LIMIT: Duration = Duration::from_secs(5);
+/// Calls of each kind, to show how they are shared out.
+pub const CALLS: u32 = 24;
+/// Each call goes to a pod at random, so one of four is left out of 24 calls every 250 times: calls go on until all have
+/// answered. After so many for each of them a pod that works has been missed once in 10^21 times.
+const CALLS_PER_POD: u32 = 50;
 /// Where Kubernetes looks for a container's last words.
 const LAST_WORDS: &str = "/dev/termination-log";
 
@@ -33,8 +38,12 @@ struct Options {
     /// Call this instead of serving: `name:port`.
     #[arg(long)]
     call: Option<String>,
-    #[arg(long, default_value_t = 12)]
+    /// Calls at least.
+    #[arg(long, default_value_t = CALLS)]
     times: u32,
+    /// How many pods should answer: calls go on until they have.
+    #[arg(long, default_value_t = 1)]
+    pods: u32,
 }
 
 /// How many calls each pod answered.
@@ -53,7 +62,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let done = runtime.block_on(async {
         match &options.call {
             None => serve().await,
-            Some(target) => call(target, options.times).await,
+            Some(target) => call(target, options.times, options.pods).await,
         }
     });
     match done {
@@ -79,21 +88,38 @@ async fn serve() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn call(target: &str, times: u32) -> anyhow::Result<()> {
+async fn call(target: &str, times: u32, pods: u32) -> anyhow::Result<()> {
     let (name, port) = target.rsplit_once(':').context("--call: NAME:PORT is wanted")?;
     let port: u16 = port.parse().context("--call: NAME:PORT is wanted")?;
     let resolver = TokioResolver::builder_tokio()?.build()?;
-    let mut tally = Tally::new();
-    for _ in 0..times {
+    let tally = tally_of(times, pods, async || {
         let found = resolver.lookup_ip(name).await.with_context(|| format!("resolving {name}"))?;
         let address = found.iter().next().with_context(|| format!("{name} has no address"))?;
         let answer =
             get(SocketAddr::new(address, port)).await.with_context(|| format!("calling {target}"))?;
-        *tally.entry(who(&answer)?).or_default() += 1;
-    }
+        who(&answer)
+    })
+    .await?;
     let told = serde_json::to_string(&tally)?;
     println!("{told}");
     std::fs::write(LAST_WORDS, told).with_context(|| format!("writing {LAST_WORDS}"))
+}
+
+/// Calls `times` times, and on until `pods` pods have answered; gives up where one never does.
+pub async fn tally_of(
+    times: u32,
+    pods: u32,
+    mut call: impl AsyncFnMut() -> anyhow::Result<String>,
+) -> anyhow::Result<Tally> {
+    let most = times.max(pods.saturating_mul(CALLS_PER_POD));
+    let mut tally = Tally::new();
+    for calls in 0..most {
+        if calls >= times && tally.len() >= pods as usize {
+            break;
+        }
+        *tally.entry(call().await?).or_default() += 1;
+    }
+    Ok(tally)
 }
 
 /// One request on a connection of its own; the answer, head and body.
@@ -126,5 +152,21 @@ mod tests {
         assert_eq!(who(answer).unwrap(), "web-1");
         assert!(who("HTTP/1.1 503 Service Unavailable\r\n\r\nhello from x").is_err());
         assert!(who("").is_err());
+    }
+
+    #[tokio::test]
+    async fn calls_go_on_until_all_have_answered() {
+        // The second pod is chosen late.
+        let late = async |first: u32| {
+            let mut calls = 0;
+            let tally = tally_of(24, 2, async || {
+                calls += 1;
+                Ok(if calls < first { "web-1" } else { "web-2" }.to_owned())
+            });
+            tally.await.unwrap()
+        };
+        assert_eq!(late(20).await, Tally::from([("web-1".to_owned(), 19), ("web-2".to_owned(), 5)]));
+        assert_eq!(late(40).await, Tally::from([("web-1".to_owned(), 39), ("web-2".to_owned(), 1)]));
+        assert_eq!(late(1000).await, Tally::from([("web-1".to_owned(), 2 * CALLS_PER_POD)]));
     }
 }
