@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use keeper_api::{Body, Channel, ChannelError};
 use sys::poll::{Interest, Poll, Readiness};
@@ -18,8 +19,10 @@ use crate::upgrade;
 /// Messages read from one client before the others get their turn.
 const TURN: usize = 32;
 
-/// Launches after which what they have left in the heap is given back: each has had a plan of tens of kilobytes.
+/// Launches after which what they have left is given back: each has had a plan of tens of kilobytes.
 const LAUNCHES: usize = 32;
+/// After fewer it is given back when nothing was reported for so long.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// What a report is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +74,7 @@ pub struct Keeper {
     pub clients: Clients,
     pub processes: Processes,
     pub stored: Stored,
-    /// Launches since the heap was trimmed.
+    /// Launches since memory was given back.
     pub launches: usize,
     /// An executable to become, and who waits for the answer.
     pub upgrade: Option<(OwnedFd, ClientNumber, u64)>,
@@ -108,13 +111,16 @@ impl Keeper {
         // What the start needed is not needed again.
         sys::memory::give_back();
         loop {
-            for report in self.poll.wait(None)? {
+            let reports = self.poll.wait((self.launches > 0).then_some(QUIET))?;
+            let quiet = reports.is_empty();
+            for report in reports {
                 self.handle(report, &mut buffer);
             }
             upgrade::when_asked(self);
-            if self.launches >= LAUNCHES && !self.processes.is_launching() {
+            let many = self.launches >= LAUNCHES && !self.processes.is_launching();
+            if many || quiet && self.launches > 0 {
+                sys::memory::give_back();
                 self.launches = 0;
-                sys::memory::trim_heaps();
             }
         }
     }

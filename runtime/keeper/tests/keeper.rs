@@ -14,7 +14,7 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use client::{Bench, Client, launch, name};
 use keeper_api::{Adopt, Body, Call, ChannelError, FailureKind, Stage, Status, Stream};
@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         ("a_client_that_never_reads_harms_nobody", a_client_that_never_reads_harms_nobody),
         ("upgrade_in_place", upgrade_in_place),
         ("its_file_is_out_of_reach", its_file_is_out_of_reach),
+        ("a_quiet_keeper_gives_back_what_a_launch_touched", a_quiet_keeper_gives_back_what_a_launch_touched),
         ("five_hundred_processes", five_hundred_processes),
     ])
 }
@@ -350,16 +351,33 @@ fn its_file_is_out_of_reach() {
     assert!(out_of_reach(), "upgraded");
 }
 
+fn a_quiet_keeper_gives_back_what_a_launch_touched() {
+    let bench = Bench::start();
+    let mut client = bench.client();
+    // One round is enough, unless this test is stopped between its launch and its look.
+    let fell = (0..5).any(|round| {
+        client.run(&format!("p{round}"), &["sleep", "600"]).expect("launches");
+        let touched = kibibytes(client.keeper, "RssFile:");
+        let began = Instant::now();
+        let mut looks = std::iter::from_fn(|| {
+            std::thread::sleep(Duration::from_millis(50));
+            (began.elapsed() < Duration::from_secs(10)).then(|| kibibytes(client.keeper, "RssFile:"))
+        });
+        looks.any(|now| now * 2 < touched)
+    });
+    assert!(fell, "{} KiB of its file", kibibytes(client.keeper, "RssFile:"));
+}
+
 fn five_hundred_processes() {
     const COUNT: usize = 500;
     let bench = Bench::start();
     let mut client = bench.client();
-    let empty = resident_kibibytes(client.keeper);
+    let empty = kibibytes(client.keeper, "VmRSS:");
     let began = Instant::now();
     let all: Vec<_> =
         (0..COUNT).map(|n| client.run(&format!("p{n}"), &["sleep", "600"]).expect("launches")).collect();
     let each = began.elapsed() / COUNT as u32;
-    let full = resident_kibibytes(client.keeper);
+    let full = kibibytes(client.keeper, "VmRSS:");
     assert_eq!(client.list().len(), COUNT);
     let began = Instant::now();
     for process in &all {
@@ -376,9 +394,10 @@ fn five_hundred_processes() {
     assert!(full < 4096, "{full} KiB");
 }
 
-fn resident_kibibytes(pid: i32) -> u64 {
+/// A line of /proc/PID/status: what is resident (VmRSS), or of that what is its file's (RssFile).
+fn kibibytes(pid: i32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("runs");
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).expect("a process with memory");
+    let line = status.lines().find(|line| line.starts_with(name)).expect("a process with memory");
     line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
 }
 

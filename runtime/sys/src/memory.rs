@@ -25,18 +25,18 @@ pub fn limit_heaps(most: u8) {
 }
 
 /// Gives back what is free in the heaps.
-pub fn trim_heaps() {
+fn trim_heaps() {
     // SAFETY: it touches free pieces only, under the heaps' locks.
     let _whether_anything_was = unsafe { libc::malloc_trim(0) };
 }
 
 /// Unmaps the executable's pages that nobody may write; those that are used again come back from the page cache.
-pub fn unmap_executable() {
+fn unmap_executable() {
     // SAFETY: the callback has the type that is asked for, and is called before this returns.
     unsafe { libc::dl_iterate_phdr(Some(unmap_object), std::ptr::null_mut()) };
 }
 
-/// Both.
+/// What is free in the heaps, and pages of the executable.
 pub fn give_back() {
     trim_heaps();
     unmap_executable();
