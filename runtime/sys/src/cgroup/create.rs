@@ -14,6 +14,9 @@ use std::sync::Arc;
 /// Controllers we hand down on v2, where available. Others (perf_event, which needs none, or misc) are left alone.
 const DELEGATED: [&str; 7] = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma"];
 
+/// What a v1 cpuset needs before it takes a process.
+const CPUSET: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
+
 /// A parent we found may be removed by its owner before we enter it; then we start over this often.
 const ATTEMPTS: usize = 4;
 
@@ -28,6 +31,17 @@ pub enum Step {
     Directory { hierarchy: usize, path: String },
     /// v1 cpuset: fill empty cpus and mems from the parent.
     InheritCpuset { hierarchy: usize, path: String },
+}
+
+impl Step {
+    /// The hierarchy and the path in it.
+    fn place(&self) -> (usize, &str) {
+        match self {
+            Step::Delegate { hierarchy, path }
+            | Step::Directory { hierarchy, path }
+            | Step::InheritCpuset { hierarchy, path } => (*hierarchy, path),
+        }
+    }
 }
 
 /// What has to happen so that `path` exists in every hierarchy: parents before children.
@@ -88,16 +102,13 @@ fn attempt_create(
         layout.hierarchies.iter().map(|hierarchy| complete_parent(hierarchy, above)).collect();
     for step in plan_create(layout, path) {
         before(&step)?;
-        let is_new = match &step {
-            Step::Directory { hierarchy, path: made } if parents[*hierarchy].is_some() => {
-                match &parents[*hierarchy] {
-                    Some(parent) if made == path => make_in(parent.as_fd(), name).map_err(|errno| {
-                        directory_error("create", &layout.hierarchies[*hierarchy], path, errno)
-                    })?,
-                    _ => false,
-                }
-            }
-            other => execute(layout, other)?,
+        let (hierarchy, at) = step.place();
+        let is_new = match (&parents[hierarchy], &step) {
+            // Of a complete parent nothing is left to do above the path itself.
+            (Some(_), _) if at != path => false,
+            (Some(parent), Step::Directory { .. }) => make_in(parent.as_fd(), name)
+                .map_err(|errno| directory_error("create", &layout.hierarchies[hierarchy], path, errno))?,
+            _ => execute(layout, &step)?,
         };
         if is_new && let Step::Directory { hierarchy, path } = step {
             made.push((hierarchy, path));
@@ -114,11 +125,22 @@ fn attempt_create(
     Ok(Cgroup { layout: layout.clone(), path: path.to_owned(), directories })
 }
 
-/// The parent where it is there already and needs nothing: a dozen v1 trees have nothing to hand down.
+/// The parent where it is there already and has been handed all that it hands down; then those above it have, too.
 fn complete_parent(hierarchy: &Hierarchy, path: &str) -> Option<OwnedFd> {
-    let is_plain =
-        hierarchy.version == Version::V1 && !hierarchy.controllers.iter().any(|name| name == "cpuset");
-    is_plain.then(|| open_directory(hierarchy, path).ok()).flatten()
+    let parent = open_directory(hierarchy, path).ok()?;
+    let is_complete = match hierarchy.version {
+        Version::V2 => {
+            let mut wanted =
+                DELEGATED.into_iter().filter(|name| hierarchy.controllers.iter().any(|c| c == name));
+            read_at(parent.as_fd(), "cgroup.subtree_control")
+                .is_ok_and(|enabled| wanted.all(|name| enabled.split_whitespace().any(|e| e == name)))
+        }
+        Version::V1 if hierarchy.controllers.iter().any(|name| name == "cpuset") => CPUSET
+            .into_iter()
+            .all(|file| read_at(parent.as_fd(), file).is_ok_and(|value| !value.trim().is_empty())),
+        Version::V1 => true,
+    };
+    is_complete.then_some(parent)
 }
 
 /// Says whether the step made something new.
@@ -193,7 +215,7 @@ fn inherit_cpuset(hierarchy: &Hierarchy, path: &str) -> Result<(), CgroupError> 
         open_directory(hierarchy, path).map_err(|errno| directory_error("open", hierarchy, path, errno))
     };
     let (from, to) = (open(parent)?, open(path)?);
-    for file in ["cpuset.cpus", "cpuset.mems"] {
+    for file in CPUSET {
         let read = |directory, path: &str| {
             read_at(directory, file).map_err(|source| CgroupError::Read {
                 path: hierarchy.mount.join(path),
