@@ -184,7 +184,7 @@ async fn every_start_step(node: &Arc<Node>, folder: &Path, id: &cri::id::Contain
     let made = node.container(id.as_str()).expect("the container");
     for k in 0..STEPS_MAX {
         let hit = AtomicUsize::new(0);
-        let started = start::start(node, &made, &made.record(), &fail_at(k, &hit)).await;
+        let started = start::start(node, &made.record(), &fail_at(k, &hit)).await;
         if hit.into_inner() == 0 {
             assert!(k > 2, "the plan has steps");
             let started = started.expect("started");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cri_api::v1;
@@ -282,10 +282,15 @@ pub async fn take_back(node: &Node, id: &ContainerId) -> Outcome<()> {
 
 /// The specification that was written.
 pub async fn specification(node: &Node, container: &Container) -> Outcome<oci_spec::runtime::Spec> {
-    let path = node.container_records.folder(container.id.as_str()).join(SPECIFICATION);
-    blocking(move || {
-        let what = || format!("reading {}", path.display());
-        serde_json::from_slice(&std::fs::read(&path).doing(what)?).doing(what)
-    })
-    .await
+    let path = specification_path(node, &container.id);
+    blocking(move || read_specification(&path)).await
+}
+
+pub fn specification_path(node: &Node, container: &ContainerId) -> PathBuf {
+    node.container_records.folder(container.as_str()).join(SPECIFICATION)
+}
+
+pub fn read_specification(path: &Path) -> Outcome<oci_spec::runtime::Spec> {
+    let what = || format!("reading {}", path.display());
+    serde_json::from_slice(&std::fs::read(path).doing(what)?).doing(what)
 }

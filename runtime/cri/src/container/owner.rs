@@ -168,7 +168,7 @@ impl Owner {
         if sandbox.record().phase != crate::sandbox::Phase::Ready {
             return Err(Fault::Precondition(format!("sandbox container {} is not running", record.sandbox)));
         }
-        match start::start(&self.node, &self.container, &record, &|_| Ok(())).await {
+        match start::start(&self.node, &record, &|_| Ok(())).await {
             Ok(Started { running, io }) => {
                 self.container.set_io(Some(io));
                 let mut record = (*record).clone();

@@ -8,7 +8,7 @@ use sys::cgroup::Cgroup;
 use tokio::task::JoinHandle;
 
 use super::plan::{self, Step};
-use super::{Container, ContainerRecord, create, image_volume, signal};
+use super::{ContainerRecord, create, image_volume, signal};
 use crate::fault::{Doing as _, Fault, Outcome};
 use crate::io::{ContainerIo, IoOptions};
 use crate::node::Node;
@@ -21,24 +21,27 @@ pub struct Started {
     pub io: ContainerIo,
 }
 
+/// A container's cgroup, and the specification that its limits came from.
+type Confined = (Arc<Cgroup>, Arc<Spec>);
+
 /// What steps have made so far.
 #[derive(Default)]
 struct Made {
     /// Begun, while the streams are made.
-    begun: Option<JoinHandle<Outcome<Arc<Cgroup>>>>,
-    cgroup: Option<Arc<Cgroup>>,
+    begun: Option<JoinHandle<Outcome<Confined>>>,
+    confined: Option<Confined>,
     io: Option<ContainerIo>,
     running: Option<Running>,
 }
 
 impl Made {
     /// The cgroup, as soon as it is there.
-    async fn cgroup(&mut self) -> Outcome<Option<Arc<Cgroup>>> {
+    async fn confined(&mut self) -> Outcome<Option<Confined>> {
         if let Some(begun) = self.begun.take() {
             let made = begun.await.map_err(|error| Fault::failed("a worker of the runtime", error))?;
-            self.cgroup = Some(made?);
+            self.confined = Some(made?);
         }
-        Ok(self.cgroup.clone())
+        Ok(self.confined.clone())
     }
 }
 
@@ -65,17 +68,11 @@ pub fn io_options(node: &Node, record: &ContainerRecord) -> Outcome<IoOptions> {
 }
 
 /// Executes the start plan; what a failed start made is taken back.
-pub async fn start(
-    node: &Arc<Node>,
-    container: &Container,
-    record: &ContainerRecord,
-    before: Before<'_>,
-) -> Outcome<Started> {
-    let specification = create::specification(node, container).await?;
+pub async fn start(node: &Arc<Node>, record: &ContainerRecord, before: Before<'_>) -> Outcome<Started> {
     let mut made = Made::default();
     for (k, step) in plan::start(record).iter().enumerate() {
         let done = match before(k) {
-            Ok(()) => execute(node, record, &specification, step, &mut made).await,
+            Ok(()) => execute(node, record, step, &mut made).await,
             Err(fault) => Err(fault),
         };
         if let Err(fault) = done {
@@ -89,23 +86,19 @@ pub async fn start(
     }
 }
 
-async fn execute(
-    node: &Arc<Node>,
-    record: &ContainerRecord,
-    specification: &Spec,
-    step: &Step,
-    made: &mut Made,
-) -> Outcome<()> {
+async fn execute(node: &Arc<Node>, record: &ContainerRecord, step: &Step, made: &mut Made) -> Outcome<()> {
     match step {
         Step::Cgroup { path } => {
-            let (layout, path, resources) = (node.layout.clone(), path.clone(), resources_of(specification));
+            let (layout, path) = (node.layout.clone(), path.clone());
+            let specification = create::specification_path(node, &record.id);
             made.begun = Some(tokio::spawn(blocking(move || {
+                let specification = create::read_specification(&specification)?;
                 let cgroup = Cgroup::create(&layout, &path).doing(|| format!("creating cgroup {path}"))?;
-                if let Err(error) = oci::cgroup::apply(&cgroup, &resources) {
+                if let Err(error) = oci::cgroup::apply(&cgroup, &resources_of(&specification)) {
                     let _ = cgroup.delete();
                     return Err(Fault::failed("applying the container's limits", error));
                 }
-                Ok(Arc::new(cgroup))
+                Ok((Arc::new(cgroup), Arc::new(specification)))
             })));
             Ok(())
         }
@@ -114,18 +107,13 @@ async fn execute(
             made.io = Some(io.doing(|| "making the container's streams".into())?);
             Ok(())
         }
-        Step::Launch => launch(node, record, specification, made).await,
+        Step::Launch => launch(node, record, made).await,
         _ => Ok(()),
     }
 }
 
-async fn launch(
-    node: &Arc<Node>,
-    record: &ContainerRecord,
-    specification: &Spec,
-    made: &mut Made,
-) -> Outcome<()> {
-    let (Some(cgroup), Some(io)) = (made.cgroup().await?, &made.io) else {
+async fn launch(node: &Arc<Node>, record: &ContainerRecord, made: &mut Made) -> Outcome<()> {
+    let (Some((cgroup, specification)), Some(io)) = (made.confined().await?, &made.io) else {
         return Err(Fault::failed("starting a container", "its plan has no cgroup or no streams"));
     };
     let snapshot = node.images.snapshot_of(record.id.as_str())?;
@@ -141,7 +129,7 @@ async fn launch(
         keyring: Some(keyring(record)),
         ..PlanOptions::default()
     };
-    let plan = Plan::from_spec(specification, &options).doing(|| "planning the container".into())?;
+    let plan = Plan::from_spec(&specification, &options).doing(|| "planning the container".into())?;
     let directory = cgroup.v2_dir().doing(|| "opening the container's cgroup".into())?;
     let stdio = io.launch_stdio().doing(|| "opening the container's streams".into())?;
     own_streams(node, record, &stdio)?;
@@ -171,7 +159,7 @@ fn own_streams(node: &Node, record: &ContainerRecord, io: &crate::process::Io) -
 /// Last made, first taken back.
 async fn undo(node: &Node, record: &ContainerRecord, mut made: Made) {
     // One that failed has left nothing, and was told of.
-    let cgroup = made.cgroup().await.ok().flatten();
+    let confined = made.confined().await.ok().flatten();
     if let (Some(_), Ok(id)) = (made.running, process_id(record)) {
         if let Err(error) = node.processes.signal(&id, signal::KILL).await {
             tracing::warn!(container = %record.id, %error, "killing a container that did not start");
@@ -182,7 +170,7 @@ async fn undo(node: &Node, record: &ContainerRecord, mut made: Made) {
     if let Some(io) = made.io {
         io.close().await;
     }
-    if let Some(cgroup) = cgroup {
+    if let Some((cgroup, _)) = confined {
         let removed = blocking(move || {
             cgroup.kill().doing(|| "killing what is left in a cgroup".into())?;
             cgroup.delete().doing(|| "removing a cgroup".into())
