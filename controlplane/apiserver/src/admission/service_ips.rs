@@ -201,7 +201,7 @@ fn choose(server: &Server, attributes: &Attributes<'_>, service: &mut Value) -> 
     let services = server.registry.by_resource("", "v1", "services").ok_or_else(Status::no_such_path)?;
     known.look_at(&server.cache(services)?.list("").0);
     let addresses = server.cache(addresses::row(server, "ipaddresses")?)?;
-    let mut taken = Taken { known: &known, addresses, owner: &owner, now_given: BTreeSet::new() };
+    let taken = Taken { known: &known, addresses, owner: &owner };
     let kind = service["spec"]["type"].as_str().unwrap_or("ClusterIP").to_owned();
     let (mut new_addresses, mut given) = (Vec::new(), Vec::new());
     if kind == "ExternalName" {
@@ -216,17 +216,8 @@ fn choose(server: &Server, attributes: &Attributes<'_>, service: &mut Value) -> 
         given.extend(new_addresses.iter().cloned());
     }
     if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
-        given.extend(node_ports(server, &mut taken, service, &mut errors));
-        if has_health_port(&service["spec"]) {
-            let port = &mut service["spec"]["healthCheckNodePort"];
-            given.extend(node_port(
-                server,
-                &mut taken,
-                (port, "TCP"),
-                "spec.healthCheckNodePort",
-                &mut errors,
-            ));
-        }
+        let is_taken = |port: &str| taken.contains(port);
+        given.extend(node_ports(service, &is_taken, &|below| server.random(below), &mut errors));
     }
     if !errors.is_empty() {
         return Err(Status::invalid(attributes.kind.qualified_kind(), &own.1, &errors));
@@ -277,13 +268,12 @@ impl Given {
     }
 }
 
-/// Addresses and ports that a Service may not have: what others have, and what it was just given.
+/// Addresses and ports that a Service may not have: what others have.
 struct Taken<'a> {
     known: &'a Given,
     /// IPAddresses, whoever they belong to.
     addresses: Arc<KindCache>,
     owner: &'a str,
-    now_given: BTreeSet<String>,
 }
 
 impl Taken<'_> {
@@ -292,7 +282,6 @@ impl Taken<'_> {
         let holders = self.known.holders.get(what).into_iter().flatten();
         let reserved = self.known.reserved.get(what).map(|reservation| reservation.owner.as_str());
         holders.map(|holder| &**holder).chain(reserved).any(|other| other != self.owner)
-            || self.now_given.contains(what)
             || self.addresses.get(what).is_some_and(|object| !addresses::is_of(&object.value(), self.owner))
     }
 }
@@ -435,61 +424,74 @@ fn free_address(
     drawn.chain(searched).map(|offset| range.at(offset)).find(|address| !is_taken(&address.to_string()))
 }
 
+/// Settles the ports of the nodes; what the Service has of them. Pure but for `random`.
 fn node_ports(
-    server: &Server,
-    taken: &mut Taken<'_>,
     service: &mut Value,
+    is_taken: &dyn Fn(&str) -> bool,
+    random: &dyn Fn(u64) -> u64,
     errors: &mut Vec<FieldError>,
-) -> Vec<String> {
-    let all = has_node_ports(&service["spec"]);
-    let ports = service["spec"].get_mut("ports").and_then(Value::as_array_mut);
-    let mut given = Vec::new();
-    for (index, port) in ports.into_iter().flatten().enumerate() {
+) -> BTreeSet<String> {
+    // None of these is drawn, whichever port of the Service it stands in.
+    let asked = held(service).into_iter().collect();
+    let mut ports = NodePorts { is_taken, random, asked, given: BTreeSet::new() };
+    let spec = &mut service["spec"];
+    let (all, health) = (has_node_ports(spec), has_health_port(spec));
+    let listed = spec.get_mut("ports").and_then(Value::as_array_mut);
+    for (index, port) in listed.into_iter().flatten().enumerate() {
         // A load balancer that needs none has those that are asked for.
         if !all && port["nodePort"].as_u64().unwrap_or(0) == 0 {
             continue;
         }
         let protocol = port["protocol"].as_str().unwrap_or("TCP").to_owned();
         let field = format!("spec.ports[{index}].nodePort");
-        given.extend(node_port(server, taken, (&mut port["nodePort"], &protocol), &field, errors));
+        errors.extend(ports.settle(&mut port["nodePort"], &protocol, &field).err().map(|error| *error));
     }
-    given
+    if health {
+        let port = &mut spec["healthCheckNodePort"];
+        errors.extend(ports.settle(port, "TCP", "spec.healthCheckNodePort").err().map(|error| *error));
+    }
+    ports.given
 }
 
-/// One port of the nodes: the one that is asked for, or a free one.
-fn node_port(
-    server: &Server,
-    taken: &mut Taken<'_>,
-    (port, protocol): (&mut Value, &str),
-    field: &str,
-    errors: &mut Vec<FieldError>,
-) -> Option<String> {
-    let count = NODE_PORTS.end() - NODE_PORTS.start() + 1;
-    let number = match port.as_u64().unwrap_or(0) {
-        0 => {
-            let drawn = (0..DRAWS).map(|_| NODE_PORTS.start() + server.random(count));
-            let free = drawn.chain(NODE_PORTS).find(|number| !taken.contains(&port_key(protocol, *number)));
-            let Some(free) = free else {
-                errors.push(FieldError::internal(field, "failed to allocate a nodePort: range is full"));
-                return None;
-            };
-            free
-        }
-        asked if !NODE_PORTS.contains(&asked) => {
-            let why = "provided port is not in the valid range. The range of valid ports is 30000-32767";
-            errors.push(FieldError::invalid(field, asked, why));
-            return None;
-        }
-        asked if taken.contains(&port_key(protocol, asked)) => {
-            errors.push(FieldError::invalid(field, asked, "provided port is already allocated"));
-            return None;
-        }
-        asked => asked,
-    };
-    *port = number.into();
-    let key = port_key(protocol, number);
-    taken.now_given.insert(key.clone());
-    Some(key)
+/// Ports of the nodes, of one Service.
+struct NodePorts<'a> {
+    is_taken: &'a dyn Fn(&str) -> bool,
+    random: &'a dyn Fn(u64) -> u64,
+    asked: BTreeSet<String>,
+    given: BTreeSet<String>,
+}
+
+impl NodePorts<'_> {
+    /// The port that is asked for, or a free one.
+    fn settle(&mut self, port: &mut Value, protocol: &str, field: &str) -> Result<(), Box<FieldError>> {
+        let is_taken = |number: u64| {
+            let key = port_key(protocol, number);
+            self.given.contains(&key) || (self.is_taken)(&key)
+        };
+        let number = match port.as_u64().unwrap_or(0) {
+            0 => {
+                let count = NODE_PORTS.end() - NODE_PORTS.start() + 1;
+                let drawn = (0..DRAWS).map(|_| NODE_PORTS.start() + (self.random)(count));
+                let is_free =
+                    |number: &u64| !is_taken(*number) && !self.asked.contains(&port_key(protocol, *number));
+                let full =
+                    || Box::new(FieldError::internal(field, "failed to allocate a nodePort: range is full"));
+                drawn.chain(NODE_PORTS).find(is_free).ok_or_else(full)?
+            }
+            asked if !NODE_PORTS.contains(&asked) => {
+                let why = "provided port is not in the valid range. The range of valid ports is 30000-32767";
+                return Err(Box::new(FieldError::invalid(field, asked, why)));
+            }
+            asked if is_taken(asked) => {
+                let why = "provided port is already allocated";
+                return Err(Box::new(FieldError::invalid(field, asked, why)));
+            }
+            asked => asked,
+        };
+        *port = number.into();
+        self.given.insert(port_key(protocol, number));
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -557,5 +559,31 @@ mod tests {
             "10.1.0.1: the provided network does not match the current range",
         );
         check(&["10.1.0.4/30"], &["IPv4"], &[], &[], "+10.1.0.6");
+    }
+
+    #[test]
+    fn no_port_is_drawn_that_the_service_asks_for() {
+        let mut service = json!({"spec": {
+            "type": "LoadBalancer",
+            "externalTrafficPolicy": "Local",
+            "healthCheckNodePort": 30_000,
+            "ports": [
+                {"port": 80},
+                {"port": 80, "protocol": "UDP"},
+                {"port": 81, "nodePort": 30_001},
+                {"port": 82},
+            ],
+        }});
+        let mut errors = Vec::new();
+        let given = node_ports(&mut service, &|port| port == "TCP/30002", &|_| 0, &mut errors);
+        assert!(errors.is_empty(), "{errors:?}");
+        let all = ["TCP/30000", "TCP/30001", "TCP/30003", "TCP/30004", "UDP/30000"];
+        assert_eq!(given.iter().map(String::as_str).collect::<Vec<_>>(), all, "{service}");
+        let ports = service["spec"]["ports"].as_array().unwrap().iter().map(|port| &port["nodePort"]);
+        assert_eq!(ports.collect::<Vec<_>>(), [30_003, 30_000, 30_001, 30_004]);
+        // Asked for twice it is an error.
+        service["spec"]["ports"][0]["nodePort"] = 30_001.into();
+        node_ports(&mut service, &|_| false, &|_| 0, &mut errors);
+        assert_eq!(errors.len(), 1, "{errors:?}");
     }
 }
