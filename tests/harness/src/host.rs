@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 
 use record::Record;
 
-/// How long the kernel and PID 1 get to finish what a test has already undone.
-const SETTLE: Duration = Duration::from_secs(2);
+/// How long the kernel and PID 1 get to finish what a test has already undone, on a busy machine.
+const SETTLE: Duration = Duration::from_secs(30);
 const SETTLE_STEP: Duration = Duration::from_millis(20);
 
 /// Directories whose content is always compared.
@@ -38,6 +38,7 @@ pub struct Guard {
     tag: String,
     listed: Vec<PathBuf>,
     before: Record,
+    settle: Duration,
     finished: bool,
     // Last: the lock is released after everything else.
     _lock: File,
@@ -53,7 +54,7 @@ pub fn exclusive(test: &str) -> Guard {
     let listed: Vec<PathBuf> = ALWAYS_LISTED.iter().map(PathBuf::from).collect();
     let tag = next_tag();
     let before = Record::take(&listed, &tag);
-    Guard { test: test.to_owned(), tag, listed, before, finished: false, _lock: lock }
+    Guard { test: test.to_owned(), tag, listed, before, settle: SETTLE, finished: false, _lock: lock }
 }
 
 // === impl Guard ===
@@ -81,7 +82,7 @@ impl Guard {
     }
 
     fn compare(&self) {
-        let deadline = Instant::now() + SETTLE;
+        let deadline = Instant::now() + self.settle;
         loop {
             let difference = self.before.difference(&Record::take(&self.listed, &self.tag));
             if difference.is_empty() {
@@ -126,6 +127,11 @@ mod tests {
 
     /// What the panic of a guard says, or nothing if it found the host unchanged.
     fn verdict(guard: Guard) -> Option<String> {
+        verdict_after(guard, SETTLE)
+    }
+
+    fn verdict_after(mut guard: Guard, settle: Duration) -> Option<String> {
+        guard.settle = settle;
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| guard.finish()));
         outcome.err().map(|panic| panic.downcast_ref::<String>().cloned().unwrap_or_default())
     }
@@ -144,7 +150,7 @@ mod tests {
         let file = folder.path().join(&left);
         std::fs::write(&file, "").unwrap();
         let mut child = std::process::Command::new("sleep").arg("77").spawn().unwrap();
-        let said = verdict(guard).expect("a leak is found");
+        let said = verdict_after(guard, Duration::ZERO).expect("a leak is found");
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(said.contains(&left), "{said}");
@@ -170,7 +176,7 @@ mod tests {
         if let Some(cgroup) = &cgroup {
             std::fs::create_dir(cgroup).unwrap();
         }
-        let said = verdict(guard).expect("a leak is found");
+        let said = verdict_after(guard, Duration::ZERO).expect("a leak is found");
         run(&["ip", "link", "del", &link]);
         run(&["umount", folder.path().to_str().unwrap()]);
         if let Some(cgroup) = &cgroup {

@@ -9,6 +9,7 @@
 //! - [`node`]: a whole node, from the API server to the kubelet.
 //! - [`process`]: what a process takes of memory, CPU and disk.
 //! - [`registry`]: registries on loopback, Debian's and one that fails as it is told.
+//! - [`stall::Control`]: how long the machine itself stands still beside a test.
 //! - [`webhook`]: a webhook on loopback that answers as it is told.
 //! - [`skip`]: a test that cannot run here says so and is counted.
 
@@ -22,6 +23,7 @@ pub mod node;
 pub mod process;
 pub mod registry;
 mod skip;
+pub mod stall;
 pub mod webhook;
 
 pub use skip::{root_or_skip, skip};

@@ -19,7 +19,7 @@ const FOLDER: &str = "/run/netns";
 
 /// A port on which nobody listens in a fresh namespace.
 const DISCARD: u16 = 9;
-const REACH: Duration = Duration::from_secs(2);
+const REACH: Duration = Duration::from_secs(10);
 
 /// One pretended machine; deleted on drop.
 pub struct TestHost {
