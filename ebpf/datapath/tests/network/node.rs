@@ -31,8 +31,10 @@ pub const POD_B: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 12);
 pub const VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 pub const NODE_PORT: u16 = 30_080;
 
-/// How long anything may take before a test calls it lost.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+/// How long anything may take before a test calls it lost, on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a test waits for what must not come.
+pub const SILENCE: Duration = Duration::from_secs(1);
 
 pub struct Node {
     pub host: TestHost,
@@ -314,9 +316,19 @@ pub fn ask(host: &TestHost, port: u16, to: (Ipv4Addr, u16)) -> Result<String, St
     question(&mut stream)
 }
 
+/// Whether nobody can be reached there.
+pub fn is_silent(host: &TestHost, to: (Ipv4Addr, u16)) -> bool {
+    host.inside(|| TcpStream::connect_timeout(&to.into(), SILENCE)).is_err()
+}
+
 /// A message and its answer on a connection.
 pub fn question(stream: &mut TcpStream) -> Result<String, String> {
-    stream.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
+    question_within(stream, PATIENCE)
+}
+
+/// The same for a test's own patience.
+pub fn question_within(stream: &mut TcpStream, patience: Duration) -> Result<String, String> {
+    stream.set_read_timeout(Some(patience)).map_err(|error| error.to_string())?;
     stream.write_all(b"who").map_err(|error| error.to_string())?;
     let mut buffer = [0; 256];
     let length = stream.read(&mut buffer).map_err(|error| error.to_string())?;

@@ -201,9 +201,9 @@ fn clients_are_spread_or_kept() {
         }
         hits
     };
-    let hits = spread(NODE_PORT, 400);
+    let hits = spread(NODE_PORT, 1_000);
     assert_eq!(hits.len(), 4, "{hits:?}");
-    assert!(hits.values().all(|count| (60..=140).contains(count)), "15 to 35 % each: {hits:?}");
+    assert!(hits.values().all(|count| (150..=350).contains(count)), "15 to 35 % each: {hits:?}");
     assert_eq!(spread(NODE_PORT + 1, 20).len(), 1, "a client stays with one");
     drop(servers);
     node.finish();
@@ -256,10 +256,14 @@ fn entries_say_how_far_their_connection_is() {
     question(&mut stream).expect("an answer");
     stands(FlowFlag::ESTABLISHED);
     std::thread::sleep(std::time::Duration::from_secs(2));
-    question(&mut stream).expect("an answer");
-    for entry in node.datapath.conntrack().unwrap().observed().unwrap() {
-        assert!(entry.idle_seconds <= 1, "{entry:?}");
-    }
+    // A question makes them young; a machine that stands still between it and the look makes them old again.
+    let looks = (0..20).map(|_| {
+        question(&mut stream).expect("an answer");
+        node.datapath.conntrack().unwrap().observed().unwrap()
+    });
+    let old = looks.take_while(|entries| entries.iter().any(|entry| entry.idle_seconds > 1));
+    let old: Vec<_> = old.collect();
+    assert!(old.len() < 20, "{:?}", old.last());
     drop(stream);
     stands(FlowFlag::FIN);
     drop(server);

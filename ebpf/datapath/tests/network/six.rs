@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use harness::netns::TestHost;
 use keelson_datapath::{Counter, Frontend, HostPort, Scope, Service, Traffic, Transport};
 
-use super::node::{NODE_PORT, Node, PATIENCE, Server, connect, question};
+use super::node::{NODE_PORT, Node, PATIENCE, SILENCE, Server, connect, question};
 
 pub fn six(text: &str) -> Ipv6Addr {
     text.parse().expect("an address")
@@ -142,13 +142,16 @@ fn what_services_promise_holds_for_ipv6() {
     let traffic = Traffic { sources: true, node_port: true, ..Traffic::default() };
     let service = Service { number: 4, set, affinity_seconds: None, traffic };
     node.datapath.services().unwrap().put(&there(NODE_PORT + 3), &service).unwrap();
-    let admitted = || node.outside.inside(|| connect(0, (near, NODE_PORT + 3))).is_ok();
+    let admitted = |patience| {
+        let to = SocketAddr::from((near, NODE_PORT + 3));
+        node.outside.inside(|| TcpStream::connect_timeout(&to, patience)).is_ok()
+    };
     let mut sources = node.datapath.sources().unwrap();
     sources.put(4, "2001:db8:7::/48".parse().unwrap()).unwrap();
-    assert!(!admitted(), "of another range");
+    assert!(!admitted(SILENCE), "of another range");
     assert!(node.datapath.counters().unwrap().get(Counter::SourceRange) > 0);
     sources.put(4, "2001:db8::/64".parse().unwrap()).unwrap();
-    assert!(admitted(), "of a range");
+    assert!(admitted(PATIENCE), "of a range");
 
     let mut ports = node.datapath.host_ports().unwrap();
     let one = |address: Ipv6Addr, port| HostPort { address: address.into(), port, transport: Transport::Tcp };
