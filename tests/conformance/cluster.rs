@@ -8,11 +8,11 @@ use harness::api::{Client, Server};
 use serde_json::{Value, json};
 
 /// How long a change may take to show on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks of a test at what it waits for.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long the past is kept, at least: longer than a behaviour that looks back needs, short enough to wait for.
-pub const COMPACTION: Duration = Duration::from_secs(4);
+pub const COMPACTION: Duration = Duration::from_secs(10);
 const KEELSON: &str = env!("CARGO_BIN_EXE_keelson");
 
 /// What all behaviours share.

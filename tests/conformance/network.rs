@@ -30,11 +30,11 @@ fn an_address_is_an_object(cluster: &Cluster, namespace: &str) {
     );
     assert_eq!(range["status"]["conditions"][0]["status"], "True", "{range}");
     let all = path("v1", namespace, "services");
-    // One that no other behaviour is given meanwhile.
+    // One that no other behaviour is given meanwhile: of the lower part, from which nothing is drawn (KEP-3070).
     let range = range["spec"]["cidrs"][0].as_str().unwrap_or_default();
     let octets: Vec<&str> = range.split('.').collect();
     let mut asks = service("s");
-    asks["spec"]["clusterIP"] = format!("{}.{}.211.7", octets[0], octets[1]).into();
+    asks["spec"]["clusterIP"] = format!("{}.{}.0.211", octets[0], octets[1]).into();
     let made = cluster.create(&all, &asks);
     let address = made["spec"]["clusterIP"].as_str().unwrap_or_default().to_owned();
     let object = cluster.get(&format!("{ADDRESSES}/{address}"));

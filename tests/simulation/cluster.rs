@@ -13,7 +13,7 @@ use super::random::Random;
 /// So few that snapshots and purges happen all the time.
 const FLUSH_ENTRIES: u64 = 64;
 /// How long everything may take to be well again.
-const SETTLE: Duration = Duration::from_secs(30);
+const SETTLE: Duration = Duration::from_secs(120);
 
 /// The members; one that ended has no store.
 pub struct Cluster {

@@ -80,7 +80,7 @@ async fn story(seed: u64, length: Duration) {
     let mut told = Vec::new();
     for watcher in watchers {
         told.push(
-            tokio::time::timeout(Duration::from_secs(30), watcher)
+            tokio::time::timeout(Duration::from_secs(120), watcher)
                 .await
                 .expect("it catches up")
                 .expect("a watcher"),
