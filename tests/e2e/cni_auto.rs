@@ -306,14 +306,14 @@ fn megabyte(from: &TestHost, to: &TestHost, address: &str) -> String {
     let target = SocketAddr::new(address, listener.local_addr().unwrap().port());
     let receiver = std::thread::spawn(move || {
         let (mut stream, peer) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).unwrap();
         stream.write_all(&bytes[..BYTES / 2]).unwrap();
         (bytes.len(), peer.ip().to_string())
     });
-    let mut stream = from.inside(|| TcpStream::connect_timeout(&target, Duration::from_secs(5)).unwrap());
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut stream = from.inside(|| TcpStream::connect_timeout(&target, PATIENCE).unwrap());
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(&vec![7; BYTES]).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     let mut back = Vec::new();
@@ -325,10 +325,14 @@ fn megabyte(from: &TestHost, to: &TestHost, address: &str) -> String {
 
 /// One datagram there and one back; the sender's address as the receiver sees it, if both arrived.
 fn datagram(from: &TestHost, to: &TestHost, address: &str) -> Option<String> {
+    datagram_within(from, to, address, PATIENCE)
+}
+
+fn datagram_within(from: &TestHost, to: &TestHost, address: &str, patience: Duration) -> Option<String> {
     let receiver = to.inside(|| UdpSocket::bind((address, 0)).unwrap());
     let sender = from.inside(|| UdpSocket::bind(("0.0.0.0", 0)).unwrap());
     for socket in [&receiver, &sender] {
-        socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        socket.set_read_timeout(Some(patience)).unwrap();
     }
     sender.send_to(b"hello", receiver.local_addr().unwrap()).ok()?;
     let (_, peer) = receiver.recv_from(&mut [0; 16]).ok()?;

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use crate::demo_node::{DemoNode, LOOK, NODE, PATIENCE, within};
 
 const REPLICAS: u32 = 4;
-const CONNECTIONS: u32 = 400;
+/// With so many a share of 15 to 35 % is certain but for 1 in 10^12.
+const CONNECTIONS: u32 = 1_000;
 /// One request on a connection that stays.
 const ECHO_EVERY: Duration = Duration::from_millis(50);
 /// One connection of its own.
@@ -22,6 +23,8 @@ const UPDATE_EVERY: Duration = Duration::from_millis(20);
 const KILLS: usize = 10;
 /// What a user may notice of a kill.
 const LONGEST_GAP: Duration = Duration::from_millis(300);
+/// How long an answer may take on a busy machine.
+const ANSWER: Duration = Duration::from_secs(30);
 const PORT: u16 = 8080;
 
 #[test]
@@ -106,12 +109,14 @@ fn one_port_for_both_ways(node: &DemoNode, cluster: SocketAddr) {
         .collect();
     within(&a_pods_network(node), move || {
         for port in 40_000..40_008 {
-            let pod = ask(connect_from(port, cluster).expect("through the Service")).expect("an answer");
+            let pod =
+                ask_to_the_end(connect_from(port, cluster).expect("through the Service")).expect("an answer");
             let direct = SocketAddr::from((addresses[&pod], PORT));
-            let again = ask(connect_from(port, direct).expect("to the pod itself")).expect("an answer");
+            let again =
+                ask_to_the_end(connect_from(port, direct).expect("to the pod itself")).expect("an answer");
             assert_eq!(pod, again, "port {port}");
-            let back =
-                ask(connect_from(port, cluster).expect("through the Service again")).expect("an answer");
+            let back = ask_to_the_end(connect_from(port, cluster).expect("through the Service again"))
+                .expect("an answer");
             assert!(addresses.contains_key(&back), "{back}");
         }
     })
@@ -121,6 +126,7 @@ fn one_port_for_both_ways(node: &DemoNode, cluster: SocketAddr) {
 
 fn kills_are_not_noticed(node: &DemoNode, cluster: SocketAddr, public: SocketAddr) {
     let stop = Arc::new(AtomicBool::new(false));
+    let control = harness::stall::Control::start();
     let (pod, outside) = (a_pods_network(node), node.outside());
     let pods_before = web_processes(node);
     let mut talks = Vec::new();
@@ -143,11 +149,13 @@ fn kills_are_not_noticed(node: &DemoNode, cluster: SocketAddr, public: SocketAdd
     }
     std::thread::sleep(Duration::from_secs(2));
     stop.store(true, Ordering::SeqCst);
+    let machine = control.longest();
     for (name, talk) in talks {
         let (count, gap) = talk.join().expect("a talk").unwrap_or_else(|error| panic!("{name}: {error}"));
         println!("{name}: {count} answers through {KILLS} kills, longest gap {} ms", gap.as_millis());
         assert!(count > 50, "{name}: {count} answers");
-        assert!(gap < LONGEST_GAP, "{name}: a gap of {} ms", gap.as_millis());
+        let limit = LONGEST_GAP + 2 * machine;
+        assert!(gap < limit, "{name}: a gap of {} ms, not {}", gap.as_millis(), limit.as_millis());
     }
     assert_eq!(web_processes(node), pods_before, "pods were restarted");
 }
@@ -222,7 +230,7 @@ fn a_pods_network(node: &DemoNode) -> OwnedFd {
 fn echo(address: SocketAddr, stop: &AtomicBool) -> std::io::Result<(u32, Duration)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.set_read_timeout(Some(ANSWER))?;
     paced(ECHO_EVERY, stop, move || {
         stream.write_all(b"GET / HTTP/1.1\r\nhost: web\r\n\r\n")?;
         read_answer(&mut stream).map(drop)
@@ -252,14 +260,26 @@ fn paced(
 }
 
 fn ask_once(address: SocketAddr) -> std::io::Result<String> {
-    ask(TcpStream::connect_timeout(&address, Duration::from_secs(5))?)
+    ask(TcpStream::connect_timeout(&address, ANSWER)?)
 }
 
 /// One request; the pod that answered.
-fn ask(mut stream: TcpStream) -> std::io::Result<String> {
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+fn ask(stream: TcpStream) -> std::io::Result<String> {
+    Ok(ask_on(stream)?.0)
+}
+
+/// The same, and waits until the pod has closed the connection: whoever closes first has to wait with its port.
+fn ask_to_the_end(stream: TcpStream) -> std::io::Result<String> {
+    let (pod, mut stream) = ask_on(stream)?;
+    stream.read_to_end(&mut Vec::new())?;
+    Ok(pod)
+}
+
+fn ask_on(mut stream: TcpStream) -> std::io::Result<(String, TcpStream)> {
+    stream.set_read_timeout(Some(ANSWER))?;
     stream.write_all(b"GET / HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n")?;
-    read_answer(&mut stream)
+    let pod = read_answer(&mut stream)?;
+    Ok((pod, stream))
 }
 
 /// Reads to the end of the body, which is one line.

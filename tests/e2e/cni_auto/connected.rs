@@ -3,7 +3,7 @@
 use harness::netns::TestHost;
 use serde_json::json;
 
-use super::{NODE, Node, datagram, megabyte};
+use super::{NODE, Node, PATIENCE, datagram, datagram_within, megabyte};
 
 /// No helper is executed, and the kernel is asked in batches: one for the pair, one for each of its ends, and what is
 /// looked up before.
@@ -139,8 +139,7 @@ fn nodes_on_the_same_network_reach_each_others_pods() {
     );
     let listener = pod.inside(|| std::net::TcpListener::bind((address.as_str(), 9000)).unwrap());
     let target = std::net::SocketAddr::new(address.parse().unwrap(), 9000);
-    let patience = std::time::Duration::from_secs(5);
-    node.outside.inside(|| std::net::TcpStream::connect_timeout(&target, patience).unwrap());
+    node.outside.inside(|| std::net::TcpStream::connect_timeout(&target, PATIENCE).unwrap());
     drop(listener);
     // Somewhere else; behind a router it is named where no tunnel is asked for.
     let words = || node.log().matches("there is no tunnel (--tunnel)").count();
@@ -229,8 +228,9 @@ fn an_uplink_may_come_and_go() {
         let seen = || node.log().matches("Masquerade { v4: Some(192.0.2.1)").count();
         node.until("the uplink", || seen() > turn);
         // The programs follow in the same look.
+        let look = std::time::Duration::from_millis(500);
         node.until("the outside", || {
-            datagram(&pods[0], &node.outside, "192.0.2.2").as_deref() == Some("192.0.2.1")
+            datagram_within(&pods[0], &node.outside, "192.0.2.2", look).as_deref() == Some("192.0.2.1")
         });
         assert_eq!(megabyte(&pods[1], &node.outside, "192.0.2.2"), "192.0.2.1");
         let alone = || node.log().matches("Masquerade { v4: None").count();
@@ -265,7 +265,7 @@ fn host_ports_are_opened_checked_and_closed() {
     let result = node.succeeded(node.call("ADD", "a", Some(&pod), &first));
     let knock = |from: &TestHost| {
         let target = "192.0.2.1:8080".parse().unwrap();
-        from.inside(|| std::net::TcpStream::connect_timeout(&target, std::time::Duration::from_secs(1)))
+        from.inside(|| std::net::TcpStream::connect_timeout(&target, std::time::Duration::from_secs(10)))
             .is_ok()
     };
     assert!(knock(&node.outside), "from outside");

@@ -25,7 +25,8 @@ const PORT: u16 = 8_080;
 const SERVICE: &str = "10.96.0.80";
 /// How long a packet that is dropped is waited for.
 const SILENCE: Duration = Duration::from_millis(300);
-const ANSWER: Duration = Duration::from_secs(5);
+/// How long an answer may take on a busy machine.
+const ANSWER: Duration = Duration::from_secs(20);
 
 type Runtime = RuntimeServiceClient<Channel>;
 
@@ -207,7 +208,7 @@ fn pods_of_containerd_are_connected_and_isolated() {
         "ingress": [{"from": [{"podSelector": {"matchLabels": {"role": "friend"}}}]}]});
     node.policy("friends", &allowed);
     node.until("the policy holds", || ask(&other, (web.address, PORT), SILENCE).is_none());
-    assert_eq!(ask(&other, service, SILENCE), None, "by the Service, too");
+    node.until("by the Service, too", || ask(&other, service, SILENCE).is_none());
     for to in [(web.address, PORT), service] {
         assert_eq!(ask(&friend, to, ANSWER), Some(friend.address), "whom it lets through: {to:?}");
     }

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use harness::netns::TestHost;
 use serde_json::{Value, json};
 
-use super::{Node, megabyte};
+use super::{Node, PATIENCE, megabyte};
 
 /// How often the agent is killed while a connection runs.
 const KILLS: usize = 5;
-/// No more than noise on a machine that builds something.
+/// What a user may notice of a kill, beside what the machine itself makes everybody wait.
 const LONGEST_GAP: Duration = Duration::from_millis(300);
 
 /// One byte there and back every few milliseconds until told to stop; the longest time one took, and how many.
@@ -35,9 +35,9 @@ fn echo(
             stream.write_all(&byte).unwrap();
         }
     });
-    let mut stream = from.inside(|| TcpStream::connect_timeout(&target, Duration::from_secs(5)).unwrap());
+    let mut stream = from.inside(|| TcpStream::connect_timeout(&target, PATIENCE).unwrap());
     stream.set_nodelay(true).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     std::thread::spawn(move || {
         let (mut longest, mut count) = (Duration::ZERO, 0);
         while !stop.load(Ordering::Relaxed) {
@@ -64,6 +64,7 @@ fn an_agent_that_is_killed_cuts_nothing_and_leaks_nothing() {
     let addresses: Vec<String> =
         ["a", "b", "c"].iter().zip(&pods).map(|(name, pod)| node.add(name, pod)).collect();
     let stop = Arc::new(AtomicBool::new(false));
+    let control = harness::stall::Control::start();
     let running = [
         echo(&pods[0], &pods[1], &addresses[1], stop.clone()),
         echo(&node.host, &pods[0], &addresses[0], stop.clone()),
@@ -81,9 +82,11 @@ fn an_agent_that_is_killed_cuts_nothing_and_leaks_nothing() {
         node.until("its answer", || node.call("STATUS", "", None, &Value::Null).status.success());
     }
     stop.store(true, Ordering::Relaxed);
+    let machine = control.longest();
     for echo in running {
         let (longest, count) = echo.join().unwrap();
-        assert!(longest < LONGEST_GAP && count > 10, "{longest:?} in {count}");
+        let limit = LONGEST_GAP + 2 * machine;
+        assert!(longest < limit && count > 10, "{longest:?} in {count}, the machine's own {machine:?}");
     }
     assert_eq!(node.records().len(), 2, "the pod that went is forgotten");
     let c = node.add("c", &pods[2]);

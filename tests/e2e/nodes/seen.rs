@@ -14,7 +14,7 @@ use crate::machines::{KEELSON, Machine, PATIENCE};
 
 /// How long a line is waited for before the connection is made once more: whoever has just begun to follow may miss the first.
 const LINE: Duration = Duration::from_millis(500);
-const ANSWER: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// One that follows, until it is dropped.
 struct Follower {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::Pair;
 
-const ANSWER: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(30);
 const REPEATS: u16 = 8_089;
 
 /// A connection between pods of the two nodes that stands; it repeats what it is told.

@@ -13,7 +13,7 @@ use crate::machines::ROUTER;
 const PORT: u16 = 8_081;
 /// How long nobody answers before that is believed.
 const SILENCE: Duration = Duration::from_secs(1);
-const ANSWER: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(30);
 /// An address that no node has.
 const EXTERNAL: &str = "203.0.113.9";
 /// Of the host's network on node b.
@@ -96,7 +96,7 @@ fn internal_traffic_policy(pair: &Pair) {
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "{refused}");
     let url = format!("http://{address}:8080/");
     assert_eq!(pair.fetch("client-b", &url), "web-b");
-    let output = pair.a.kubectl_within("10", &["exec", "client-a", "--", "wget", "-q", "-O", "-", &url]);
+    let output = pair.a.kubectl_within("30", &["exec", "client-a", "--", "wget", "-q", "-O", "-", &url]);
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && told.contains("Connection refused"), "{told}");
     pair.a.must(&["label", "pod", "web-a", "inner=yes"]);
@@ -146,7 +146,7 @@ fn not_ready(pair: &Pair) {
     assert_eq!(pair.a.must(&["get", "pod", "unready-b", "-o", ready]), "False");
     pair.a.must(&["patch", "service", "unready", "-p", "{\"spec\": {\"publishNotReadyAddresses\": false}}"]);
     pair.leads(&pair.a, &frontend, "cluster", &[]);
-    let output = pair.a.kubectl_within("10", &["exec", "client-a", "--", "wget", "-q", "-O", "-", &url]);
+    let output = pair.a.kubectl_within("30", &["exec", "client-a", "--", "wget", "-q", "-O", "-", &url]);
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && told.contains("Connection refused"), "{told}");
 }
@@ -168,7 +168,7 @@ fn host_network(pair: &Pair) {
     let number = pair.of_service("host-b", "{.spec.ports[0].nodePort}");
     for node in [&pair.a, &pair.b] {
         let url = format!("http://{}:{number}/", node.address());
-        let said = pair.switch.host.must("timeout", &["5", "busybox", "wget", "-q", "-O", "-", &url]);
+        let said = pair.switch.host.must("timeout", &["30", "busybox", "wget", "-q", "-O", "-", &url]);
         assert_eq!(said.trim(), "node-b", "{url}");
     }
     for other in ["web-a", "web-b"] {

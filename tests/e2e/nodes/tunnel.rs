@@ -9,7 +9,7 @@ use super::within::{Server, ask, connected};
 use super::{Pair, pod, service, web};
 use crate::machines::{Machine, Segment};
 
-const ANSWER: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(30);
 const LARGE: usize = 10 << 20;
 const DATAGRAMS: u16 = 5_301;
 
@@ -76,7 +76,7 @@ pub(super) fn carries_both_families(pair: &Pair) {
     }
     for (machine, to) in [(&pair.a, "web-b"), (&pair.b, "web-a")] {
         let url = format!("http://[{}]:8080/", pair.both(to)[1]);
-        let said = machine.host.must("timeout", &["5", "busybox", "wget", "-q", "-O", "-", &url]);
+        let said = machine.host.must("timeout", &["30", "busybox", "wget", "-q", "-O", "-", &url]);
         assert_eq!(said.trim(), to, "{} to {url}", machine.name);
     }
 }

@@ -12,7 +12,7 @@ const RANGES: [&str; 2] =
 
 /// A port of a machine outside.
 const OUTSIDE: u16 = 8_099;
-const ANSWER: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(30);
 
 #[test]
 fn nodes_of_ipv6_alone() {
@@ -92,7 +92,7 @@ fn everybody_reaches_everybody(pair: &Pair, third: &Machine) {
         }
     }
     let get = |host: &harness::netns::TestHost, url: &str| {
-        host.must("timeout", &["5", "busybox", "wget", "-q", "-O", "-", url]).trim().to_owned()
+        host.must("timeout", &["30", "busybox", "wget", "-q", "-O", "-", url]).trim().to_owned()
     };
     for (to, through) in [("web-b", &pair.a), ("web-a", &pair.b), ("web-c", &pair.a), ("web-a", third)] {
         if to != "web-c" {
