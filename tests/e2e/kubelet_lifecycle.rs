@@ -53,10 +53,10 @@ fn sidecars_probes_and_hooks() {
         );
         node.pod("sick", json!({"terminationGracePeriodSeconds": 2, "containers": [sick]}));
         let slow = with(
-            container(node, "c", &format!("sleep 2; touch /ready; {SLEEPER}")),
+            container(node, "c", SLEEPER),
             "readinessProbe",
             json!({
-                "exec": {"command": ["test", "-e", "/ready"]}, "periodSeconds": 1,
+                "exec": {"command": ["test", "-e", "/ready"]}, "periodSeconds": 1, "timeoutSeconds": 10,
             }),
         );
         node.pod("slow", json!({"terminationGracePeriodSeconds": 2, "containers": [slow]}));
@@ -67,6 +67,7 @@ fn sidecars_probes_and_hooks() {
 
         let status = node.until_pod("slow", "runs", |status| status["phase"] == "Running");
         assert!(!is_true(&status, "Ready"), "{status:#}");
+        node.kubectl("exec slow -- touch /ready");
         let sided = node.until_pod("sided", "succeeds", |status| status["phase"] == "Succeeded");
         assert!(sided["initContainerStatuses"][0]["state"]["terminated"].is_object(), "{sided:#}");
         node.until_pod("sick", "is restarted", |status| {
@@ -139,8 +140,9 @@ fn what_does_not_fit_is_refused() {
             }),
         );
         assert!(told(node, "waits", "FailedMount").contains("later"));
-        let status = node.get("waits")["status"].clone();
-        assert_eq!(status["containerStatuses"][0]["state"]["waiting"]["reason"], "ContainerCreating");
+        node.until_pod("waits", "waits for it", |status| {
+            status["containerStatuses"][0]["state"]["waiting"]["reason"] == "ContainerCreating"
+        });
         let map = json!({"metadata": {"name": "later"}, "data": {"a": "b"}});
         let _made = node.admin.post("/api/v1/namespaces/default/configmaps", &map).expect(201);
         node.until_pod("waits", "is ready", |status| is_true(status, "Ready"));

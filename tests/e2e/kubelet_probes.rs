@@ -39,8 +39,7 @@ fn restarts(status: &Value) -> i64 {
 #[test]
 fn readiness_follows_what_the_container_answers() {
     stage("readiness_follows_what_the_container_answers", KEELSON, |node| {
-        let http =
-            json!({"httpGet": {"path": "/ready", "port": "web"}, "periodSeconds": 1, "failureThreshold": 1});
+        let http = json!({"httpGet": {"path": "/ready", "port": "web"}, "periodSeconds": 1, "timeoutSeconds": 10, "failureThreshold": 1});
         run(node, "web", "true", json!({"readinessProbe": http}));
         until_told(
             node,
@@ -70,10 +69,9 @@ fn readiness_follows_what_the_container_answers() {
 #[test]
 fn liveness_restarts_and_startup_goes_first() {
     stage("liveness_restarts_and_startup_goes_first", KEELSON, |node| {
-        let alive =
-            json!({"exec": {"command": ["cat", "/www/alive"]}, "periodSeconds": 1, "failureThreshold": 2});
+        let alive = json!({"exec": {"command": ["cat", "/www/alive"]}, "periodSeconds": 1, "timeoutSeconds": 10, "failureThreshold": 2});
         run(node, "mortal", "touch /www/alive", json!({"livenessProbe": alive}));
-        let tcp = |port: u16, failures: u32| json!({"tcpSocket": {"port": port}, "periodSeconds": 1, "failureThreshold": failures});
+        let tcp = |port: u16, failures: u32| json!({"tcpSocket": {"port": port}, "periodSeconds": 1, "timeoutSeconds": 10, "failureThreshold": failures});
         // Its liveness would fail at once: it is not asked before the startup probe has succeeded.
         let slow = json!({"startupProbe": tcp(8080, 30), "livenessProbe": tcp(8080, 1), "readinessProbe": tcp(8080, 1)});
         run(node, "slow", "sleep 4", slow);

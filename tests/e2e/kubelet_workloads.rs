@@ -82,7 +82,15 @@ fn text(value: &Value) -> String {
 /// One request to a pod, from the host.
 fn get(address: &str) -> String {
     use std::io::{Read as _, Write as _};
-    let mut stream = std::net::TcpStream::connect((address, 8080)).expect("nginx accepts");
+    let begun = std::time::Instant::now();
+    let mut stream = loop {
+        // A process that runs does not listen yet.
+        match std::net::TcpStream::connect((address, 8080)) {
+            Ok(stream) => break stream,
+            Err(error) => assert!(begun.elapsed() < harness::node::PATIENCE, "nginx accepts: {error}"),
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    };
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("a request");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
