@@ -10,7 +10,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_keelson");
 const SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
 const WAVES: &str = "/apis/sea.example.com/v1/namespaces/default/waves";
 /// How long the API may take to see a change; what no event tells is asked every 30 s.
-const LIMIT: Duration = Duration::from_secs(45);
+const LIMIT: Duration = Duration::from_secs(120);
 
 fn wave(name: &str) -> Value {
     json!({"kind": "Wave", "apiVersion": "sea.example.com/v1", "metadata": {"name": name, "namespace": "default", "resourceVersion": "1"}})

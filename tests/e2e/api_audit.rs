@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_keelson");
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 /// How long an event may take to the file.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 const POLICY: &str = "apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -24,7 +24,9 @@ rules:
 
 fn events(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).expect("the audit's file");
-    text.lines().map(|line| serde_json::from_str(line).expect("a whole event")).collect()
+    // What has no end yet is being written.
+    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    whole.map(|line| serde_json::from_str(line).expect("a whole event")).collect()
 }
 
 /// Events about a URI, as soon as there are `count`.

@@ -70,7 +70,10 @@ fn schema(admin: &Client) -> String {
     let made = admin.post(&format!("{FLOW}/flowschemas"), &schema).expect(201);
     let binding = json!({"metadata": {"name": "jane"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
         "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "jane"}]});
-    admin.post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", &binding).expect(201);
+    let bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+    admin.post(bindings, &binding).expect(201);
+    // What is asked after this is judged by it.
+    admin.get(bindings).expect(200);
     made["metadata"]["uid"].as_str().expect("a uid").to_owned()
 }
 

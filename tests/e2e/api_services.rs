@@ -43,7 +43,8 @@ fn a_service_keeps_what_it_was_given_and_gives_up_what_its_type_does_not_need() 
     // Nobody else has the port meanwhile.
     let other = service("t", "NodePort", json!({"ports": [{"port": 80, "nodePort": health}]}));
     admin.post(SERVICES, &other).refused(422, "Invalid", "provided port is already allocated");
-    let refused = json!({"spec": {"healthCheckNodePort": 30_001}});
+    let another = if *health == 30_001 { 30_002 } else { 30_001 };
+    let refused = json!({"spec": {"healthCheckNodePort": another}});
     admin.patch(&path, "merge", &refused).refused(
         422,
         "Invalid",

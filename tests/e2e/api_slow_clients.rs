@@ -17,7 +17,8 @@ fn a_body_that_does_not_come_is_not_waited_for() {
 
 #[test]
 fn an_answer_that_is_not_read_breaks_off() {
-    let server = Server::start_with(PROGRAM, &ALLOTTED);
+    // Whoever reads must be done within it.
+    let server = Server::start_with(PROGRAM, &["--request-timeout-seconds", "10"]);
     let admin = server.admin();
     // More than the sockets of both sides hold.
     for number in 0..20 {
@@ -29,7 +30,10 @@ fn an_answer_that_is_not_read_breaks_off() {
     admin.post("/api/v1/namespaces/default/serviceaccounts", &reader).expect(201);
     let binding = json!({"metadata": {"name": "reader"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
         "subjects": [{"kind": "ServiceAccount", "name": "reader", "namespace": "default"}]});
-    admin.post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", &binding).expect(201);
+    let bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+    admin.post(bindings, &binding).expect(201);
+    // What is asked after this is judged by it.
+    admin.get(bindings).expect(200);
     let asked = admin
         .post("/api/v1/namespaces/default/serviceaccounts/reader/token", &json!({"spec": {}}))
         .expect(201);
