@@ -50,13 +50,13 @@ fn create_start_state_kill_delete() {
 }
 
 fn wait_until_stopped(bundle: &Bundle) {
-    for _ in 0..100 {
+    for _ in 0..3_000 {
         if bundle.status() == "stopped" {
             return;
         }
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    panic!("not stopped after 2 s");
+    panic!("not stopped after 60 s");
 }
 
 #[test]

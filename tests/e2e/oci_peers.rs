@@ -11,7 +11,7 @@ use harness::host::Guard;
 const KEELSON: &str = env!("CARGO_BIN_EXE_keelson");
 
 /// The most that a peer's daemon may take until it answers.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A folder with the runtime under its own name, an image, and a cgroup that is taken away at the end.
 struct Stage {

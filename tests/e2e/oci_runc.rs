@@ -186,7 +186,7 @@ fn both_say_the_same(bundle: &mut Bundle) {
     ] {
         compare(bundle, &arguments, words);
     }
-    for _ in 0..100 {
+    for _ in 0..3_000 {
         if bundle.status() == "stopped" && text(&runc(bundle, &["state", &id])).contains("stopped") {
             break;
         }

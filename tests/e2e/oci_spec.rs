@@ -249,7 +249,7 @@ fn a_service_manager_hears_that_the_container_is_ready() {
     let program = UnixDatagram::unbound().expect("a socket");
     let began = std::time::Instant::now();
     while program.send_to(b"STATUS=soon\nREADY=1\n", &inside).is_err() {
-        assert!(began.elapsed().as_secs() < 5, "{inside} is there");
+        assert!(began.elapsed().as_secs() < 60, "{inside} is there");
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     let mut heard = Vec::new();
@@ -263,7 +263,7 @@ fn a_service_manager_hears_that_the_container_is_ready() {
     let mut said = String::new();
     // The program has only been let go, and may be slow.
     while said.is_empty() {
-        assert!(began.elapsed().as_secs() < 10, "it says something");
+        assert!(began.elapsed().as_secs() < 60, "it says something");
         std::fs::File::open(&out).and_then(|mut file| file.read_to_string(&mut said)).expect("its output");
     }
     assert_eq!(said.trim(), "/run/notify/notify.sock");

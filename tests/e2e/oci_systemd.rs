@@ -8,6 +8,7 @@
 //! The stand-in is no systemd: it notes the calls and does to cgroups what systemd does. It shows what goes over the wire,
 //! and that a container lives in the cgroup it is given. The runtime sees cgroup2 alone, in a mount namespace.
 
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -19,7 +20,7 @@ use zbus::zvariant::{ObjectPath, OwnedObjectPath, OwnedValue, Value};
 
 use super::oci_bundle::{Bundle, ready, text};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug, PartialEq)]
 enum Call {
@@ -145,7 +146,8 @@ impl PrivateBus {
             .expect("dbus-daemon starts");
         let bus = PrivateBus { process, address: format!("unix:path={}", socket.display()) };
         let began = Instant::now();
-        while !socket.exists() {
+        // Its file is there a moment before it listens.
+        while UnixStream::connect(&socket).is_err() {
             assert!(began.elapsed() < PATIENCE, "dbus-daemon does not listen");
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -96,7 +96,7 @@ fn slow_leader(machines: &Machines) {
         let status = machines.store(leader, &["status"]);
         String::from_utf8_lossy(&status.stdout).contains("its disk is slow")
     });
-    assert!(machines.said(leader).contains("slow disk: the store waited"), "the log tells it");
+    until("the log tells it", || machines.said(leader).contains("slow disk: the store waited"));
     drop(slow);
     until("it is well again", || {
         write(machines, leader, "well");

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_keelson");
 /// How long a server may take to serve; it waits for the others.
-const START_LIMIT: Duration = Duration::from_secs(60);
+pub const START_LIMIT: Duration = Duration::from_secs(60);
 /// Keys that all servers of a cluster hold alike.
 const SHARED: &[&str] = &[
     "ca.crt",
@@ -186,6 +186,20 @@ impl Machines {
         let mut command = machine.host.command(PROGRAM);
         command.arg("store").args(arguments).arg("--data-dir").arg(machine.folder.join("data"));
         command.output().expect("running keelson store")
+    }
+
+    /// What a member says of a cluster that is well, once it is: it hears of the others only now and then.
+    pub fn until_healthy(&self, at: usize) -> Value {
+        let begun = Instant::now();
+        loop {
+            let status = self.store(at, &["status", "-o", "json"]);
+            let told: Value = serde_json::from_slice(&status.stdout).expect("JSON");
+            if (told["healthy"].as_bool(), status.status.code()) == (Some(true), Some(0)) {
+                return told;
+            }
+            assert!(begun.elapsed() < START_LIMIT, "{told}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     pub fn restore(&self, at: usize, file: &Path) -> Output {
