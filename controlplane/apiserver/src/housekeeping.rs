@@ -160,7 +160,8 @@ mod tests {
         let written = put(&store, "a", Revision(0), 7).await;
         housekeeper.look();
         let mut watcher = store.watch(store::KeyRange::prefix("a"), written.next());
-        let events = tokio::time::timeout(Duration::from_secs(20), watcher.advance()).await.unwrap().unwrap();
+        let events =
+            tokio::time::timeout(Duration::from_secs(120), watcher.advance()).await.unwrap().unwrap();
         assert_eq!(events.len(), 1);
         assert!(clock().as_millisecond().unsigned_abs() >= now_millis + 1000, "not before its time");
         assert!(store.state().get(b"a").unwrap().1.is_none());

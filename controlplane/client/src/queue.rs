@@ -332,6 +332,6 @@ mod tests {
         let working = tokio::spawn(work("test", queue, 3, |_| async { Ok::<_, String>(Outcome::Done) }));
         closing.add("a".into());
         closing.close();
-        tokio::time::timeout(Duration::from_secs(5), working).await.expect("workers end").expect("no panic");
+        tokio::time::timeout(Duration::from_secs(60), working).await.expect("workers end").expect("no panic");
     }
 }

@@ -12,6 +12,24 @@ use keelson_store::{KeyRange, Operation, RangeRequest, SingleOptions, Store, Tra
 const FOLDER: &str = "KEELSON_STORE_KILL_FOLDER";
 const ROUNDS: u32 = 12;
 
+/// When a round's kill comes: so long after the start, perhaps while the store is opened, or after so many writes.
+enum Moment {
+    After(Duration),
+    Acknowledged(u32),
+}
+
+fn moment(round: u32) -> Moment {
+    match round % 3 {
+        0 => Moment::After(Duration::from_millis(60 + u64::from(round) * 13)),
+        _ => Moment::Acknowledged(10 + round * 7),
+    }
+}
+
+fn kill(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
 /// The child: four writers, each acknowledged write printed as `ack key revision`; ends by a kill.
 fn write_until_killed(folder: &OsStr) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -58,11 +76,15 @@ fn acknowledged_writes_survive_a_kill() {
         let mut child = child.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let pid = child.id();
-        let killer = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(60 + u64::from(round) * 13));
-            let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
-            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-        });
+        let moment = moment(round);
+        let mut in_this_round = 0;
+        let killer = match moment {
+            Moment::After(wait) => Some(std::thread::spawn(move || {
+                std::thread::sleep(wait);
+                kill(pid);
+            })),
+            Moment::Acknowledged(_) => None,
+        };
         for line in lines.map_while(Result::ok) {
             // A killed process leaves its last line unfinished.
             let words: Vec<&str> = line.split(' ').collect();
@@ -70,9 +92,14 @@ fn acknowledged_writes_survive_a_kill() {
                 && let Ok(revision) = revision.parse()
             {
                 acknowledged.push((key.to_owned(), revision));
+                in_this_round += 1;
+                if matches!(moment, Moment::Acknowledged(wanted) if wanted == in_this_round) {
+                    kill(pid);
+                }
             }
         }
-        killer.join().unwrap();
+        // Before its PID is anybody's again.
+        killer.map(|killer| killer.join().unwrap());
         child.wait().unwrap();
     }
     assert!(acknowledged.len() > 100, "{} writes are too few to show anything", acknowledged.len());

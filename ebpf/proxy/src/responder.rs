@@ -133,7 +133,7 @@ mod tests {
 
     /// Waits for a listener to come or go.
     async fn until(port: u16, expect: Option<&str>) {
-        for _ in 0..200 {
+        for _ in 0..6_000 {
             let answer = ask(port).await;
             match (&answer, expect) {
                 (None, None) => return,

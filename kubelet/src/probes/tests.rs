@@ -30,13 +30,17 @@ fn runtime() -> Runtime {
 }
 
 async fn ask(handler: Handler) -> Outcome {
+    ask_within(PATIENCE, handler).await
+}
+
+async fn ask_within(patience: Duration, handler: Handler) -> Outcome {
     let spec = Spec {
         container: "c".into(),
         kind: ProbeKind::Readiness,
         handler,
         initial_delay: Duration::ZERO,
         period: Duration::from_secs(1),
-        timeout: Duration::from_secs(1),
+        timeout: patience,
         success_threshold: 1,
         failure_threshold: 1,
         grace_seconds: None,
@@ -77,7 +81,7 @@ async fn web_server() -> SocketAddr {
                     "/same" => format!("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:{port}/bad"),
                     "/away" => "HTTP/1.1 302 Found\r\nLocation: http://elsewhere.example/".to_owned(),
                     "/round" => "HTTP/1.1 302 Found\r\nLocation: /round".to_owned(),
-                    "/slow" => return tokio::time::sleep(Duration::from_secs(5)).await,
+                    "/slow" => return tokio::time::sleep(PATIENCE).await,
                     _ if request.contains("kube-probe/1.36")
                         && request.to_lowercase().contains("x-mine: 1") =>
                     {
@@ -92,9 +96,9 @@ async fn web_server() -> SocketAddr {
     address
 }
 
-/// A port where nobody listens.
-async fn closed() -> u16 {
-    TcpListener::bind((LOOPBACK, 0)).await.unwrap().local_addr().unwrap().port()
+/// A port where nobody listens, and which no connection is given meanwhile.
+fn closed() -> u16 {
+    harness::api::free_port()
 }
 
 #[tokio::test]
@@ -110,7 +114,10 @@ async fn http_answers_in_upstreams_words() {
     check("/round", failure(format!("Get \"http://127.0.0.1:{port}/round\": stopped after 10 redirects")))
         .await;
     let slow = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
-    check("/slow", failure(format!("Get \"http://127.0.0.1:{port}/slow\": {slow}"))).await;
+    assert_eq!(
+        ask_within(Duration::from_secs(1), http(port, "/slow")).await,
+        failure(format!("Get \"http://127.0.0.1:{port}/slow\": {slow}"))
+    );
     let headers = vec![("X-Mine".to_owned(), "1".to_owned())];
     let with = |headers| Handler::Http {
         host: "127.0.0.1".into(),
@@ -121,7 +128,7 @@ async fn http_answers_in_upstreams_words() {
     };
     assert_eq!(ask(with(headers)).await, Outcome::Success);
     assert_eq!(ask(with(vec![])).await, failure("HTTP probe failed with statuscode: 400"));
-    let nobody = closed().await;
+    let nobody = closed();
     let refused = format!("dial tcp 127.0.0.1:{nobody}: connect: connection refused");
     assert_eq!(
         ask(http(nobody, "/")).await,
@@ -189,7 +196,7 @@ async fn tcp_and_grpc() {
     let open = listener.local_addr().unwrap().port();
     let tcp = |port| Handler::Tcp { host: String::new(), port: Port::Number(port) };
     assert_eq!(ask(tcp(open)).await, Outcome::Success);
-    let nobody = closed().await;
+    let nobody = closed();
     let refused = format!("dial tcp 127.0.0.1:{nobody}: connect: connection refused");
     assert_eq!(ask(tcp(nobody)).await, failure(&refused));
     let port = grpc_server().await.port();
@@ -286,7 +293,7 @@ fn observed(id: &str) -> Observed {
 
 fn pod(port: u16, status: Value) -> Arc<Pod> {
     let probe = |more: Value| {
-        let mut probe = json!({"tcpSocket": {"port": port}, "periodSeconds": 1, "failureThreshold": 1});
+        let mut probe = json!({"tcpSocket": {"port": port}, "periodSeconds": 1, "timeoutSeconds": 20, "failureThreshold": 1});
         probe.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         probe
     };
@@ -310,9 +317,7 @@ async fn next(reports: &mut mpsc::Receiver<ProbeReport>) -> (ProbeKind, bool, Op
 
 #[tokio::test]
 async fn a_container_starts_lives_and_fails() {
-    let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
+    let port = closed();
     let (sender, mut reports) = mpsc::channel(8);
     let prober = Prober::start(pod(port, Value::Null), runtime(), recorder(), sender);
     prober.observe(&observed("one"), &vec![LOOPBACK]);
@@ -338,7 +343,7 @@ async fn a_container_starts_lives_and_fails() {
 
 #[tokio::test]
 async fn a_new_kubelet_believes_the_api_about_a_container_that_still_runs() {
-    let port = closed().await;
+    let port = closed();
     let status = json!({"containerStatuses": [
         {"name": "c", "containerID": "keelson://one", "ready": true, "started": true}
     ]});

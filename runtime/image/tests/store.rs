@@ -20,7 +20,7 @@ use image::{ImageId, ImageOptions, Limits, Store, StoreError};
 use tempfile::TempDir;
 
 /// How long a start of a process may take on a busy machine.
-const COPIED_LOCK: std::time::Duration = std::time::Duration::from_secs(5);
+const COPIED_LOCK: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// A store in a folder of its own.
 pub struct Ground {

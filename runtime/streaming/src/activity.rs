@@ -38,7 +38,7 @@ impl Activity {
 mod tests {
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn only_silence_ends_it() {
         let limit = Duration::from_millis(120);
         let activity = Activity::new();

@@ -1,12 +1,15 @@
 //! Members over their real wire, on loopback.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keelson_store::Store;
 use keelson_store::raft::{Change, Client, Peer, PeerTls, RaftOptions, Role, Wire};
 use pki::{Authority, PEER_NAME, Profile, Usage};
+
+/// How long a change may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Members of one cluster; a stopped one has no store.
 pub struct Cluster {
@@ -84,7 +87,8 @@ impl Cluster {
 
     /// Where the leader is that a majority of the running members follows.
     pub async fn leader(&self) -> usize {
-        for _ in 0..200 {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
             for (at, place) in self.members.iter().enumerate() {
                 let Some(store) = &place.store else { continue };
                 if store.member().unwrap().status().role == Role::Leader && store.barrier().await.is_ok() {
@@ -127,8 +131,9 @@ pub fn open_one(folder: &Path, flush_entries: u64) -> Store {
     Store::open_member(folder, options, wire, false).unwrap()
 }
 
+/// One that no connection is given meanwhile: members stop listening and begin anew.
 pub fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    (Ipv4Addr::LOCALHOST, harness::api::free_port()).into()
 }
 
 fn now() -> i64 {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use keelson_store::raft::{CallError, Change, Refusal, Role};
 use keelson_store::{Command, KeyRange, OperationReply, Reply, Revision, SingleOptions, Store, Transaction};
 
-use super::cluster::{Cluster, authority, free_address, open_one, tls};
+use super::cluster::{Cluster, PATIENCE, authority, free_address, open_one, tls};
 use super::{list, put};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,8 +117,7 @@ async fn a_member_far_behind_gets_a_snapshot_and_its_watchers_miss_nothing() {
     let mut watcher = cluster.store(behind).watch(KeyRange::one("k"), Revision(2));
     let mut seen = 1;
     while seen < 400 {
-        let next =
-            tokio::time::timeout(Duration::from_secs(20), watcher.next()).await.expect("it catches up");
+        let next = tokio::time::timeout(PATIENCE, watcher.next()).await.expect("it catches up");
         for event in next.unwrap() {
             assert_eq!(&event.record.value[..], seen.to_string().as_bytes());
             seen += 1;

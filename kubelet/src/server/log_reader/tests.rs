@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn line(text: &str) -> String {
     format!("2026-01-01T00:00:00.000000000Z stdout F {text}\n")
@@ -216,9 +216,14 @@ fn a_silent_log_wakes_nobody() {
         }
         assert!(began.elapsed() < PATIENCE, "it does not come to rest");
     }
-    std::thread::sleep(SILENCE);
-    let meanwhile = sleeps(thread) - before;
-    assert!(meanwhile < SLEEPS_OF_A_LOOK, "woken {meanwhile} times while nothing happened");
+    // Whoever polls does so in each of them; what the kernel does to a thread now and then is in one.
+    let least = (0..3).map(|_| {
+        let before = sleeps(thread);
+        std::thread::sleep(SILENCE);
+        sleeps(thread) - before
+    });
+    let least = least.min().unwrap();
+    assert!(least < SLEEPS_OF_A_LOOK, "woken {least} times while nothing happened");
     append(&path, &line("2"));
     assert_eq!(hears.recv_timeout(PATIENCE).expect("it still follows").1, "2\n");
     lives.store(false, Ordering::SeqCst);

@@ -93,7 +93,7 @@ mod tests {
         let networks = Arc::new(Networks::new(folder.path().join("net.d"), "/opt/cni/bin".into()));
         let cancel = CancellationToken::new();
         let watcher = tokio::spawn(watch(networks.clone(), cancel.clone()));
-        let limit = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+        let limit = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
         while !folder.path().join("net.d").exists() {
             tokio::task::yield_now().await;
         }

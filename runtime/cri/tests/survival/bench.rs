@@ -11,7 +11,7 @@ use keelson_cri as cri;
 use keeper_api::{Channel, SOCKET};
 
 /// Nothing that is waited for takes longer.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A state directory; its keeper is killed with it.
 pub struct Bench {
@@ -125,7 +125,7 @@ pub fn text(log: &Path) -> String {
 pub fn block_on(body: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
-    runtime.block_on(async { tokio::time::timeout(4 * PATIENCE, body).await.expect("in time") });
+    runtime.block_on(async { tokio::time::timeout(5 * PATIENCE, body).await.expect("in time") });
 }
 
 /// Waits until something is so. The events behind it are other processes' and have no descriptor here.

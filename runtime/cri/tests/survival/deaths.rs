@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Command};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::bench::{Bench, Daemon, Random, block_on, eventually, kill, kill_keeper, name, text};
+use super::bench::{Bench, Daemon, PATIENCE, Random, block_on, eventually, kill, kill_keeper, name, text};
 use super::roles::line;
 
 pub fn launches_survive_dying_keepers() {
@@ -70,7 +70,7 @@ pub fn ends_are_known_after_each_death() {
         let (_, four) = third.launch(options(&third, "four"), &["sleep", "600"]).await;
         drop(third);
         // The handle's task may still be stopping; a daemon's death closes its descriptors at once.
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(kill_keeper(bench.state()));
         let fourth = Daemon::start(bench.state()).await;
         let lives = fourth.processes.list().await;
@@ -80,7 +80,7 @@ pub fn ends_are_known_after_each_death() {
         assert_eq!(fourth.processes.exited(&name("three")).await.code(), 13, "both dead before the end");
         // Both die, then the process does: nobody knows.
         drop(fourth);
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(kill_keeper(bench.state()));
         kill(four.pid);
         let fifth = Daemon::start(bench.state()).await;
@@ -114,7 +114,8 @@ pub fn listeners_survive_both() {
         let before = first.processes.keeper().await;
         assert!(kill_keeper(bench.state()));
         let mut taken = None;
-        for _ in 0..500 {
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
             taken = first.processes.take_listener("cri").await.ok().flatten();
             if taken.is_some() {
                 break;

@@ -43,7 +43,7 @@ pub fn a_log_is_rotated_without_a_gap() {
     block_on(async {
         let daemon = Daemon::start(bench.state()).await;
         let (io, _) =
-            daemon.launch(daemon.io_options("c"), &[OURSELVES, "count", "0", "20000", "40000", "0"]).await;
+            daemon.launch(daemon.io_options("c"), &[OURSELVES, "count", "0", "20000", "8000", "0"]).await;
         let (log, old) = (daemon.log_path("c"), daemon.log_path("old"));
         eventually("it says something", || log.metadata().is_ok_and(|log| log.len() > 10_000));
         std::fs::rename(&log, &old).expect("renamed");
@@ -158,7 +158,10 @@ pub fn a_terminal() {
     block_on(async {
         let daemon = Daemon::start(bench.state()).await;
         let options = IoOptions { tty: true, stdin: true, ..daemon.io_options("c") };
-        let script = "printf 'ready? '; read a; stty size; read b; echo last $b; exit 5";
+        // Its size comes by a way of its own, perhaps after what was typed.
+        let script = "printf 'ready? '; read a; n=0; \
+                      while [ \"$(stty size)\" != '43 132' ] && [ $n -lt 600 ]; do n=$((n+1)); sleep 0.1; done; \
+                      stty size; read b; echo last $b; exit 5";
         let (io, _) = daemon.launch(options.clone(), &["sh", "-c", script]).await;
         drop((io, daemon));
         // The daemon comes back and gets the terminal from the keeper.
@@ -173,7 +176,6 @@ pub fn a_terminal() {
         });
         read_until(&mut seen, "ready? ").await;
         resize.send(TerminalSize { width: 132, height: 43 }).await.expect("sent");
-        tokio::time::sleep(Duration::from_millis(50)).await;
         typed.write_all(b"go\n").await.expect("typed");
         read_until(&mut seen, "43 132\r\n").await;
         typed.write_all(b"words\n").await.expect("typed");

@@ -19,7 +19,7 @@ async fn killed_process() {
     let store = Store::open(options(root.as_ref())).unwrap();
     let _ = store.pull(&reference, None).await;
     // Reached only if nobody kills us.
-    std::thread::sleep(Duration::from_secs(30));
+    std::thread::sleep(Duration::from_secs(120));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,7 +36,7 @@ async fn a_killed_pull_is_repaired_and_repeated() {
     let registry =
         Fake::start(&[("1", &image)], move |request, before| match request.target().contains(&slow) {
             true if before == 0 => Answer::CutAfter(500_000),
-            true if before == 1 => Answer::Slow(Duration::from_secs(20)),
+            true if before == 1 => Answer::Slow(Duration::from_secs(120)),
             _ => Answer::Serve,
         });
     let folder = tempfile::tempdir().unwrap();
@@ -50,7 +50,7 @@ async fn a_killed_pull_is_repaired_and_repeated() {
         .spawn()
         .unwrap();
     let second = &image.layers[1];
-    for _ in 0..500 {
+    for _ in 0..3_000 {
         let first_there = root.join("layers").is_dir() && list(&root.join("layers")).len() == 1;
         if registry.count(second) == 2 && first_there {
             break;

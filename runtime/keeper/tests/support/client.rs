@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use keeper_api::{Body, Call, Channel, ChannelError, Entry, Exit, Failure, Launch, ProcessId, SOCKET};
 use sys::poll::{Interest, Poll};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A state directory and the keeper in it.
 pub struct Bench {

@@ -8,6 +8,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use sys::cgroup::{Cgroup, Layout, Version};
 
+/// How long the kernel may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// /dev/kmsg, which root may read and no container may by default.
 const KMSG: &str = r#"{"allow":true,"type":"c","major":1,"minor":11,"access":"r"}"#;
 
@@ -55,7 +57,7 @@ fn a_memory_hog_is_killed_and_counted() {
         let before = stats(cgroup).unwrap().memory;
         assert_eq!((before.limit, before.oom_kills, before.swap_limit.unwrap_or(0)), (Some(LIMIT), 0, 0));
         let mut well_behaved = start(cgroup, "head -c 8000000 /dev/zero | tail | sleep 1000");
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         while stats(cgroup).unwrap().memory.rss < 4_000_000 {
             assert!(Instant::now() < deadline, "{:?}", stats(cgroup).unwrap().memory);
             std::thread::sleep(Duration::from_millis(10));
@@ -91,7 +93,7 @@ fn a_fork_bomb_stops_at_its_limit() {
     in_cgroup("a_fork_bomb_stops_at_its_limit", |cgroup| {
         apply(cgroup, &resources(r#"{"pids":{"limit":20}}"#)).unwrap();
         let mut bomb = start(cgroup, "while :; do sleep 1000 & done");
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         while stats(cgroup).unwrap().pids.current < 20 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -112,15 +114,21 @@ fn cpu_time_stays_within_its_quota() {
             .unwrap();
         let started = Instant::now();
         let mut spinning = start(cgroup, "while :; do :; done");
-        std::thread::sleep(Duration::from_millis(800));
-        let cpu = stats(cgroup).unwrap().cpu;
-        let passed = started.elapsed();
+        let (cpu, passed) = loop {
+            std::thread::sleep(Duration::from_millis(100));
+            let (cpu, passed) = (stats(cgroup).unwrap().cpu, started.elapsed());
+            // It may have to wait for others before it has used what it is given.
+            if cpu.throttled_periods >= 2 && cpu.usage_ns >= 20_000_000 && passed > Duration::from_millis(700)
+            {
+                break (cpu, passed);
+            }
+            assert!(passed < PATIENCE, "{cpu:?}");
+        };
         println!("10 % for {passed:?}: {cpu:?}");
-        assert!(cpu.throttled_periods >= 2 && cpu.periods >= cpu.throttled_periods, "{cpu:?}");
+        assert!(cpu.periods >= cpu.throttled_periods, "{cpu:?}");
         assert!(cpu.throttled_ns > 0);
         // A tenth of the time, and one period's allowance more for where the measurement starts.
         assert!(u128::from(cpu.usage_ns) <= passed.as_nanos() / 10 + 25_000_000, "{cpu:?} in {passed:?}");
-        assert!(cpu.usage_ns >= 20_000_000, "{cpu:?}");
         update(cgroup, &resources(r#"{"cpu":{"quota":-1}}"#)).unwrap();
         update(cgroup, &resources(r#"{"cpu":{"quota":400000,"period":200000,"burst":100000}}"#)).unwrap();
         update(cgroup, &resources(r#"{"cpu":{"quota":20000,"period":10000,"burst":0}}"#)).unwrap();

@@ -94,7 +94,7 @@ impl Running {
 
 /// No test waits for ever.
 pub async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), future).await.expect("in time")
+    tokio::time::timeout(Duration::from_secs(60), future).await.expect("in time")
 }
 
 pub async fn text(mut reader: impl tokio::io::AsyncRead + Unpin) -> String {

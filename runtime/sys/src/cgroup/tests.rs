@@ -122,7 +122,7 @@ fn kills_a_hundred() {
         let started = Instant::now();
         cgroup.kill().unwrap();
         if let Some(events) = events {
-            assert!(events.wait(Duration::from_secs(10), |now| !now.populated).unwrap());
+            assert!(events.wait(Duration::from_secs(60), |now| !now.populated).unwrap());
         }
         println!("100 processes gone after {:?}", started.elapsed());
         for one in &mut waiting {
@@ -164,7 +164,7 @@ fn freezes_and_thaws() {
         std::thread::sleep(Duration::from_millis(100));
         assert_eq!(used(), before);
         cgroup.thaw().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while used() == before {
             assert!(Instant::now() < deadline, "still frozen");
             std::thread::sleep(Duration::from_millis(10));
