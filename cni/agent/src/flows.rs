@@ -33,6 +33,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Figures;
+use crate::policy::Pod;
 
 pub use filter::{Filter, moment, range};
 pub use flow::{Clock, End, Flow, Named};
@@ -62,11 +63,25 @@ pub struct Question {
     pub filter: Filter,
 }
 
-/// What the agent tells this room: where the maps are, and whose addresses are whose.
+/// What the agent tells this room: where the maps are, and whose addresses are whose. Names change in place, and nobody is
+/// woken by that.
 #[derive(Clone, Debug, Default)]
 pub struct Sight {
     pub tables: Option<Tables>,
-    pub names: Arc<BTreeMap<IpAddr, Named>>,
+    /// Pods of this node, as the plugin names them.
+    pub own: BTreeMap<IpAddr, Named>,
+    /// As the API has them, while policies have them followed.
+    pub elsewhere: BTreeMap<IpAddr, Arc<Pod>>,
+}
+
+impl Sight {
+    fn name(&self, address: IpAddr) -> Option<Named> {
+        let elsewhere = || {
+            let pod = self.elsewhere.get(&address)?;
+            Some(Named { namespace: pod.class.namespace.clone(), pod: pod.name.clone() })
+        };
+        self.own.get(&address).cloned().or_else(elsewhere)
+    }
 }
 
 /// The listening socket; removed when dropped.
@@ -216,7 +231,6 @@ async fn take(
 ) {
     let Some(ring) = ring else { return std::future::pending().await };
     let Ok(mut guard) = ring.readable_mut().await else { return std::future::pending().await };
-    let names = sight.borrow().names.clone();
     let clock = flow::Clock::now();
     for _ in 0..PACKETS_MAX {
         let Some(packet) = guard.get_inner_mut().reports.take() else {
@@ -224,7 +238,9 @@ async fn take(
             return;
         };
         figures.reported(packet.verdict);
-        let flow = Arc::new(Flow::of(&packet, &names, &clock));
+        let sight = sight.borrow();
+        let flow = Arc::new(Flow::of(&packet, |address| sight.name(address), &clock));
+        drop(sight);
         if kept.len() == KEPT {
             kept.pop_front();
         }

@@ -32,6 +32,8 @@ pub struct Figures {
     pub nodes: AtomicU64,
     pub policies: AtomicU64,
     pub identities: AtomicU64,
+    /// Selectors that were asked.
+    pub asked: AtomicU64,
     /// Entries of policies that found no room when last tried.
     pub refused: AtomicU64,
     sweeps: Histogram,
@@ -134,6 +136,12 @@ impl Figures {
             ("keelson_nodes", "gauge", "Nodes of the cluster that the agent knows", of(&self.nodes)),
             ("keelson_policy", "gauge", "NetworkPolicies that the agent knows", of(&self.policies)),
             ("keelson_identity", "gauge", "Identities that policies tell apart", of(&self.identities)),
+            (
+                "keelson_policy_selectors_asked_total",
+                "counter",
+                "Selectors of policies that were held against a pod's labels",
+                of(&self.asked),
+            ),
             (
                 "keelson_policy_entries_refused",
                 "gauge",

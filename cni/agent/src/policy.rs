@@ -1,9 +1,9 @@
 //! NetworkPolicy on one node: from objects of the API to numbers in the datapath.
 //!
 //! ```text
-//! NetworkPolicies ─┐                     ┌─ isolation of this node's pods ─▶ ENDPOINTS
-//! Namespaces ──────┼─ cluster ─ compile ─┼─ who may what ──────────────────▶ POLICY
-//! Pods ────────────┘                     └─ whose address it is ───────────▶ IDENTITIES
+//! NetworkPolicies ─┐                          ┌─ isolation of this node's pods ─▶ ENDPOINTS
+//! Namespaces ──────┼─ what changed ─ compile ─┼─ who may what ──────────────────▶ POLICY
+//! Pods ────────────┘                          └─ whose address it is ───────────▶ IDENTITIES
 //! ```
 //!
 //! An **identity** is a namespace, labels and named ports of a pod, and the longest prefix of any policy that holds its
@@ -12,22 +12,28 @@
 //!
 //! `evaluate` says the same from the objects alone: `compile` is tested against it, and `explain` tells what it says.
 //!
-//! **Invariants.** What is new goes in before what is old goes out. Without an answer of the API the last state stays.
+//! **Invariants.** Nothing is computed that did not change. What is new goes in before what is old goes out. Without an answer of the API the last state stays.
 //!
 //! Reference: NetworkPolicy of networking.k8s.io/v1.
 
+mod addresses;
 mod cluster;
 mod compile;
+mod compiled;
 mod evaluate;
 mod explain;
+mod followed;
+mod identities;
 mod knowledge;
-mod number;
+mod opening;
 mod plan;
 mod rule;
+mod selections;
 mod waiting;
 
-pub use cluster::{Class, Cluster};
-pub use compile::{Compiled, compile};
+pub use cluster::Pod;
+pub use compile::Compiler;
+pub use compiled::{Changed, Compiled};
 pub use explain::{Explanation, Half, explain};
 pub use knowledge::{Facts, Knowledge, Who, ask};
 pub use plan::{Observed, Step, plan};

@@ -1,6 +1,5 @@
 //! One flow, for people and for programs.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use datapath::{COUNTERS, Packet, Verdict};
@@ -72,8 +71,8 @@ impl Clock {
 }
 
 impl Flow {
-    pub fn of(packet: &Packet, names: &BTreeMap<IpAddr, Named>, clock: &Clock) -> Flow {
-        let end = |address: SocketAddr| End { address, name: names.get(&address.ip()).cloned() };
+    pub fn of(packet: &Packet, name: impl Fn(IpAddr) -> Option<Named>, clock: &Clock) -> Flow {
+        let end = |address: SocketAddr| End { address, name: name(address.ip()) };
         let ends = packet.ends;
         let changed = |before: SocketAddr, after: SocketAddr| (before != after).then(|| end(after));
         let (verdict, reason) = match packet.verdict {

@@ -1,8 +1,6 @@
 //! Policies in the owner's hands: when to look at them, and which pods wait for them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -19,7 +17,7 @@ use crate::endpoint::Permit;
 use crate::enforcer::Enforcer;
 use crate::failure::{LookError, chain};
 use crate::flows::{Named, Sight};
-use crate::policy::{self, Class, Cluster, Facts, Knowledge, Waiting, Who};
+use crate::policy::{self, Compiler, Facts, Knowledge, Waiting, Who};
 
 /// How long a pod may take from its announcement to its registration.
 const EXPECTED: Duration = Duration::from_secs(30);
@@ -35,6 +33,7 @@ pub struct Policies {
     /// What the room of flows sees.
     sight: watch::Sender<Sight>,
     pub asking: JoinSet<Learnt>,
+    compiler: Compiler,
     enforcer: Enforcer,
     waiting: Waiting,
     /// Links of waiting pods about which the API did not answer: the last state counts.
@@ -55,6 +54,7 @@ impl Policies {
             knowledge,
             sight,
             asking: JoinSet::new(),
+            compiler: Compiler::default(),
             enforcer: Enforcer::default(),
             waiting: Waiting::default(),
             unanswered: BTreeSet::new(),
@@ -157,75 +157,86 @@ impl Owner {
         self.give_up_overdue();
     }
 
-    /// Observes, compiles and makes the datapath say what policies say.
+    /// Compiles what has changed and makes the datapath say what policies say.
     fn enforce(&mut self) -> Result<(), LookError> {
         let Some(tables) = self.pods.carrier.tables() else { return Ok(()) };
-        let known = self.policies.knowledge.cluster();
-        self.show(tables.clone(), known.as_ref());
-        let Some(cluster) = known else { return Ok(()) };
+        let all_known = self.policies.knowledge.tell(&mut self.policies.compiler);
+        self.show(&tables);
+        if !all_known {
+            return Ok(());
+        }
         let endpoints: Vec<Endpoint> = self.pods.all().into_iter().cloned().collect();
-        let (known, expected) = (&endpoints, &self.policies.expected);
-        let is_there = |link: &str| known.iter().any(|endpoint| endpoint.link == link);
-        self.policies.knowledge.keep(|link| is_there(link) || expected.contains_key(link));
-        let who = self.who(&cluster, &endpoints);
-        let own: Vec<(Arc<Class>, Vec<IpAddr>)> = endpoints
-            .iter()
-            .filter_map(|endpoint| match &who[&endpoint.link] {
-                Who::Pod(class) => Some((class.clone(), endpoint.addresses.clone())),
-                Who::Unmanaged | Who::Unknown => None,
-            })
-            .collect();
-        let compiled = policy::compile(&cluster, &own);
-        self.figures.policies.store(cluster.policies.len() as u64, Ordering::Relaxed);
-        self.figures.identities.store(compiled.identities() as u64, Ordering::Relaxed);
-        let permits: BTreeMap<String, Permit> = who
-            .into_iter()
-            .filter_map(|(link, who)| {
-                let permit = match who {
-                    Who::Pod(class) => {
-                        let (identity, isolation) = *compiled.subjects.get(&class)?;
-                        Permit { identity, isolation }
-                    }
-                    Who::Unmanaged => Permit::default(),
-                    Who::Unknown => return None,
-                };
-                Some((link, permit))
-            })
-            .collect();
+        let links: BTreeSet<&str> = endpoints.iter().map(|endpoint| endpoint.link.as_str()).collect();
+        let expected = &self.policies.expected;
+        self.policies.knowledge.keep(|link| links.contains(link) || expected.contains_key(link));
+        let who = self.who(&endpoints);
+        let permits = self.permits(&endpoints, &who);
+        let Policies { compiler, enforcer, .. } = &mut self.policies;
+        self.figures.policies.store(compiler.policies() as u64, Ordering::Relaxed);
+        self.figures.identities.store(compiler.identities() as u64, Ordering::Relaxed);
+        self.figures.asked.store(compiler.asked(), Ordering::Relaxed);
         let known: Vec<String> = permits.keys().cloned().collect();
-        let rest = self.policies.enforcer.begin(&tables, &compiled)?;
+        let rest = enforcer.begin(&tables, &mut compiler.compiled)?;
         let isolated = self.pods.permit(permits)?;
-        let outcome = self.policies.enforcer.finish(&tables, rest, isolated);
+        let outcome = enforcer.finish(&tables, rest, isolated);
         self.release(&known);
         Ok(outcome?)
     }
 
+    /// What policies say of each pod of which that is known.
+    fn permits(&mut self, endpoints: &[Endpoint], who: &BTreeMap<String, Who>) -> BTreeMap<String, Permit> {
+        let compiler = &mut self.policies.compiler;
+        let is_gone = |link: &&String| !who.contains_key(*link);
+        let gone: Vec<String> = compiler.links().filter(is_gone).cloned().collect();
+        gone.iter().for_each(|link| compiler.set_own(link, None));
+        for endpoint in endpoints {
+            let pod = match who.get(&endpoint.link) {
+                Some(Who::Pod(class)) => Some((class.clone(), endpoint.addresses.clone())),
+                _ => None,
+            };
+            compiler.set_own(&endpoint.link, pod);
+        }
+        let permit = |who: &Who| match who {
+            Who::Pod(class) => {
+                let (identity, isolation) = compiler.subject(class)?;
+                Some(Permit { identity, isolation })
+            }
+            Who::Unmanaged => Some(Permit::default()),
+            Who::Unknown => None,
+        };
+        who.iter().filter_map(|(link, who)| Some((link.clone(), permit(who)?))).collect()
+    }
+
     /// Tells the room of flows whose addresses are whose.
-    fn show(&self, tables: Tables, cluster: Option<&Cluster>) {
-        let elsewhere = cluster.iter().flat_map(|cluster| &cluster.pods).flat_map(|pod| {
-            let name = Named { namespace: pod.class.namespace.clone(), pod: pod.name.clone() };
-            pod.addresses.iter().map(move |address| (*address, name.clone()))
-        });
-        let mut names: BTreeMap<IpAddr, Named> = elsewhere.collect();
+    fn show(&mut self, tables: &Tables) {
+        let compiler = &mut self.policies.compiler;
+        let reassigned = compiler.take_reassigned();
+        let mut own = BTreeMap::new();
         for endpoint in self.pods.all().into_iter().filter(|endpoint| !endpoint.pod.name.is_empty()) {
             let name = Named { namespace: endpoint.pod.namespace.clone(), pod: endpoint.pod.name.clone() };
-            names.extend(endpoint.addresses.iter().map(|address| (*address, name.clone())));
+            own.extend(endpoint.addresses.iter().map(|address| (*address, name.clone())));
         }
         self.policies.sight.send_if_modified(|sight| {
-            let changed = sight.tables.is_none() || *sight.names != names;
-            if changed {
-                *sight = Sight { tables: Some(tables), names: Arc::new(names) };
+            for address in reassigned {
+                match compiler.pod_at(address) {
+                    Some(pod) => drop(sight.elsewhere.insert(address, pod.clone())),
+                    None => drop(sight.elsewhere.remove(&address)),
+                }
             }
-            changed
+            sight.own = own;
+            // Names are read when a packet needs one.
+            let is_first = sight.tables.is_none();
+            sight.tables.get_or_insert_with(|| tables.clone());
+            is_first
         });
     }
 
     /// Whose connection each endpoint is. About one that is not READY and that nobody knows the API is asked.
-    fn who(&mut self, cluster: &Cluster, endpoints: &[Endpoint]) -> BTreeMap<String, Who> {
+    fn who(&mut self, endpoints: &[Endpoint]) -> BTreeMap<String, Who> {
         let mut all = BTreeMap::new();
         for endpoint in endpoints {
             let policies = &mut self.policies;
-            let mut who = policies.knowledge.who(endpoint, cluster);
+            let mut who = policies.knowledge.who(endpoint, &policies.compiler);
             let is_new = policies.waiting.has(&endpoint.link);
             let asks = is_new && !endpoint.pod.name.is_empty();
             if asks && !policies.knowledge.has_asked(&endpoint.link) {

@@ -33,7 +33,7 @@ pub struct Pod {
     pub created: String,
 }
 
-/// What the API has.
+/// What the API has, for who asks about it once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cluster {
     pub policies: Vec<Policy>,
@@ -76,6 +76,13 @@ impl Pod {
             addresses,
             created: text(&metadata["creationTimestamp"]),
         })
+    }
+
+    /// Whether only their versions differ.
+    pub fn is_like(&self, other: &Pod) -> bool {
+        let Pod { name, uid, mirrors, version: _, class, addresses, created } = self;
+        (name, uid, mirrors) == (&other.name, &other.uid, &other.mirrors)
+            && (class, addresses, created) == (&other.class, &other.addresses, &other.created)
     }
 
     pub fn is(&self, uid: &str) -> bool {

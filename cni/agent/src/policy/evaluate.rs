@@ -1,10 +1,11 @@
 //! What policies say of one packet, from the objects alone.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use datapath::Direction;
 
-use super::cluster::{Class, Cluster};
+use super::cluster::{Class, Cluster, Labels};
 use super::rule::{Peer, Policy, Rule, Which};
 
 /// One end of a packet.
@@ -61,20 +62,20 @@ fn is_peer(cluster: &Cluster, own: &str, rule: &Rule, end: End<'_>) -> bool {
             Peer::Block { cidr, except } => {
                 cidr.contains(&end.address) && !except.iter().any(|range| range.contains(&end.address))
             }
-            Peer::Pods { .. } => end.class.is_some_and(|class| is_selected(cluster, own, peer, class)),
+            Peer::Pods { .. } => {
+                end.class.is_some_and(|class| is_selected(&cluster.namespaces, own, peer, class))
+            }
             Peer::Nobody => false,
         })
 }
 
 /// Whether a peer's selectors select the pods of a class.
-pub fn is_selected(cluster: &Cluster, own: &str, peer: &Peer, class: &Class) -> bool {
-    let Peer::Pods { namespaces, pods } = peer else { return false };
-    let near = match namespaces {
+pub fn is_selected(namespaces: &BTreeMap<String, Labels>, own: &str, peer: &Peer, class: &Class) -> bool {
+    let Peer::Pods { namespaces: selector, pods } = peer else { return false };
+    let near = match selector {
         None => class.namespace == own,
         // One that is not known yet has no labels to say no by.
-        Some(selector) => {
-            cluster.namespaces.get(&class.namespace).is_some_and(|labels| selector.matches(labels))
-        }
+        Some(selector) => namespaces.get(&class.namespace).is_some_and(|labels| selector.matches(labels)),
     };
     near && pods.matches(&class.labels)
 }

@@ -32,7 +32,7 @@ pub struct Rule {
     pub ports: Vec<Port>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Peer {
     Pods {
         /// None: of the policy's own namespace.

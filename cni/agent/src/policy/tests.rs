@@ -1,18 +1,64 @@
 //! The compiler, against tables and against the evaluator.
 
+mod changes;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use datapath::{ANYBODY, Allowed, Direction, Ports};
+use client::Key;
+use datapath::{ANYBODY, Allowed, Direction, Isolation, Ports};
 use ipnet::IpNet;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::cluster::{Labels, Pod};
-use super::compile::blocks;
+use super::cluster::{Class, Cluster, Labels};
 use super::evaluate::{End, Outcome, judge};
+use super::opening::blocks;
 use super::rule::Policy;
 use super::*;
+
+type Own = Vec<(Arc<Class>, Vec<IpAddr>)>;
+
+/// What the datapath is to have, for who compares.
+#[derive(Debug, PartialEq, Eq)]
+struct Entries {
+    subjects: BTreeMap<Arc<Class>, (u32, Isolation)>,
+    allowed: BTreeSet<Allowed>,
+    names: BTreeMap<IpNet, u32>,
+}
+
+impl Entries {
+    fn of(compiler: &Compiler, own: &Own) -> Entries {
+        let subject =
+            |(class, _): &(Arc<Class>, Vec<IpAddr>)| Some((class.clone(), compiler.subject(class)?));
+        Entries {
+            subjects: own.iter().filter_map(subject).collect(),
+            allowed: compiler.compiled.allowed().copied().collect(),
+            names: compiler.compiled.names().clone(),
+        }
+    }
+}
+
+/// Everything comes, one after the other.
+fn compile(cluster: &Cluster, own: &Own) -> Entries {
+    let mut compiler = Compiler::default();
+    for (at, pod) in cluster.pods.iter().enumerate() {
+        let key = Key::new(&*pod.class.namespace, format!("{}-{at}", pod.name));
+        compiler.set_pod(&key, Some(pod.clone()));
+    }
+    for (at, policy) in cluster.policies.iter().enumerate() {
+        let key = Key::new(&*policy.namespace, format!("{}-{at}", policy.name));
+        compiler.set_policy(&key, Some(policy.clone()));
+    }
+    for (name, labels) in &cluster.namespaces {
+        compiler.set_namespace(name, Some(labels.clone()));
+    }
+    for (at, pod) in own.iter().enumerate() {
+        compiler.set_own(&format!("kn{at}"), Some(pod.clone()));
+    }
+    Entries::of(&compiler, own)
+}
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -63,7 +109,7 @@ fn cluster(policies: Vec<Policy>) -> Cluster {
 
 /// What the programs would say: the longest prefix for the address, one lookup for it and one for anybody.
 fn looked_up(
-    compiled: &Compiled,
+    compiled: &Entries,
     direction: Direction,
     subject: &Class,
     peer: IpAddr,
@@ -201,9 +247,9 @@ fn policies_add_up_and_numbers_stay() {
         json!({"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "10.244.1.0/24"}}]}]}),
     );
     let two = compile(&cluster(vec![deny, allow, block]), &own);
-    let number = |compiled: &Compiled, at: usize| compiled.subjects[&one.pods[at].class].0;
+    let number = |compiled: &Entries, at: usize| compiled.subjects[&one.pods[at].class].0;
     assert_eq!((number(&compiled, 0), number(&compiled, 3)), (number(&two, 0), number(&two, 3)));
-    let name = |compiled: &Compiled, at: &str| compiled.names[&IpNet::from(ip(at))];
+    let name = |compiled: &Entries, at: &str| compiled.names[&IpNet::from(ip(at))];
     assert_eq!(name(&compiled, NEAR), name(&two, NEAR));
     assert_ne!(name(&compiled, FAR_WEB), name(&two, FAR_WEB));
     assert_eq!(compile(&Cluster::default(), &own).allowed.len(), 0);
@@ -249,16 +295,32 @@ fn what_is_new_comes_before_what_is_old_goes() {
         allowed: [allowed(1), allowed(2)].into(),
         names: [(net("10.0.0.1/32"), 7), (net("10.0.0.2/32"), 8)].into(),
     };
-    let desired = Compiled {
-        allowed: [allowed(2), allowed(3)].into(),
-        names: [(net("10.0.0.1/32"), 9)].into(),
-        ..Compiled::default()
-    };
-    let (before, after) = plan(&desired, &observed);
+    let mut desired = Compiled::default();
+    desired.count(allowed(2), true);
+    desired.count(allowed(3), true);
+    desired.set_name(net("10.0.0.1/32"), Some(9));
+    let all = Changed::all(&desired, &observed);
+    let (before, after) = plan(&desired, &observed, &all);
     assert_eq!(before, [Step::Allow(allowed(3)), Step::Name(net("10.0.0.1/32"), 9)]);
     assert_eq!(after, [Step::Withdraw(allowed(1)), Step::Unname(net("10.0.0.2/32"))]);
-    let done = Observed { allowed: desired.allowed.clone(), names: desired.names.clone() };
-    assert_eq!(plan(&desired, &done), (vec![], vec![]));
+    // What has not changed is not looked at.
+    assert_eq!(plan(&desired, &observed, &Changed::of(&after)), (vec![], after));
+    let done = Observed { allowed: desired.allowed().copied().collect(), names: desired.names().clone() };
+    assert_eq!(plan(&desired, &done, &all), (vec![], vec![]));
+}
+
+#[test]
+fn an_entry_stays_as_long_as_there_is_a_reason() {
+    let entry = Allowed { subject: 300, peer: 1, direction: Direction::Ingress, what: Ports::All };
+    let mut compiled = Compiled::default();
+    let mut count = |more: bool| {
+        compiled.count(entry, more);
+        (compiled.allows(&entry), !compiled.take_changed().allowed.is_empty())
+    };
+    assert_eq!(count(true), (true, true));
+    assert_eq!(count(true), (true, false));
+    assert_eq!(count(false), (true, false));
+    assert_eq!(count(false), (false, true));
 }
 
 fn any_selector() -> impl Strategy<Value = Value> {
