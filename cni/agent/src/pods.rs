@@ -101,6 +101,8 @@ impl Pods {
         };
         let concerned: Vec<&Endpoint> = self.registry.all().into_iter().filter(is_news).collect();
         self.permits.extend(permits);
+        // What an earlier try has told before it failed is no news any more.
+        let mut isolated = self.unsettled;
         self.unsettled = true;
         let observed = self.carrier.observe_of(&concerned)?;
         let permit = |endpoint: &Endpoint| self.permits.get(&endpoint.link).copied();
@@ -112,7 +114,6 @@ impl Pods {
         });
         let (pending, ready): (Vec<_>, Vec<_>) =
             puts.partition(|(_, to)| to.state == datapath::EndpointState::Pending);
-        let mut isolated = false;
         let mut put = |(ip, to): (std::net::IpAddr, datapath::Endpoint)| {
             let before = observed.endpoints.iter().find(|(known, _)| *known == ip).map(|(_, there)| there);
             isolated |=
