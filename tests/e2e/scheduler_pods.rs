@@ -240,3 +240,24 @@ fn the_api_may_go_and_come_back() {
                    available: 1 No preemption victims found for incoming pod.";
     cluster.refused("large", message);
 }
+
+#[test]
+fn namespaces_are_chosen_by_their_labels() {
+    let cluster = Cluster::start();
+    cluster.must(201, cluster.admin.post("/api/v1/namespaces", &json!({"metadata": {"name": "red"}})));
+    let account = json!({"metadata": {"name": "default"}});
+    cluster.must(201, cluster.admin.post("/api/v1/namespaces/red/serviceaccounts", &account));
+    cluster.node("node-1", json!(null));
+    cluster.node("node-2", json!(null));
+    let web = json!({"metadata": {"name": "web", "labels": {"app": "web"}},
+        "spec": {"containers": [{"name": "c", "image": "image"}], "nodeName": "node-2"}});
+    cluster.must(201, cluster.admin.post("/api/v1/namespaces/red/pods", &web));
+    let term = json!({"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "web"}},
+        "namespaceSelector": {"matchLabels": {"team": "red"}}});
+    let near = json!({"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}});
+    cluster.pod("guest", "1", json!({"affinity": near}));
+    cluster.refused("guest", &helpless(2, "2 node(s) didn't match pod affinity rules"));
+    let label = json!({"metadata": {"labels": {"team": "red"}}});
+    cluster.must(200, cluster.admin.patch("/api/v1/namespaces/red", "merge", &label));
+    assert_eq!(cluster.bound("guest"), "node-2");
+}

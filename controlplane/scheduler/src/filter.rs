@@ -4,14 +4,15 @@
 
 mod affinity;
 mod name;
-mod neighbours;
+mod pod_affinity;
 mod ports;
 mod resources;
 mod taints;
+mod topology_spread;
 mod unschedulable;
 mod volumes;
 
-use crate::neighbours::Places;
+use crate::neighbours::Neighbours;
 use crate::node::Node;
 use crate::pod::Pod;
 use crate::snapshot::Room;
@@ -63,9 +64,10 @@ const ORDER: [Plugin; 8] = [
 ];
 
 /// Asks every plugin; the first refusal counts.
-pub fn check(pod: &Pod, node: &Node, room: &Room, places: &Places<'_>) -> Result<(), Rejection> {
+pub fn check(pod: &Pod, node: &Node, room: &Room, neighbours: &Neighbours<'_>) -> Result<(), Rejection> {
     ORDER.iter().try_for_each(|plugin| plugin.check(pod, node, room))?;
-    self::neighbours::check(places, node)
+    self::topology_spread::check(&neighbours.spread, node)?;
+    self::pod_affinity::check(&neighbours.affinity, node)
 }
 
 impl Plugin {

@@ -1,11 +1,11 @@
 //! A node as far as scheduling looks at it.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use api::meta::Meta;
 use serde_json::Value;
 
+use crate::peers::{Labels, labels};
 use crate::resources::Resources;
 use crate::taint::Taint;
 
@@ -16,7 +16,7 @@ pub struct NodeName(String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     pub name: NodeName,
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     pub unschedulable: bool,
     pub taints: Vec<Taint>,
     pub allocatable: Resources,
@@ -50,12 +50,9 @@ impl fmt::Display for NodeName {
 impl Node {
     pub fn read(node: &Value) -> Node {
         let meta = Meta::of(node);
-        let labels = meta.labels().into_iter().flatten();
         Node {
             name: NodeName::new(meta.name()),
-            labels: labels
-                .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
-                .collect(),
+            labels: labels(meta),
             unschedulable: node["spec"]["unschedulable"] == true,
             taints: Taint::read_all(&node["spec"]["taints"]),
             allocatable: Resources::read(&node["status"]["allocatable"]),

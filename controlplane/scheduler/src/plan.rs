@@ -2,7 +2,7 @@
 
 use crate::affinity::Names;
 use crate::filter::{self, Plugin};
-use crate::neighbours::Places;
+use crate::neighbours::Neighbours;
 use crate::node::{Node, NodeName};
 use crate::pod::Pod;
 use crate::refusal::{Refusal, Verdict};
@@ -40,7 +40,7 @@ pub fn plan(snapshot: &Snapshot, pod: &Pod, random: &mut dyn FnMut(u64) -> u64) 
             Plugin::VolumeBinding,
         ));
     }
-    let places = Places::of(pod, snapshot);
+    let neighbours = Neighbours::of(pod, snapshot);
     let mut candidates: Vec<(&Node, &Room)> = Vec::new();
     let mut verdicts = Vec::new();
     for (node, room) in snapshot.nodes() {
@@ -50,7 +50,7 @@ pub fn plan(snapshot: &Snapshot, pod: &Pod, random: &mut dyn FnMut(u64) -> u64) 
             verdicts.push(Verdict::NotNamed);
             continue;
         }
-        match filter::check(pod, node, room, &places) {
+        match filter::check(pod, node, room, &neighbours) {
             Ok(()) => candidates.push((node, room)),
             Err(rejection) => verdicts.push(Verdict::Rejected(rejection)),
         }

@@ -1,7 +1,7 @@
 //! A pod as far as scheduling looks at it.
 
-use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use api::meta::Meta;
 use client::{Key, Reference, Resource};
@@ -9,10 +9,11 @@ use serde_json::Value;
 
 use crate::affinity::NodeAffinity;
 use crate::claims::Claims;
-use crate::neighbours::Neighbours;
 use crate::node::NodeName;
+use crate::peers::Identity;
 use crate::resources::Requests;
 use crate::taint::Toleration;
+use crate::topology_spread::TopologySpread;
 
 /// A pod's UID.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,12 +32,11 @@ pub struct Pod {
     pub terminating: bool,
     /// Succeeded or failed: it holds no resources any more.
     pub finished: bool,
-    /// UID of the controller; replicas share it.
-    pub controller: Option<String>,
     /// The condition `PodScheduled` that it has.
     pub condition: Option<Condition>,
-    pub labels: BTreeMap<String, String>,
-    pub neighbours: Neighbours,
+    /// What its neighbours see; shared with pods that look the same, once it is placed.
+    pub identity: Arc<Identity>,
+    pub spread: TopologySpread,
     pub wish: Wish,
     /// What its claims say; filled in when its turn comes.
     pub claims: Claims,
@@ -102,12 +102,6 @@ impl Pod {
         let meta = Meta::of(pod);
         let (spec, status) = (&pod["spec"], &pod["status"]);
         let node = spec["nodeName"].as_str().filter(|node| !node.is_empty());
-        let labels: BTreeMap<String, String> = meta
-            .labels()
-            .into_iter()
-            .flatten()
-            .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
-            .collect();
         Pod {
             key: Key::new(meta.namespace(), meta.name()),
             uid: PodUid::new(meta.uid()),
@@ -118,10 +112,9 @@ impl Pod {
             scheduler: spec["schedulerName"].as_str().unwrap_or_default().to_owned(),
             terminating: meta.deletion_timestamp().is_some(),
             finished: matches!(status["phase"].as_str(), Some("Succeeded" | "Failed")),
-            controller: meta.controller().map(|owner| owner.uid.to_owned()),
             condition: Condition::read(&status["conditions"]),
-            neighbours: Neighbours::read(meta.namespace(), spec),
-            labels,
+            identity: Arc::new(Identity::read(meta, spec)),
+            spread: TopologySpread::read(spec),
             wish: Wish::read(meta.name(), spec, &api::pod_size::counted(pod)),
             claims: Claims::default(),
         }

@@ -72,8 +72,10 @@ pub enum Event {
     NodeChanged(Differences),
     /// A pod gave its room back.
     RoomFreed,
-    /// A pod came to a node: somebody may want to be near it.
+    /// A pod came to a node, or looks different now: somebody may want to be near it, or mind it no longer.
     PodPlaced,
+    /// A namespace has other labels.
+    NamespaceChanged,
     /// Volumes or claims are other ones.
     VolumesChanged,
 }
@@ -86,8 +88,9 @@ impl Event {
                 Plugin::NodeUnschedulable => what.unschedulable,
                 Plugin::NodeName | Plugin::NodePorts => false,
                 Plugin::TaintToleration => what.taints,
+                // Constraints may leave out nodes by their taints.
+                Plugin::PodTopologySpread => what.labels || what.taints,
                 Plugin::NodeAffinity
-                | Plugin::PodTopologySpread
                 | Plugin::InterPodAffinity
                 | Plugin::VolumeBinding
                 | Plugin::VolumeZone => what.labels,
@@ -105,6 +108,7 @@ impl Event {
             Event::VolumesChanged => {
                 plugins.iter().any(|plugin| matches!(plugin, Plugin::VolumeBinding | Plugin::VolumeZone))
             }
+            Event::NamespaceChanged => plugins.contains(&Plugin::InterPodAffinity),
             Event::PodPlaced => plugins
                 .iter()
                 .any(|plugin| matches!(plugin, Plugin::PodTopologySpread | Plugin::InterPodAffinity)),
@@ -124,7 +128,9 @@ impl Queue {
             self.activate(&uid);
             return;
         };
-        let same = entry.pod.wish == pod.wish;
+        let same = entry.pod.wish == pod.wish
+            && entry.pod.spread == pod.spread
+            && entry.pod.identity == pod.identity;
         entry.pod = pod;
         match entry.place {
             _ if same => {}
@@ -276,6 +282,11 @@ mod tests {
                 true,
             ),
             (&[Plugin::NodePorts], Event::RoomFreed, true),
+            (&[Plugin::InterPodAffinity], Event::PodPlaced, true),
+            (&[Plugin::InterPodAffinity], Event::NamespaceChanged, true),
+            (&[Plugin::PodTopologySpread], Event::NamespaceChanged, false),
+            (&[Plugin::PodTopologySpread], Event::NodeChanged(Differences { taints: true, ..what }), true),
+            (&[Plugin::InterPodAffinity], Event::NodeChanged(Differences { taints: true, ..what }), false),
         ] {
             let (mut queue, now) = (Queue::default(), Instant::now());
             queue.set(pod("a", 0, ""), now);
@@ -316,6 +327,12 @@ mod tests {
         queue.set(pod("a", 0, ""), now + LONGEST_WAIT);
         assert!(queue.pop().is_none(), "nothing has changed");
         queue.set(pod("a", 1, ""), now + LONGEST_WAIT);
+        assert!(queue.pop().is_some());
+        // Other labels may fit other constraints.
+        queue.refused(&uid("a"), CPU.into(), now);
+        let meta = json!({"name": "a", "namespace": "d", "uid": "a", "labels": {"app": "web"}});
+        let labelled = Pod::read(&json!({"metadata": meta, "spec": {"priority": 1}}));
+        queue.set(Arc::new(labelled), now + LONGEST_WAIT);
         assert!(queue.pop().is_some());
         queue.failed(&uid("a"), now);
         assert!(queue.next_due().is_some());

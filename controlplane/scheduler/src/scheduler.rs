@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::meta::Meta;
 use client::{Cache, Caches, Client, ClientError, EventKind, EventRecorder, Key, Resource};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -14,6 +15,7 @@ use crate::bind::{Binding, bind};
 use crate::changes::Changes;
 use crate::claims::Claims;
 use crate::node::{Node, NodeName};
+use crate::peers::labels;
 use crate::plan::{Decision, plan};
 use crate::pod::{Pod, PodUid};
 use crate::promises::{self, Promises, Settled, Versions};
@@ -35,10 +37,12 @@ pub struct Scheduler {
     recorder: EventRecorder,
     pods: Cache,
     nodes: Cache,
+    namespaces: Cache,
     storage: Storage,
     promises: Promises,
     pod_changes: Changes,
     node_changes: Changes,
+    namespace_changes: Changes,
     bell: Arc<Notify>,
     snapshot: Snapshot,
     queue: Queue,
@@ -61,16 +65,19 @@ impl Scheduler {
     /// Starts to follow pods and nodes. Must be called inside a tokio runtime.
     pub fn new(client: Client, caches: &Caches) -> Scheduler {
         let (pods, nodes) = (caches.of(&Resource::PODS), caches.of(&Resource::NODES));
+        let namespaces = caches.of(&Resource::NAMESPACES);
         let bell = Arc::new(Notify::new());
         Scheduler {
             recorder: EventRecorder::start(client.clone(), NAME, ""),
             pod_changes: Changes::follow(&pods, bell.clone()),
             node_changes: Changes::follow(&nodes, bell.clone()),
+            namespace_changes: Changes::follow(&namespaces, bell.clone()),
             storage: Storage::follow(caches, &bell),
             promises: Promises::default(),
             client,
             pods,
             nodes,
+            namespaces,
             bell,
             snapshot: Snapshot::default(),
             queue: Queue::default(),
@@ -85,7 +92,7 @@ impl Scheduler {
         tokio::select! {
             () = stopping.cancelled() => return,
             // Deciding on half a picture would over-commit.
-            () = async { tokio::join!(self.pods.synced(), self.nodes.synced(), self.storage.synced()); } => {}
+            () = async { tokio::join!(self.pods.synced(), self.nodes.synced(), self.namespaces.synced(), self.storage.synced()); } => {}
         }
         tracing::info!("pods and nodes are known");
         loop {
@@ -120,6 +127,9 @@ impl Scheduler {
         if self.storage.has_changed() {
             self.queue.wake(Event::VolumesChanged, Instant::now());
         }
+        for key in self.namespace_changes.take() {
+            self.look_at_namespace(&key);
+        }
         for key in self.pod_changes.take() {
             self.look_at_pod(&key);
         }
@@ -137,6 +147,18 @@ impl Scheduler {
         self.queue.wake(event, Instant::now());
     }
 
+    fn look_at_namespace(&mut self, key: &Key) {
+        match self.namespaces.get(key) {
+            Some(namespace) => {
+                let labels = labels(Meta::of(namespace.value()));
+                if self.snapshot.set_namespace(&key.name, labels) {
+                    self.queue.wake(Event::NamespaceChanged, Instant::now());
+                }
+            }
+            None => self.snapshot.remove_namespace(&key.name),
+        }
+    }
+
     fn look_at_pod(&mut self, key: &Key) {
         let pod = self.pods.get(key).map(|object| Arc::new(Pod::read(object.value())));
         let before = match &pod {
@@ -150,13 +172,19 @@ impl Scheduler {
         if pod.finished {
             self.give_up(&pod.uid);
         } else if pod.node.is_some() {
-            self.assumed.remove(&pod.uid);
+            let is_new = self.assumed.remove(&pod.uid).is_some();
             self.promises.take_back(&pod.uid);
             self.queue.remove(&pod.uid);
-            let before = self.snapshot.pod(&pod.uid).map(|before| before.wish.requests.exact.clone());
-            let shrinks = before.is_some_and(|before| pod.wish.requests.exact.is_less_than(&before));
+            let before = self.snapshot.pod(&pod.uid);
+            let looks_new = before.is_none_or(|before| {
+                before.identity != pod.identity || before.terminating != pod.terminating
+            });
+            let shrinks = before
+                .is_some_and(|before| pod.wish.requests.exact.is_less_than(&before.wish.requests.exact));
             self.snapshot.place(pod);
-            self.queue.wake(Event::PodPlaced, Instant::now());
+            if is_new || looks_new {
+                self.queue.wake(Event::PodPlaced, Instant::now());
+            }
             if shrinks {
                 self.queue.wake(Event::RoomFreed, Instant::now());
             }

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::node::{Differences, Node, NodeName};
+use crate::peers::{Labels, Peers};
 use crate::pod::{Pod, PodUid};
+use crate::pod_affinity::Namespaces;
 use crate::resources::Resources;
 
 #[derive(Clone, Debug, Default)]
@@ -16,6 +18,8 @@ pub struct Snapshot {
     rooms: BTreeMap<NodeName, Room>,
     /// Where each pod is.
     places: HashMap<PodUid, NodeName>,
+    peers: Peers,
+    namespaces: Namespaces,
 }
 
 /// One node with its pods. The node may be missing while pods of it are known.
@@ -60,10 +64,14 @@ impl Snapshot {
     }
 
     /// Places a pod on the node that it names; moves it where it was elsewhere.
-    pub fn place(&mut self, pod: Arc<Pod>) {
+    pub fn place(&mut self, mut pod: Arc<Pod>) {
         self.remove(&pod.uid);
         let Some(node) = pod.node.clone() else { return };
         self.places.insert(pod.uid.clone(), node.clone());
+        let identity = self.peers.add(&pod, &node);
+        if !Arc::ptr_eq(&identity, &pod.identity) {
+            Arc::make_mut(&mut pod).identity = identity;
+        }
         let room = self.rooms.entry(node).or_default();
         room.requested.add(&pod.wish.requests.exact);
         room.assumed.add(&pod.wish.requests.assumed);
@@ -76,11 +84,30 @@ impl Snapshot {
         if let Some(room) = self.rooms.get_mut(&node)
             && let Some(pod) = room.pods.remove(uid)
         {
+            self.peers.remove(&pod, &node);
             room.requested.subtract(&pod.wish.requests.exact);
             room.assumed.subtract(&pod.wish.requests.assumed);
         }
         self.drop_if_empty(&node);
         true
+    }
+
+    /// A namespace has these labels now; whether they are other ones.
+    pub fn set_namespace(&mut self, name: &str, labels: Labels) -> bool {
+        self.namespaces.insert(name.to_owned(), labels.clone()).is_none_or(|old| old != labels)
+    }
+
+    pub fn remove_namespace(&mut self, name: &str) {
+        self.namespaces.remove(name);
+    }
+
+    pub fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
+    }
+
+    /// All placed pods, counted.
+    pub fn peers(&self) -> &Peers {
+        &self.peers
     }
 
     pub fn node(&self, name: &NodeName) -> Option<&Node> {

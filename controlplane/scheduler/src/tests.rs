@@ -117,6 +117,45 @@ fn taken_room_is_never_given_twice() {
 }
 
 #[test]
+fn what_is_placed_and_removed_leaves_no_trace() {
+    let term =
+        json!({"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "web"}}});
+    let shy = json!({"spec": {"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}}});
+    let mut cluster = snapshot(vec![node("a", json!({})), node("b", json!({}))], vec![]);
+    let replica = |name: &str, node: &str, more: &Value| {
+        let mut all = json!({"metadata": {"labels": {"app": "web"}}});
+        merge(&mut all, more.clone());
+        merge(&mut all, on(node));
+        Arc::new(pod(name, json!({}), all))
+    };
+    for (name, node, more) in
+        [("1", "a", &json!({})), ("2", "a", &json!({})), ("3", "b", &json!({})), ("4", "b", &shy)]
+    {
+        cluster.place(replica(name, node, more));
+    }
+    let counts = |cluster: &Snapshot| {
+        let mut counts: Vec<(usize, i64)> = cluster
+            .peers()
+            .all()
+            .map(|(_, placed)| (placed.len(), placed.values().map(|count| count.all).sum()))
+            .collect();
+        counts.sort();
+        counts
+    };
+    // Three that look alike on two nodes, and one that wants something.
+    assert_eq!((counts(&cluster), cluster.peers().with_affinity().count()), (vec![(1, 1), (2, 3)], 1));
+    // A pod that changes moves from one kind to the other; one that is being deleted stays in its own.
+    cluster.place(replica("3", "b", &shy));
+    cluster.place(replica("1", "a", &json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})));
+    assert_eq!(counts(&cluster), [(1, 2), (1, 2)]);
+    assert_eq!(cluster.peers().in_namespace("default").count(), 2);
+    for name in ["1", "2", "3", "4"] {
+        assert!(cluster.remove(&crate::PodUid::new(name)));
+    }
+    assert_eq!(counts(&cluster), []);
+}
+
+#[test]
 fn pods_of_a_missing_node_are_remembered() {
     let gone = pod("p", json!({"cpu": "3"}), on("a"));
     let mut snapshot = snapshot(vec![], vec![gone]);

@@ -2,7 +2,7 @@
 //!
 //! Upstream finds replicas by the selectors of their ReplicaSet and Services; the UID of their controller says the
 //! same without reading those. No opinion on pods without a controller. Constraints that a pod states itself are
-//! filters (`neighbours`), not scores.
+//! filters (`topology_spread`), not scores.
 
 use std::collections::BTreeMap;
 
@@ -17,12 +17,12 @@ const NODE_SKEW: f64 = 3.0;
 const ZONE_SKEW: f64 = 5.0;
 
 pub(super) fn score(pod: &Pod, candidates: &Candidates<'_>, snapshot: &Snapshot) -> Option<Vec<i64>> {
-    let controller = pod.controller.as_deref()?;
+    let controller = pod.identity.controller.as_deref()?;
     let replicas = |room: &Room| {
         let same = |other: &&Pod| {
             !other.terminating
                 && other.key.namespace == pod.key.namespace
-                && other.controller.as_deref() == Some(controller)
+                && other.identity.controller.as_deref() == Some(controller)
         };
         room.pods().filter(same).count() as f64
     };
