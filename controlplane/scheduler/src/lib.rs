@@ -5,7 +5,7 @@
 //!                                       ^        assumed at once <-------+--> report  (PodScheduled=False)
 //! ```
 //!
-//! Not here yet: preemption, preferences between pods, how much room a storage driver has left.
+//! Not here yet: preemption, how much room a storage driver has left.
 //!
 //! **Invariants**
 //! - One task owns snapshot and queue. A pod takes its room in the snapshot in the same step that decides for it,

@@ -1,4 +1,4 @@
-//! Which other pods a pod wants near or far: required terms.
+//! Which other pods a pod wants near or far: required terms, and preferred ones with their weights.
 //!
 //! A term is about pods of some namespaces (by name or by the labels of the Namespace) with some labels. Pods that are
 //! being deleted count until they are gone.
@@ -20,6 +20,8 @@ use crate::snapshot::Snapshot;
 pub struct PodAffinity {
     near: Vec<Term>,
     far: Vec<Term>,
+    /// With weights; those of anti-affinity are negative.
+    preferred: Vec<(i64, Term)>,
 }
 
 /// Pods of some namespaces and labels, in one domain of nodes.
@@ -61,15 +63,35 @@ pub enum Objection {
 
 impl PodAffinity {
     pub fn read(namespace: &str, affinity: &Value) -> PodAffinity {
-        let required = |kind: &str| {
-            let terms = affinity[kind]["requiredDuringSchedulingIgnoredDuringExecution"].as_array();
-            terms.into_iter().flatten().map(|term| Term::read(namespace, term)).collect()
+        let list = |kind: &str, strength: &str| {
+            let terms =
+                affinity[kind][format!("{strength}DuringSchedulingIgnoredDuringExecution")].as_array();
+            terms.into_iter().flatten()
         };
-        PodAffinity { near: required("podAffinity"), far: required("podAntiAffinity") }
+        let required = |kind: &str| list(kind, "required").map(|term| Term::read(namespace, term)).collect();
+        let preferred = |kind: &str, sign: i64| -> Vec<(i64, Term)> {
+            let term = |term: &Value| {
+                let weight = term["weight"].as_i64().unwrap_or_default();
+                (sign * weight, Term::read(namespace, &term["podAffinityTerm"]))
+            };
+            list(kind, "preferred").map(term).collect()
+        };
+        let mut all = preferred("podAffinity", 1);
+        all.extend(preferred("podAntiAffinity", -1));
+        PodAffinity { near: required("podAffinity"), far: required("podAntiAffinity"), preferred: all }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.near.is_empty() && self.far.is_empty()
+        self.near.is_empty() && self.far.is_empty() && self.preferred.is_empty()
+    }
+
+    /// What an existing pod adds for a new one wherever it is near, by term.
+    pub fn near(&self) -> &[Term] {
+        &self.near
+    }
+
+    pub fn preferred(&self) -> &[(i64, Term)] {
+        &self.preferred
     }
 }
 

@@ -5,6 +5,7 @@
 mod affinity;
 mod balanced;
 mod least_allocated;
+mod pod_affinity;
 mod spread;
 mod taints;
 
@@ -20,11 +21,12 @@ pub type Candidates<'a> = [(&'a Node, &'a Room)];
 
 /// The plugins with their weights. Each answers with one score per candidate, or nothing where it has no opinion.
 type Plugin = fn(&Pod, &Candidates<'_>, &Snapshot) -> Option<Vec<i64>>;
-const PLUGINS: [(i64, Plugin); 5] = [
+const PLUGINS: [(i64, Plugin); 6] = [
     (3, taints::score),
     (2, affinity::score),
     (1, least_allocated::score),
     (2, spread::score),
+    (2, pod_affinity::score),
     (1, balanced::score),
 ];
 

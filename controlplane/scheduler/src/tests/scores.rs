@@ -131,3 +131,79 @@ fn chance_decides_between_equals() {
         assert_eq!(decision, Decision::Assign(crate::NodeName::new(name)));
     }
 }
+
+/// The points of pod affinity and spread alone, unweighted: what differs from a pod without wishes.
+fn difference(snapshot: &Snapshot, pod: &Pod, plain: &Pod) -> Vec<i64> {
+    let (with, without) = (points(snapshot, pod), points(snapshot, plain));
+    with.iter().zip(&without).map(|(with, without)| (with - without) / 2).collect()
+}
+
+fn zone(name: &str, zone: &str) -> Node {
+    node(name, json!({"metadata": {"labels": {"zone": zone}}}))
+}
+
+fn app(name: &str, app: &str, more: Value) -> Pod {
+    let mut all = json!({"metadata": {"labels": {"app": app}}});
+    merge(&mut all, more);
+    pod(name, json!({}), all)
+}
+
+fn term(app: &str, topology: &str) -> Value {
+    json!({"labelSelector": {"matchLabels": {"app": app}}, "topologyKey": topology})
+}
+
+fn preferring(kind: &str, terms: &[(i64, Value)]) -> Value {
+    let terms: Vec<Value> =
+        terms.iter().map(|(weight, term)| json!({"weight": weight, "podAffinityTerm": term})).collect();
+    json!({"spec": {"affinity": {kind: {"preferredDuringSchedulingIgnoredDuringExecution": terms}}}})
+}
+
+#[test]
+fn near_to_whom_it_prefers() {
+    let three = || vec![zone("a", "x"), zone("b", "x"), zone("c", "y")];
+    let there = vec![app("w", "web", on("a")), app("d", "db", on("c")), app("e", "db", on("c"))];
+    let cluster = snapshot(three(), there);
+    let plain = app("p", "p", json!({}));
+    let wants = |kind: &str, terms: &[(i64, Value)]| app("p", "p", preferring(kind, terms));
+    for (pod, expect) in [
+        (wants("podAffinity", &[(10, term("web", "zone"))]), [100, 100, 0]),
+        (wants("podAffinity", &[(10, term("web", "kubernetes.io/hostname"))]), [100, 0, 0]),
+        (wants("podAntiAffinity", &[(10, term("web", "zone"))]), [0, 0, 100]),
+        // Each pod counts: 2 x 10 for c, 15 for a and b.
+        (wants("podAffinity", &[(15, term("web", "zone")), (10, term("db", "zone"))]), [0, 0, 100]),
+        (
+            wants("podAffinity", &[(10, term("web", "zone")), (5, term("web", "kubernetes.io/hostname"))]),
+            [100, 66, 0],
+        ),
+        (wants("podAffinity", &[(10, term("nobody", "zone"))]), [0, 0, 0]),
+        (wants("podAffinity", &[(10, term("web", "rack"))]), [0, 0, 0]),
+    ] {
+        assert_eq!(difference(&cluster, &pod, &plain), expect, "{:?}", pod.identity.affinity);
+    }
+    // Of another namespace there is nobody.
+    let elsewhere = json!({"metadata": {"namespace": "other"}});
+    let mut away = preferring("podAffinity", &[(10, term("web", "zone"))]);
+    merge(&mut away, elsewhere);
+    assert_eq!(difference(&cluster, &app("p", "p", away), &plain), [0, 0, 0]);
+}
+
+#[test]
+fn near_to_who_prefers_it() {
+    let nodes = || vec![zone("a", "x"), zone("b", "y")];
+    let plain = || app("p", "p", json!({}));
+    let stranger = || app("p", "stranger", json!({}));
+    let there = |name: &str, node: &str, mut wish: Value| {
+        merge(&mut wish, on(node));
+        app(name, "web", wish)
+    };
+    let required = json!({"spec": {"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+        term("p", "zone")]}}}});
+    for (wish, expect) in [
+        (preferring("podAffinity", &[(10, term("p", "zone"))]), [100, 0]),
+        (preferring("podAntiAffinity", &[(10, term("p", "zone"))]), [0, 100]),
+        (required, [100, 0]),
+    ] {
+        let cluster = snapshot(nodes(), vec![there("w", "a", wish.clone()), app("f", "f", on("b"))]);
+        assert_eq!(difference(&cluster, &plain(), &stranger()), expect, "{wish}");
+    }
+}
