@@ -6,8 +6,8 @@ mod affinity;
 mod balanced;
 mod least_allocated;
 mod pod_affinity;
-mod spread;
 mod taints;
+mod topology_spread;
 
 use crate::node::Node;
 use crate::pod::Pod;
@@ -25,7 +25,7 @@ const PLUGINS: [(i64, Plugin); 6] = [
     (3, taints::score),
     (2, affinity::score),
     (1, least_allocated::score),
-    (2, spread::score),
+    (2, topology_spread::score),
     (2, pod_affinity::score),
     (1, balanced::score),
 ];

@@ -19,6 +19,8 @@ use crate::snapshot::Snapshot;
 pub struct TopologySpread {
     /// `DoNotSchedule`
     pub hard: Vec<Constraint>,
+    /// `ScheduleAnyway`
+    pub soft: Vec<Constraint>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,8 +54,15 @@ pub enum Objection {
 impl TopologySpread {
     pub fn read(spec: &Value) -> TopologySpread {
         let stated = spec["topologySpreadConstraints"].as_array().into_iter().flatten();
-        let hard = stated.filter(|one| one["whenUnsatisfiable"] != "ScheduleAnyway").map(Constraint::read);
-        TopologySpread { hard: hard.collect() }
+        let (soft, hard) =
+            stated.partition::<Vec<&Value>, _>(|one| one["whenUnsatisfiable"] == "ScheduleAnyway");
+        let read = |list: Vec<&Value>| list.into_iter().map(Constraint::read).collect();
+        TopologySpread { hard: read(hard), soft: read(soft) }
+    }
+
+    /// Whether the pod says anything of it; where it does not, the cluster's defaults hold.
+    pub fn is_stated(&self) -> bool {
+        !self.hard.is_empty() || !self.soft.is_empty()
     }
 }
 
@@ -68,6 +77,18 @@ impl Constraint {
                 .map_or(1, |least| usize::try_from(least).unwrap_or(usize::MAX)),
             honors_affinity: constraint["nodeAffinityPolicy"] != "Ignore",
             honors_taints: constraint["nodeTaintsPolicy"] == "Honor",
+        }
+    }
+
+    /// One of the cluster's defaults: what is left out of it, and no selector.
+    pub fn default_of(topology: &str, most_skew: i64) -> Constraint {
+        Constraint {
+            most_skew,
+            topology: topology.to_owned(),
+            selector: LabelSelector::nothing(),
+            least_domains: 1,
+            honors_affinity: true,
+            honors_taints: false,
         }
     }
 

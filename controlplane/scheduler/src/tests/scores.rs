@@ -207,3 +207,47 @@ fn near_to_who_prefers_it() {
         assert_eq!(difference(&cluster, &plain(), &stranger()), expect, "{wish}");
     }
 }
+
+fn anyway(topology: &str, skew: u64) -> Value {
+    json!({"maxSkew": skew, "topologyKey": topology, "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": {"app": "web"}}})
+}
+
+#[test]
+fn spread_as_evenly_as_can_be() {
+    let three = || vec![zone("a", "x"), zone("b", "x"), zone("c", "y")];
+    let there = || vec![app("1", "web", on("a")), app("2", "web", on("a")), app("3", "web", on("c"))];
+    let stated =
+        |constraints: &[Value]| app("p", "web", json!({"spec": {"topologySpreadConstraints": constraints}}));
+    let plain = app("p", "p", json!({}));
+    for (constraints, expect) in [
+        // Two domains weigh ln 4: 2.77 and 1.39, so 3 and 1.
+        (vec![anyway("zone", 1)], [33, 33, 100]),
+        // Three nodes weigh ln 5: 3.22, 0 and 1.61, so 3, 0 and 2.
+        (vec![anyway("kubernetes.io/hostname", 1)], [0, 100, 33]),
+        // The skew that is allowed makes them more alike: 7, 4 and 6.
+        (vec![anyway("kubernetes.io/hostname", 5)], [57, 100, 71]),
+        // Both: 6, 3 and 3.
+        (vec![anyway("zone", 1), anyway("kubernetes.io/hostname", 1)], [50, 100, 100]),
+        // Nobody has the label, so nobody gets points.
+        (vec![anyway("rack", 1)], [0, 0, 0]),
+    ] {
+        let cluster = snapshot(three(), there());
+        assert_eq!(difference(&cluster, &stated(&constraints), &plain), expect, "{constraints:?}");
+    }
+    // Nodes without the label get nothing, the others what they would.
+    let cluster = snapshot(vec![zone("a", "x"), node("b", json!({})), zone("c", "y")], there());
+    assert_eq!(difference(&cluster, &stated(&[anyway("zone", 1)]), &plain), [33, 0, 100]);
+}
+
+#[test]
+fn stated_constraints_replace_the_defaults() {
+    let two = || vec![zone("a", "x"), zone("b", "y")];
+    let cluster = snapshot(two(), vec![replica("r1", "set", on("a"))]);
+    let plain = pod("p", json!({}), json!({}));
+    assert_eq!(difference(&cluster, &replica("r2", "set", json!({})), &plain), [66, 100]);
+    let mut hard = anyway("zone", 1);
+    hard["whenUnsatisfiable"] = "DoNotSchedule".into();
+    let stated = json!({"spec": {"topologySpreadConstraints": [hard]}});
+    assert_eq!(difference(&cluster, &replica("r2", "set", stated), &plain), [0, 0]);
+}
