@@ -117,5 +117,9 @@ fn bound(pod: &Value, binding: &Value, node: &str, now: jiff::Timestamp) -> Resu
     let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
     let others = conditions.into_iter().filter(|condition| condition["type"] != "PodScheduled");
     pod["status"]["conditions"] = others.chain([condition]).collect();
+    if let Some(status) = pod["status"].as_object_mut() {
+        // It has its node; what was promised is nobody's business any more (KEP-5278).
+        status.shift_remove("nominatedNodeName");
+    }
     Ok(pod)
 }
