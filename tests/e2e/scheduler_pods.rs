@@ -241,6 +241,63 @@ fn the_api_may_go_and_come_back() {
     cluster.refused("large", message);
 }
 
+/// A condition of a pod, without its time.
+fn condition(pod: &Value, kind: &str) -> Value {
+    let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let mut found = conditions.into_iter().find(|condition| condition["type"] == kind).unwrap_or_default();
+    if let Some(fields) = found.as_object_mut() {
+        fields.retain(|name, _| ["status", "reason", "message"].contains(&name.as_str()));
+    }
+    found
+}
+
+#[test]
+fn a_more_important_pod_takes_the_place_of_another() {
+    let cluster = Cluster::start();
+    cluster.node("node-1", json!(null));
+    for (name, value) in [("low", 10), ("middle", 100), ("high", 1000)] {
+        let class = json!({"metadata": {"name": name}, "value": value});
+        cluster.must(201, cluster.admin.post("/apis/scheduling.k8s.io/v1/priorityclasses", &class));
+    }
+    let of = |class: &str| json!({"priorityClassName": class});
+    cluster.pod("victim", "3", of("low"));
+    assert_eq!(cluster.bound("victim"), "node-1");
+    cluster.pod("bystander", "500m", of("low"));
+    assert_eq!(cluster.bound("bystander"), "node-1");
+    cluster.pod("urgent", "3", of("high"));
+    // The victim is told why, and has its grace period.
+    let victim =
+        cluster.when("victim", "was deleted", |pod| pod["metadata"]["deletionTimestamp"].is_string());
+    let message = "default-scheduler: preempting to accommodate a higher priority pod";
+    assert_eq!(
+        condition(&victim, "DisruptionTarget"),
+        json!({"status": "True", "reason": "PreemptionByScheduler", "message": message})
+    );
+    assert_eq!(victim["metadata"]["deletionGracePeriodSeconds"], 30);
+    let urgent =
+        cluster.when("urgent", "was promised a node", |pod| pod["status"]["nominatedNodeName"] == "node-1");
+    let uid = urgent["metadata"]["uid"].as_str().unwrap_or_default();
+    let message = format!("Preempted by pod {uid} on node node-1");
+    assert_eq!(cluster.event("victim", "Preempted"), ("Normal".to_owned(), message));
+    let message = "0/1 nodes are available: 1 Insufficient cpu.";
+    assert_eq!(condition(&urgent, "PodScheduled")["message"], message);
+    assert_eq!(cluster.event("urgent", "FailedScheduling"), ("Warning".to_owned(), message.to_owned()));
+    assert_eq!(cluster.read("bystander")["metadata"]["deletionTimestamp"], Value::Null);
+    // What becomes free is promised: nobody less important gets it, or has others evicted for it.
+    cluster.pod("rival", "3", of("middle"));
+    let promised = "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are \
+                    available: 1 Insufficient cpu.";
+    cluster.refused("rival", promised);
+    cluster.must(200, cluster.admin.send("DELETE", &format!("{PODS}/victim?gracePeriodSeconds=0"), "", b""));
+    assert_eq!(cluster.bound("urgent"), "node-1");
+    assert_eq!(cluster.read("urgent")["status"]["nominatedNodeName"], Value::Null, "it has the node now");
+    for name in ["rival", "bystander"] {
+        let pod = cluster.read(name);
+        assert_eq!(pod["metadata"]["deletionTimestamp"], Value::Null);
+        assert_eq!(pod["spec"]["nodeName"].is_string(), name == "bystander");
+    }
+}
+
 #[test]
 fn namespaces_are_chosen_by_their_labels() {
     let cluster = Cluster::start();

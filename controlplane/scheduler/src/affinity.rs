@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use api::selector::{Operator, Requirement};
 use serde_json::Value;
 
-use crate::node::Node;
+use crate::node::{Node, NodeName};
 
 /// The pod's wishes for its node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +35,16 @@ pub enum Names {
     Only(BTreeSet<String>),
     /// Every term contradicts itself.
     Conflict,
+}
+
+impl Names {
+    pub fn has(&self, node: &NodeName) -> bool {
+        match self {
+            Names::Any => true,
+            Names::Only(names) => names.contains(node.as_str()),
+            Names::Conflict => false,
+        }
+    }
 }
 
 impl NodeAffinity {

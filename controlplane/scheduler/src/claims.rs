@@ -46,7 +46,7 @@ pub trait Lookup {
 }
 
 /// A pod's claims, as far as a node is to be found.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Claims {
     /// Why no node will do.
     pub refusal: Option<String>,
@@ -59,7 +59,7 @@ pub struct Claims {
 }
 
 /// A claim whose class waits for its first consumer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Open {
     claim: Key,
     /// The smallest first.
@@ -70,7 +70,7 @@ struct Open {
     node: Option<NodeName>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Candidate {
     name: String,
     reach: Reach,

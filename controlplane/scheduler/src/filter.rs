@@ -12,8 +12,11 @@ mod topology_spread;
 mod unschedulable;
 mod volumes;
 
+use std::sync::Arc;
+
 use crate::neighbours::Neighbours;
 use crate::node::Node;
+use crate::nominations::Nominations;
 use crate::pod::Pod;
 use crate::snapshot::Room;
 
@@ -63,8 +66,31 @@ const ORDER: [Plugin; 8] = [
     Plugin::VolumeZone,
 ];
 
-/// Asks every plugin; the first refusal counts.
-pub fn check(pod: &Pod, node: &Node, room: &Room, neighbours: &Neighbours<'_>) -> Result<(), Rejection> {
+/// Asks every plugin; the first refusal counts. A node must do with the pods that it is promised to, if they are as
+/// important, and without them: they may come, or not.
+pub fn check(
+    pod: &Pod,
+    node: &Node,
+    room: &Room,
+    neighbours: &mut Neighbours<'_>,
+    nominations: &Nominations,
+) -> Result<(), Rejection> {
+    let as_important = |other: &&Arc<Pod>| other.uid != pod.uid && other.wish.priority >= pod.wish.priority;
+    let nominated: Vec<&Arc<Pod>> = nominations.on(&node.name).filter(as_important).collect();
+    if !nominated.is_empty() {
+        let mut full = room.clone();
+        for other in &nominated {
+            full.add((*other).clone());
+            neighbours.add(other, node);
+        }
+        let answer = ask(pod, node, &full, neighbours);
+        nominated.iter().for_each(|other| neighbours.remove(other, node));
+        answer?;
+    }
+    ask(pod, node, room, neighbours)
+}
+
+fn ask(pod: &Pod, node: &Node, room: &Room, neighbours: &Neighbours<'_>) -> Result<(), Rejection> {
     ORDER.iter().try_for_each(|plugin| plugin.check(pod, node, room))?;
     self::topology_spread::check(&neighbours.spread, node)?;
     self::pod_affinity::check(&neighbours.affinity, node)

@@ -3,9 +3,10 @@
 //! ```text
 //! Cache of Pods, Nodes --changed--> Snapshot, Queue --plan--> Decision --+--> bind    (event Scheduled)
 //!                                       ^        assumed at once <-------+--> report  (PodScheduled=False)
+//!                                       +--- room promised at once <-----+--> evict   (pods of lower priority)
 //! ```
 //!
-//! Not here yet: preemption, how much room a storage driver has left.
+//! Not here yet: how much room a storage driver has left.
 //!
 //! **Invariants**
 //! - One task owns snapshot and queue. A pod takes its room in the snapshot in the same step that decides for it,
@@ -18,17 +19,21 @@
 
 mod affinity;
 mod bind;
+mod budgets;
 mod changes;
 mod claims;
 mod command;
 mod domains;
+mod evict;
 mod filter;
 mod neighbours;
 mod node;
+mod nominations;
 mod peers;
 mod plan;
 mod pod;
 mod pod_affinity;
+mod preemption;
 mod promises;
 mod queue;
 mod refusal;
@@ -47,6 +52,7 @@ pub use filter::{Plugin, Rejection};
 pub use node::{Node, NodeName};
 pub use plan::{Decision, plan};
 pub use pod::{Pod, PodUid};
+pub use preemption::{Candidate, Preemption};
 pub use refusal::Refusal;
 pub use scheduler::Scheduler;
 pub use snapshot::{Room, Snapshot};

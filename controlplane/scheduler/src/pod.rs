@@ -19,7 +19,7 @@ use crate::topology_spread::TopologySpread;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PodUid(String);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pod {
     pub key: Key,
     pub uid: PodUid,
@@ -32,6 +32,12 @@ pub struct Pod {
     pub terminating: bool,
     /// Succeeded or failed: it holds no resources any more.
     pub finished: bool,
+    /// When its node took it, as the API writes it.
+    pub started: Option<String>,
+    /// It is on its way out so that another gets its place.
+    pub preempted: bool,
+    /// The node that it is promised, as the API has it.
+    pub nominated: Option<NodeName>,
     /// The condition `PodScheduled` that it has.
     pub condition: Option<Condition>,
     /// What its neighbours see; shared with pods that look the same, once it is placed.
@@ -101,17 +107,21 @@ impl Pod {
     pub fn read(pod: &Value) -> Pod {
         let meta = Meta::of(pod);
         let (spec, status) = (&pod["spec"], &pod["status"]);
-        let node = spec["nodeName"].as_str().filter(|node| !node.is_empty());
+        let name = |node: &Value| node.as_str().filter(|node| !node.is_empty()).map(NodeName::new);
+        let terminating = meta.deletion_timestamp().is_some();
         Pod {
             key: Key::new(meta.namespace(), meta.name()),
             uid: PodUid::new(meta.uid()),
             resource_version: meta.resource_version().to_owned(),
             generation: meta.generation(),
             created: meta.creation_timestamp().to_owned(),
-            node: node.map(NodeName::new),
+            node: name(&spec["nodeName"]),
             scheduler: spec["schedulerName"].as_str().unwrap_or_default().to_owned(),
-            terminating: meta.deletion_timestamp().is_some(),
+            terminating,
             finished: matches!(status["phase"].as_str(), Some("Succeeded" | "Failed")),
+            started: status["startTime"].as_str().map(str::to_owned),
+            preempted: terminating && is_preempted(&status["conditions"]),
+            nominated: name(&status["nominatedNodeName"]),
             condition: Condition::read(&status["conditions"]),
             identity: Arc::new(Identity::read(meta, spec)),
             spread: TopologySpread::read(spec),
@@ -157,6 +167,12 @@ impl Wish {
             claims: claims(name, spec),
         }
     }
+}
+
+fn is_preempted(conditions: &Value) -> bool {
+    let mut conditions = conditions.as_array().into_iter().flatten();
+    let target = conditions.find(|condition| condition["type"] == "DisruptionTarget");
+    target.is_some_and(|target| target["status"] == "True" && target["reason"] == "PreemptionByScheduler")
 }
 
 /// The claims of a pod of this name.

@@ -176,6 +176,12 @@ impl<'a> Required<'a> {
         required
     }
 
+    /// A pod comes to a node, or goes.
+    pub fn shift(&mut self, other: &Identity, node: &Node, more: i64) {
+        let relation = self.relation(other);
+        self.count(&relation, node, more);
+    }
+
     fn relation<'o>(&self, other: &'o Identity) -> Relation<'o> {
         let wish = &self.identity.affinity;
         let is_meant = |term: &Term| term.is_about(other, self.namespaces);

@@ -164,7 +164,7 @@ impl Queue {
         entry.place = Place::Waiting;
     }
 
-    /// A popped pod could not be bound: again after its back-off, whatever happens.
+    /// A popped pod could not be bound, or not be decided for: again after its back-off, whatever happens.
     pub fn failed(&mut self, uid: &PodUid, now: Instant) {
         let Some(entry) = self.entries.get_mut(uid) else { return };
         let due = now + wait(entry.attempts);
@@ -181,6 +181,13 @@ impl Queue {
         uids.sort();
         for uid in uids {
             self.wake_one(&uid, now);
+        }
+    }
+
+    /// Gives a refused pod another turn.
+    pub fn retry(&mut self, uid: &PodUid, now: Instant) {
+        if self.entries.get(uid).is_some_and(|entry| entry.place == Place::Waiting) {
+            self.wake_one(uid, now);
         }
     }
 

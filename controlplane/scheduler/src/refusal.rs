@@ -5,14 +5,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::filter::{Plugin, Rejection};
-use crate::pod::Pod;
+use crate::preemption::Preemption;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
     /// For the condition and the event.
     pub message: String,
     /// Every plugin that refused a node: only a change that concerns one of them can help. Empty: a new node alone.
     pub plugins: BTreeSet<Plugin>,
+    /// Whether others make room.
+    pub preemption: Preemption,
 }
 
 /// Why one node is out of the question.
@@ -24,42 +26,48 @@ pub enum Verdict {
 }
 
 impl Refusal {
-    pub(crate) fn of(pod: &Pod, verdicts: &[Verdict]) -> Refusal {
+    pub(crate) fn of(verdicts: &[Verdict], preemption: Preemption) -> Refusal {
         if verdicts.is_empty() {
             return Refusal {
                 message: "no nodes available to schedule pods".into(),
                 plugins: BTreeSet::new(),
+                preemption,
             };
         }
         let reasons = histogram(verdicts.iter().flat_map(|verdict| verdict.reasons()));
         let plugins = verdicts.iter().map(|verdict| verdict.plugin()).collect();
-        let without_others = if pod.wish.preempts {
-            let helpless = verdicts.iter().map(|verdict| match verdict {
-                Verdict::Rejected(rejection) if rejection.resolvable => {
-                    "No preemption victims found for incoming pod"
-                }
-                _ => "Preemption is not helpful for scheduling",
-            });
-            sentence(verdicts.len(), &histogram(helpless))
-        } else {
-            "not eligible due to preemptionPolicy=Never.".to_owned()
-        };
-        Refusal { message: whole(&sentence(verdicts.len(), &reasons), &without_others), plugins }
+        Refusal::whole(verdicts.len(), &reasons, plugins, preemption)
     }
 
     /// What holds for every node, whatever is on it.
-    pub(crate) fn everywhere(nodes: usize, pod: &Pod, why: &str, plugin: Plugin) -> Refusal {
-        let without_others = if pod.wish.preempts {
-            sentence(nodes, &format!("{nodes} Preemption is not helpful for scheduling"))
-        } else {
-            "not eligible due to preemptionPolicy=Never.".to_owned()
+    pub(crate) fn everywhere(nodes: usize, why: &str, plugin: Plugin, preemption: Preemption) -> Refusal {
+        Refusal::whole(nodes, why, BTreeSet::from([plugin]), preemption)
+    }
+
+    fn whole(nodes: usize, why: &str, plugins: BTreeSet<Plugin>, preemption: Preemption) -> Refusal {
+        let why = sentence(nodes, why);
+        let without = match &preemption {
+            Preemption::Found(_) => return Refusal { message: why, plugins, preemption },
+            Preemption::Ineligible(why) => (*why).to_owned(),
+            Preemption::Useless(reasons) => {
+                let helpless = nodes.saturating_sub(reasons.len());
+                let helpless = std::iter::repeat_n("Preemption is not helpful for scheduling", helpless);
+                let reasons = reasons.iter().flatten().map(String::as_str);
+                sentence(nodes, &histogram(reasons.chain(helpless)))
+            }
         };
-        let message = whole(&sentence(nodes, why), &without_others);
-        Refusal { message, plugins: BTreeSet::from([plugin]) }
+        // The middle is what the plugin for resource claims says about pods without any.
+        let message = format!("{why} no new claims to deallocate, preemption: {without}");
+        Refusal { message, plugins, preemption }
     }
 }
 
 impl Verdict {
+    /// Whether fewer pods on the node could help.
+    pub(crate) fn is_resolvable(&self) -> bool {
+        matches!(self, Verdict::Rejected(rejection) if rejection.resolvable)
+    }
+
     fn reasons(&self) -> Vec<&str> {
         match self {
             Verdict::NotNamed => vec!["node(s) didn't satisfy plugin(s) [NodeAffinity]"],
@@ -77,11 +85,6 @@ impl Verdict {
 
 fn sentence(nodes: usize, why: &str) -> String {
     format!("0/{nodes} nodes are available: {why}.")
-}
-
-/// The middle is what the plugin for resource claims says about pods without any.
-fn whole(why: &str, without_others: &str) -> String {
-    format!("{why} no new claims to deallocate, preemption: {without_others}")
 }
 
 /// `1 this, 2 that`, in the order of the texts, numbers included, as upstream sorts them.

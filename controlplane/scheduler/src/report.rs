@@ -1,10 +1,11 @@
-//! Tells the pod's owner why it has no node: the condition `PodScheduled`.
+//! Tells the pod's owner why it has no node, the condition `PodScheduled`, and which one it is promised.
 
 use api::time::format_seconds;
 use client::{Client, ClientError, Patch, Resource};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::node::NodeName;
 use crate::pod::{Condition, Pod};
 
 /// The condition to be written; `None` where the pod has it.
@@ -35,15 +36,38 @@ pub fn condition(pod: &Pod, reason: &str, message: &str, now: Timestamp) -> Opti
     Some(condition)
 }
 
-/// Writes the condition; a pod that is gone, or another by now, needs none.
-pub async fn report(client: &Client, pod: &Pod, condition: Value) -> Result<(), ClientError> {
+/// What becomes of `status.nominatedNodeName`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Nomination {
+    Stays,
+    Cleared,
+    Of(NodeName),
+}
+
+/// The patch that tells all this; `None` where there is nothing to tell.
+pub fn patch(pod: &Pod, condition: Option<Value>, nomination: &Nomination) -> Option<Value> {
+    let mut status = json!({});
+    if let Some(condition) = condition {
+        status["conditions"] = json!([condition]);
+    }
+    match nomination {
+        Nomination::Of(node) => status["nominatedNodeName"] = node.as_str().into(),
+        Nomination::Cleared => status["nominatedNodeName"] = Value::Null,
+        Nomination::Stays => {}
+    }
     // The UID keeps it off a new pod of the same name.
-    let patch = json!({"metadata": {"uid": pod.uid.as_str()}, "status": {"conditions": [condition]}});
+    let patch = json!({"metadata": {"uid": pod.uid.as_str()}, "status": status});
+    status.as_object().is_some_and(|status| !status.is_empty()).then_some(patch)
+}
+
+/// Writes the patch; whether the pod is still there and the same.
+pub async fn report(client: &Client, pod: &Pod, patch: &Value) -> Result<bool, ClientError> {
     let (namespace, name) = (&pod.key.namespace, &pod.key.name);
-    match client.patch_subresource(&Resource::PODS, namespace, name, "status", Patch::Strategic, &patch).await
+    match client.patch_subresource(&Resource::PODS, namespace, name, "status", Patch::Strategic, patch).await
     {
-        Err(error) if !error.is_not_found() && !error.is_conflict() => Err(error),
-        _ => Ok(()),
+        Ok(_) => Ok(true),
+        Err(error) if error.is_not_found() || error.is_conflict() => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -67,5 +91,21 @@ mod tests {
         let first = of(&pod(json!({"type": "Ready"})), "n").unwrap();
         assert_eq!(first["lastTransitionTime"], "2026-01-02T03:04:05Z");
         assert_eq!((&first["status"], &first["observedGeneration"]), (&"False".into(), &2.into()));
+    }
+
+    #[test]
+    fn what_is_said_of_the_nomination() {
+        let pod = pod(json!({}));
+        let status =
+            |condition, nomination| patch(&pod, condition, &nomination).map(|patch| patch["status"].clone());
+        assert_eq!(status(None, Nomination::Stays), None);
+        let condition = json!({"type": "PodScheduled"});
+        assert_eq!(
+            status(Some(condition.clone()), Nomination::Stays),
+            Some(json!({"conditions": [condition]}))
+        );
+        assert_eq!(status(None, Nomination::Cleared), Some(json!({"nominatedNodeName": null})));
+        let node = Nomination::Of(NodeName::new("n"));
+        assert_eq!(status(None, node), Some(json!({"nominatedNodeName": "n"})));
     }
 }

@@ -1,27 +1,31 @@
 //! The task that owns snapshot and queue: takes changes in, decides, and hands the writing to others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::meta::Meta;
 use client::{Cache, Caches, Client, ClientError, EventKind, EventRecorder, Key, Resource};
+use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::bind::{Binding, bind};
+use crate::budgets::Budget;
 use crate::changes::Changes;
 use crate::claims::Claims;
+use crate::evict::evict;
 use crate::node::{Node, NodeName};
 use crate::peers::labels;
 use crate::plan::{Decision, plan};
 use crate::pod::{Pod, PodUid};
+use crate::preemption::{Candidate, Preemption};
 use crate::promises::{self, Promises, Settled, Versions};
 use crate::queue::{Event, Queue};
 use crate::refusal::Refusal;
-use crate::report::{condition, report};
+use crate::report::{Nomination, condition, patch, report};
 use crate::snapshot::{NodeChange, Snapshot};
 use crate::volume_lookup::{Look, Storage};
 
@@ -38,19 +42,30 @@ pub struct Scheduler {
     pods: Cache,
     nodes: Cache,
     namespaces: Cache,
+    budgets: Cache,
     storage: Storage,
     promises: Promises,
     pod_changes: Changes,
     node_changes: Changes,
     namespace_changes: Changes,
+    budget_changes: Changes,
     bell: Arc<Notify>,
     snapshot: Snapshot,
     queue: Queue,
-    /// Each pod's UID as last seen: a pod may be replaced by one of the same name.
-    known: HashMap<Key, PodUid>,
+    known: HashMap<Key, Known>,
     /// Pods that have their room by our decision alone.
     assumed: HashMap<PodUid, NodeName>,
+    /// Pods whose victims are being told: they are not decided for until that is done.
+    preempting: HashSet<PodUid>,
     steps: JoinSet<Done>,
+}
+
+/// A pod as last seen.
+struct Known {
+    /// It may be replaced by one of the same name.
+    uid: PodUid,
+    /// A version that says nothing new of the node that the pod is promised may be older than our promise.
+    nominated: Option<NodeName>,
 }
 
 /// What a step ended in.
@@ -58,6 +73,8 @@ enum Done {
     Bound(Arc<Pod>, NodeName, Binding),
     /// What its claims get is written, or not.
     Promised(Arc<Pod>, NodeName, Result<Versions, ClientError>),
+    /// Whether the victims were told, and are being deleted.
+    Preempted(Arc<Pod>, Result<bool, ClientError>),
     Reported,
 }
 
@@ -65,24 +82,28 @@ impl Scheduler {
     /// Starts to follow pods and nodes. Must be called inside a tokio runtime.
     pub fn new(client: Client, caches: &Caches) -> Scheduler {
         let (pods, nodes) = (caches.of(&Resource::PODS), caches.of(&Resource::NODES));
-        let namespaces = caches.of(&Resource::NAMESPACES);
+        let (namespaces, budgets) =
+            (caches.of(&Resource::NAMESPACES), caches.of(&Resource::DISRUPTION_BUDGETS));
         let bell = Arc::new(Notify::new());
         Scheduler {
             recorder: EventRecorder::start(client.clone(), NAME, ""),
             pod_changes: Changes::follow(&pods, bell.clone()),
             node_changes: Changes::follow(&nodes, bell.clone()),
             namespace_changes: Changes::follow(&namespaces, bell.clone()),
+            budget_changes: Changes::follow(&budgets, bell.clone()),
             storage: Storage::follow(caches, &bell),
             promises: Promises::default(),
             client,
             pods,
             nodes,
             namespaces,
+            budgets,
             bell,
             snapshot: Snapshot::default(),
             queue: Queue::default(),
             known: HashMap::new(),
             assumed: HashMap::new(),
+            preempting: HashSet::new(),
             steps: JoinSet::new(),
         }
     }
@@ -92,7 +113,7 @@ impl Scheduler {
         tokio::select! {
             () = stopping.cancelled() => return,
             // Deciding on half a picture would over-commit.
-            () = async { tokio::join!(self.pods.synced(), self.nodes.synced(), self.namespaces.synced(), self.storage.synced()); } => {}
+            () = self.synced() => {}
         }
         tracing::info!("pods and nodes are known");
         loop {
@@ -118,6 +139,14 @@ impl Scheduler {
         }
     }
 
+    async fn synced(&self) {
+        let caches = [&self.pods, &self.nodes, &self.namespaces, &self.budgets];
+        for cache in caches {
+            cache.synced().await;
+        }
+        self.storage.synced().await;
+    }
+
     // === Observing ===
 
     fn observe(&mut self) {
@@ -129,6 +158,12 @@ impl Scheduler {
         }
         for key in self.namespace_changes.take() {
             self.look_at_namespace(&key);
+        }
+        for key in self.budget_changes.take() {
+            match self.budgets.get(&key) {
+                Some(budget) => self.snapshot.set_budget(key, Budget::read(budget.value())),
+                None => self.snapshot.remove_budget(&key),
+            }
         }
         for key in self.pod_changes.take() {
             self.look_at_pod(&key);
@@ -161,12 +196,13 @@ impl Scheduler {
 
     fn look_at_pod(&mut self, key: &Key) {
         let pod = self.pods.get(key).map(|object| Arc::new(Pod::read(object.value())));
-        let before = match &pod {
-            Some(pod) => self.known.insert(key.clone(), pod.uid.clone()),
+        let known = |pod: &Arc<Pod>| Known { uid: pod.uid.clone(), nominated: pod.nominated.clone() };
+        let mut before = match &pod {
+            Some(pod) => self.known.insert(key.clone(), known(pod)),
             None => self.known.remove(key),
         };
-        if let Some(before) = before.filter(|before| pod.as_ref().is_none_or(|pod| pod.uid != *before)) {
-            self.give_up(&before);
+        if let Some(gone) = before.take_if(|before| pod.as_ref().is_none_or(|pod| pod.uid != before.uid)) {
+            self.give_up(&gone.uid);
         }
         let Some(pod) = pod else { return };
         if pod.finished {
@@ -190,9 +226,33 @@ impl Scheduler {
             }
         } else if pod.scheduler != NAME || pod.wish.gated || pod.terminating {
             self.queue.remove(&pod.uid);
+            self.withdraw(&pod.uid);
         } else {
+            let nominated = before.and_then(|before| before.nominated);
+            self.look_at_nomination(&pod, nominated.as_ref());
             // An assumed pod stays assumed: this version may be older than its binding.
             self.queue.set(pod, Instant::now());
+        }
+    }
+
+    /// Follows what the API says of a pending pod's node where that is new; keeps what we have promised where it is not.
+    fn look_at_nomination(&mut self, pod: &Arc<Pod>, before: Option<&NodeName>) {
+        let node = match pod.nominated.as_ref() == before {
+            true => self.snapshot.nominations().of(&pod.uid).cloned(),
+            false => pod.nominated.clone(),
+        };
+        match node {
+            // An assumed pod has its room.
+            Some(_) if self.snapshot.holds(&pod.uid) => {}
+            Some(node) => self.snapshot.nominate(pod.clone(), node),
+            None => self.withdraw(&pod.uid),
+        }
+    }
+
+    /// A pod is promised no node any more; others may have the room.
+    fn withdraw(&mut self, uid: &PodUid) {
+        if self.snapshot.withdraw(uid) {
+            self.queue.wake(Event::RoomFreed, Instant::now());
         }
     }
 
@@ -201,6 +261,7 @@ impl Scheduler {
         self.queue.remove(uid);
         self.assumed.remove(uid);
         self.promises.take_back(uid);
+        self.withdraw(uid);
         if self.snapshot.remove(uid) {
             self.queue.wake(Event::RoomFreed, Instant::now());
         }
@@ -213,6 +274,10 @@ impl Scheduler {
         while self.steps.len() < MOST_STEPS {
             let Some(pod) = self.queue.pop() else { return };
             if self.snapshot.holds(&pod.uid) {
+                continue;
+            }
+            if self.preempting.contains(&pod.uid) {
+                self.queue.failed(&pod.uid, Instant::now());
                 continue;
             }
             let pod = self.with_claims(pod);
@@ -280,14 +345,59 @@ impl Scheduler {
             self.queue.wake(Event::RoomFreed, Instant::now());
             self.queue.failed(&pod.uid, Instant::now());
             let why = format!("running PreBind plugin \"VolumeBinding\": binding volumes: {why}");
-            self.tell(pod, "SchedulerError", &why);
+            let nomination = self.cleared(pod);
+            self.tell(pod, "SchedulerError", &why, nomination);
         }
     }
 
+    /// The node is promised at once, so that nobody takes the room that is made.
+    fn preempt(&mut self, pod: &Arc<Pod>, candidate: Candidate, message: &str) {
+        let Candidate { node, victims, .. } = candidate;
+        tracing::info!(pod = %pod.key, node = %node, victims = victims.len(), "others make room");
+        let less_important: Vec<Arc<Pod>> = self
+            .snapshot
+            .nominations()
+            .on(&node)
+            .filter(|other| other.wish.priority < pod.wish.priority)
+            .cloned()
+            .collect();
+        for other in less_important {
+            // They may find another place sooner than room is made here twice.
+            self.snapshot.withdraw(&other.uid);
+            self.write(&other, None, Nomination::Cleared);
+            self.queue.retry(&other.uid, Instant::now());
+        }
+        self.snapshot.nominate(pod.clone(), node.clone());
+        self.preempting.insert(pod.uid.clone());
+        let condition = self.failed_scheduling(pod, "Unschedulable", message);
+        let patch = patch(pod, condition, &Nomination::Of(node.clone()));
+        let (client, recorder, pod) = (self.client.clone(), self.recorder.clone(), pod.clone());
+        self.steps.spawn(async move {
+            let told = match patch {
+                Some(patch) => report(&client, &pod, &patch).await,
+                None => Ok(true),
+            };
+            let evicted = match told {
+                Ok(true) => evict(&client, &recorder, &pod, &node, &victims).await.map(|()| true),
+                // For a pod that is gone nobody has to go.
+                told => told,
+            };
+            Done::Preempted(pod, evicted)
+        });
+    }
+
     fn refuse(&mut self, pod: &Arc<Pod>, refusal: Refusal) {
-        tracing::info!(pod = %pod.key, message = %refusal.message, "no node will do");
-        self.tell(pod, "Unschedulable", &refusal.message);
-        self.queue.refused(&pod.uid, refusal.plugins, Instant::now());
+        let Refusal { message, plugins, preemption } = refusal;
+        tracing::info!(pod = %pod.key, message, "no node will do");
+        match preemption {
+            Preemption::Found(candidate) => self.preempt(pod, candidate, &message),
+            Preemption::Ineligible(_) => self.tell(pod, "Unschedulable", &message, Nomination::Stays),
+            Preemption::Useless(_) => {
+                let nomination = self.cleared(pod);
+                self.tell(pod, "Unschedulable", &message, nomination);
+            }
+        }
+        self.queue.refused(&pod.uid, plugins, Instant::now());
     }
 
     fn finish(&mut self, done: Done) {
@@ -298,6 +408,16 @@ impl Scheduler {
                 return self.promises.written(&pod.uid, versions, Instant::now());
             }
             Done::Promised(pod, node, Err(error)) => return self.unpromised(&pod, &node, &error.to_string()),
+            Done::Preempted(pod, ended) => {
+                self.preempting.remove(&pod.uid);
+                if let Err(error) = &ended {
+                    tracing::warn!(pod = %pod.key, %error, "others do not make room");
+                }
+                if !matches!(ended, Ok(true)) {
+                    self.queue.retry(&pod.uid, Instant::now());
+                }
+                return;
+            }
             Done::Reported => return,
         };
         match binding {
@@ -315,7 +435,9 @@ impl Scheduler {
                     self.queue.wake(Event::RoomFreed, Instant::now());
                     self.queue.failed(&pod.uid, Instant::now());
                     if !error.is_not_found() && !error.is_conflict() {
-                        self.tell(&pod, "SchedulerError", &format!("binding rejected: {error}"));
+                        let nomination = self.cleared(&pod);
+                        let why = format!("binding rejected: {error}");
+                        self.tell(&pod, "SchedulerError", &why, nomination);
                     }
                 }
             }
@@ -323,15 +445,34 @@ impl Scheduler {
         }
     }
 
+    /// A pod without a node is promised none; what is left to be said of that.
+    fn cleared(&mut self, pod: &Pod) -> Nomination {
+        let promised = self.snapshot.nominations().of(&pod.uid).is_some();
+        self.withdraw(&pod.uid);
+        match promised || pod.nominated.is_some() {
+            true => Nomination::Cleared,
+            false => Nomination::Stays,
+        }
+    }
+
     /// Event and condition of a pod without a node.
-    fn tell(&mut self, pod: &Arc<Pod>, reason: &str, message: &str) {
+    fn tell(&mut self, pod: &Arc<Pod>, reason: &str, message: &str, nomination: Nomination) {
+        let condition = self.failed_scheduling(pod, reason, message);
+        self.write(pod, condition, nomination);
+    }
+
+    /// Records the event; the condition, where it is a new one.
+    fn failed_scheduling(&self, pod: &Pod, reason: &str, message: &str) -> Option<Value> {
         self.recorder.record(pod.reference(), EventKind::Warning, "FailedScheduling", message);
-        let now = (self.client.surroundings().now)();
-        let Some(condition) = condition(pod, reason, message, now) else { return };
+        condition(pod, reason, message, (self.client.surroundings().now)())
+    }
+
+    fn write(&mut self, pod: &Arc<Pod>, condition: Option<Value>, nomination: Nomination) {
+        let Some(patch) = patch(pod, condition, &nomination) else { return };
         let (client, pod) = (self.client.clone(), pod.clone());
         self.steps.spawn(async move {
-            if let Err(error) = report(&client, &pod, condition).await {
-                tracing::warn!(pod = %pod.key, %error, "its condition is not written");
+            if let Err(error) = report(&client, &pod, &patch).await {
+                tracing::warn!(pod = %pod.key, %error, "its status is not written");
             }
             Done::Reported
         });

@@ -7,7 +7,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use client::Key;
+
+use crate::budgets::Budget;
 use crate::node::{Differences, Node, NodeName};
+use crate::nominations::Nominations;
 use crate::peers::{Labels, Peers};
 use crate::pod::{Pod, PodUid};
 use crate::pod_affinity::Namespaces;
@@ -18,8 +22,12 @@ pub struct Snapshot {
     rooms: BTreeMap<NodeName, Room>,
     /// Where each pod is.
     places: HashMap<PodUid, NodeName>,
+    /// How many placed pods have each priority.
+    priorities: BTreeMap<i64, usize>,
     peers: Peers,
     namespaces: Namespaces,
+    nominations: Nominations,
+    budgets: BTreeMap<Key, Budget>,
 }
 
 /// One node with its pods. The node may be missing while pods of it are known.
@@ -66,27 +74,31 @@ impl Snapshot {
     /// Places a pod on the node that it names; moves it where it was elsewhere.
     pub fn place(&mut self, mut pod: Arc<Pod>) {
         self.remove(&pod.uid);
+        self.nominations.remove(&pod.uid);
         let Some(node) = pod.node.clone() else { return };
         self.places.insert(pod.uid.clone(), node.clone());
+        *self.priorities.entry(pod.wish.priority).or_default() += 1;
         let identity = self.peers.add(&pod, &node);
         if !Arc::ptr_eq(&identity, &pod.identity) {
             Arc::make_mut(&mut pod).identity = identity;
         }
         let room = self.rooms.entry(node).or_default();
-        room.requested.add(&pod.wish.requests.exact);
-        room.assumed.add(&pod.wish.requests.assumed);
-        room.pods.insert(pod.uid.clone(), pod);
+        room.add(pod);
     }
 
     /// Gives a pod's room back; whether it had any.
     pub fn remove(&mut self, uid: &PodUid) -> bool {
         let Some(node) = self.places.remove(uid) else { return false };
         if let Some(room) = self.rooms.get_mut(&node)
-            && let Some(pod) = room.pods.remove(uid)
+            && let Some(pod) = room.remove(uid)
         {
             self.peers.remove(&pod, &node);
-            room.requested.subtract(&pod.wish.requests.exact);
-            room.assumed.subtract(&pod.wish.requests.assumed);
+            if let Some(count) = self.priorities.get_mut(&pod.wish.priority) {
+                *count -= 1;
+                if *count == 0 {
+                    self.priorities.remove(&pod.wish.priority);
+                }
+            }
         }
         self.drop_if_empty(&node);
         true
@@ -105,6 +117,37 @@ impl Snapshot {
         &self.namespaces
     }
 
+    /// Of all placed pods.
+    pub fn lowest_priority(&self) -> Option<i64> {
+        self.priorities.first_key_value().map(|(priority, _)| *priority)
+    }
+
+    pub fn nominations(&self) -> &Nominations {
+        &self.nominations
+    }
+
+    /// Promises a node to a pod that waits for others to go.
+    pub fn nominate(&mut self, pod: Arc<Pod>, node: NodeName) {
+        self.nominations.set(pod, node);
+    }
+
+    /// Takes a promise back; whether there was one.
+    pub fn withdraw(&mut self, uid: &PodUid) -> bool {
+        self.nominations.remove(uid)
+    }
+
+    pub fn set_budget(&mut self, key: Key, budget: Budget) {
+        self.budgets.insert(key, budget);
+    }
+
+    pub fn remove_budget(&mut self, key: &Key) {
+        self.budgets.remove(key);
+    }
+
+    pub fn budgets(&self) -> impl Iterator<Item = &Budget> {
+        self.budgets.values()
+    }
+
     /// All placed pods, counted.
     pub fn peers(&self) -> &Peers {
         &self.peers
@@ -112,6 +155,12 @@ impl Snapshot {
 
     pub fn node(&self, name: &NodeName) -> Option<&Node> {
         self.rooms.get(name)?.node.as_deref()
+    }
+
+    /// A node that exists, with its pods.
+    pub fn at(&self, name: &NodeName) -> Option<(&Node, &Room)> {
+        let room = self.rooms.get(name)?;
+        Some((room.node.as_deref()?, room))
     }
 
     /// A pod that is on a node.
@@ -131,8 +180,21 @@ impl Snapshot {
 }
 
 impl Room {
-    pub fn pods(&self) -> impl Iterator<Item = &Pod> {
-        self.pods.values().map(AsRef::as_ref)
+    pub fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
+        self.pods.values()
+    }
+
+    pub fn add(&mut self, pod: Arc<Pod>) {
+        self.requested.add(&pod.wish.requests.exact);
+        self.assumed.add(&pod.wish.requests.assumed);
+        self.pods.insert(pod.uid.clone(), pod);
+    }
+
+    pub fn remove(&mut self, uid: &PodUid) -> Option<Arc<Pod>> {
+        let pod = self.pods.remove(uid)?;
+        self.requested.subtract(&pod.wish.requests.exact);
+        self.assumed.subtract(&pod.wish.requests.assumed);
+        Some(pod)
     }
 
     pub fn pod_count(&self) -> i64 {

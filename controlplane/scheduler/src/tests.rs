@@ -3,6 +3,7 @@
 mod claims;
 mod messages;
 mod neighbours;
+mod preemption;
 mod scores;
 
 use std::sync::Arc;
@@ -150,9 +151,10 @@ fn what_is_placed_and_removed_leaves_no_trace() {
     assert_eq!(counts(&cluster), [(1, 2), (1, 2)]);
     assert_eq!(cluster.peers().in_namespace("default").count(), 2);
     for name in ["1", "2", "3", "4"] {
+        assert_eq!(cluster.lowest_priority(), Some(0));
         assert!(cluster.remove(&crate::PodUid::new(name)));
     }
-    assert_eq!(counts(&cluster), []);
+    assert_eq!((counts(&cluster), cluster.lowest_priority()), (vec![], None));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::domains::Domains;
 use crate::node::Node;
+use crate::peers::Count;
 use crate::pod::Pod;
 use crate::pod_affinity::selector;
 use crate::snapshot::Snapshot;
@@ -132,6 +133,17 @@ impl<'a> Skew<'a> {
             }
         }
         skew
+    }
+
+    /// A pod comes to a node, or goes.
+    pub fn shift(&mut self, other: &Pod, node: &Node, sign: i64) {
+        let (pod, count) = (self.pod, Count::of(other).staying());
+        if other.identity.namespace == pod.identity.namespace {
+            let labels = &other.identity.labels;
+            for (at, _) in matching(&pod.spread.hard, |constraint| constraint.selector.matches(labels)) {
+                self.count(at, node, sign * count);
+            }
+        }
     }
 
     fn count(&mut self, at: usize, node: &Node, more: i64) {
