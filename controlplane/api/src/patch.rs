@@ -5,23 +5,19 @@
 //! Invariant: the result is canonical; a patch that cannot be applied leaves no trace.
 //! Reference: RFC 6902, RFC 7396, the "strategic merge patch" page of the API documentation.
 
+mod operations;
 mod strategic;
 
-use json_patch::PatchOperation;
 use serde_json::Value;
 
+pub use operations::{COPIED_BYTES_MAX, OPERATIONS_MAX};
 pub use strategic::{StrategicError, strategic_merge};
 
 use crate::field::{FieldError, quote};
 use crate::path::FieldValidation;
-use crate::schema::{self, DEPTH_MAX, Decoded, canonical, depth};
+use crate::schema::{self, Decoded, canonical};
 use crate::status::{Qualified, Status};
 use crate::wire::{Body, BodyOf, PatchType, patch_body};
-
-/// A JSON patch may have at most this many operations.
-pub const OPERATIONS_MAX: usize = 10_000;
-/// Bytes that the `copy` operations of a JSON patch may add together: copies of copies double.
-pub const COPIED_BYTES_MAX: usize = 3 << 20;
 
 /// Applies a patch to an object (in the version of the request) and checks the fields of what comes out.
 ///
@@ -45,7 +41,7 @@ pub fn apply(
         PatchType::Json => {
             let decoded = patch_body(patch, false)?;
             let issues = issues_of_operations(&decoded);
-            (json_patch(current, decoded.value)?, None, issues)
+            (operations::apply(current, &decoded.value)?, None, issues)
         }
         PatchType::Merge => {
             let decoded = patch_body(patch, false)?;
@@ -135,48 +131,6 @@ fn issues_of_operations(patch: &Decoded) -> Vec<String> {
 /// Custom resources have no merge keys beyond those of server-side apply.
 const CUSTOM: [PatchType; 3] = [PatchType::Json, PatchType::Merge, PatchType::Apply];
 const SUPPORTED: [PatchType; 3] = [PatchType::Json, PatchType::Merge, PatchType::StrategicMerge];
-
-fn json_patch(current: &Value, patch: Value) -> Result<Value, Status> {
-    let operations: json_patch::Patch = serde_json::from_value(patch)
-        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-    if operations.0.len() > OPERATIONS_MAX {
-        let count = operations.0.len();
-        let why = format!("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {count}");
-        return Err(Status::request_too_large(why));
-    }
-    let mut patched = current.clone();
-    let mut copied = 0;
-    for operation in operations.0.chunks(1) {
-        copied += bound(&patched, &operation[0], copied)?;
-        json_patch::patch(&mut patched, operation).map_err(|_| Status::rejected_patch())?;
-    }
-    Ok(patched)
-}
-
-/// Refuses an operation that would make the document too large or too deep; the bytes that it copies.
-fn bound(document: &Value, operation: &PatchOperation, copied: usize) -> Result<usize, Status> {
-    let (path, added, copies) = match operation {
-        PatchOperation::Add(add) => (&add.path, Some(&add.value), false),
-        PatchOperation::Replace(replace) => (&replace.path, Some(&replace.value), false),
-        PatchOperation::Copy(copy) => (&copy.path, document.pointer(copy.from.as_str()), true),
-        PatchOperation::Move(moved) => (&moved.path, document.pointer(moved.from.as_str()), false),
-        PatchOperation::Remove(_) | PatchOperation::Test(_) => return Ok(0),
-    };
-    let Some(added) = added else { return Ok(0) };
-    if path.as_str().matches('/').count() + depth(added) > DEPTH_MAX {
-        return Err(Status::request_too_large(format!(
-            "The result of the JSON patch is nested deeper than the allowed maximum of {DEPTH_MAX}"
-        )));
-    }
-    let bytes = if copies { added.to_string().len() } else { 0 };
-    if copied + bytes > COPIED_BYTES_MAX {
-        return Err(Status::request_too_large(format!(
-            "Unable to complete the copy, the accumulated size increase of copy is {}, exceeding the limit {COPIED_BYTES_MAX}",
-            copied + bytes
-        )));
-    }
-    Ok(bytes)
-}
 
 /// Go's `%+v` of a decoded document, in which upstream quotes strategic merge patches.
 fn go_form(value: &Value) -> String {

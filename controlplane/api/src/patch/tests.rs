@@ -250,6 +250,55 @@ fn a_patch_makes_no_other_kind_of_it() {
 }
 
 #[test]
+fn operations_as_clients_know_them() {
+    let current = json!({"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"name": "web", "finalizers": ["a/b", "c/d"]}, "spec": {}});
+    let run = |patch: &str| {
+        apply(PatchType::Json, &current, patch.as_bytes(), deployments(), FieldValidation::Ignore)
+    };
+    const REJECTED: (u16, &str) = (422, "the server rejected our request due to an error in our request");
+    let refused = [
+        (r#"{"op":"add"}"#, (400, "json: cannot unmarshal object into Go value of type jsonpatch.Patch")),
+        ("[1]", (400, "json: cannot unmarshal number into Go value of type jsonpatch.Operation")),
+        (r#"[{"op":"nonsense","path":"/spec/paused","value":true}]"#, REJECTED),
+        (r#"[{"path":"/spec/paused","value":true}]"#, REJECTED),
+        (r#"[{"op":"add","value":true}]"#, REJECTED),
+        (r#"[{"op":1,"path":"/spec"}]"#, REJECTED),
+        (r#"[{"op":"add","path":"","value":{}}]"#, REJECTED),
+        (r#"[{"op":"add","path":"spec","value":{}}]"#, REJECTED),
+        (r#"[{"op":"copy","path":"/spec/paused"}]"#, REJECTED),
+        (r#"[{"op":"remove","path":"/metadata/finalizers/-3"}]"#, REJECTED),
+        (r#"[{"op":"replace","path":"/spec/a/b","value":1}]"#, REJECTED),
+        (r#"[{"op":"test","path":"/spec/a/b","value":null}]"#, REJECTED),
+        (r#"[{"op":"test","path":"/metadata/name","value":null}]"#, REJECTED),
+        ("[null]", REJECTED),
+    ];
+    for (patch, (code, message)) in refused {
+        let status = run(patch).unwrap_err();
+        assert_eq!((status.code, status.message.as_str()), (code, message), "{patch}");
+    }
+    let made = [
+        ("null", "/metadata/name", json!("web")),
+        (r#"[{"op":"replace","path":"/spec/paused","value":true}]"#, "/spec/paused", json!(true)),
+        (
+            r#"[{"op":"test","path":"/spec/paused","value":null},{"op":"test","path":"/spec/replicas"}]"#,
+            "/spec/paused",
+            json!(null),
+        ),
+        (
+            r#"[{"op":"add","path":"/metadata/finalizers/-1","value":"e/f"}]"#,
+            "/metadata/finalizers",
+            json!(["a/b", "c/d", "e/f"]),
+        ),
+        (r#"[{"op":"remove","path":"/metadata/finalizers/-1"}]"#, "/metadata/finalizers", json!(["a/b"])),
+        (r#"[{"op":"replace","path":"/metadata/finalizers"}]"#, "/metadata/finalizers", json!(null)),
+    ];
+    for (patch, place, expect) in made {
+        let object = run(patch).expect(patch).object;
+        assert_eq!(object.pointer(place).cloned().unwrap_or_default(), expect, "{patch}");
+    }
+}
+
+#[test]
 fn a_json_patch_neither_doubles_without_end_nor_digs_without_end() {
     let current = json!({"metadata": {"annotations": {"a": "x".repeat(1000)}}});
     let copies: Vec<Value> = (0..40)
