@@ -1,4 +1,4 @@
-//! Protobuf both ways, driven by the schema: JSON values to messages and back, for every served type.
+//! Protobuf both ways, driven by the schema: JSON text to messages, messages to JSON values, for every served type.
 //!
 //! Not generated code: field numbers and shapes come from `schema`, so a field exists in every encoding or in none.
 //!
@@ -14,12 +14,11 @@ mod decode;
 mod encode;
 pub mod envelope;
 mod read;
+mod tape;
 mod write;
 
 pub use decode::decode;
-pub use encode::{
-    encode, encode_list_item, encode_list_metadata, encode_partial, encode_partial_list_item, encode_value,
-};
+pub use encode::{Encoder, encode, encode_list_metadata, encode_value};
 pub use write::Writer;
 
 /// A message that cannot be understood.

@@ -4,7 +4,8 @@ use api::kind::Kind;
 use api::path::Query;
 use api::schema;
 use api::status::Status;
-use api::wire::{self, Allow, Convert, Encoding, WatchType, protobuf};
+use api::wire::protobuf::{self, Encoder};
+use api::wire::{self, Allow, Convert, Encoding, WatchType};
 use api::{kind, printers};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -111,13 +112,11 @@ impl Form {
         object: &Shown,
         now: jiff::Timestamp,
     ) -> Result<Bytes, Status> {
-        if let (
-            Form { encoding: Encoding::Json, shape: Shape::Whole, pretty: false, .. },
-            Shown::Cached(object),
-        ) = (self, object)
+        if let Shown::Cached(object) = object
             && strategy::is_shown_as_stored(row)
+            && let Some(bytes) = self.stored(row, &object.json)
         {
-            return Ok(object.json.clone());
+            return bytes;
         }
         let value = match object {
             Shown::Cached(object) => strategy::from_stored(row, object.value()),
@@ -138,6 +137,20 @@ impl Form {
                 self.encode(&self.table(row, json!({"resourceVersion": revision}), rows), "")
             }
         }
+    }
+
+    /// The bytes of an object that is shown as it is stored, where they are made from its text.
+    fn stored(self, row: &'static Kind, json: &Bytes) -> Option<Result<Bytes, Status>> {
+        let bytes = match (self.encoding, self.shape) {
+            (Encoding::Json, Shape::Whole) if !self.pretty => return Some(Ok(json.clone())),
+            (Encoding::Protobuf, Shape::Metadata) => Encoder::default().partial_body(json),
+            (Encoding::Protobuf, Shape::Whole) => match type_of(row.schema) {
+                Ok(kind) => Encoder::default().body(json, kind),
+                Err(status) => return Some(Err(status)),
+            },
+            _ => return None,
+        };
+        Some(bytes.map(Bytes::from).map_err(Status::internal))
     }
 
     fn table(self, row: &'static Kind, metadata: Value, rows: Vec<Value>) -> Value {
@@ -200,8 +213,11 @@ impl Form {
             ChangeKind::Modified => WatchType::Modified,
             ChangeKind::Deleted => WatchType::Deleted,
         };
-        if self == Form::JSON && object.revision == revision && strategy::is_shown_as_stored(row) {
-            return wire::watch_frame_json(kind, &object.json).into();
+        if object.revision == revision
+            && strategy::is_shown_as_stored(row)
+            && let Some(Ok(bytes)) = self.stored(row, &object.json)
+        {
+            return self.frame(kind, &bytes);
         }
         let mut value = object.value();
         value["metadata"]["resourceVersion"] = revision.to_string().into();
@@ -273,7 +289,10 @@ impl Form {
 
     fn encode_partial(self, value: &Value) -> Result<Bytes, Status> {
         match self.encoding {
-            Encoding::Protobuf => protobuf::encode_partial(value).map(Bytes::from).map_err(Status::internal),
+            Encoding::Protobuf => Encoder::default()
+                .partial_body(value.to_string().as_bytes())
+                .map(Bytes::from)
+                .map_err(Status::internal),
             _ => self.encode(value, ""),
         }
     }

@@ -10,14 +10,14 @@
 use api::kind::Kind;
 use api::schema;
 use api::status::Status;
-use api::wire::protobuf::{self, ProtobufError, envelope};
-use bytes::{BufMut, Bytes, BytesMut};
+use api::wire::protobuf::{self, Encoder, ProtobufError, Writer, envelope};
+use bytes::Bytes;
 use http_body::SizeHint;
 use serve::BodyError;
 
 use super::List;
 use super::chunked::{CHUNK_BYTES, Chunks};
-use super::form::{META, partial, type_of};
+use super::form::{META, type_of};
 use crate::object::Object;
 use crate::strategy;
 
@@ -33,49 +33,63 @@ pub(super) struct ProtobufList {
     rest: usize,
 }
 
-/// What a list shows of each object.
-#[derive(Clone, Copy)]
-enum Items {
-    Whole(&'static schema::Type),
-    Metadata,
+/// Makes the items.
+struct Items {
+    encoder: Encoder,
+    kind: &'static Kind,
+    /// The type of an item; None where of each object only the metadata is shown.
+    whole: Option<&'static schema::Type>,
 }
 
 impl Items {
-    fn encode(self, kind: &'static Kind, object: &Object) -> Result<Vec<u8>, ProtobufError> {
-        let value = strategy::from_stored(kind, object.value());
-        match self {
-            Items::Whole(item) => protobuf::encode_list_item(&value, item),
-            Items::Metadata => protobuf::encode_partial_list_item(&partial(&value)),
+    fn encode(&mut self, object: &Object, out: &mut Writer) -> Result<(), ProtobufError> {
+        let text = shown(self.kind, object);
+        match self.whole {
+            Some(item) => self.encoder.list_item(&text, item, out),
+            None => self.encoder.partial_list_item(&text, out),
         }
     }
 
-    fn length(self, kind: &'static Kind, object: &Object) -> Result<usize, ProtobufError> {
-        if let (Items::Whole(_), Some((known, length))) = (self, object.listed.get())
-            && std::ptr::eq(*known, kind)
+    /// How many bytes an item takes; `scratch` is overwritten.
+    fn length(&mut self, object: &Object, scratch: &mut Writer) -> Result<usize, ProtobufError> {
+        let known = self.whole.and_then(|_| object.listed.get());
+        if let Some((kind, length)) = known
+            && std::ptr::eq(*kind, self.kind)
         {
             return Ok(*length);
         }
-        let length = self.encode(kind, object)?.len();
-        if let Items::Whole(_) = self {
+        scratch.clear();
+        self.encode(object, scratch)?;
+        let length = scratch.written();
+        if self.whole.is_some() {
             // Whoever was first: of another kind, it is measured each time.
-            let _ = object.listed.set((kind, length));
+            let _ = object.listed.set((self.kind, length));
         }
         Ok(length)
     }
 }
 
+/// An object's JSON as a kind shows it.
+fn shown(kind: &'static Kind, object: &Object) -> Bytes {
+    if strategy::is_shown_as_stored(kind) {
+        return object.json.clone();
+    }
+    strategy::from_stored(kind, object.value()).to_string().into()
+}
+
 impl ProtobufList {
     pub(super) fn new(list: List, metadata_alone: bool) -> Result<ProtobufList, Status> {
         let kind = list.kind;
-        let (items, version, name) = if metadata_alone {
-            (Items::Metadata, META.into(), "PartialObjectMetadataList".into())
+        let (whole, version, name) = if metadata_alone {
+            (None, META.into(), "PartialObjectMetadataList".into())
         } else {
-            (Items::Whole(type_of(kind.schema)?), kind.api_version(), kind.list_kind())
+            (Some(type_of(kind.schema)?), kind.api_version(), kind.list_kind())
         };
+        let mut items = Items { encoder: Encoder::default(), kind, whole };
         let metadata = protobuf::encode_list_metadata(&list.metadata()).map_err(Status::internal)?;
-        let mut length = metadata.len();
+        let (mut length, mut scratch) = (metadata.len(), Writer::default());
         for object in &list.objects {
-            length += items.length(kind, object).map_err(Status::internal)?;
+            length += items.length(object, &mut scratch).map_err(Status::internal)?;
         }
         let mut head = envelope::begin(&version, &name, length);
         head.extend_from_slice(&metadata);
@@ -89,26 +103,29 @@ impl Chunks for ProtobufList {
         if self.rest == 0 {
             return None;
         }
-        let mut chunk = BytesMut::with_capacity(self.rest.min(CHUNK_BYTES + (CHUNK_BYTES >> 2)));
-        chunk.put_slice(&std::mem::take(&mut self.head));
-        while chunk.len() < CHUNK_BYTES {
+        let mut chunk = std::mem::take(&mut self.head);
+        chunk.reserve(self.rest.min(CHUNK_BYTES + (CHUNK_BYTES >> 2)).saturating_sub(chunk.len()));
+        let mut chunk = Writer::from(chunk);
+        let mut ends = false;
+        while chunk.written() < CHUNK_BYTES {
             let Some(object) = self.list.objects.get(self.sent) else {
-                chunk.put_slice(envelope::END);
+                ends = true;
                 break;
             };
             // Its length was told by then: a list without it would be another.
-            match self.items.encode(self.list.kind, object) {
-                Ok(item) => chunk.put_slice(&item),
-                Err(error) => {
-                    tracing::error!(key = %object.key, kind = self.list.kind.kind, %error,
-                        "an object has no protobuf form: the list that it is in breaks off");
-                    return Some(Err(error.into()));
-                }
+            if let Err(error) = self.items.encode(object, &mut chunk) {
+                tracing::error!(key = %object.key, kind = self.list.kind.kind, %error,
+                    "an object has no protobuf form: the list that it is in breaks off");
+                return Some(Err(error.into()));
             }
             self.sent += 1;
         }
+        let mut chunk = chunk.into_bytes();
+        if ends {
+            chunk.extend_from_slice(envelope::END);
+        }
         self.rest = self.rest.saturating_sub(chunk.len());
-        Some(Ok(chunk.freeze()))
+        Some(Ok(chunk.into()))
     }
 
     fn is_end(&self) -> bool {
@@ -191,11 +208,18 @@ mod tests {
                 let metadata = json!({"resourceVersion": "9", "continue": "next", "remainingItemCount": 3});
                 let mut message = protobuf::encode_list_metadata(metadata.as_object().unwrap()).unwrap();
                 for at in 0..count {
-                    message.extend(if metadata_alone {
-                        protobuf::encode_partial_list_item(&partial(&value(at))).unwrap()
+                    let value = value(at);
+                    let mut written = Writer::from(message);
+                    if metadata_alone {
+                        let metadata =
+                            protobuf::encode_value(&value["metadata"], schema::object_meta()).unwrap();
+                        let mut item = Writer::default();
+                        item.bytes(1, &metadata);
+                        written.bytes(2, &item.into_bytes());
                     } else {
-                        protobuf::encode_list_item(&value(at), item).unwrap()
-                    });
+                        written.bytes(2, &protobuf::encode_value(&value, item).unwrap());
+                    }
+                    message = written.into_bytes();
                 }
                 // The second time its lengths are known.
                 for _ in 0..2 {

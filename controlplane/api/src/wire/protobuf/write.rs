@@ -6,9 +6,25 @@ use super::read::{FIXED64, LENGTH, VARINT};
 #[derive(Debug, Default)]
 pub struct Writer(Vec<u8>);
 
+impl From<Vec<u8>> for Writer {
+    /// Goes on behind what is written.
+    fn from(written: Vec<u8>) -> Writer {
+        Writer(written)
+    }
+}
+
 impl Writer {
     pub fn into_bytes(self) -> Vec<u8> {
         self.0
+    }
+
+    /// How many bytes are written.
+    pub fn written(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn clear(&mut self) {
+        self.0.clear();
     }
 
     pub fn bytes(&mut self, number: u32, bytes: &[u8]) {
@@ -43,10 +59,32 @@ impl Writer {
         number: u32,
         fill: impl FnOnce(&mut Writer) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut inner = Writer::default();
-        fill(&mut inner)?;
-        self.bytes(number, &inner.0);
+        self.tag(number, LENGTH);
+        // Most messages are short: a length of one byte is kept free, and what is longer moves.
+        self.0.push(0);
+        let start = self.0.len();
+        fill(self)?;
+        let end = self.0.len();
+        let length = end - start;
+        if length < 0x80 {
+            self.0[start - 1] = length as u8;
+            return Ok(());
+        }
+        let more = length.ilog2() as usize / 7;
+        self.0.resize(end + more, 0);
+        self.0.copy_within(start..end, start + more);
+        let mut rest = length;
+        for byte in &mut self.0[start - 1..start + more] {
+            *byte = rest as u8 | 0x80;
+            rest >>= 7;
+        }
+        self.0[start - 1 + more] &= 0x7f;
         Ok(())
+    }
+
+    /// What was written, for who can write the field's bytes in place.
+    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.0
     }
 
     fn tag(&mut self, number: u32, wire_type: u8) {
