@@ -40,6 +40,7 @@ fn a_limit_range(cluster: &Cluster, namespace: &str) {
         made["spec"]["containers"][0]["resources"],
         json!({"limits": {"cpu": "200m"}, "requests": {"cpu": "100m"}})
     );
+    assert_eq!(made["status"]["qosClass"], "Burstable", "the class is of what the range gave");
     let part = cluster.create(&pods, &with_cpu("b", None, Some("300m")));
     assert_eq!(
         part["spec"]["containers"][0]["resources"]["requests"]["cpu"], "300m",

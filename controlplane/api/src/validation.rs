@@ -39,6 +39,7 @@ mod storage;
 mod warning;
 mod workload;
 
+pub use pod::qos_class;
 pub use warning::warnings;
 
 use serde_json::Value;

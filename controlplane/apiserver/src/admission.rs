@@ -43,6 +43,7 @@ pub use webhooks::Hooks;
 
 use crate::request::Request;
 use crate::server::Server;
+use crate::strategy;
 
 /// What is about to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,6 +157,9 @@ impl Server {
     ) -> Result<(), Status> {
         policies::mutate(self, attributes, object)?;
         webhooks::mutate(self, attributes, object).await?;
+        if attributes.creates("", "pods") {
+            strategy::begin_pod(object);
+        }
         policies::validate(self, attributes, object)?;
         webhooks::validate(self, attributes, object).await
     }

@@ -91,11 +91,7 @@ pub fn prepare_create(kind: &Kind, object: &mut Value) {
         return;
     }
     match kind.resource {
-        "pods" => {
-            label_keys::merge(fields);
-            fields
-                .insert("status".into(), json!({"phase": "Pending", "qosClass": qos_class(&fields["spec"])}));
-        }
+        "pods" => label_keys::merge(fields),
         "namespaces" => {
             fields.insert("status".into(), json!({"phase": "Active"}));
             let spec = fields.entry("spec").or_insert_with(|| json!({}));
@@ -127,6 +123,12 @@ pub fn prepare_create(kind: &Kind, object: &mut Value) {
         ("", "serviceaccounts") => initial::secrets(object),
         _ => {}
     }
+}
+
+/// What a new pod says of itself once nobody changes its containers any more: their resources make its class.
+pub fn begin_pod(pod: &mut Value) {
+    let class = api::validation::qos_class(&pod["spec"]);
+    pod["status"] = json!({"phase": "Pending", "qosClass": class});
 }
 
 /// An update: everything that the subresource is not about is put back.
@@ -379,37 +381,6 @@ pub fn from_stored(kind: &Kind, object: Value) -> Value {
             _ => events_event_of(fields),
         }),
         object => object,
-    }
-}
-
-/// Guaranteed where every container has limits for cpu and memory that equal its requests, BestEffort where none
-/// has any of the four, Burstable between; of the pod as a whole where it says anything.
-fn qos_class(spec: &Value) -> &'static str {
-    let containers =
-        ["containers", "initContainers"].iter().flat_map(|list| spec[*list].as_array()).flatten();
-    // What is said of the pod as a whole counts instead of its containers.
-    let says = |resources: &&Value| {
-        let filled = |kind: &str| resources[kind].as_object().is_some_and(|amounts| !amounts.is_empty());
-        filled("requests") || filled("limits")
-    };
-    let whole = spec.get("resources").filter(says);
-    let members = match whole {
-        Some(resources) => vec![resources],
-        None => containers.map(|container| &container["resources"]).collect(),
-    };
-    let (mut any, mut all) = (false, true);
-    for resources in members {
-        for resource in ["cpu", "memory"] {
-            let (limit, request) = (&resources["limits"][resource], &resources["requests"][resource]);
-            let set = |value: &Value| !value.is_null() && !matches!(value.as_str(), Some("0" | ""));
-            any |= set(limit) || set(request);
-            all &= set(limit) && (request.is_null() || request == limit);
-        }
-    }
-    match (any, all) {
-        (false, _) => "BestEffort",
-        (true, true) => "Guaranteed",
-        (true, false) => "Burstable",
     }
 }
 

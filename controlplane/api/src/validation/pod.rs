@@ -24,6 +24,7 @@ mod windows;
 
 pub(super) use affinity::node_selector;
 pub(super) use network::node_name;
+pub use qos::class as qos_class;
 pub(super) use resize::resize;
 pub(super) use resources::{
     class_overhead, container_name as container_resource, may_overcommit, name as resource_name,

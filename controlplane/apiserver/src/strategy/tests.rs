@@ -67,24 +67,6 @@ fn a_pod_gets_its_grace_only_where_it_may_run() {
 }
 
 #[test]
-fn quality_of_service_is_upstreams() {
-    let container = |resources: Value| json!({"containers": [{"resources": resources}]});
-    for (spec, class) in [
-        (container(json!({})), "BestEffort"),
-        (container(json!({"limits": {"cpu": "1", "memory": "1Gi"}})), "Guaranteed"),
-        (
-            container(json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}})),
-            "Burstable",
-        ),
-        (container(json!({"requests": {"memory": "1Gi"}})), "Burstable"),
-        (json!({"resources": {"limits": {"cpu": "1", "memory": "1Gi"}}, "containers": [{}]}), "Guaranteed"),
-        (json!({"resources": {}, "containers": [{}]}), "BestEffort"),
-    ] {
-        assert_eq!(qos_class(&spec), class, "{spec}");
-    }
-}
-
-#[test]
 fn the_status_is_written_with_what_each_kind_allows_beside_it() {
     let metadata = |value: &str| json!({"labels": {"a": value}, "annotations": {"b": value}, "ownerReferences": [{"name": value}], "finalizers": [value]});
     for (group, resource, kept) in [

@@ -1,6 +1,6 @@
 //! Sums over the containers of a pod: what they request together, and the class of service that follows.
 //!
-//! The class in `status` is the kubelet's; here it is computed to see that a resize does not change it.
+//! The class is written down when a pod is made; a resize does not change it.
 
 use std::collections::BTreeMap;
 
@@ -49,10 +49,13 @@ fn add(sum: &mut Amounts, name: &str, amount: Quantity) {
     *entry = *entry + amount;
 }
 
-/// The class of service of a pod.
-pub(super) fn class(spec: &Value) -> &'static str {
+/// The class of service of a pod: Guaranteed where every container has limits for cpu and memory that equal its requests,
+/// BestEffort where none has any of the four, Burstable between; of the pod as a whole where it says anything.
+pub fn class(spec: &Value) -> &'static str {
     let positive = |list: &Value, name: &str| list.quantity(name).filter(|amount| amount.sign() > 0);
-    if let Some(resources) = spec.part("resources") {
+    let says =
+        |resources: &&Value| ["requests", "limits"].iter().any(|kind| resources.entries(kind).count() > 0);
+    if let Some(resources) = spec.part("resources").filter(says) {
         return class_of(&[resources], positive);
     }
     let all: Vec<&Value> = ["containers", "initContainers"]
@@ -77,5 +80,37 @@ fn class_of(all: &[&Value], positive: impl Fn(&Value, &str) -> Option<Quantity>)
         (false, _) => "BestEffort",
         (true, true) => "Guaranteed",
         (true, false) => "Burstable",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn classes_are_upstreams() {
+        let container = |resources: Value| json!({"containers": [{"resources": resources}]});
+        let all = json!({"limits": {"cpu": "1", "memory": "1Gi"}});
+        for (spec, expect) in [
+            (container(json!({})), "BestEffort"),
+            (container(json!({"limits": {"cpu": "0"}})), "BestEffort"),
+            (container(all.clone()), "Guaranteed"),
+            (
+                container(json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m"}})),
+                "Guaranteed",
+            ),
+            (
+                container(json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}})),
+                "Burstable",
+            ),
+            (container(json!({"requests": {"memory": "1Gi"}})), "Burstable"),
+            (json!({"resources": all, "containers": [{}]}), "Guaranteed"),
+            (json!({"resources": {}, "containers": [{"resources": all}]}), "Guaranteed"),
+            (json!({"resources": {"limits": {}}, "containers": [{}]}), "BestEffort"),
+        ] {
+            assert_eq!(class(&spec), expect, "{spec}");
+        }
     }
 }
