@@ -4,6 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{Method, Response};
+use http_body::Body as _;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -14,7 +20,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::listener::Handler;
+use crate::listener::{BodyError, Handler};
 
 /// What is known of a request's connection.
 #[derive(Clone, Debug)]
@@ -87,8 +93,12 @@ pub(crate) async fn serve<H: Handler>(
     let (asked, mut has_asked) = watch::channel(false);
     let service = service_fn(move |request: http::Request<Incoming>| {
         asked.send_if_modified(|asked| !std::mem::replace(asked, true));
+        let is_head = request.method() == Method::HEAD;
         let answer = handler.clone().handle(info.clone(), request);
-        async move { Ok::<_, std::convert::Infallible>(answer.await) }
+        async move {
+            let answer = answer.await;
+            Ok::<_, std::convert::Infallible>(if is_head { without_body(answer) } else { answer })
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // No `pipeline_flush`: it takes a body into memory as fast as it is made, whatever the client reads.
@@ -128,4 +138,15 @@ pub(crate) async fn serve<H: Handler>(
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "connection ended");
     }
+}
+
+/// The answer to HEAD. hyper leaves the body away in HTTP/1.1 alone, and a client of HTTP/2 gives up where one comes.
+fn without_body(
+    response: Response<UnsyncBoxBody<Bytes, BodyError>>,
+) -> Response<UnsyncBoxBody<Bytes, BodyError>> {
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        head.headers.entry(CONTENT_LENGTH).or_insert(length.into());
+    }
+    Response::from_parts(head, Empty::new().map_err(|never| match never {}).boxed_unsync())
 }

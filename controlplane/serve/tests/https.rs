@@ -123,8 +123,21 @@ impl Server {
     }
 
     async fn get(&self, path: &str, protocol: &[u8], client: Option<Cert>) -> Result<String, String> {
+        let response = self.ask("GET", path, protocol, client).await?;
+        let body = response.into_body().collect().await.map_err(|e| e.to_string())?;
+        Ok(String::from_utf8(body.to_bytes().to_vec()).unwrap())
+    }
+
+    async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        protocol: &[u8],
+        client: Option<Cert>,
+    ) -> Result<Response<Incoming>, String> {
         let stream = self.connect(protocol, client).await?;
-        let request = Request::get(format!("https://localhost{path}")).body(Full::new(Bytes::new())).unwrap();
+        let request = Request::builder().method(method).uri(format!("https://localhost{path}"));
+        let request = request.body(Full::new(Bytes::new())).unwrap();
         let response = if protocol == b"h2" {
             let (mut sender, connection) =
                 hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
@@ -138,9 +151,21 @@ impl Server {
             tokio::spawn(connection);
             sender.send_request(request).await
         };
-        let body =
-            response.map_err(|e| e.to_string())?.into_body().collect().await.map_err(|e| e.to_string())?;
-        Ok(String::from_utf8(body.to_bytes().to_vec()).unwrap())
+        response.map_err(|e| e.to_string())
+    }
+}
+
+#[tokio::test]
+async fn head_is_answered_without_a_body() {
+    let server = start(Limits::default()).await;
+    for (protocol, text) in
+        [(&b"h2"[..], "0 certificates, HTTP/2.0"), (b"http/1.1", "0 certificates, HTTP/1.1")]
+    {
+        let response = server.ask("HEAD", "/", protocol, None).await.unwrap();
+        assert_eq!(response.headers()["content-length"], text.len().to_string());
+        assert!(response.into_body().collect().await.unwrap().to_bytes().is_empty(), "{text}");
+        let endless = server.ask("HEAD", "/endless", protocol, None).await.unwrap();
+        assert!(endless.into_body().collect().await.unwrap().to_bytes().is_empty(), "{text}");
     }
 }
 
