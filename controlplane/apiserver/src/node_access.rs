@@ -16,6 +16,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
+use serve::Anybody;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -58,6 +59,9 @@ pub enum DialError {
     /// The other side is not who it should be.
     #[error("tls: failed to verify certificate: {0}")]
     Tls(std::io::Error),
+    /// The other side does not speak TLS.
+    #[error("tls: handshake failure: {0}")]
+    Handshake(std::io::Error),
 }
 
 impl KubeletAccess {
@@ -128,6 +132,30 @@ pub async fn dial_plain(address: SocketAddr) -> Result<TcpStream, DialError> {
     timeout(DIAL, connect(address)).await.map_err(slow)?
 }
 
+/// A connection over TLS to a pod or to a port of a node, whose certificate nobody vouches for.
+pub async fn dial_unverified(address: SocketAddr) -> Result<TlsStream<TcpStream>, DialError> {
+    let tls = unverified().map_err(|error| DialError::Handshake(std::io::Error::other(error)))?;
+    let slow = |_| DialError::Connect { address, why: "i/o timeout".into() };
+    timeout(DIAL, async {
+        let stream = connect(address).await?;
+        let name = ServerName::IpAddress(address.ip().into());
+        tls.connect(name, stream).await.map_err(DialError::Handshake)
+    })
+    .await
+    .map_err(slow)?
+}
+
+fn unverified() -> Result<TlsConnector, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
 async fn connect(address: SocketAddr) -> Result<TcpStream, DialError> {
     let stream = TcpStream::connect(address).await.map_err(|error| {
         let why = match error.kind() {
@@ -155,6 +183,7 @@ mod tests {
     use super::*;
     use pki::{Authority, Profile, Usage};
     use serde_json::json;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     const NOW: i64 = 1_800_000_000;
 
@@ -202,5 +231,42 @@ mod tests {
         let port = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let error = access().dial(port).await.unwrap_err();
         assert_eq!(error.to_string(), format!("dial tcp {port}: connect: connection refused"));
+    }
+
+    #[tokio::test]
+    async fn over_tls_whoever_answers_is_believed_but_he_must_speak_it() {
+        let authority = Authority::create("nobody's", NOW).unwrap();
+        let profile = Profile {
+            common_name: "nobody".into(),
+            organization: None,
+            names: vec!["nobody.example".into()],
+            usage: Usage::Server,
+            lifetime_seconds: 3600,
+        };
+        let made = authority.issue(&profile, NOW).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(made.chain("nobody").unwrap(), made.key("nobody").unwrap())
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serve = async {
+            let mut stream = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
+            stream.write_all(b"yes").await.unwrap();
+            stream.shutdown().await.unwrap();
+            listener.accept().await.unwrap().0.write_all(b"plain text\n").await.unwrap();
+        };
+        let ask = async {
+            let mut said = String::new();
+            dial_unverified(address).await.unwrap().read_to_string(&mut said).await.unwrap();
+            (said, dial_unverified(address).await.unwrap_err())
+        };
+        let ((), (said, refused)) = tokio::join!(serve, ask);
+        assert_eq!(said, "yes");
+        assert!(matches!(refused, DialError::Handshake(_)), "{refused}");
     }
 }

@@ -1,8 +1,9 @@
 //! `nodes/proxy`, `pods/proxy` and `services/proxy`: any request goes on to a kubelet, to a pod's port, or to one that is
 //! ready behind a Service's.
 //!
-//! The name may be `name`, `name:port` or `scheme:name:port`. Pods are reached over plain HTTP, by the first of
-//! their addresses. Nothing of the client's credentials goes on.
+//! The name may be `name`, `name:port` or `scheme:name:port`. Pods are reached by the first of their addresses, over plain
+//! HTTP where no scheme is told; over TLS whoever answers is believed, as upstream does: nobody says who it should be, and
+//! nothing of the client's credentials goes on.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,7 +18,7 @@ use super::upgrade::{is_upgrade, may_create, pass_on};
 use super::{Wire, node_of, object, plain_failure};
 use crate::answer::Answer;
 use crate::api_server::ApiServer;
-use crate::node_access::dial_plain;
+use crate::node_access::{dial_plain, dial_unverified};
 use crate::request::Request;
 use crate::webhook::service_endpoint;
 
@@ -45,8 +46,7 @@ pub(super) async fn node(api: &ApiServer, request: &Request, wire: Wire) -> Resu
         }
         Some(port) => {
             let address = SocketAddr::new(kubelet.ip(), number(port)?);
-            let stream = dial_plain(address).await.map_err(refused)?;
-            send(api, request, wire, ("http", address), &path, stream).await
+            reach(api, request, wire, (target.scheme.as_str(), address), &path).await
         }
     }
 }
@@ -61,24 +61,25 @@ pub(super) async fn pod(
     let target = Target::parse(&request.info.name)?;
     let pod = object(api, kind, &request.info.namespace, &target.name)?;
     let address = SocketAddr::new(address(&pod)?, port(&pod, target.port.as_deref())?);
-    if target.scheme == "https" {
-        return Err(Status::bad_request("https to pods is not proxied; use kubectl port-forward"));
-    }
-    reach(api, request, wire, address).await
+    let path = rest(&wire, 6);
+    reach(api, request, wire, (target.scheme.as_str(), address), &path).await
 }
 
-/// Hands the request on to a pod's port, with what its path has behind the proxy's own.
+/// Hands the request on to a port, with TLS where the scheme says so.
 async fn reach(
     api: &ApiServer,
     request: &Request,
     wire: Wire,
-    address: SocketAddr,
+    (scheme, address): (&str, SocketAddr),
+    path: &str,
 ) -> Result<Answer, Status> {
-    let path = rest(&wire, 6);
-    let stream = dial_plain(address)
-        .await
-        .map_err(|error| Status::service_unavailable(format!("error trying to reach service: {error}")))?;
-    send(api, request, wire, ("http", address), &path, stream).await
+    let failed = |error| Status::service_unavailable(format!("error trying to reach service: {error}"));
+    if scheme == "https" {
+        let stream = dial_unverified(address).await.map_err(failed)?;
+        return send(api, request, wire, (scheme, address), path, stream).await;
+    }
+    let stream = dial_plain(address).await.map_err(failed)?;
+    send(api, request, wire, ("http", address), path, stream).await
 }
 
 /// Answers any verb on `services/NAME/proxy`.
@@ -90,13 +91,11 @@ pub(super) async fn service(
 ) -> Result<Answer, Status> {
     let target = Target::parse(&request.info.name)?;
     let service = object(api, kind, &request.info.namespace, &target.name)?;
-    if target.scheme == "https" {
-        return Err(Status::bad_request("https to pods is not proxied; use kubectl port-forward"));
-    }
     let port = target.port.unwrap_or_default();
     let address = service_endpoint(&api.server, &service, &port).map_err(Status::service_unavailable)?;
     allowed(address.ip())?;
-    reach(api, request, wire, address).await
+    let path = rest(&wire, 6);
+    reach(api, request, wire, (target.scheme.as_str(), address), &path).await
 }
 
 async fn send<T>(
