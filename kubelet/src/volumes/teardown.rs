@@ -10,15 +10,11 @@
 //! - A step that fails does not keep the others from being done; the next attempt begins anew.
 
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
-/// Folders deeper than this are not ours.
-const DEPTH_MAX: usize = 256;
 /// What belongs to volumes, below a pod's folder.
 const FOLDERS: [&str; 2] = ["volume-subpaths", "volumes"];
 /// So many faults are told in one sentence.
@@ -123,76 +119,14 @@ fn unmount(path: &Path) -> Result<(), Errno> {
     }
 }
 
+/// What containers left may be nested without end and have any names.
 fn remove(path: &Path, faults: &mut Vec<String>) {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return };
-    let opened = rustix::fs::open(parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    let result = opened.and_then(|parent| {
-        let mount = mount_id(open_folder(parent.as_fd(), name)?.as_fd())?;
-        let mut removal = Removal { mount, faults };
-        removal.folder(parent.as_fd(), name, path, 0)
-    });
-    match result {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(errno) => faults.push(format!("removing {}: {errno}", path.display())),
+    match sys::tree::remove(path) {
+        Err(error) if error.errno == Errno::XDEV => faults
+            .push(format!("{} lies on another mount: nothing below it is removed", error.path.display())),
+        Err(error) if error.errno != Errno::NOENT => faults.push(format!("removing {error}")),
+        _ => {}
     }
-}
-
-struct Removal<'a> {
-    mount: u64,
-    faults: &'a mut Vec<String>,
-}
-
-impl Removal<'_> {
-    fn folder(
-        &mut self,
-        parent: BorrowedFd<'_>,
-        name: &std::ffi::OsStr,
-        path: &Path,
-        depth: usize,
-    ) -> Result<(), Errno> {
-        let folder = open_folder(parent, name)?;
-        if mount_id(folder.as_fd())? != self.mount {
-            self.faults
-                .push(format!("{} lies on another mount: nothing below it is removed", path.display()));
-            return Ok(());
-        }
-        if depth > DEPTH_MAX {
-            return Err(Errno::NAMETOOLONG);
-        }
-        let before = self.faults.len();
-        for entry in rustix::fs::Dir::read_from(&folder)? {
-            let entry = entry?;
-            let name = std::ffi::OsStr::new(entry.file_name().to_str().map_err(|_| Errno::ILSEQ)?);
-            if name == "." || name == ".." {
-                continue;
-            }
-            let path = path.join(name);
-            let found = rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            let done = match FileType::from_raw_mode(found.st_mode) {
-                FileType::Directory => self.folder(folder.as_fd(), name, &path, depth + 1),
-                _ => rustix::fs::unlinkat(&folder, name, AtFlags::empty()),
-            };
-            match done {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(errno) => self.faults.push(format!("removing {}: {errno}", path.display())),
-            }
-        }
-        if self.faults.len() > before {
-            return Ok(());
-        }
-        rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
-    }
-}
-
-fn open_folder(parent: BorrowedFd<'_>, name: &std::ffi::OsStr) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(parent, name, flags, Mode::empty())
-}
-
-/// Device numbers would not tell a bind mount of the same filesystem.
-fn mount_id(folder: BorrowedFd<'_>) -> Result<u64, Errno> {
-    let found = rustix::fs::statx(folder, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
-    Ok(found.stx_mnt_id)
 }
 
 #[cfg(test)]

@@ -135,6 +135,18 @@ fn nothing_is_removed_through_a_foreign_mount() {
     guard.finish();
 }
 
+/// A container nests folders without end and names files as it likes; its pod must go all the same.
+#[test]
+fn whatever_a_container_wrote_is_removed() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let (_root, pod) = pod_folder();
+    let volume = pod.join("volumes/kubernetes.io~empty-dir/v");
+    fs::create_dir_all(volume.join("a/".repeat(300))).unwrap();
+    fs::write(volume.join(std::ffi::OsStr::from_bytes(b"caf\xe9")), "x").unwrap();
+    teardown::teardown(&pod).unwrap();
+    assert!(!pod.join("volumes").exists());
+}
+
 #[test]
 fn sub_paths_stay_in_their_volume() {
     if !harness::root_or_skip("sub_paths_stay_in_their_volume") {

@@ -124,7 +124,7 @@ impl Records {
     /// Removes the folder with all in it. Nothing there is success.
     pub fn remove(&self, id: &str) -> Result<(), RecordError> {
         let path = self.folder(id);
-        match fs::remove_dir_all(&path) {
+        match sys::tree::remove(&path).map_err(io::Error::from) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => Err(RecordError::Io { path, source }),
             _ => Ok(()),
         }

@@ -26,6 +26,7 @@ pub mod rlimit;
 pub mod rooted;
 pub mod seccomp;
 pub mod seqpacket;
+pub mod tree;
 pub mod xattr;
 
 pub use rustix::io::Errno;

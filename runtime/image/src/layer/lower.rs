@@ -22,6 +22,8 @@ use super::place::{Place, is_folder};
 
 /// As many as the kernel follows.
 const LINKS_MAX: usize = 40;
+/// Folders in folders. A layer's own paths are shorter, but links make longer ones of them.
+const DEEPEST: usize = 1024;
 
 /// Folders that overlayfs shows as one, topmost first.
 type Merged = Vec<Rc<OwnedFd>>;
@@ -78,6 +80,9 @@ impl Lower {
                 continue;
             }
             let Some((real, folders)) = stack.last() else { return Ok(None) };
+            if stack.len() > DEEPEST {
+                return Err(Fault::refused("the layers below nest folders more than 1024 deep"));
+            }
             let Some(found) = find_in(folders, &part)? else { return Ok(None) };
             match FileType::from_raw_mode(found.stat.st_mode) {
                 FileType::Directory => stack.push((real.join(&part), found.merged)),

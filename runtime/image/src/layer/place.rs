@@ -163,22 +163,12 @@ fn leaves(path: &EntryPath, errno: Errno) -> Fault {
     }
 }
 
-/// Deletes a name with everything below. Depth is bounded by the paths that made it.
+/// Deletes a name with everything below. Links make paths that are deeper than their names are long.
 fn remove(folder: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
     match unlinkat(folder, name, AtFlags::empty()) {
-        Err(Errno::ISDIR | Errno::PERM) => {}
-        done => return done,
+        Err(Errno::ISDIR | Errno::PERM) => sys::tree::remove_at(folder, name).map_err(|error| error.errno),
+        done => done,
     }
-    let inner = openat(
-        folder,
-        name,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    for child in children(inner.as_fd())? {
-        remove(inner.as_fd(), &child)?;
-    }
-    unlinkat(folder, name, AtFlags::REMOVEDIR)
 }
 
 /// The names in a folder.

@@ -216,6 +216,24 @@ fn hostile_entries_are_refused_by_name() {
     }
 }
 
+/// Links make folders deeper than any path of an entry, and deeper than a recursion that deletes them may go.
+#[test]
+fn folders_nested_by_links_are_replaced() {
+    if !root("folders_nested_by_links_are_replaced") {
+        return;
+    }
+    let inner = "a/".repeat(100);
+    let mut layer = Layer::new();
+    for turn in 0..3 {
+        let top = if turn == 0 { "top".to_owned() } else { format!("l{turn}") };
+        layer = layer.file(&format!("{top}/{inner}end"), 0o644, b"");
+        layer = layer.symlink(&format!("l{}", turn + 1), &format!("{top}/{}", inner.trim_end_matches('/')));
+    }
+    let ground = Ground::new();
+    ground.unpack(layer.file("top", 0o644, b"now a file")).unwrap();
+    assert_eq!(fs::read(ground.root().join("top")).unwrap(), b"now a file");
+}
+
 #[test]
 fn links_inside_a_layer_are_followed() {
     if !root("links_inside_a_layer_are_followed") {

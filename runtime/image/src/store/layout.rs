@@ -227,7 +227,7 @@ impl Workspace {
 impl Drop for Workspace {
     fn drop(&mut self) {
         if let Some(path) = self.path.take()
-            && let Err(error) = fs::remove_dir_all(&path)
+            && let Err(error) = sys::tree::remove(&path)
         {
             // Opening the store next time deletes it.
             tracing::warn!(path = %path.display(), %error, "an unfinished directory stays");
@@ -240,18 +240,21 @@ fn make(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Deletes what is in a folder. What cannot be deleted (a file that a container made immutable) stays and keeps nothing else.
 fn empty(path: &Path) -> io::Result<()> {
     for entry in fs::read_dir(path)? {
         let entry = entry?;
+        let path = entry.path();
         let removed = if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())
+            sys::tree::remove(&path).map_err(io::Error::from)
         } else {
-            fs::remove_file(entry.path())
+            fs::remove_file(&path)
         };
         match removed {
             // Two calls may empty the trash at once.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            done => done?,
+            Err(error) => tracing::warn!(path = %path.display(), %error, "something discarded stays"),
+            Ok(()) => {}
         }
     }
     Ok(())

@@ -102,3 +102,28 @@ async fn damage_is_told_and_mended() {
     let error = reopen(&root).unwrap_err();
     assert!(error.to_string().contains("images.json"), "{error}");
 }
+
+/// What a container made immutable cannot be deleted; the node goes on without.
+#[test]
+fn what_cannot_be_deleted_keeps_nothing() {
+    use rustix::fs::{IFlags, ioctl_setflags};
+    const TEST: &str = "what_cannot_be_deleted_keeps_nothing";
+    if !harness::root_or_skip(TEST) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let trash = folder.path().join("images/trash");
+    for name in ["1", "2/inner", "3"] {
+        std::fs::create_dir_all(trash.join(name)).unwrap();
+    }
+    std::fs::write(trash.join("2/inner/fixed"), "x").unwrap();
+    let fixed = std::fs::File::open(trash.join("2/inner/fixed")).unwrap();
+    if ioctl_setflags(&fixed, IFlags::IMMUTABLE).is_err() {
+        return harness::skip(TEST, "this file system has no immutable files");
+    }
+    let opened = Store::open(options(&folder.path().join("images")));
+    let left = list(&trash);
+    ioctl_setflags(&fixed, IFlags::empty()).unwrap();
+    assert!(opened.is_ok(), "{:?}", opened.err());
+    assert_eq!(left.len(), 1, "{left:?}");
+}
