@@ -3,15 +3,17 @@
 //! The `tar` crate reads header blocks; the stream is walked here, because PAX records may hold any
 //! bytes (capabilities contain newlines), override sizes, and must not fill the memory.
 //!
-//! **Invariants.** Nothing is written and no path is interpreted. Extension headers are bounded by
-//! [`LONGEST_EXTENSION`]. Reference: POSIX pax, GNU tar manual "Basic Tar Format", "Sparse Formats".
+//! **Invariants.** Nothing is written and no path is interpreted. The extension headers of an entry, and the global
+//! ones of an archive, are bounded together by [`LONGEST_EXTENSION`]. Reference: POSIX pax, GNU tar manual "Basic Tar Format", "Sparse Formats".
 
 use std::io::{self, Read};
 
 use super::sparse::{self, SparseMap};
 
-/// Bytes of one PAX record block or GNU long name.
+/// Bytes of PAX records and GNU long names, however many headers they are spread over.
 const LONGEST_EXTENSION: u64 = 1 << 20;
+/// Extended attributes of one entry; file systems take far fewer.
+const MOST_XATTRS: usize = 1024;
 const BLOCK: usize = 512;
 
 /// What an entry is.
@@ -57,6 +59,8 @@ pub struct TarStream<R> {
     /// Zeros after them.
     padding: u64,
     global: Records,
+    /// Bytes of global records so far.
+    global_bytes: u64,
 }
 
 /// PAX records that matter here.
@@ -76,7 +80,7 @@ struct Records {
 
 impl<R: Read> TarStream<R> {
     pub fn new(source: R) -> TarStream<R> {
-        TarStream { source, left: 0, padding: 0, global: Records::default() }
+        TarStream { source, left: 0, padding: 0, global: Records::default(), global_bytes: 0 }
     }
 
     /// What the entries come from.
@@ -88,19 +92,22 @@ impl<R: Read> TarStream<R> {
     pub fn next(&mut self) -> io::Result<Option<Entry>> {
         let mut records = self.global.clone();
         let (mut long_path, mut long_target) = (None, None);
+        let mut taken = 0;
         loop {
             self.skip_rest()?;
             let Some(header) = self.header()? else { return Ok(None) };
             let size = number(&header.as_old().size).ok_or_else(|| malformed("size"))?;
             match header.entry_type().as_byte() {
-                b'x' => records.read(&self.extension(size)?)?,
+                b'x' => records.read(&self.extension(size, &mut taken)?)?,
                 b'g' => {
-                    let block = self.extension(size)?;
+                    let mut global = self.global_bytes;
+                    let block = self.extension(size, &mut global)?;
+                    self.global_bytes = global;
                     self.global.read(&block)?;
                     records.read(&block)?;
                 }
-                b'L' => long_path = Some(c_string(self.extension(size)?)),
-                b'K' => long_target = Some(c_string(self.extension(size)?)),
+                b'L' => long_path = Some(c_string(self.extension(size, &mut taken)?)),
+                b'K' => long_target = Some(c_string(self.extension(size, &mut taken)?)),
                 kind => {
                     let mut entry = entry(&header, kind, size)?;
                     records.apply(&mut entry);
@@ -190,9 +197,12 @@ impl<R: Read> TarStream<R> {
         if checksum_matches(block) { Ok(Some(header)) } else { Err(malformed("header checksum")) }
     }
 
-    fn extension(&mut self, size: u64) -> io::Result<Vec<u8>> {
-        if size > LONGEST_EXTENSION {
-            return Err(malformed("extension header longer than 1 MiB"));
+    /// Reads one; `taken` counts those that belong together.
+    fn extension(&mut self, size: u64, taken: &mut u64) -> io::Result<Vec<u8>> {
+        // An empty one costs as well.
+        *taken = taken.saturating_add(size.max(BLOCK as u64));
+        if *taken > LONGEST_EXTENSION {
+            return Err(malformed("extension headers longer than 1 MiB"));
         }
         let mut block = vec![0; usize::try_from(size).unwrap_or_default()];
         self.source.read_exact(&mut block).map_err(end_is_truncation)?;
@@ -326,6 +336,9 @@ impl Records {
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
                     self.xattrs.retain(|(other, _)| other != name);
+                    if self.xattrs.len() == MOST_XATTRS {
+                        return Err(malformed("more than 1024 extended attributes"));
+                    }
                     self.xattrs.push((name.to_vec(), value.to_vec()));
                 } else if let Some(name) = key.strip_prefix(b"GNU.sparse.") {
                     self.sparse.set(name, value)?;
@@ -358,7 +371,7 @@ fn time(text: &str) -> Option<(i64, u32)> {
     let digits: String = fraction.chars().chain(std::iter::repeat('0')).take(9).collect();
     let nanoseconds = digits.parse::<u32>().ok()?;
     match (seconds.starts_with('-'), nanoseconds) {
-        (true, 1..) => Some((whole - 1, 1_000_000_000 - nanoseconds)),
+        (true, 1..) => Some((whole.checked_sub(1)?, 1_000_000_000 - nanoseconds)),
         _ => Some((whole, nanoseconds)),
     }
 }

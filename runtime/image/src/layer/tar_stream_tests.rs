@@ -53,6 +53,41 @@ fn pax_records_override_and_hold_any_bytes() {
     assert_eq!((found[1].0.uid, found[1].0.xattrs.len(), found[1].0.mtime), (7, 0, (99, 0)));
 }
 
+/// One header of extended attributes after the other is as large as one large header.
+#[test]
+fn extensions_are_bounded_together() {
+    let extension = |kind: u8, records: &[u8]| {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::new(kind));
+        header.set_size(records.len() as u64);
+        header.set_cksum();
+        let mut block = header.as_bytes().to_vec();
+        block.extend_from_slice(records);
+        block.resize(block.len().next_multiple_of(512), 0);
+        block
+    };
+    let attribute = |number: usize, value: usize| {
+        let text = format!("SCHILY.xattr.user.{number:05}={}\n", "v".repeat(value));
+        // Five digits and a space.
+        format!("{:05} {text}", text.len() + 6).into_bytes()
+    };
+    let large = |kind: u8| (0..20).flat_map(|n| extension(kind, &attribute(n, 60_000))).collect::<Vec<u8>>();
+    let many: Vec<u8> = (0..1025).flat_map(|n| attribute(n, 1)).collect();
+    let long_names = extension(b'L', &[b'n'; 300_000]).repeat(4);
+    for (bytes, wanted) in [
+        (large(b'x'), "longer than 1 MiB"),
+        (large(b'g'), "longer than 1 MiB"),
+        (extension(b'x', b"").repeat(2049), "longer than 1 MiB"),
+        (long_names, "longer than 1 MiB"),
+        (extension(b'x', &many), "1024 extended attributes"),
+    ] {
+        let said = TarStream::new(bytes.as_slice()).next().unwrap_err().to_string();
+        assert!(said.contains(wanted), "{said}");
+    }
+    let earliest = format!("-{}.5", i64::MAX.unsigned_abs() + 1);
+    assert_eq!(time(&earliest), None);
+}
+
 #[test]
 fn long_names_come_in_two_forms() {
     let long = "d/".repeat(120) + "file";
