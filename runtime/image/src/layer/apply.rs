@@ -163,8 +163,9 @@ impl<'a> Applier<'a> {
             return Ok(false);
         }
         place.remove()?;
+        // What was a link leads nowhere now.
+        self.tree.forget_last();
         if is_folder(&stat) {
-            self.tree.forget_last();
             self.tree.implicit.remove(path);
             self.tree.implicit.extract_if(path.inside(), |_| true).for_each(drop);
             self.links.extract_if(path.inside(), |_, _| true).for_each(drop);

@@ -136,6 +136,11 @@ fn later_entries_replace_earlier_ones() {
         .file("folder", 0o644, b"now a file")
         .symlink("link", "folder")
         .folder("link/", 0o700)
+        .folder("real/", 0o700)
+        .symlink("alias", "real")
+        .file("alias/first", 0o644, b"")
+        .folder("alias/", 0o700)
+        .file("alias/second", 0o644, b"")
         .folder("twice/", 0o700)
         .file("twice/kept", 0o644, b"")
         .folder("twice/", 0o711)
@@ -148,6 +153,8 @@ fn later_entries_replace_earlier_ones() {
         ("new".into(), "now a file".into(), "no link any more".into())
     );
     assert!(fs::symlink_metadata(ground.root().join("link")).unwrap().is_dir());
+    let exists = |name: &str| ground.root().join(name).exists();
+    assert!(exists("real/first") && exists("alias/second") && !exists("real/second"));
     assert_eq!(fs::metadata(ground.root().join("twice")).unwrap().mode() & 0o777, 0o711);
     assert!(ground.root().join("twice/kept").exists());
     assert!(unpacked.deferred.is_empty(), "{:?}", unpacked.deferred);
