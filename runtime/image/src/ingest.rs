@@ -25,7 +25,6 @@ use crate::follow::{Follow, State};
 use crate::image::ImageId;
 use crate::layer::{self, Budget, Fault, LayerError, Unpacked, Wanted};
 use crate::pull::{self, PullError};
-use crate::registry::blob::Sent;
 use crate::registry::client::Repository;
 use crate::store::{Arrival, FORMAT, Held, LayerRecord, Position, Record, Store, Workspace, stack};
 
@@ -238,9 +237,17 @@ impl Ingest {
                 // The connection failed first; what the reader says follows from that.
                 (_, Ok(Err(error))) => return Err(pull::blob_failed(&self.what, error)),
                 (_, Err(stopped)) => return Err(stopped),
-                (Err(error @ PullError::Corrupt { .. }), Ok(Ok(Sent::All(host)))) => {
-                    tracing::warn!(host = repository.hosts()[host].authority(), %error, "a host sent something else");
-                    first = host + 1;
+                (
+                    Err(
+                        error @ (PullError::Corrupt { .. }
+                        | PullError::Size { .. }
+                        | PullError::Damaged { .. }),
+                    ),
+                    Ok(Ok(sent)),
+                ) => {
+                    let host = repository.hosts()[sent.from].authority();
+                    tracing::warn!(host, %error, "a host sent something else");
+                    first = sent.from + 1;
                     if !repository.hosts().iter().skip(first).any(|host| host.pulls) {
                         return Err(error);
                     }

@@ -21,13 +21,11 @@ const REQUESTS_MAX: u32 = 64;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// How a transfer ended.
+/// A transfer that ended: every byte was handed over, or the reader went away.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Sent {
-    /// Every byte was handed over, the last ones by this host.
-    All(usize),
-    /// The reader went away.
-    Unwanted,
+pub struct Sent {
+    /// The host that sent the first bytes. Others may have gone on: when the whole is wrong, this one can be why.
+    pub from: usize,
 }
 
 /// Why a blob could not be read to its end: what each host said.
@@ -49,15 +47,18 @@ impl Repository {
         pieces: &Sender<Bytes>,
     ) -> Result<Sent, BlobError> {
         let mut attempts = Vec::new();
-        let mut at = 0;
+        let (mut at, mut from) = (0, first);
         let mut requests = 0;
         for (index, host) in self.hosts().iter().enumerate().skip(first).filter(|(_, host)| host.pulls) {
             let (mut tries, mut pause) = (0, FIRST_PAUSE);
             while tries < TRIES_MAX && requests < REQUESTS_MAX {
                 let before = at;
+                if at == 0 {
+                    from = index;
+                }
                 requests += 1;
                 let error = match self.send_part(index, digest, size, &mut at, pieces).await {
-                    Ok(sent) => return Ok(sent),
+                    Ok(()) => return Ok(Sent { from }),
                     Err(error) => error,
                 };
                 let lasting = matches!(error, AskError::NotFound | AskError::Denied(_));
@@ -78,7 +79,7 @@ impl Repository {
         Err(BlobError { attempts })
     }
 
-    /// One request, from `at` to the end or the cut.
+    /// From `at` to the end or the cut, or until nobody reads any more.
     async fn send_part(
         &self,
         host: usize,
@@ -86,9 +87,16 @@ impl Repository {
         size: u64,
         at: &mut u64,
         pieces: &Sender<Bytes>,
-    ) -> Result<Sent, AskError> {
+    ) -> Result<(), AskError> {
         let what = format!("blobs/{digest}");
-        let response = self.ask(host, Ask { what: &what, accept: "*/*", from: *at }).await?;
+        let ask = Ask { what: &what, accept: "*/*", from: *at };
+        let response = match self.ask(host, ask).await {
+            // Some servers without ranges say so in this way.
+            Err(AskError::Status { status: StatusCode::RANGE_NOT_SATISFIABLE, .. }) if *at > 0 => {
+                self.ask(host, Ask { from: 0, ..ask }).await?
+            }
+            answer => answer?,
+        };
         let mut skip = match (response.status(), *at) {
             (_, 0) => 0,
             (StatusCode::PARTIAL_CONTENT, from) => {
@@ -118,13 +126,9 @@ impl Repository {
             }
             *at += piece.len() as u64;
             if pieces.send(piece).await.is_err() {
-                return Ok(Sent::Unwanted);
+                return Ok(());
             }
         }
-        if *at >= size {
-            Ok(Sent::All(host))
-        } else {
-            Err(AskError::Protocol(format!("only {at} of {size} bytes came")))
-        }
+        if *at >= size { Ok(()) } else { Err(AskError::Protocol(format!("only {at} of {size} bytes came"))) }
     }
 }

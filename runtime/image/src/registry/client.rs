@@ -205,6 +205,11 @@ impl Repository {
                 if at_home { server.trust.clone() } else { Trust { client: None, ..server.trust.clone() } };
             let request = request(Method::GET, &target, headers, Bytes::new())?;
             let response = self.connections.send(&target.endpoint, &trust, request).await?;
+            if !at_home && response.status() == StatusCode::UNAUTHORIZED {
+                // Its challenge would name where the host's credentials are sent.
+                let name = &target.endpoint.name;
+                return Err(AskError::Denied(format!("{name}, where it redirects to, wants a log-in")));
+            }
             if !response.status().is_redirection() {
                 return Ok(response);
             }

@@ -41,6 +41,14 @@ async fn a_cut_download_goes_on_where_it_stopped() {
         ranges[1..].iter().all(|range| range.as_deref().is_some_and(|r| r.starts_with("bytes="))),
         "{ranges:?}"
     );
+    let layer = is_layer.clone();
+    let refusing = Fake::start(&[("1", &image)], move |request, before| match layer(request.target()) {
+        true if before == 0 => Answer::CutAfter(1_000_000),
+        true if request.header("range").is_some() => Answer::Status("416 Range Not Satisfiable", vec![]),
+        _ => Answer::Serve,
+    });
+    let ground = Ground::fresh();
+    ground.store.pull(&format!("{}/a:1", refusing.address), None).await.unwrap();
     // A host that knows no ranges, and one that gives up for good: the next one goes on.
     let layer = is_layer.clone();
     let whole = Fake::start(&[("1", &image)], move |request, before| match layer(request.target()) {

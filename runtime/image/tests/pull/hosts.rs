@@ -1,10 +1,11 @@
 //! Mirrors: asked in order, told which registry is meant, and never shown its credentials.
 
+use harness::image::{Compression, ImageBuilder, Layer};
 use harness::registry::Message;
 use harness::registry::fake::{Answer, Fake};
 use image::{Credentials, PullError};
 
-use super::{Ground, shown, small};
+use super::{Ground, noise, shown, small};
 
 const CHALLENGE: &str = "Basic realm=\"x\"";
 
@@ -61,6 +62,66 @@ async fn mirrors_are_asked_in_order() {
     let error = ground.store.pull("registry.example/a:1", None).await.unwrap_err();
     assert!(matches!(error, PullError::Corrupt { .. }), "{}", shown(&error));
     ground.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_that_sends_anything_spoils_nothing() {
+    if !harness::root_or_skip("a_mirror_that_sends_anything_spoils_nothing") {
+        return;
+    }
+    let image = ImageBuilder::new()
+        .layer(Layer::new().file("noise", 0o644, &noise(1 << 20, 21)), Compression::Gzip)
+        .build();
+    let right = Fake::start(&[("1", &image)], serves);
+    // A page to log in at, a layer that is too long, and one that is wrong and then cut for good.
+    let page = Answer::Body(b"<html>Welcome to this network</html>".to_vec());
+    let long = Answer::Body(noise(2 << 20, 22));
+    let layer = image.layers[0].clone();
+    for answer in [page, long, Answer::CutAfter(500_000)] {
+        let (layer, what) = (layer.clone(), answer.clone());
+        let mirror =
+            Fake::start(&[("1", &image)], move |request, before| match request.target().contains(&layer) {
+                true if answer != Answer::CutAfter(500_000) => answer.clone(),
+                true if before == 0 => Answer::Body(noise(600_000, 23)),
+                true => Answer::Status("500 Internal Server Error", vec![]),
+                false => Answer::Serve,
+            });
+        let ground = Ground::fresh();
+        let text = [&mirror, &right].map(|host| format!("[host.'http://{}']\n", host.address)).concat();
+        ground.hosts("registry.example", &text);
+        let pulled = ground.store.pull("registry.example/a:1", None).await;
+        assert!(pulled.is_ok(), "{what:?}: {}", shown(&pulled.unwrap_err()));
+    }
+}
+
+/// Who is redirected to is not who the credentials are for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_names_no_place_to_log_in() {
+    if !harness::root_or_skip("a_redirect_names_no_place_to_log_in") {
+        return;
+    }
+    let image = small("redirected").build();
+    let thief = Fake::start(&[], serves);
+    let realm = format!("Bearer realm=\"http://{}/token\",service=\"x\"", thief.address);
+    let storage = Fake::start(&[("1", &image)], move |_, _| {
+        Answer::Status("401 Unauthorized", vec![("www-authenticate", realm.clone())])
+    });
+    let elsewhere = storage.address.clone();
+    let upstream = Fake::start(&[("1", &image)], move |request, _| match request.header("authorization") {
+        Some(_) if request.target().contains("/blobs/") => {
+            let place = format!("http://{elsewhere}{}", request.target());
+            Answer::Status("307 Temporary Redirect", vec![("location", place)])
+        }
+        Some(_) => Answer::Serve,
+        None => denied(),
+    });
+    let ground = Ground::fresh();
+    let reference = format!("{}/app:1", upstream.address);
+    let credentials = Some(Credentials::basic("mate", "ahoy"));
+    let error = ground.store.pull(&reference, credentials).await.unwrap_err();
+    assert!(matches!(error, PullError::Denied { .. }), "{}", shown(&error));
+    assert!(!storage.asked().is_empty());
+    assert!(thief.asked().is_empty(), "{:?}", thief.asked());
 }
 
 #[tokio::test(flavor = "multi_thread")]
