@@ -204,12 +204,47 @@ fn a_pod_can_share_its_processes() {
         with_pid_mode(&mut config, NamespaceMode::Target);
         let security = config.linux.get_or_insert_default().security_context.get_or_insert_default();
         security.namespace_options.get_or_insert_default().target_id = ids[0].clone();
+        let mut late = config.clone();
+        late.metadata.get_or_insert_default().name = "late".into();
         let id = client.create(&pod_id, &pod, config).await.expect("created");
+        let late = client.create(&pod_id, &pod, late).await.expect("created");
         client.start(&id).await.expect("started");
+        let number = host_pid(&client.output(&ids[0], "cat /proc/self/cgroup").await);
         client.stop(&ids[0], 0).await.expect("killed");
+        let _stranger = with_number(number);
+        let refused = client.start(&late).await.expect_err("the target is gone, whoever has its number now");
+        assert!(refused.message().contains("CONTAINER_EXITED"), "{refused}");
         assert_eq!(client.status(&ids[1]).await.unwrap().state(), ContainerState::ContainerRunning);
         client.end(&pod_id).await.expect("removed");
     });
+}
+
+/// The first process of a container by its cgroup.
+fn host_pid(cgroups: &str) -> i32 {
+    let path = cgroups.lines().find_map(|line| line.strip_prefix("0::")).expect("a cgroup of version 2");
+    let table = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");
+    let mounted = table.lines().find(|line| line.contains(" - cgroup2 ")).expect("cgroup2");
+    let root = mounted.split(' ').nth(4).expect("a mount point");
+    let members = std::fs::read_to_string(format!("{root}{path}/cgroup.procs")).expect("members");
+    members.lines().next().and_then(|line| line.parse().ok()).expect("a PID")
+}
+
+/// A process of the host with this number, unless the host's others were quicker each time.
+fn with_number(pid: i32) -> Option<Ended> {
+    (0..100).find_map(|_| {
+        std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).ok()?;
+        let made = Ended(std::process::Command::new("sleep").arg("600").spawn().expect("sleep runs"));
+        (made.0.id().cast_signed() == pid).then_some(made)
+    })
+}
+
+/// Killed at the end.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _gone = self.0.kill().and_then(|()| self.0.wait());
+    }
 }
 
 #[test]

@@ -12,10 +12,11 @@ use image::Image;
 use super::plan::{self, Step};
 use super::spec::{self, Inputs, SandboxFacts};
 use super::user::{ResolvedUser, Wanted};
-use super::{Container, ContainerRecord, Phase, image_volume, rootfs, signal, validate};
+use super::{Container, ContainerRecord, Phase, image_volume, rootfs, signal, start, validate};
 use crate::fault::{Doing as _, Fault, Outcome};
 use crate::id::ContainerId;
 use crate::node::Node;
+use crate::process::ProcessId;
 use crate::record::{Durability, replace};
 use crate::sandbox::execute::{Before, blocking};
 use crate::sandbox::{self, Sandbox, SandboxRecord, files};
@@ -176,7 +177,8 @@ impl Maker<'_> {
         if let Some(user) = self.pod.user_namespace() {
             user.on_host(record.user.uid, record.user.gid)?;
         }
-        let pid = self.pid_namespace(record).await?;
+        let shared = pid_namespace(self.node, record).await?;
+        let pid = shared.map(|(path, _)| path);
         let (node, pod, image) = (self.node.clone(), self.pod.clone(), self.image.clone());
         let mut copy = record.clone();
         let specification = blocking(move || {
@@ -199,36 +201,34 @@ impl Maker<'_> {
         *record = specification;
         save(self.node, record, Durability::Process).await
     }
-
-    async fn pid_namespace(&self, record: &ContainerRecord) -> Outcome<Option<PathBuf>> {
-        pid_namespace(self.node, &record.sandbox, &record.config).await
-    }
 }
 
-/// The PID namespace to join by path: the pod's (whose init is started if need be) or another container's.
+/// The PID namespace to join, by the process that has it: the pod's init (which is started if need be), or another
+/// container's. The name is the keeper's.
 pub async fn pid_namespace(
     node: &Arc<Node>,
-    sandbox: &crate::id::SandboxId,
-    config: &v1::ContainerConfig,
-) -> Outcome<Option<PathBuf>> {
-    let linux = config.linux.clone().unwrap_or_default();
+    record: &ContainerRecord,
+) -> Outcome<Option<(PathBuf, ProcessId)>> {
+    let linux = record.config.linux.clone().unwrap_or_default();
     let options = linux.security_context.and_then(|security| security.namespace_options).unwrap_or_default();
-    let of = |pid: i32| Some(PathBuf::from(format!("/proc/{pid}/ns/pid")));
+    let of = |pid: i32, id| Some((PathBuf::from(format!("/proc/{pid}/ns/pid")), id));
     match options.pid() {
         NamespaceMode::Container | NamespaceMode::Node => Ok(None),
         NamespaceMode::Pod => {
-            let sandbox = node.sandbox(sandbox.as_str())?;
-            Ok(of(sandbox.ask(sandbox::Command::Init).await?))
+            let sandbox = node.sandbox(record.sandbox.as_str())?;
+            let pid = sandbox.ask(sandbox::Command::Init).await?;
+            Ok(of(pid, sandbox::init::process_id(&sandbox.record())?))
         }
         NamespaceMode::Target => {
             let target = node.container(&options.target_id)?;
-            if target.sandbox != *sandbox {
+            if target.sandbox != record.sandbox {
                 return Err(Fault::invalid(format!(
                     "target container {} is not in this sandbox",
                     options.target_id
                 )));
             }
-            Ok(of(target.running()?.pid))
+            let target = target.running()?;
+            Ok(of(target.pid, start::process_id(&target)?))
         }
     }
 }

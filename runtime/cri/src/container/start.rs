@@ -1,5 +1,6 @@
 //! StartContainer: cgroup, streams, process. A failure leaves a container that has exited with a reason.
 
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::sync::Arc;
 
 use oci::{Plan, PlanOptions, Rootfs};
@@ -129,7 +130,11 @@ async fn launch(node: &Arc<Node>, record: &ContainerRecord, made: &mut Made) -> 
         keyring: Some(keyring(record)),
         ..PlanOptions::default()
     };
-    let plan = Plan::from_spec(&specification, &options).doing(|| "planning the container".into())?;
+    let mut plan = Plan::from_spec(&specification, &options).doing(|| "planning the container".into())?;
+    let shared = shared_pid_namespace(node, record).await?;
+    if let Some(shared) = &shared {
+        plan.join_pid = Some(format!("/proc/{}/fd/{}", std::process::id(), shared.as_raw_fd()).into());
+    }
     let directory = cgroup.v2_dir().doing(|| "opening the container's cgroup".into())?;
     let stdio = io.launch_stdio().doing(|| "opening the container's streams".into())?;
     own_streams(node, record, &stdio)?;
@@ -139,6 +144,22 @@ async fn launch(node: &Arc<Node>, record: &ContainerRecord, made: &mut Made) -> 
     let io = io.clone();
     made.running = Some(running);
     io.started(pty).doing(|| "following the container's terminal".into())
+}
+
+/// The PID namespace that is shared, open. The number of who had it at CreateContainer can be another process's by now,
+/// also one of the host's.
+async fn shared_pid_namespace(node: &Arc<Node>, record: &ContainerRecord) -> Outcome<Option<OwnedFd>> {
+    let Some((path, id)) = create::pid_namespace(node, record).await? else { return Ok(None) };
+    let opened = blocking(move || {
+        std::fs::File::open(&path).doing(|| format!("opening the PID namespace {}", path.display()))
+    })
+    .await?;
+    // Not reaped after the look: it was still the one that was looked at.
+    let pidfd = node.processes.pidfd(&id).await;
+    if pidfd.is_some_and(|pidfd| sys::process::signal(pidfd.as_fd(), 0).is_ok()) {
+        return Ok(Some(opened.into()));
+    }
+    Err(Fault::failed("joining a PID namespace", format!("its process {id} has ended")))
 }
 
 /// In a user namespace a program could not open its streams by name, were they the host's root's.
