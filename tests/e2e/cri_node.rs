@@ -306,6 +306,19 @@ pub fn with_pid_mode(config: &mut ContainerConfig, mode: NamespaceMode) {
     security.namespace_options.get_or_insert_default().pid = mode.into();
 }
 
+/// Whether the kernel maps ids of a tmpfs, without which no pod has ids of its own: Linux does since 6.3.
+pub fn maps_tmpfs_or_skip(test: &str) -> bool {
+    use std::os::fd::AsFd as _;
+    let row = [sys::netns::IdRange { inside: 0, outside: 65_536, count: 65_536 }];
+    let ids = sys::netns::id_map(&row, &row).expect("a user namespace");
+    let tmpfs = sys::mount::new_filesystem("tmpfs", "tmpfs", &[], 0).expect("a tmpfs");
+    let able = sys::mount::set_id_map(tmpfs.as_fd(), ids.as_fd(), false).is_ok();
+    if !able {
+        harness::skip(test, "the kernel cannot map ids of tmpfs (Linux 6.3)");
+    }
+    able
+}
+
 /// A bridge-less network of this node's own plugin.
 pub fn write_network(folder: &Path, subnet: &str) {
     let text = serde_json::json!({

@@ -7,7 +7,7 @@ use cri_api::v1::{
 };
 use tonic::Code;
 
-use super::cri_node::{Client, stage, write_network};
+use super::cri_node::{Client, maps_tmpfs_or_skip, stage, write_network};
 
 const BASE: u32 = 200_000;
 
@@ -22,9 +22,18 @@ fn with_own_ids(pod: &mut PodSandboxConfig, pid: NamespaceMode) {
 
 #[test]
 fn root_of_a_pod_with_its_own_ids_is_nobody_outside() {
-    stage("root_of_a_pod_with_its_own_ids_is_nobody_outside", async |stage, mut client| {
+    const TEST: &str = "root_of_a_pod_with_its_own_ids_is_nobody_outside";
+    stage(TEST, async |stage, mut client| {
         let status = client.runtime.status(StatusRequest::default()).await.expect("a status").into_inner();
         let able = status.runtime_handlers.iter().all(|h| h.features.is_some_and(|f| f.user_namespaces));
+        if !maps_tmpfs_or_skip(TEST) {
+            assert!(!able, "this kernel cannot: {:?}", status.runtime_handlers);
+            let mut pod = client.pod("own");
+            with_own_ids(&mut pod, NamespaceMode::Container);
+            let refused = client.run(&pod).await.expect_err("no pod has ids of its own here");
+            assert!(refused.message().contains("use Linux 6.3 or later"), "{refused}");
+            return;
+        }
         assert!(able, "this host can: {:?}", status.runtime_handlers);
         write_network(stage.folder.path(), "10.213.9.0/24");
         let shared = stage.folder.path().join("shared");
@@ -86,6 +95,17 @@ async fn one_pod(
     stage.start();
     *client = stage.connect().await;
     assert_eq!(client.output(&id, "id -u").await, "0", "after a restart of the daemon");
+    let mut unmapped = client.container("u", "id -u");
+    let rows = vec![IdMapping { container_id: 0, host_id: BASE, length: 65_536 }];
+    unmapped.mounts = vec![Mount {
+        host_path: "/sys/kernel".into(),
+        uid_mappings: rows.clone(),
+        gid_mappings: rows,
+        ..bind("/kernel")
+    }];
+    super::cri_node::with_pid_mode(&mut unmapped, pid);
+    let refused = client.create(&pod_id, &pod, unmapped).await.expect_err("sysfs maps no ids");
+    assert!(refused.message().contains("cannot map ids"), "{refused}");
     let mut stranger = client.container("s", "id -u");
     stranger.linux.get_or_insert_default().security_context.get_or_insert_default().run_as_user =
         Some(Int64Value { value: 70_000 });

@@ -69,7 +69,11 @@ echo done
 
 #[test]
 fn pods_have_users_of_their_own() {
-    stage("pods_have_users_of_their_own", KEELSON, |node| {
+    const TEST: &str = "pods_have_users_of_their_own";
+    if !harness::root_or_skip(TEST) || !super::cri_node::maps_tmpfs_or_skip(TEST) {
+        return;
+    }
+    stage(TEST, KEELSON, |node| {
         let post = |plural: &str, object: Value| {
             let _made = node.admin.post(&format!("/api/v1/namespaces/default/{plural}"), &object).expect(201);
         };

@@ -213,7 +213,7 @@ const HOST: HostFacts = HostFacts {
     oom_score_floor: -1000,
     open_files: 1 << 20,
     last_capability: 40,
-    user_namespaces: true,
+    user_namespaces: Ok(()),
     unset_seccomp: UnsetSeccomp::RuntimeDefault,
     apparmor: false,
     selinux: false,

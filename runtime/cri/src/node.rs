@@ -67,7 +67,7 @@ impl Node {
             let host = container::spec::host_facts(layout.mode, unset_seccomp)?;
             let mut host = host;
             let images = image::Store::open(image::ImageOptions::new(copy.images(), registries))?;
-            host.user_namespaces = sandbox::user::is_supported(&[images.root(), &copy.pod_files()]);
+            host.user_namespaces = sandbox::user::supported(&[images.root(), &copy.pod_files()]);
             let what = || "opening the records".to_owned();
             let sandboxes = Records::open(copy.sandboxes()).doing(what)?;
             let containers = Records::open(copy.containers()).doing(what)?;

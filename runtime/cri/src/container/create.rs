@@ -153,8 +153,12 @@ impl Maker<'_> {
             Step::MountSources => {
                 let mounts = record.config.mounts.clone();
                 let snapshot = self.node.images.snapshot_of(record.id.as_str())?;
+                let user = self.pod.user_namespace();
                 blocking(move || {
                     spec::prepare_sources(&mounts)?;
+                    if let Some(user) = user {
+                        sandbox::user::refuse_unmapped(&mounts, &user.path)?;
+                    }
                     image_volume::look(&mounts, &snapshot)
                 })
                 .await

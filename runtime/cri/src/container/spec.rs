@@ -36,6 +36,7 @@ use super::user::ResolvedUser;
 use crate::fault::{Doing as _, Outcome};
 use crate::options::UnsetSeccomp;
 use crate::sandbox::UserNamespace;
+use crate::sandbox::user::Obstacle;
 
 pub use mounts::{FOLDER_FOR_MISSING, prepare_sources};
 pub use resources::{merge_update, translate as translate_resources};
@@ -78,8 +79,8 @@ pub struct HostFacts {
     pub open_files: u64,
     /// Highest capability that the kernel knows.
     pub last_capability: u8,
-    /// Mounts of images and pod files can have their ids mapped.
-    pub user_namespaces: bool,
+    /// Whether pods can have ids of their own.
+    pub user_namespaces: Result<(), Obstacle>,
     /// What a request without a seccomp profile gets.
     pub unset_seccomp: UnsetSeccomp,
     /// The kernel can confine by profile.
@@ -210,7 +211,7 @@ pub fn host_facts(cgroups: Mode, unset_seccomp: UnsetSeccomp) -> Outcome<HostFac
         open_files: hard,
         last_capability: sys::capability::last().doing(|| "reading the last capability".into())?,
         // Known once the folders are there.
-        user_namespaces: false,
+        user_namespaces: Err(Obstacle::Folders),
         unset_seccomp,
         apparmor: apparmor::on_this_host(),
         selinux: security::selinux_on_this_host(),

@@ -64,7 +64,7 @@ mod tests {
             oom_score_floor: -1000,
             open_files: 1024,
             last_capability: 40,
-            user_namespaces: true,
+            user_namespaces: Ok(()),
             unset_seccomp: UnsetSeccomp::Unconfined,
             apparmor: modules,
             selinux: modules,

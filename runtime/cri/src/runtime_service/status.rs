@@ -29,7 +29,7 @@ pub async fn call(node: &Arc<Node>, request: v1::StatusRequest) -> Outcome<v1::S
     };
     let features = v1::RuntimeHandlerFeatures {
         recursive_read_only_mounts: true,
-        user_namespaces: node.host.user_namespaces,
+        user_namespaces: node.host.user_namespaces.is_ok(),
     };
     let handler = |name: &&str| v1::RuntimeHandler { name: (*name).to_owned(), features: Some(features) };
     let mut info = BTreeMap::new();

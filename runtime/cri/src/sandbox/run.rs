@@ -9,7 +9,7 @@ use cri_api::v1::NamespaceMode;
 use super::execute::{Before, blocking};
 use super::plan::plan;
 use super::{Phase, SandboxRecord, files, validate};
-use crate::fault::{Doing as _, Fault, Outcome};
+use crate::fault::{Doing as _, Outcome};
 use crate::id::SandboxId;
 use crate::node::Node;
 use crate::record::Durability;
@@ -58,10 +58,8 @@ async fn desired(node: &Node, config: v1::PodSandboxConfig, handler: String) -> 
         format!("/{}", parent.trim_start_matches('/'))
     };
     let user = super::user::wanted(&options)?.then(|| pins.join("user"));
-    if user.is_some() && !node.host.user_namespaces {
-        return Err(Fault::invalid(
-            "user namespaces (hostUsers: false) need mounts with mapped ids of the image store's and the state's file systems, Linux 6.3 for tmpfs: this host has none",
-        ));
+    if let (Some(_), Err(obstacle)) = (&user, node.host.user_namespaces) {
+        return Err(obstacle.fault());
     }
     let (layout, path) = (node.layout.clone(), parent.clone());
     let missing = blocking(move || Ok(sys::cgroup::Cgroup::open(&layout, &path).is_err())).await?;

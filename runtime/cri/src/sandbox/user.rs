@@ -2,13 +2,14 @@
 //!
 //! Reference: CRI `UserNamespace`; KEP 127.
 
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use cri_api::v1;
 use cri_api::v1::NamespaceMode;
 use sys::netns::{IdRange, User};
 
-use crate::fault::{Fault, Outcome};
+use crate::fault::{Doing as _, Fault, Outcome};
 
 /// The user namespace of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,15 +74,73 @@ pub fn wanted(options: &v1::NamespaceOption) -> Outcome<bool> {
     Ok(true)
 }
 
-/// Whether mounts of both folders' file systems can have their ids mapped here: tmpfs can since Linux 6.3.
-pub fn is_supported(folders: &[&Path]) -> bool {
-    use std::os::fd::AsFd as _;
+/// What keeps pods of this host from ids of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// No user namespace can be made.
+    Namespaces,
+    /// Volumes in memory cannot have their ids mapped: Linux can since 6.3.
+    Tmpfs,
+    /// The images, or the pods' files, lie where ids cannot be mapped.
+    Folders,
+}
+
+impl Obstacle {
+    /// The sentence of a refusal.
+    pub fn fault(self) -> Fault {
+        let kernel = || nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned());
+        let why = match self {
+            Obstacle::Namespaces => {
+                "the kernel makes none here: raise the sysctl user.max_user_namespaces".to_owned()
+            }
+            Obstacle::Tmpfs => format!(
+                "the kernel ({}) cannot map ids of tmpfs: use Linux 6.3 or later, or hostUsers: true",
+                kernel().unwrap_or_default()
+            ),
+            Obstacle::Folders => {
+                "the file system of the image store or of the pods' files cannot map ids: put them on \
+                one that can (ext4, xfs, btrfs), or use hostUsers: true"
+                    .to_owned()
+            }
+        };
+        Fault::invalid(format!("user namespaces (hostUsers: false): {why}"))
+    }
+}
+
+/// Tries what a pod with ids of its own needs: a namespace, and mapped mounts of both folders and of a tmpfs.
+pub fn supported(folders: &[&Path]) -> Result<(), Obstacle> {
     let row = [IdRange { inside: 0, outside: 65_536, count: 65_536 }];
-    let Ok(ids) = sys::netns::id_map(&row, &row) else { return false };
-    folders.iter().all(|folder| {
+    let ids = sys::netns::id_map(&row, &row).map_err(|_| Obstacle::Namespaces)?;
+    let tmpfs = sys::mount::new_filesystem("tmpfs", "tmpfs", &[], 0).map_err(|_| Obstacle::Tmpfs)?;
+    sys::mount::set_id_map(tmpfs.as_fd(), ids.as_fd(), false).map_err(|_| Obstacle::Tmpfs)?;
+    let mapped = |folder: &&Path| {
         let tree = sys::mount::clone_tree(folder, false);
         tree.is_ok_and(|tree| sys::mount::set_id_map(tree.as_fd(), ids.as_fd(), false).is_ok())
-    })
+    };
+    if folders.iter().all(mapped) { Ok(()) } else { Err(Obstacle::Folders) }
+}
+
+/// Refuses mounts that ask for the pod's ids where the file system cannot show them: starting would only say EINVAL.
+pub fn refuse_unmapped(mounts: &[v1::Mount], namespace: &Path) -> Outcome<()> {
+    let mut asked = mounts.iter().filter(|mount| !mount.uid_mappings.is_empty()).peekable();
+    if asked.peek().is_none() {
+        return Ok(());
+    }
+    let ids = std::fs::File::open(namespace).doing(|| "opening the pod's user namespace".into())?;
+    for mount in asked {
+        let source = std::fs::canonicalize(&mount.host_path);
+        let source = source.doing(|| format!("failed to resolve symlink {:?}", mount.host_path))?;
+        let tree =
+            sys::mount::clone_tree(&source, false).doing(|| format!("opening {:?}", mount.host_path))?;
+        sys::mount::set_id_map(tree.as_fd(), ids.as_fd(), false).map_err(|errno| {
+            Fault::Precondition(format!(
+                "mount {:?} -> {:?}: its file system cannot map ids on this kernel ({errno}): use a volume of another \
+                 kind, or hostUsers: true",
+                mount.host_path, mount.container_path
+            ))
+        })?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -123,6 +182,20 @@ mod tests {
         let mut host = options(NamespaceMode::Pod, &[good]);
         host.network = NamespaceMode::Node.into();
         check(host, Err("network"));
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_do() {
+        for (obstacle, parts) in [
+            (Obstacle::Namespaces, ["hostUsers: false", "user.max_user_namespaces"]),
+            (Obstacle::Tmpfs, ["Linux 6.3", "hostUsers: true"]),
+            (Obstacle::Folders, ["ext4", "hostUsers: true"]),
+        ] {
+            let said = obstacle.fault().to_string();
+            assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+        }
+        let release = nix::sys::utsname::uname().unwrap().release().to_string_lossy().into_owned();
+        assert!(Obstacle::Tmpfs.fault().to_string().contains(&release));
     }
 
     #[test]

@@ -9,7 +9,7 @@ fn host() -> HostFacts {
         oom_score_floor: -1000,
         open_files: 1 << 20,
         last_capability: 40,
-        user_namespaces: true,
+        user_namespaces: Ok(()),
         unset_seccomp: UnsetSeccomp::RuntimeDefault,
         apparmor: false,
         selinux: false,
