@@ -114,6 +114,8 @@ async fn execute(node: &Arc<Node>, record: &ContainerRecord, step: &Step, made: 
 }
 
 async fn launch(node: &Arc<Node>, record: &ContainerRecord, made: &mut Made) -> Outcome<()> {
+    // The cgroup is made meanwhile.
+    let shared = shared_pid_namespace(node, record).await?;
     let (Some((cgroup, specification)), Some(io)) = (made.confined().await?, &made.io) else {
         return Err(Fault::failed("starting a container", "its plan has no cgroup or no streams"));
     };
@@ -131,7 +133,6 @@ async fn launch(node: &Arc<Node>, record: &ContainerRecord, made: &mut Made) -> 
         ..PlanOptions::default()
     };
     let mut plan = Plan::from_spec(&specification, &options).doing(|| "planning the container".into())?;
-    let shared = shared_pid_namespace(node, record).await?;
     if let Some(shared) = &shared {
         plan.join_pid = Some(format!("/proc/{}/fd/{}", std::process::id(), shared.as_raw_fd()).into());
     }
@@ -150,10 +151,9 @@ async fn launch(node: &Arc<Node>, record: &ContainerRecord, made: &mut Made) -> 
 /// also one of the host's.
 async fn shared_pid_namespace(node: &Arc<Node>, record: &ContainerRecord) -> Outcome<Option<OwnedFd>> {
     let Some((path, id)) = create::pid_namespace(node, record).await? else { return Ok(None) };
-    let opened = blocking(move || {
-        std::fs::File::open(&path).doing(|| format!("opening the PID namespace {}", path.display()))
-    })
-    .await?;
+    // No disk is behind it, so no thread is needed for it.
+    let opened =
+        std::fs::File::open(&path).doing(|| format!("opening the PID namespace {}", path.display()))?;
     // Not reaped after the look: it was still the one that was looked at.
     let pidfd = node.processes.pidfd(&id).await;
     if pidfd.is_some_and(|pidfd| sys::process::signal(pidfd.as_fd(), 0).is_ok()) {
