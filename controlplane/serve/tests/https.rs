@@ -50,7 +50,8 @@ impl Handler for Echo {
         connection: ConnInfo,
         request: Request<Incoming>,
     ) -> Response<UnsyncBoxBody<Bytes, BodyError>> {
-        match request.uri().path() {
+        let path = request.uri().path().to_owned();
+        match path.as_str() {
             "/held" => {
                 HELD.notify_one();
                 tokio::time::sleep(Duration::from_millis(300)).await;
@@ -58,7 +59,7 @@ impl Handler for Echo {
             "/slow" => tokio::time::sleep(2 * HEADERS).await,
             _ => {}
         }
-        if request.uri().path() == "/endless" {
+        if path == "/endless" {
             return Response::new(Endless.boxed_unsync());
         }
         let text = format!("{} certificates, {:?}", connection.certificates.len(), request.version());

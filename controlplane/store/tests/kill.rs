@@ -99,7 +99,9 @@ fn acknowledged_writes_survive_a_kill() {
             }
         }
         // Before its PID is anybody's again.
-        killer.map(|killer| killer.join().unwrap());
+        if let Some(killer) = killer {
+            killer.join().unwrap();
+        }
         child.wait().unwrap();
     }
     assert!(acknowledged.len() > 100, "{} writes are too few to show anything", acknowledged.len());
