@@ -4,7 +4,8 @@
 //! bytes (capabilities contain newlines), override sizes, and must not fill the memory.
 //!
 //! **Invariants.** Nothing is written and no path is interpreted. The extension headers of an entry, and the global
-//! ones of an archive, are bounded together by [`LONGEST_EXTENSION`]. Reference: POSIX pax, GNU tar manual "Basic Tar Format", "Sparse Formats".
+//! ones of an archive, are bounded together by [`LONGEST_EXTENSION`]. Reference: POSIX pax, GNU tar manual "Basic Tar
+//! Format", "Sparse Formats".
 
 use std::io::{self, Read};
 
