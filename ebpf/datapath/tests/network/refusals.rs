@@ -10,8 +10,6 @@ use super::node::{
     NODE, Node, OUTSIDE, PATIENCE, POD_B, SILENCE, Server, VIP, ask, frontend, is_silent as silent,
 };
 
-/// Short: nothing is expected to come.
-
 fn count(node: &Node, counter: Counter) -> u64 {
     node.datapath.counters().unwrap().get(counter)
 }

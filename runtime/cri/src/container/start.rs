@@ -1,10 +1,11 @@
 //! StartContainer: cgroup, streams, process. A failure leaves a container that has exited with a reason.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use oci::{Plan, PlanOptions, Rootfs};
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use sys::cgroup::Cgroup;
 use tokio::task::JoinHandle;
 
@@ -22,27 +23,29 @@ pub struct Started {
     pub io: ContainerIo,
 }
 
-/// A container's cgroup, and the specification that its limits came from.
-type Confined = (Arc<Cgroup>, Arc<Spec>);
+/// A cgroup, and the specification that its limits came from.
+type Confined = (Arc<Cgroup>, Spec);
 
 /// What steps have made so far.
 #[derive(Default)]
 struct Made {
     /// Begun, while the streams are made.
     begun: Option<JoinHandle<Outcome<Confined>>>,
-    confined: Option<Confined>,
+    cgroup: Option<Arc<Cgroup>>,
+    specification: Option<Spec>,
     io: Option<ContainerIo>,
     running: Option<Running>,
 }
 
 impl Made {
     /// The cgroup, as soon as it is there.
-    async fn confined(&mut self) -> Outcome<Option<Confined>> {
+    async fn cgroup(&mut self) -> Outcome<Option<Arc<Cgroup>>> {
         if let Some(begun) = self.begun.take() {
             let made = begun.await.map_err(|error| Fault::failed("a worker of the runtime", error))?;
-            self.confined = Some(made?);
+            let (cgroup, specification) = made?;
+            (self.cgroup, self.specification) = (Some(cgroup), Some(specification));
         }
-        Ok(self.confined.clone())
+        Ok(self.cgroup.clone())
     }
 }
 
@@ -99,7 +102,7 @@ async fn execute(node: &Arc<Node>, record: &ContainerRecord, step: &Step, made: 
                     let _ = cgroup.delete();
                     return Err(Fault::failed("applying the container's limits", error));
                 }
-                Ok((Arc::new(cgroup), Arc::new(specification)))
+                Ok((Arc::new(cgroup), specification))
             })));
             Ok(())
         }
@@ -116,7 +119,9 @@ async fn execute(node: &Arc<Node>, record: &ContainerRecord, step: &Step, made: 
 async fn launch(node: &Arc<Node>, record: &ContainerRecord, made: &mut Made) -> Outcome<()> {
     // The cgroup is made meanwhile.
     let shared = shared_pid_namespace(node, record).await?;
-    let (Some((cgroup, specification)), Some(io)) = (made.confined().await?, &made.io) else {
+    let cgroup = made.cgroup().await?;
+    let (Some(cgroup), Some(mut specification), Some(io)) = (cgroup, made.specification.take(), &made.io)
+    else {
         return Err(Fault::failed("starting a container", "its plan has no cgroup or no streams"));
     };
     let snapshot = node.images.snapshot_of(record.id.as_str())?;
@@ -132,10 +137,13 @@ async fn launch(node: &Arc<Node>, record: &ContainerRecord, made: &mut Made) -> 
         keyring: Some(keyring(record)),
         ..PlanOptions::default()
     };
-    let mut plan = Plan::from_spec(&specification, &options).doing(|| "planning the container".into())?;
-    if let Some(shared) = &shared {
-        plan.join_pid = Some(format!("/proc/{}/fd/{}", std::process::id(), shared.as_raw_fd()).into());
+    if let Some((path, opened)) = &shared {
+        let by_descriptor = || format!("/proc/{}/fd/{}", std::process::id(), opened.as_raw_fd()).into();
+        // Whoever is in the pod's user namespace by then may not look at our descriptors, nor at any process of the host's.
+        let by_name = node.sandbox(record.sandbox.as_str())?.record().user_namespace().is_some();
+        join_pid(&mut specification, if by_name { path.clone() } else { by_descriptor() });
     }
+    let plan = Plan::from_spec(&specification, &options).doing(|| "planning the container".into())?;
     let directory = cgroup.v2_dir().doing(|| "opening the container's cgroup".into())?;
     let stdio = io.launch_stdio().doing(|| "opening the container's streams".into())?;
     own_streams(node, record, &stdio)?;
@@ -147,9 +155,12 @@ async fn launch(node: &Arc<Node>, record: &ContainerRecord, made: &mut Made) -> 
     io.started(pty).doing(|| "following the container's terminal".into())
 }
 
-/// The PID namespace that is shared, open. The number of who had it at CreateContainer can be another process's by now,
+/// The PID namespace that is shared, by name and open. The number of who had it at CreateContainer can be another process's by now,
 /// also one of the host's.
-async fn shared_pid_namespace(node: &Arc<Node>, record: &ContainerRecord) -> Outcome<Option<OwnedFd>> {
+async fn shared_pid_namespace(
+    node: &Arc<Node>,
+    record: &ContainerRecord,
+) -> Outcome<Option<(PathBuf, OwnedFd)>> {
     let Some((path, id)) = create::pid_namespace(node, record).await? else { return Ok(None) };
     // No disk is behind it, so no thread is needed for it.
     let opened =
@@ -157,9 +168,19 @@ async fn shared_pid_namespace(node: &Arc<Node>, record: &ContainerRecord) -> Out
     // Not reaped after the look: it was still the one that was looked at.
     let pidfd = node.processes.pidfd(&id).await;
     if pidfd.is_some_and(|pidfd| sys::process::signal(pidfd.as_fd(), 0).is_ok()) {
-        return Ok(Some(opened.into()));
+        return Ok(Some((path, opened.into())));
     }
     Err(Fault::failed("joining a PID namespace", format!("its process {id} has ended")))
+}
+
+/// The specification has the name that the PID namespace had at CreateContainer.
+fn join_pid(specification: &mut Spec, path: PathBuf) {
+    let namespaces = specification.linux_mut().as_mut().and_then(|linux| linux.namespaces_mut().as_mut());
+    for namespace in namespaces.into_iter().flatten() {
+        if namespace.typ() == LinuxNamespaceType::Pid {
+            namespace.set_path(Some(path.clone()));
+        }
+    }
 }
 
 /// In a user namespace a program could not open its streams by name, were they the host's root's.
@@ -180,7 +201,7 @@ fn own_streams(node: &Node, record: &ContainerRecord, io: &crate::process::Io) -
 /// Last made, first taken back.
 async fn undo(node: &Node, record: &ContainerRecord, mut made: Made) {
     // One that failed has left nothing, and was told of.
-    let confined = made.confined().await.ok().flatten();
+    let cgroup = made.cgroup().await.ok().flatten();
     if let (Some(_), Ok(id)) = (made.running, process_id(record)) {
         if let Err(error) = node.processes.signal(&id, signal::KILL).await {
             tracing::warn!(container = %record.id, %error, "killing a container that did not start");
@@ -191,7 +212,7 @@ async fn undo(node: &Node, record: &ContainerRecord, mut made: Made) {
     if let Some(io) = made.io {
         io.close().await;
     }
-    if let Some((cgroup, _)) = confined {
+    if let Some(cgroup) = cgroup {
         let removed = blocking(move || {
             cgroup.kill().doing(|| "killing what is left in a cgroup".into())?;
             cgroup.delete().doing(|| "removing a cgroup".into())

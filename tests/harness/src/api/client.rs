@@ -133,8 +133,10 @@ impl Client {
         content_type: &str,
         body: &[u8],
     ) -> std::io::Result<Answer> {
-        http::ask(wire, &self.address.to_string(), method, path, &self.all_headers(content_type), body)?;
-        let answer = http::answer(wire)?;
+        let address = self.address.to_string();
+        let asked = http::ask(wire, &address, method, path, &self.all_headers(content_type), body);
+        // A server that has read enough answers, and takes no more: sending fails then, and the answer is there.
+        let answer = http::answer(wire).map_err(|error| asked.err().unwrap_or(error))?;
         if answer.keeps {
             // The connection has been read to the end of the answer: the next request may use it.
             let wire = std::mem::replace(wire, Box::new(Closed));
