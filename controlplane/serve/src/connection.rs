@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use crate::linger::{self, Lent};
 use crate::listener::{BodyError, Handler};
 
 /// What is known of a request's connection.
@@ -50,6 +51,8 @@ pub struct Limits {
     pub ping_timeout: Duration,
     /// What requests under way get to finish when the server stops.
     pub drain: Duration,
+    /// What a client that is still sending gets to read the last answer, before the connection is cut.
+    pub linger: Duration,
 }
 
 impl Default for Limits {
@@ -63,6 +66,7 @@ impl Default for Limits {
             ping_every: Duration::from_secs(30),
             ping_timeout: Duration::from_secs(15),
             drain: Duration::from_secs(60),
+            linger: Duration::from_secs(1),
         }
     }
 }
@@ -83,6 +87,23 @@ pub(crate) async fn serve<H: Handler>(
 ) {
     // Small answers must not wait for the next one; a socket that refuses this works without.
     let _ = stream.set_nodelay(true);
+    let (stream, back) = linger::lend(stream);
+    converse(stream, peer, tls, handler, limits, stopping.clone()).await;
+    // Whoever stops has answered what was asked, and waits for no idle client.
+    if !stopping.is_cancelled() {
+        linger::close(back, limits.linger).await;
+    }
+}
+
+/// All that is said on a connection.
+async fn converse<H: Handler>(
+    stream: Lent,
+    peer: SocketAddr,
+    tls: TlsAcceptor,
+    handler: Arc<H>,
+    limits: Limits,
+    stopping: CancellationToken,
+) {
     let stream = match tokio::time::timeout(limits.handshake, tls.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),

@@ -8,6 +8,7 @@
 //! - A client certificate is asked for and its holder must prove to have the key; whether it is *trusted* is the
 //!   authenticator's decision, so that an expired one is answered with 401 and not with a broken connection.
 //! - Every wait for a client has a bound; so has the count of connections.
+//! - A client that is refused while it sends reads the refusal, not a reset connection.
 //! - There is no plaintext port but for health ([`HealthListener`]).
 //!
 //! Reference: RFC 8446 4.3.2 (CertificateRequest), RFC 9113 (HTTP/2); limits as in Go's net/http where
@@ -16,6 +17,7 @@
 mod anybody;
 mod connection;
 mod health;
+mod linger;
 mod listener;
 pub mod prometheus;
 mod tls;

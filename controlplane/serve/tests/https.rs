@@ -233,6 +233,36 @@ async fn a_client_that_asks_nothing_is_dropped_and_one_that_has_asked_is_not() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_refused_while_it_sends_reads_why() {
+    // The client below comes to its end; nothing depends on how fast.
+    let server = start(Limits { linger: Duration::from_secs(120), ..Limits::default() }).await;
+    let mut stream = server.connect(b"http/1.1", None).await.unwrap();
+    // More than the sockets of both sides hold: it is still being sent when the answer has gone out.
+    let mut request = b"GET / HTTP/1.1\r\nhost: localhost\r\nx-filler: ".to_vec();
+    request.resize(32 << 20, b'x');
+    tokio::io::AsyncWriteExt::write_all(&mut stream, &request).await.expect("the server takes what comes");
+    let mut answer = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answer).await.expect("the answer, and its end");
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_never_stops_sending_is_cut() {
+    let server = start(Limits { linger: Duration::from_millis(100), ..Limits::default() }).await;
+    let mut stream = server.connect(b"http/1.1", None).await.unwrap();
+    let endless = async {
+        loop {
+            let sent = tokio::io::AsyncWriteExt::write_all(&mut stream, &[b'x'; 64 << 10]).await;
+            if let Err(error) = sent {
+                break error;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), endless).await.expect("it is cut");
+}
+
+#[tokio::test]
 async fn a_body_is_made_as_fast_as_the_client_reads_it() {
     let server = start(Limits::default()).await;
     let mut stream = server.connect(b"http/1.1", None).await.unwrap();
