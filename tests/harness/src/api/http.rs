@@ -17,11 +17,28 @@ pub(super) trait Line: Read + Write {
     fn line(&mut self) -> io::Result<String>;
 }
 
-struct Tls(BufReader<StreamOwned<ClientConnection, TcpStream>>);
+struct Tls(BufReader<Reading>);
+
+/// Reads without writing: what could not be sent to a server that has refused must not hide what it answered.
+struct Reading(StreamOwned<ClientConnection, TcpStream>);
 
 /// A TLS stream as a wire.
 pub(super) fn wire(stream: StreamOwned<ClientConnection, TcpStream>) -> Wire {
-    Box::new(Tls(BufReader::new(stream)))
+    Box::new(Tls(BufReader::new(Reading(stream))))
+}
+
+impl Read for Reading {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let StreamOwned { conn, sock } = &mut self.0;
+        loop {
+            match conn.reader().read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+            conn.read_tls(sock)?;
+            conn.process_new_packets().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        }
+    }
 }
 
 impl Read for Tls {
@@ -32,11 +49,11 @@ impl Read for Tls {
 
 impl Write for Tls {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.get_mut().write(bytes)
+        self.0.get_mut().0.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.get_mut().flush()
+        self.0.get_mut().0.flush()
     }
 }
 
