@@ -161,10 +161,10 @@ pub(super) async fn admit(
     let spec = &service["spec"];
     let mut asked = spec["clusterIPs"].as_array().cloned().unwrap_or_default();
     asked.extend(spec.get("clusterIP").cloned());
-    if attributes.operation == Operation::Create
-        && asked.iter().any(|address| !matches!(address.as_str(), None | Some("" | "None")))
-    {
-        // What was given back before this request is free for it.
+    let asks = asked.iter().any(|address| !matches!(address.as_str(), None | Some("" | "None")))
+        && attributes.old.is_none();
+    if asks || held(service) != attributes.old.map(held).unwrap_or_default() {
+        // What was given back before this request is free for it, and what it gives back is known to have been its own.
         server.fresh(None).await?;
     }
     for _ in 0..ROUNDS {
@@ -297,7 +297,7 @@ fn held(service: &Value) -> Vec<String> {
     });
     let health = spec["healthCheckNodePort"].as_u64().filter(|number| *number > 0);
     let health = health.map(|number| port_key("TCP", number));
-    addresses.map(canonical).chain(ports).chain(health).collect()
+    addresses.filter(|address| *address != "None").map(canonical).chain(ports).chain(health).collect()
 }
 
 /// A node port is taken per protocol.

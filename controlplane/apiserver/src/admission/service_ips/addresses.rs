@@ -215,13 +215,18 @@ mod tests {
 
     /// The code of the answer.
     async fn write(server: &Server, method: &str, spec: Value) -> u16 {
+        write_named(server, method, "s", spec).await
+    }
+
+    async fn write_named(server: &Server, method: &str, name: &str, spec: Value) -> u16 {
         let services = server.registry.by_resource("", "v1", "services").unwrap();
-        let body = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": spec});
+        let body = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec});
         let (path, body) = ("/api/v1/namespaces/n/services", body.to_string().into());
         let answer = if method == "POST" {
             registry::create(server, &request(server, method, path), services, body).await
         } else {
-            registry::update(server, &request(server, method, &format!("{path}/s")), services, body).await
+            registry::update(server, &request(server, method, &format!("{path}/{name}")), services, body)
+                .await
         };
         answer.map_or_else(|status| status.code, |_| if method == "POST" { 201 } else { 200 })
     }
@@ -271,6 +276,22 @@ mod tests {
         assert!(is_given("10.1.0.8"));
         give_back(&server, services, "n/s", &other).await;
         assert!(!is_given("10.1.0.8"));
+    }
+
+    #[tokio::test]
+    async fn a_port_that_was_given_back_is_free_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = server(folder.path()).await;
+        let on_nodes = |port: u64| json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": port}]});
+        let inside = json!({"ports": [{"port": 80}]});
+        assert_eq!(write_named(&server, "POST", "t", inside.clone()).await, 201);
+        assert_eq!(write_named(&server, "POST", "s", on_nodes(30_001)).await, 201);
+        for port in 30_001..30_010 {
+            assert_eq!(write_named(&server, "PUT", "s", on_nodes(port + 1)).await, 200);
+            assert_eq!(write_named(&server, "PUT", "t", on_nodes(port)).await, 200, "{port}");
+        }
+        assert_eq!(write_named(&server, "PUT", "s", inside).await, 200);
+        assert_eq!(write_named(&server, "PUT", "t", on_nodes(30_010)).await, 200);
     }
 
     #[tokio::test]
