@@ -8,6 +8,7 @@
 //! Reference: openat2(2) `RESOLVE_NO_XDEV`, Linux 5.6.
 
 mod remove;
+mod walk;
 
 use std::ffi::OsStr;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -15,6 +16,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 pub use remove::{RemoveError, remove, remove_at};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+pub use walk::walk;
 
 /// Opens a folder for listing, but not what is mounted there.
 fn open(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {

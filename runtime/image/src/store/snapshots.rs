@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
@@ -115,25 +116,13 @@ pub fn check_id(container: &str) -> Result<(), StoreError> {
 pub fn measure(path: &Path) -> std::io::Result<Usage> {
     let mut usage = Usage::default();
     let mut linked = std::collections::HashSet::new();
-    let mut folders: Vec<PathBuf> = vec![path.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let listing = match fs::read_dir(&folder) {
-            // The container goes on while we count.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && folder != path => continue,
-            listing => listing?,
-        };
-        for entry in listing {
-            let entry = entry?;
-            let Ok(metadata) = entry.metadata() else { continue };
-            if metadata.is_dir() {
-                folders.push(entry.path());
-            } else if metadata.nlink() > 1 && !linked.insert((metadata.dev(), metadata.ino())) {
-                continue;
-            }
-            usage.bytes += metadata.blocks() * 512;
+    sys::tree::walk(path, |stat| {
+        let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if is_folder || stat.st_nlink == 1 || linked.insert((stat.st_dev, stat.st_ino)) {
+            usage.bytes += stat.st_blocks as u64 * 512;
             usage.inodes += 1;
         }
-    }
+    })?;
     Ok(usage)
 }
 
