@@ -38,7 +38,7 @@ pub use node_restriction::check_token;
 pub use policies::Policies;
 pub use priority::system_classes as system_priority_classes;
 pub use service_ips::Allocator;
-pub(crate) use service_ips::addresses;
+pub(crate) use service_ips::{addresses, node_ports_of};
 pub use webhooks::Hooks;
 
 use crate::request::Request;

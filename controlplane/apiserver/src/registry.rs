@@ -15,6 +15,7 @@ mod delete_collection;
 mod get;
 mod list;
 pub mod meta;
+mod node_ports;
 mod ownership;
 mod page_token;
 mod patch;

@@ -2,7 +2,7 @@
 //!
 //! What is taken is read off the Services themselves, each version of one once, and off the IPAddresses, which an address
 //! gets before its Service (`addresses`); a reservation holds it between choosing it and the cache showing who has it.
-//! Ports have no second record.
+//! What another server chose at the same moment is seen when the Service is written (`registry::node_ports`).
 //!
 //! The ranges are the server's own and those of all ServiceCIDRs that are ready.
 
@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::field::FieldError;
-use api::ip_address::canonical;
+use api::ip_address::{addresses_of, canonical};
 use api::status::Status;
 use ipnet::IpNet;
 use serde_json::{Value, json};
@@ -288,16 +288,19 @@ impl Taken<'_> {
 
 /// What a Service has.
 fn held(service: &Value) -> Vec<String> {
+    addresses_of(service).chain(node_ports_of(service)).collect()
+}
+
+/// The node ports that a Service has, each as `TCP/30080`.
+pub(crate) fn node_ports_of(service: &Value) -> impl Iterator<Item = String> + '_ {
     let spec = &service["spec"];
-    let addresses = spec["clusterIPs"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let ports = spec["ports"].as_array().into_iter().flatten();
     let ports = ports.filter_map(|port| {
         let number = port["nodePort"].as_u64().filter(|number| *number > 0)?;
         Some(port_key(port["protocol"].as_str().unwrap_or("TCP"), number))
     });
     let health = spec["healthCheckNodePort"].as_u64().filter(|number| *number > 0);
-    let health = health.map(|number| port_key("TCP", number));
-    addresses.filter(|address| *address != "None").map(canonical).chain(ports).chain(health).collect()
+    ports.chain(health.map(|number| port_key("TCP", number)))
 }
 
 /// A node port is taken per protocol.

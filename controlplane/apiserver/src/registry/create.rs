@@ -66,11 +66,14 @@ pub(super) async fn create_object(
         }
         match written {
             Ok(revision) => return with_revision(shown, revision),
-            Err(_) if generates => {}
+            Err(found) if generates || found == Revision(0) => {}
             Err(_) => return Err(Status::already_exists(kind.qualified_resource(), &name)),
         }
     }
     let base = meta::text(&object, "generateName");
+    if !generates {
+        return Err(Status::optimistic_lock(kind.qualified_resource(), meta::text(&object, "name")));
+    }
     Err(Status::generate_name_conflict(kind.qualified_resource(), base, 1))
 }
 

@@ -6,6 +6,7 @@ use api::status::Status;
 use serde_json::Value;
 use store::{OperationReply, ProposeError, Record, Revision, Transaction, Urgency};
 
+use super::node_ports;
 use crate::envelope::{self, Place};
 use crate::server::Server;
 
@@ -38,7 +39,7 @@ pub fn read(server: &Server, kind: &Kind, key: &str) -> Result<(Revision, Option
 }
 
 /// Carries out a change if the object is still of the revision it was decided on. `Ok(Err(revision))`: it is of
-/// another one now.
+/// another one now, or of the same, and somebody was faster with what it alone may have.
 pub async fn write(
     server: &Server,
     kind: &'static Kind,
@@ -47,7 +48,7 @@ pub async fn write(
     change: &Change,
 ) -> Result<Result<Revision, Revision>, Status> {
     let path = format!("{}{key}", server.cache(kind)?.prefix()).into_bytes();
-    let transaction = match change {
+    let mut transaction = match change {
         Change::Put(object) if schema::depth(object) > STORED_DEPTH_MAX => {
             return Err(Status::request_too_large(format!(
                 "the object is nested deeper than the allowed maximum of {STORED_DEPTH_MAX}"
@@ -64,6 +65,9 @@ pub async fn write(
         Change::Delete => Transaction::delete_if(path, expected),
         Change::Nothing => return Ok(Ok(expected)),
     };
+    if !node_ports::claim(server, kind, key, (expected, change), &mut transaction)? {
+        return Ok(Err(expected));
+    }
     let urgency = if matches!(kind.resource, "events" | "leases") { Urgency::Relaxed } else { Urgency::Now };
     let reply = server.store.transact(transaction, urgency).await.map_err(failure)?;
     if reply.succeeded {

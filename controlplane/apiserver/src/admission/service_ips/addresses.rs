@@ -185,18 +185,23 @@ mod tests {
 
     async fn server(folder: &std::path::Path) -> Arc<Server> {
         let store = Store::open_single(folder, SingleOptions::default()).unwrap();
+        let server = server_of(store).await;
+        let namespaces = server.registry.by_resource("", "v1", "namespaces").unwrap();
+        let namespace =
+            Change::Put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}}));
+        registry::write(&server, namespaces, "n", Revision(0), &namespace).await.unwrap().unwrap();
+        server
+    }
+
+    /// One of those that serve a store. All of them draw the same numbers.
+    async fn server_of(store: Store) -> Arc<Server> {
         let drawn = AtomicU64::new(1);
         let random = Arc::new(move |below: u64| drawn.fetch_add(1, Ordering::Relaxed) % below);
         let clock = Arc::new(|| jiff::Timestamp::UNIX_EPOCH);
         let ranges = ["10.1.0.0/24".parse().unwrap()];
         let often = Duration::from_secs(3600);
         let made = Server::new(store, &ranges, Arc::default(), clock, random, often, Default::default());
-        let server = made.await.unwrap();
-        let namespaces = server.registry.by_resource("", "v1", "namespaces").unwrap();
-        let namespace =
-            Change::Put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}}));
-        registry::write(&server, namespaces, "n", Revision(0), &namespace).await.unwrap().unwrap();
-        server
+        made.await.unwrap()
     }
 
     fn request(server: &Server, method: &str, path: &str) -> Request {
@@ -292,6 +297,84 @@ mod tests {
         }
         assert_eq!(write_named(&server, "PUT", "s", inside).await, 200);
         assert_eq!(write_named(&server, "PUT", "t", on_nodes(30_010)).await, 200);
+    }
+
+    /// What the store says of node ports: port and Service.
+    fn recorded(server: &Server) -> Vec<(String, String)> {
+        let range = store::KeyRange::prefix("/registry/ranges/servicenodeports/");
+        let asked = store::RangeRequest { range, revision: None, limit: 100 };
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let port = |key: &[u8]| text(key).rsplit_once('/').unwrap().1.to_owned();
+        let page = server.store.state().range(&asked).unwrap();
+        page.records.iter().map(|record| (port(&record.key), text(&record.value))).collect()
+    }
+
+    #[tokio::test]
+    async fn two_servers_at_once_give_a_port_to_one_service() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = server(folder.path()).await;
+        let other = server_of(one.store.clone()).await;
+        let on_nodes = |port: u64| json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": port}]});
+        for round in 0..5 {
+            let (spec, names) = (on_nodes(30_001 + round), [format!("a{round}"), format!("b{round}")]);
+            let codes = tokio::join!(
+                write_named(&one, "POST", &names[0], spec.clone()),
+                write_named(&other, "POST", &names[1], spec.clone())
+            );
+            assert!(matches!(codes, (201, 422) | (422, 201)), "{codes:?}");
+            // And so where Services that are there ask for it.
+            let (spec, inside) = (on_nodes(30_101 + round), json!({"ports": [{"port": 80}]}));
+            let late = if codes.0 == 201 { &names[1] } else { &names[0] };
+            assert_eq!(write_named(&one, "POST", late, inside).await, 201);
+            other.fresh(None).await.unwrap();
+            let codes = tokio::join!(
+                write_named(&one, "PUT", &names[0], spec.clone()),
+                write_named(&other, "PUT", &names[1], spec.clone())
+            );
+            assert!(matches!(codes, (200, 422) | (422, 200)), "{codes:?}");
+        }
+        // Ports that are drawn are drawn again.
+        let any = json!({"type": "NodePort", "ports": [{"name": "t", "port": 80}, {"name": "u", "port": 80, "protocol": "UDP"}]});
+        let codes = tokio::join!(
+            write_named(&one, "POST", "c", any.clone()),
+            write_named(&other, "POST", "d", any.clone())
+        );
+        assert_eq!(codes, (201, 201));
+        let drawn = recorded(&one).into_iter().filter(|(_, service)| matches!(&**service, "n/c" | "n/d"));
+        assert_eq!(drawn.count(), 4);
+    }
+
+    #[tokio::test]
+    async fn records_of_ports_are_of_services_that_have_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = server(folder.path()).await;
+        let services = server.registry.by_resource("", "v1", "services").unwrap();
+        let ports = json!([{"name": "a", "port": 80, "nodePort": 30_001}, {"name": "b", "port": 81, "nodePort": 30_002}]);
+        let of = |port: &str, service: &str| (port.to_owned(), format!("n/{service}"));
+        assert_eq!(write(&server, "POST", json!({"type": "NodePort", "ports": ports})).await, 201);
+        assert_eq!(recorded(&server), [of("30001", "s"), of("30002", "s")]);
+        let fewer = json!([{"name": "b", "port": 81, "nodePort": 30_002}, {"name": "c", "port": 82, "nodePort": 30_003}]);
+        assert_eq!(write(&server, "PUT", json!({"type": "NodePort", "ports": fewer})).await, 200);
+        assert_eq!(recorded(&server), [of("30002", "s"), of("30003", "s")]);
+        // A refused one leaves none.
+        let refused = json!({"type": "NodePort", "ports": [{"port": 99_999, "nodePort": 30_004}]});
+        assert_eq!(write_named(&server, "POST", "t", refused).await, 422);
+        assert_eq!(recorded(&server).len(), 2);
+        assert_eq!(write(&server, "PUT", json!({"ports": [{"port": 80}]})).await, 200);
+        assert_eq!(recorded(&server), []);
+        // A record whose Service has not the port is in nobody's way.
+        let key = b"/registry/ranges/servicenodeports/TCP/30001".to_vec();
+        for owner in ["n/s", "n/gone"] {
+            let left = store::Operation::Put { key: key.clone(), value: owner.into(), lease: 0 };
+            let left = store::Transaction { success: vec![left], ..Default::default() };
+            server.store.transact(left, store::Urgency::Now).await.unwrap();
+            let on_nodes = json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30_001}]});
+            assert_eq!(write_named(&server, "POST", "t", on_nodes).await, 201);
+            assert_eq!(recorded(&server), [of("30001", "t")]);
+            registry::expel(&server, services, "n/t").await.unwrap();
+            assert_eq!(recorded(&server), []);
+            server.fresh(None).await.unwrap();
+        }
     }
 
     #[tokio::test]
