@@ -21,9 +21,15 @@ const LISTING: usize = 4096;
 
 /// A folder that is gone on with once what is below it has been seen.
 struct Left {
-    folder: Option<OwnedFd>,
-    identity: (u64, u64),
+    way: Way,
     position: u64,
+}
+
+/// How a folder is come back to.
+enum Way {
+    Open(OwnedFd),
+    /// By `..`, where that leads to this one.
+    Up((u64, u64)),
 }
 
 /// Shows everything below a folder. What comes and goes meanwhile may be seen or not; where a folder is moved while it
@@ -39,9 +45,9 @@ pub fn walk(top: &Path, mut see: impl FnMut(&Stat)) -> io::Result<()> {
     loop {
         match see_up_to_a_folder(folder.as_fd(), &mut position, &mut see)? {
             Some(inner) => {
-                let identity = identity(folder.as_fd())?;
                 let left = std::mem::replace(&mut folder, inner);
-                above.push(Left { folder: (above.len() < OPEN).then_some(left), identity, position });
+                let way = if above.len() < OPEN { Way::Open(left) } else { Way::Up(identity(left.as_fd())?) };
+                above.push(Left { way, position });
                 position = 0;
             }
             None => {
@@ -86,12 +92,13 @@ fn see_up_to_a_folder(
 /// The folder above, or the deepest open one where this one was moved; and where to go on in it.
 fn back(folder: BorrowedFd<'_>, above: &mut Vec<Left>) -> Result<Option<(OwnedFd, u64)>, Errno> {
     while let Some(left) = above.pop() {
-        if let Some(open) = left.folder {
-            return Ok(Some((open, left.position)));
-        }
+        let known = match left.way {
+            Way::Open(open) => return Ok(Some((open, left.position))),
+            Way::Up(known) => known,
+        };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let parent = rustix::fs::openat(folder, "..", flags, Mode::empty())?;
-        if identity(parent.as_fd())? == left.identity {
+        if identity(parent.as_fd())? == known {
             return Ok(Some((parent, left.position)));
         }
         above.truncate(OPEN);
