@@ -40,11 +40,9 @@ pub(super) fn claim(
         let key = format!("{PREFIX}{port}").into_bytes();
         let (_, record) = server.store.state().get(&key).map_err(Status::internal)?;
         let seen = record.as_ref().map_or(Revision(0), |record| record.modified);
-        if let Some(record) = record {
-            let owner = String::from_utf8_lossy(&record.value);
-            let (_, other) = read(server, kind, &owner)?;
-            if owner != service && other.is_some_and(|other| node_ports_of(&other).any(|held| held == *port))
-            {
+        if let Some(record) = record.filter(|record| *record.value != *service.as_bytes()) {
+            let (_, owner) = read(server, kind, &String::from_utf8_lossy(&record.value))?;
+            if owner.is_some_and(|owner| node_ports_of(&owner).any(|held| held == *port)) {
                 return Ok(false);
             }
         }
