@@ -35,7 +35,8 @@ const AT_SECURE: usize = 23;
 /// What glibc's own tables say where nothing is known of the caches: three quarters of a mebibyte.
 const NON_TEMPORAL_BYTES: c_long = 0xc_0000;
 
-// Weak, because another C library, or a dynamic one, does not have them all: a missing one is null.
+// Weak, because another C library, or a dynamic one, does not have them all: a missing one is null. `main` is always there, and may
+// come to stand in the same object as this (in this crate's own tests, or with link-time optimization): a weak one could not.
 std::arch::global_asm!(
     ".globl keelson_entry",
     ".type keelson_entry, @function",
@@ -64,7 +65,6 @@ std::arch::global_asm!(
     ".weak __rela_iplt_end",
     ".weak __init_array_start",
     ".weak __init_array_end",
-    ".weak main",
     ".section .data.rel.ro.keelson_start, \"aw\", @progbits",
     ".balign 8",
     ".globl keelson_start_parts",
@@ -106,7 +106,7 @@ struct Parts {
     ifuncs_end: *const Relocation,
     constructors: *const Constructor,
     constructors_end: *const Constructor,
-    main: Option<unsafe extern "C" fn(c_int, Strings, Strings) -> c_int>,
+    main: unsafe extern "C" fn(c_int, Strings, Strings) -> c_int,
 }
 
 pub(super) type Strings = *const *const c_char;
@@ -144,8 +144,8 @@ unsafe extern "C" fn begin(stack: *const usize) {
         }
         let auxiliary: *const [usize; 2] = end.add(1).cast();
         let parts = &keelson_start_parts;
-        let (Some(aux_init), Some(setup_tls), Some(early_init), Some(init_first), Some(main)) =
-            (parts.aux_init, parts.setup_tls, parts.early_init, parts.init_first, parts.main)
+        let (Some(aux_init), Some(setup_tls), Some(early_init), Some(init_first)) =
+            (parts.aux_init, parts.setup_tls, parts.early_init, parts.init_first)
         else {
             return;
         };
@@ -186,7 +186,7 @@ unsafe extern "C" fn begin(stack: *const usize) {
             constructor = constructor.add(1);
         }
         // One of them was `before_main`'s, which has ended the process if it thinks of its arguments as this does.
-        libc::exit(main(count as c_int, arguments, environment));
+        libc::exit((parts.main)(count as c_int, arguments, environment));
     }
 }
 
