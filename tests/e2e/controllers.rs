@@ -4,6 +4,7 @@
 
 mod cascades;
 mod nodes;
+mod policies;
 mod rollouts;
 
 use std::process::{Child, Command, Stdio};

@@ -158,6 +158,22 @@ pub trait Opaque: fmt::Debug + Send + Sync {
     }
 }
 
+/// The type that an expression has where the names have these; it is not made a program.
+///
+/// # Errors
+/// In cel-go's words.
+pub fn type_of<'s>(source: &str, names: &[(&str, Type<'s>)]) -> Result<Type<'s>, CompileError> {
+    let expr = parsed(source)?;
+    Ok(check::check(source, &expr, names, false)?.of)
+}
+
+fn parsed(source: &str) -> Result<Expr, CompileError> {
+    if source.len() > MOST_BYTES {
+        return Err(CompileError(format!("expression is longer than {MOST_BYTES} bytes")));
+    }
+    parse::parse(source)
+}
+
 /// An expression that was checked.
 #[derive(Clone, Debug)]
 pub struct Program {
@@ -198,10 +214,7 @@ impl Program {
         result: &Type<'_>,
         binds: bool,
     ) -> Result<Program, CompileError> {
-        if source.len() > MOST_BYTES {
-            return Err(CompileError(format!("expression is longer than {MOST_BYTES} bytes")));
-        }
-        let expr = parse::parse(source)?;
+        let expr = parsed(source)?;
         let checked = check::check(source, &expr, names, binds)?;
         if !checked.of.fits(result) {
             return Err(CompileError(format!("{OF_TYPE}{result} but got {}", checked.of)));

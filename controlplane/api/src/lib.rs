@@ -27,6 +27,7 @@ pub mod selector;
 pub mod status;
 pub mod structural;
 pub mod time;
+pub mod type_checking;
 pub mod validation;
 pub mod wire;
 mod x509;

@@ -9,10 +9,11 @@ use tokio::task::JoinSet;
 
 use crate::fields::text;
 use crate::{
-    ClusterRange, certificates, cronjob, daemon_set, deployment, disruption, endpoint_mirroring, endpoints,
-    endpointslice, ephemeral_volume, garbage, ip_address, job, namespace, node_ipam, node_lifecycle,
-    pod_garbage, replicaset, resource_quota, role_aggregation, root_ca, service_account, service_cidr,
-    stateful_set, taint_eviction, token_cleaner, ttl, volume_binder, volume_protection,
+    ClusterRange, admission_policy, certificates, cronjob, daemon_set, deployment, disruption,
+    endpoint_mirroring, endpoints, endpointslice, ephemeral_volume, garbage, ip_address, job, namespace,
+    node_ipam, node_lifecycle, pod_garbage, replicaset, resource_quota, role_aggregation, root_ca,
+    service_account, service_cidr, stateful_set, taint_eviction, token_cleaner, ttl, volume_binder,
+    volume_protection,
 };
 
 /// Where the controllers' accounts are.
@@ -93,6 +94,7 @@ pub async fn run_all(options: Setup) -> Result<(), ClientError> {
     running.spawn(endpoints::run(context.clone()));
     running.spawn(endpoint_mirroring::run(context.clone()));
     running.spawn(role_aggregation::run(context.clone()));
+    running.spawn(admission_policy::run(context.clone()));
     running.spawn(volume_protection::claims(context.clone()));
     running.spawn(volume_protection::volumes(context.clone()));
     running.spawn(taint_eviction::run(context.clone()));

@@ -37,7 +37,8 @@ pub(crate) async fn served(client: &Client) -> Result<Vec<Served>, ClientError> 
     Ok(all)
 }
 
-fn resources(answer: &Value) -> Vec<Served> {
+/// Those of one group version, as its discovery document names them.
+pub(crate) fn resources(answer: &Value) -> Vec<Served> {
     let (group, version) = match text(answer, "/groupVersion").split_once('/') {
         Some((group, version)) => (group.to_owned(), version.to_owned()),
         None => (String::new(), text(answer, "/groupVersion").to_owned()),

@@ -10,6 +10,7 @@
 //!
 //! Reference: Kubernetes' kube-controller-manager, whose names, messages and annotations these are.
 
+mod admission_policy;
 mod certificates;
 mod command;
 mod context;

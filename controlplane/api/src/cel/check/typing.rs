@@ -1,6 +1,7 @@
 //! The types of expressions.
 
 use std::fmt;
+use std::rc::Rc;
 
 use crate::structural::{Additional, Structural};
 
@@ -21,6 +22,8 @@ pub enum Type<'s> {
     Map(Box<Type<'s>>),
     /// An object with a schema; the flag says that it is one of the API, with metadata.
     Object(&'s Structural, bool),
+    /// Fields with a type each, which no schema describes: the variables of a policy.
+    Fields(Rc<[(String, Type<'s>)]>),
     Optional(Box<Type<'s>>),
     Other(&'static str),
 }
@@ -40,7 +43,7 @@ impl fmt::Display for Type<'_> {
             Type::Duration => f.write_str("duration"),
             Type::List(item) => write!(f, "list({item})"),
             Type::Map(value) => write!(f, "map(string, {value})"),
-            Type::Object(..) => f.write_str("object"),
+            Type::Object(..) | Type::Fields(_) => f.write_str("object"),
             Type::Optional(inner) => write!(f, "optional_type({inner})"),
             Type::Other(name) => f.write_str(name),
         }

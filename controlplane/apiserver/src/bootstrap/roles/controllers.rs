@@ -251,6 +251,14 @@ fn others() -> Vec<RoleRow> {
             "system:controller:ttl-controller",
             vec![on("list patch update watch", "core", "nodes"), events()],
         ),
+        role(
+            "system:controller:validatingadmissionpolicy-status-controller",
+            vec![
+                on(READ, "admissionregistration.k8s.io", "validatingadmissionpolicies"),
+                on("get patch update", "admissionregistration.k8s.io", "validatingadmissionpolicies/status"),
+                events(),
+            ],
+        ),
     ]
 }
 
@@ -283,6 +291,10 @@ pub(super) fn bindings() -> Vec<BindingRow> {
         ("system:controller:node-controller", "node-controller"),
         ("system:controller:service-cidrs-controller", "service-cidrs-controller"),
         ("system:controller:ttl-controller", "ttl-controller"),
+        (
+            "system:controller:validatingadmissionpolicy-status-controller",
+            "validatingadmissionpolicy-status-controller",
+        ),
     ]
     .map(|(name, account)| bind(name, name, vec![Account(account)]))
     .into()
