@@ -18,7 +18,7 @@ use apiserver::{ApiServer, FrontProxy, KubeletAccess, Parts};
 use clap::Parser;
 use ipnet::IpNet;
 use pki::{Folder, FolderRequest, Kubeconfig, Profile, Usage};
-use serve::{Limits, Listener, ServerIdentity};
+use serve::{Listener, ServerIdentity};
 use tokio_util::sync::CancellationToken;
 
 pub use extras::Extras;
@@ -161,13 +161,9 @@ pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Resul
         random: Arc::new(random),
         compaction_interval: Duration::from_secs(options.compaction_interval_seconds),
         request_timeout: options.extras.request_timeout(),
-        stopping: stopping.clone(),
+        stopping,
     };
-    let api = ApiServer::start(parts).await?;
-    tracing::info!(address = %listener.address, "the API is served");
-    listener.serve(tls, api.clone(), Limits::default(), stopping).await;
-    api.left().await;
-    Ok(())
+    Ok(ApiServer::serve(parts, listener, tls).await?)
 }
 
 /// What the folder of keys must hold for these flags.

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,7 +95,15 @@ async fn until_stopped(options: Options) -> anyhow::Result<()> {
 }
 
 /// Keeps the node's pods until `stopping`.
-pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Result<()> {
+pub fn run(
+    options: Options,
+    stopping: CancellationToken,
+) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>> {
+    // Boxed here: an `async fn` is compiled again by each crate that awaits it, with all that it awaits.
+    Box::pin(run_until(options, stopping))
+}
+
+async fn run_until(options: Options, stopping: CancellationToken) -> anyhow::Result<()> {
     let client = Client::new(Config::read(&options.kubeconfig)?, "keelson-kubelet", Surroundings::system())?;
     let runtime = Runtime::at(&options.container_runtime_endpoint)?;
     let Some(version) = wait_for(&runtime, &client, &stopping).await else { return Ok(()) };

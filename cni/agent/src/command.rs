@@ -5,6 +5,7 @@ use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -126,7 +127,15 @@ async fn until_stopped(options: Options) -> anyhow::Result<()> {
 }
 
 /// Runs until it is told to stop; pods stay connected. To be called in the node's network namespace.
-pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Result<()> {
+pub fn run(
+    options: Options,
+    stopping: CancellationToken,
+) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>> {
+    // Boxed here: an `async fn` is compiled again by each crate that awaits it, with all that it awaits.
+    Box::pin(run_until(options, stopping))
+}
+
+async fn run_until(options: Options, stopping: CancellationToken) -> anyhow::Result<()> {
     options.check()?;
     let config = Config::read(&options.kubeconfig).context("--kubeconfig")?;
     let client = Client::new(config, "keelson-net-agent", Surroundings::system())?;

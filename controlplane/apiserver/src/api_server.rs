@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use pki::{ClientTrust, PkiError, TokenKeys};
+use rustls::ServerConfig;
+use serve::{Limits, Listener};
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
@@ -128,8 +131,25 @@ pub struct ApiServer {
 }
 
 impl ApiServer {
+    /// Starts a server and answers what comes to the listener until it is to stop. Requests under way are finished then.
+    pub fn serve(
+        parts: Parts,
+        listener: Listener,
+        tls: Arc<ServerConfig>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), StartError>> + Send>> {
+        // Boxed here: an `async fn` is compiled again by each crate that awaits it, with all that it awaits.
+        Box::pin(async move {
+            let stopping = parts.stopping.clone();
+            let api_server = ApiServer::start(parts).await?;
+            tracing::info!(address = %listener.address, "the API is served");
+            listener.serve(tls, api_server.clone(), Limits::default(), stopping).await;
+            api_server.left().await;
+            Ok(())
+        })
+    }
+
     /// Fills the caches and writes what every cluster has.
-    pub async fn start(parts: Parts) -> Result<Arc<ApiServer>, StartError> {
+    async fn start(parts: Parts) -> Result<Arc<ApiServer>, StartError> {
         let trust = ClientTrust::from_bundle("client authorities", &parts.client_authorities)?;
         let tokens = TokenKeys::new(&parts.issuer, &parts.token_keys)?;
         let audit = parts.audit.map(Audit::start).transpose()?;
@@ -188,7 +208,7 @@ impl ApiServer {
     }
 
     /// Waits until the other servers were told that this one stops, which begins with `stopping`; bounded.
-    pub async fn left(&self) {
+    async fn left(&self) {
         if let Some(mut presence) = self.presence.lock().await.take() {
             presence.left().await;
         }

@@ -3,6 +3,7 @@
 //! Not retries of refused writes: whoever wrote knows whether the reason still holds. A request that found the
 //! connection closed before it was sent is sent once more on a new one.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -328,25 +329,28 @@ impl Client {
         parsed(&self.bytes(method, path, body).await?)
     }
 
-    async fn bytes(
-        &self,
+    fn bytes<'a>(
+        &'a self,
         method: Method,
-        path: &str,
-        body: Option<(&str, Bytes)>,
-    ) -> Result<Bytes, ClientError> {
-        let answered = timeout(ANSWER, async {
-            let response = self.send(method.clone(), path, body).await?;
-            let code = response.status();
-            Ok::<_, ClientError>((code, self.collect(response).await?))
-        });
-        let (code, body) = answered.await.map_err(|_| self.too_late(&method, path))??;
-        if code.is_success() {
-            return Ok(body);
-        }
-        if code == StatusCode::UNAUTHORIZED {
-            self.refused().await;
-        }
-        Err(ClientError::Refused(Box::new(status_of(code.as_u16(), &body))))
+        path: &'a str,
+        body: Option<(&'a str, Bytes)>,
+    ) -> Pin<Box<dyn Future<Output = Result<Bytes, ClientError>> + Send + 'a>> {
+        // Boxed here: an `async fn` is compiled again by each crate that awaits it, with all that it awaits.
+        Box::pin(async move {
+            let answered = timeout(ANSWER, async {
+                let response = self.send(method.clone(), path, body).await?;
+                let code = response.status();
+                Ok::<_, ClientError>((code, self.collect(response).await?))
+            });
+            let (code, body) = answered.await.map_err(|_| self.too_late(&method, path))??;
+            if code.is_success() {
+                return Ok(body);
+            }
+            if code == StatusCode::UNAUTHORIZED {
+                self.refused().await;
+            }
+            Err(ClientError::Refused(Box::new(status_of(code.as_u16(), &body))))
+        })
     }
 
     async fn send(

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -144,7 +145,15 @@ fn node_ranges(flags: &Options) -> anyhow::Result<Vec<ClusterRange>> {
 }
 
 /// Runs until `stopping`, or until a controller fails for good.
-pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Result<()> {
+pub fn run(
+    options: Options,
+    stopping: CancellationToken,
+) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>> {
+    // Boxed here: an `async fn` is compiled again by each crate that awaits it, with all that it awaits.
+    Box::pin(run_until(options, stopping))
+}
+
+async fn run_until(options: Options, stopping: CancellationToken) -> anyhow::Result<()> {
     let setup = setup(&options)?;
     let Some(identity) = options.leader_elect_identity.filter(|_| options.leader_elect) else {
         let ended = stopping.run_until_cancelled(run_all(setup)).await;

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -136,7 +137,15 @@ enum UsageError {
 }
 
 /// Answers until `stopping`.
-pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Result<()> {
+pub fn run(
+    options: Options,
+    stopping: CancellationToken,
+) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>> {
+    // Boxed here: an `async fn` is compiled again by each crate that awaits it, with all that it awaits.
+    Box::pin(run_until(options, stopping))
+}
+
+async fn run_until(options: Options, stopping: CancellationToken) -> anyhow::Result<()> {
     let zone = zone(&options)?;
     let client = Client::new(Config::read(&options.kubeconfig)?, "keelson-dns", Surroundings::system())?;
     let mut sockets = Vec::new();

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -62,7 +63,15 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
 }
 
 /// Schedules until `stopping`.
-pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Result<()> {
+pub fn run(
+    options: Options,
+    stopping: CancellationToken,
+) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>> {
+    // Boxed here: an `async fn` is compiled again by each crate that awaits it, with all that it awaits.
+    Box::pin(run_until(options, stopping))
+}
+
+async fn run_until(options: Options, stopping: CancellationToken) -> anyhow::Result<()> {
     let config = Config::read(&options.kubeconfig)?;
     let client = Client::new(config, "keelson-scheduler", Surroundings::system())?;
     let work = async || {

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -110,7 +111,15 @@ async fn until_signalled(options: Options) -> anyhow::Result<()> {
 }
 
 /// Proxies until `stopping`. The maps stay as they are: connections go on, and the next start adopts them.
-pub async fn run(options: Options, stopping: CancellationToken) -> anyhow::Result<()> {
+pub fn run(
+    options: Options,
+    stopping: CancellationToken,
+) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>> {
+    // Boxed here: an `async fn` is compiled again by each crate that awaits it, with all that it awaits.
+    Box::pin(run_until(options, stopping))
+}
+
+async fn run_until(options: Options, stopping: CancellationToken) -> anyhow::Result<()> {
     let addresses = PortAddresses::parse(&options.nodeport_addresses).map_err(UsageError::Addresses)?;
     let client = Client::new(Config::read(&options.kubeconfig)?, "kube-proxy", Surroundings::system())?;
     let node = node_name(&options)?;

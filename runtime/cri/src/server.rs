@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,7 +41,12 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 const LISTENER: &str = "cri";
 
 /// Serves until SIGTERM, SIGINT or `stop`.
-pub async fn serve(options: Options, stop: CancellationToken) -> Outcome<()> {
+pub fn serve(options: Options, stop: CancellationToken) -> Pin<Box<dyn Future<Output = Outcome<()>> + Send>> {
+    // Boxed here: an `async fn` is compiled again by each crate that awaits it, with all that it awaits.
+    Box::pin(serve_until(options, stop))
+}
+
+async fn serve_until(options: Options, stop: CancellationToken) -> Outcome<()> {
     let node = Node::open(options).await?;
     adopt(&node).await?;
     let listener = listener(&node).await?;
