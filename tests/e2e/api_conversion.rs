@@ -1,7 +1,8 @@
 //! Versions of custom resources that a webhook converts, over real TLS: reads, lists, watches, writes, and what goes wrong.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use harness::api::{Client, Server};
@@ -200,6 +201,57 @@ fn the_storage_version_moves_with_a_write_that_changes_nothing() {
         .expect(200);
     unused.as_array_mut().expect("a patch").remove(0);
     admin.patch(DEFINITION, "json", &unused).expect(200);
+}
+
+#[test]
+fn requests_and_watches_go_on_while_the_storage_version_moves() {
+    /// Objects, each with a writer of its own.
+    const WRITERS: usize = 3;
+    const MOVES: usize = 20;
+    /// Long enough for writes to meet the change of what is served.
+    const BETWEEN: Duration = Duration::from_millis(100);
+    let server = Server::start(PROGRAM);
+    let admin = server.admin();
+    let webhook = Webhook::start(reply);
+    define(&admin, &definition(&webhook));
+    for writer in 0..WRITERS {
+        admin.post(V1, &port("v1", &format!("a{writer}"), json!({"hostPort": "h:0"}))).expect(201);
+    }
+    let mut watch = admin.watch(&format!("{V1}?watch=1"));
+    let moving = AtomicBool::new(true);
+    let written: Vec<usize> = std::thread::scope(|scope| {
+        let writes = |writer: usize| {
+            let (client, path) = (server.admin(), format!("{V2}/a{writer}"));
+            let mut count = 0;
+            while moving.load(Ordering::Acquire) {
+                let mut object = client.get(&path).expect(200);
+                count += 1;
+                object["spec"]["port"] = count.to_string().into();
+                client.put(&path, &object).expect(200);
+            }
+            count
+        };
+        let writers: Vec<_> = (0..WRITERS).map(|writer| scope.spawn(move || writes(writer))).collect();
+        for number in 0..MOVES {
+            let to_v2 = number % 2 == 0;
+            let swap = json!([{"op": "replace", "path": "/spec/versions/0/storage", "value": !to_v2},
+                {"op": "replace", "path": "/spec/versions/1/storage", "value": to_v2}]);
+            admin.patch(DEFINITION, "json", &swap).expect(200);
+            std::thread::sleep(BETWEEN);
+        }
+        moving.store(false, Ordering::Release);
+        writers.into_iter().map(|writer| writer.join().expect("every write is taken")).collect()
+    });
+    // Whoever watches v1 sees v1, wherever objects lie, up to the last write.
+    let mut left: BTreeSet<String> =
+        written.iter().enumerate().map(|(writer, count)| format!("a{writer} h:{count}")).collect();
+    while !left.is_empty() {
+        let event = watch.next_event().expect("a change");
+        let object = &event["object"];
+        assert_eq!(object["apiVersion"], "y.example.com/v1", "{event}");
+        let place = object["spec"]["hostPort"].as_str().expect("v1's field");
+        left.remove(&format!("{} {place}", object["metadata"]["name"].as_str().expect("a name")));
+    }
 }
 
 #[test]

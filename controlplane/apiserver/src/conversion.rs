@@ -64,21 +64,25 @@ impl Forms {
 #[derive(Debug, Default)]
 pub struct Gate(tokio::sync::Mutex<Option<(Instant, Status)>>);
 
-/// A custom kind whose definition has a webhook for its versions.
-fn by_webhook(kind: &Kind) -> Option<Arc<Custom>> {
-    kind.custom().filter(|custom| custom.conversion().is_some())
+/// A custom kind whose definition has a webhook for its versions. An error: the version is not served any more, so nobody knows what
+/// its objects look like.
+fn by_webhook(kind: &Kind) -> Result<Option<Arc<Custom>>, Status> {
+    match kind.custom() {
+        None if kind.is_custom() => Err(Status::no_such_path()),
+        custom => Ok(custom.filter(|custom| custom.conversion().is_some())),
+    }
 }
 
 /// A stored object in the version of a kind.
 pub async fn from_stored(server: &Server, kind: &'static Kind, object: Value) -> Result<Value, Status> {
-    let Some(custom) = by_webhook(kind) else { return Ok(strategy::from_stored(kind, object)) };
+    let Some(custom) = by_webhook(kind)? else { return Ok(strategy::from_stored(kind, object)) };
     let converted = to_version(server, &custom, &custom, object, &kind.api_version()).await?;
     Ok(strategy::from_stored(kind, converted))
 }
 
 /// An object in the version of a kind as it is stored.
 pub async fn to_stored(server: &Server, kind: &'static Kind, object: Value) -> Result<Value, Status> {
-    let (Some(custom), Some(storage)) = (by_webhook(kind), kind.storage) else {
+    let (Some(custom), Some(storage)) = (by_webhook(kind)?, kind.storage) else {
         return Ok(strategy::to_stored(kind, object));
     };
     let wanted = api_version(storage.group, storage.version);
@@ -93,7 +97,7 @@ pub async fn as_stored(
     given: Value,
     stored: Value,
 ) -> Result<Value, Status> {
-    if kind.is_storage_version() || by_webhook(kind).is_none() {
+    if kind.is_storage_version() || by_webhook(kind)?.is_none() {
         return Ok(given);
     }
     from_stored(server, kind, stored).await
@@ -109,7 +113,7 @@ pub async fn between(
     if std::ptr::eq(from, to) || object.is_null() {
         return Ok(object.clone());
     }
-    if let Some(custom) = by_webhook(to) {
+    if let Some(custom) = by_webhook(to)? {
         return to_version(server, &custom, &custom, object.clone(), &to.api_version()).await;
     }
     Ok(strategy::from_stored(to, strategy::to_stored(from, object.clone())))
@@ -131,7 +135,7 @@ async fn to_version(
 
 /// Whether cached objects of a kind may have to be converted before they are shown.
 pub fn concerns(kind: &Kind) -> bool {
-    by_webhook(kind).is_some()
+    !matches!(by_webhook(kind), Ok(None))
 }
 
 /// Cached objects in the version of a kind, in the same order.
@@ -140,7 +144,7 @@ pub async fn shown(
     kind: &'static Kind,
     mut objects: Vec<Arc<Object>>,
 ) -> Result<Vec<Arc<Object>>, Status> {
-    let Some(custom) = by_webhook(kind) else { return Ok(objects) };
+    let Some(custom) = by_webhook(kind)? else { return Ok(objects) };
     let missing = exchange(kind, &custom, &mut objects);
     if missing.is_empty() {
         return Ok(objects);

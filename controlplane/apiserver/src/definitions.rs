@@ -81,7 +81,32 @@ struct Known {
     /// Its accepted names, as others of its group look at them.
     names: Value,
     kinds: Vec<&'static Kind>,
+    /// Those that it was served as before: requests and watches that began then go on with them, by what the definition says now.
+    former: Vec<&'static Kind>,
     terminating: bool,
+}
+
+impl Known {
+    fn replace(&mut self, kinds: Vec<&'static Kind>) {
+        self.former.extend(std::mem::replace(&mut self.kinds, kinds));
+        let kinds = &self.kinds;
+        let is_now = |former: &&'static Kind| kinds.iter().any(|kind| std::ptr::eq(*kind, *former));
+        self.former.retain(|former| !is_now(former));
+        self.former.sort_by_key(|former| std::ptr::from_ref::<Kind>(former));
+        self.former.dedup_by(|one, other| std::ptr::eq(*one, *other));
+        for former in &self.former {
+            let successor = kinds.iter().find(|kind| kind.version == former.version);
+            if let Some(slot) = former.custom {
+                slot.set(successor.and_then(|kind| kind.custom()));
+            }
+        }
+    }
+}
+
+fn forget(kind: &Kind) {
+    if let Some(slot) = kind.custom {
+        slot.set(None);
+    }
 }
 
 /// What a round leaves to be written, together, at its end.
@@ -211,6 +236,7 @@ impl Work {
             group,
             names: Value::Null,
             kinds: Vec::new(),
+            former: Vec::new(),
             terminating: false,
         });
         known.names = names(&definition);
@@ -280,12 +306,7 @@ impl Work {
             self.server.caches.add(&self.server.store, kinds.clone()).map_err(Status::internal)?;
         }
         if let Some(known) = self.known.get_mut(object.name()) {
-            for old in std::mem::replace(&mut known.kinds, kinds.clone()) {
-                let stays = kinds.iter().any(|kind| std::ptr::eq(*kind, old));
-                if let Some(slot) = old.custom.filter(|_| !stays) {
-                    slot.set(None);
-                }
-            }
+            known.replace(kinds);
         }
         Ok(true)
     }
@@ -306,10 +327,9 @@ impl Work {
         self.serve();
         for kind in known.kinds {
             self.server.caches.remove(kind.group, kind.resource);
-            if let Some(slot) = kind.custom {
-                slot.set(None);
-            }
+            forget(kind);
         }
+        known.former.into_iter().for_each(forget);
         Some(known.group)
     }
 

@@ -350,9 +350,9 @@ pub fn is_shown_as_stored(kind: &Kind) -> bool {
     kind.is_storage_version() && kind.custom().is_none_or(|custom| custom.is_plain())
 }
 
-/// A row whose objects are stored in another form than its own.
+/// A built-in row whose objects are stored in another form than its own.
 fn is_other_face(kind: &Kind) -> bool {
-    kind.storage.is_some() && !kind.is_storage_version()
+    !kind.is_custom() && kind.storage.is_some() && !kind.is_storage_version()
 }
 
 /// Stored as another version than the one that was sent: Events, autoscalers and custom resources.
