@@ -9,6 +9,7 @@ mod paths;
 mod policies;
 mod ports;
 mod refusals;
+mod sctp;
 mod services;
 mod six;
 mod sockets;

@@ -246,15 +246,22 @@ impl Server {
     }
 
     pub fn start_at(host: &TestHost, name: &'static str, any: SocketAddr) -> Server {
-        let stop = Arc::new(AtomicBool::new(false));
         let (listener, socket) = host
             .inside(|| (TcpListener::bind(any).expect("listening"), UdpSocket::bind(any).expect("binding")));
-        listener.set_nonblocking(true).expect("a listener that can be stopped");
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a socket that can be stopped");
-        let (one, other) = (Arc::clone(&stop), Arc::clone(&stop));
-        let tcp = std::thread::spawn(move || accept(&listener, name, &one));
-        let udp = std::thread::spawn(move || answer(&socket, name, &other));
-        Server { stop, threads: vec![tcp, udp] }
+        let mut server = Server::of(listener, name);
+        let stop = Arc::clone(&server.stop);
+        server.threads.push(std::thread::spawn(move || answer(&socket, name, &stop)));
+        server
+    }
+
+    /// One that answers on a listener alone.
+    pub fn of(listener: TcpListener, name: &'static str) -> Server {
+        listener.set_nonblocking(true).expect("a listener that can be stopped");
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || accept(&listener, name, &stopped));
+        Server { stop, threads: vec![thread] }
     }
 }
 
