@@ -7,9 +7,12 @@
 //! A policy is compiled without types when it is written, because what it matches may come later. Here the kinds are known, so a
 //! misspelt field is found. Nothing is refused by it: warnings are all that comes of it.
 //!
+//! **Invariant.** The work grows with the size of the policy and of its kinds, not with the product of expressions and variables: who writes
+//! policies, or serves an aggregated document, is not trusted with more.
+//!
 //! Reference: Kubernetes "Validating Admission Policy", Type checking; apiserver `validating/typechecking.go` by behaviour.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::LazyLock;
 
@@ -20,6 +23,11 @@ use crate::structural::{self, Structural};
 
 /// Of so many kinds a policy's expressions are checked.
 pub const MOST_KINDS: usize = 10;
+
+/// Types within types that are kept of a variable.
+const MOST_NESTED: usize = 32;
+/// References of a schema that are followed; what lies behind further ones may be anything. A Deployment has some hundred.
+const MOST_REFERENCES: usize = 20_000;
 
 /// A group, a version and a resource in it.
 pub type Named = (String, String, String);
@@ -68,7 +76,8 @@ pub fn described(document: &Value, group: &str, version: &str, kind: &str) -> Op
     let schemas = document["components"]["schemas"].as_object()?;
     let schema =
         schemas.values().find(|schema| list(&schema["x-kubernetes-group-version-kind"]).contains(&own))?;
-    let whole = inlined(schema, &document["components"]["schemas"], &mut Vec::new());
+    let whole =
+        inlined(schema, &document["components"]["schemas"], &mut Vec::new(), &mut MOST_REFERENCES.clone());
     let name = format!("{group}/{version}, Kind={kind}");
     Some(Described { name, schema: structural::read(&whole) })
 }
@@ -76,14 +85,18 @@ pub fn described(document: &Value, group: &str, version: &str, kind: &str) -> Op
 /// What the expressions of a policy complain about, for kinds that it matches and the kind of its parameters.
 pub fn warnings(policy: &Value, kinds: &[Described], params: Option<&Described>) -> Vec<Warning> {
     let spec = &policy["spec"];
+    let known: Vec<_> = kinds.iter().map(|kind| (kind, names(spec, kind, params))).collect();
     let mut out = Vec::new();
     for (index, validation) in list(&spec["validations"]).iter().enumerate() {
-        for name in ["expression", "messageExpression"] {
-            let Some(source) = validation[name].as_str().filter(|text| !text.is_empty()) else { continue };
-            let complaints: Vec<String> =
-                kinds.iter().filter_map(|kind| complaint(spec, source, kind, params)).collect();
+        for field in ["expression", "messageExpression"] {
+            let Some(source) = validation[field].as_str().filter(|text| !text.is_empty()) else { continue };
+            let complaint = |(kind, names): &(&Described, Names<'_>)| {
+                let error = cel::type_of(source, names).err()?;
+                Some(format!("{}: {error}\n", kind.name))
+            };
+            let complaints: Vec<String> = known.iter().filter_map(complaint).collect();
             if !complaints.is_empty() {
-                let field = format!("spec.validations[{index}].{name}");
+                let field = format!("spec.validations[{index}].{field}");
                 out.push(Warning { field, text: complaints.join("\n") });
             }
         }
@@ -91,7 +104,10 @@ pub fn warnings(policy: &Value, kinds: &[Described], params: Option<&Described>)
     out
 }
 
-fn complaint(spec: &Value, source: &str, kind: &Described, params: Option<&Described>) -> Option<String> {
+type Names<'k> = Vec<(&'static str, Type<'k>)>;
+
+/// What an expression may name where the object is of a kind.
+fn names<'k>(spec: &Value, kind: &'k Described, params: Option<&'k Described>) -> Names<'k> {
     let object = || Type::of(&kind.schema, false);
     let mut names = vec![
         ("object", object()),
@@ -102,20 +118,21 @@ fn complaint(spec: &Value, source: &str, kind: &Described, params: Option<&Descr
     ];
     names.extend(params.map(|params| ("params", Type::of(&params.schema, false))));
     // Each sees those before it; one that has no type may be anything, and is complained about where it is used otherwise.
-    let mut variables: Vec<(String, Type<'_>)> = Vec::new();
+    let mut variables: Rc<BTreeMap<String, Type<'k>>> = Rc::default();
     for variable in list(&spec["variables"]) {
         let text = |name: &str| variable[name].as_str().unwrap_or_default();
-        let known = [&names[..], &[("variables", Type::Fields(variables.as_slice().into()))]].concat();
-        let of = cel::type_of(text("expression"), &known).unwrap_or(Type::Dyn);
-        variables.push((text("name").to_owned(), of));
+        names.push(("variables", Type::Fields(variables.clone())));
+        let of = cel::type_of(text("expression"), &names).ok();
+        names.pop();
+        let of = of.filter(|of| !of.is_nested(MOST_NESTED)).unwrap_or(Type::Dyn);
+        Rc::make_mut(&mut variables).insert(text("name").to_owned(), of);
     }
-    names.push(("variables", Type::Fields(Rc::from(variables))));
-    let error = cel::type_of(source, &names).err()?;
-    Some(format!("{}: {error}\n", kind.name))
+    names.push(("variables", Type::Fields(variables)));
+    names
 }
 
 /// A schema with what it refers to in its place. What contains itself ends where it begins again: there it may be anything.
-fn inlined<'d>(schema: &'d Value, schemas: &'d Value, within: &mut Vec<&'d str>) -> Value {
+fn inlined<'d>(schema: &'d Value, schemas: &'d Value, within: &mut Vec<&'d str>, left: &mut usize) -> Value {
     let refers = |schema: &'d Value| {
         schema["$ref"]
             .as_str()
@@ -128,23 +145,24 @@ fn inlined<'d>(schema: &'d Value, schemas: &'d Value, within: &mut Vec<&'d str>)
         _ => None,
     });
     if let Some(name) = referred {
-        if within.contains(&name) {
+        if within.contains(&name) || *left == 0 {
             return json!({"x-kubernetes-preserve-unknown-fields": true});
         }
+        *left -= 1;
         within.push(name);
-        let found = inlined(&schemas[name], schemas, within);
+        let found = inlined(&schemas[name], schemas, within, left);
         within.pop();
         return found;
     }
     let mut out = schema.clone();
     if let Some(properties) = schema["properties"].as_object() {
         for (name, property) in properties {
-            out["properties"][name] = inlined(property, schemas, within);
+            out["properties"][name] = inlined(property, schemas, within, left);
         }
     }
     for name in ["items", "additionalProperties"] {
         if schema[name].is_object() {
-            out[name] = inlined(&schema[name], schemas, within);
+            out[name] = inlined(&schema[name], schemas, within, left);
         }
     }
     out
@@ -304,6 +322,40 @@ mod tests {
             |below: &str| warnings(&policy(&json!([]), &format!("{deep}.{below}")), &definitions, None);
         assert_eq!(found("items.items.anything == 1"), []);
         assert_eq!(found("wrong == 1").len(), 1);
+    }
+
+    #[test]
+    fn many_and_nested_variables_cost_no_more_than_their_size() {
+        let kinds = [known("apps", "v1", "Deployment")];
+        let before = |number: usize| match number {
+            0 => "1".to_owned(),
+            number => format!("variables.v{}", number - 1),
+        };
+        for shape in ["[BEFORE]", "variables", "{'a': [variables]}", "optional.of(BEFORE)", "BEFORE"] {
+            let variable = |number: usize| json!({"name": format!("v{number}"), "expression": shape.replace("BEFORE", &before(number))});
+            let variables = Value::Array((0..20_000).map(variable).collect());
+            let found =
+                warnings(&policy(&variables, "variables.none || [variables.v19999] == []"), &kinds, None);
+            let [one] = found.as_slice() else { panic!("{shape}: {found:?}") };
+            assert!(one.text.contains("undefined field 'none'"), "{shape}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn documents_of_others_are_followed_so_far_and_no_farther() {
+        let twice = |next: usize| {
+            let reference = json!({"$ref": format!("#/components/schemas/s{next}")});
+            json!({"type": "object", "properties": {"a": reference, "b": reference}})
+        };
+        let mut schemas: Value = (0..64).map(|number| (format!("s{number}"), twice(number + 1))).collect();
+        schemas["s0"]["x-kubernetes-group-version-kind"] =
+            json!([{"group": "x", "version": "v1", "kind": "T"}]);
+        let kind = described(&json!({"components": {"schemas": schemas}}), "x", "v1", "T").expect("a kind");
+        let found = |expression: &str| {
+            warnings(&policy(&json!([]), expression), &[], None).len()
+                + usize::from(cel::type_of(expression, &[("object", Type::of(&kind.schema, false))]).is_err())
+        };
+        assert_eq!((found("object.a.a.c == 1"), found("object.b.b.b.anything == 1")), (1, 0));
     }
 
     #[test]

@@ -278,8 +278,8 @@ impl<'s> Walk<'_, 's> {
             Type::Map(value) => {
                 Ok(Found { of: (**value).clone(), cost, size: operand.inner, ..below(operand.schema) })
             }
-            Type::Fields(fields) => match fields.iter().find(|(name, _)| name == field) {
-                Some((_, of)) => Ok(Self::plain(of.clone(), cost)),
+            Type::Fields(fields) => match fields.get(field) {
+                Some(of) => Ok(Self::plain(of.clone(), cost)),
                 None => self.fail(at, format!("undefined field '{field}'")),
             },
             Type::Optional(inner) => {

@@ -1,5 +1,6 @@
 //! The types of expressions.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 
@@ -23,7 +24,7 @@ pub enum Type<'s> {
     /// An object with a schema; the flag says that it is one of the API, with metadata.
     Object(&'s Structural, bool),
     /// Fields with a type each, which no schema describes: the variables of a policy.
-    Fields(Rc<[(String, Type<'s>)]>),
+    Fields(Rc<BTreeMap<String, Type<'s>>>),
     Optional(Box<Type<'s>>),
     Other(&'static str),
 }
@@ -74,6 +75,17 @@ impl<'s> Type<'s> {
             ("number", _) => Type::Double,
             ("boolean", _) => Type::Bool,
             _ => Type::Dyn,
+        }
+    }
+
+    /// Whether it is made of more than so many types within each other, or of fields that no schema describes.
+    pub(crate) fn is_nested(&self, most: usize) -> bool {
+        match self {
+            Type::List(inner) | Type::Map(inner) | Type::Optional(inner) => {
+                most == 0 || inner.is_nested(most - 1)
+            }
+            Type::Fields(_) => true,
+            _ => false,
         }
     }
 
