@@ -82,6 +82,7 @@ struct Known {
     names: Value,
     kinds: Vec<&'static Kind>,
     /// Those that it was served as before: requests and watches that began then go on with them, by what the definition says now.
+    /// None of them is among `kinds`.
     former: Vec<&'static Kind>,
     terminating: bool,
 }
@@ -92,8 +93,6 @@ impl Known {
         let kinds = &self.kinds;
         let is_now = |former: &&'static Kind| kinds.iter().any(|kind| std::ptr::eq(*kind, *former));
         self.former.retain(|former| !is_now(former));
-        self.former.sort_by_key(|former| std::ptr::from_ref::<Kind>(former));
-        self.former.dedup_by(|one, other| std::ptr::eq(*one, *other));
         for former in &self.former {
             let successor = kinds.iter().find(|kind| kind.version == former.version);
             if let Some(slot) = former.custom {
