@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use client::{Backoff, Cache, Client, Config, EventRecorder, Resource, Selection, Surroundings};
 use cri_api::v1;
+use futures::future::BoxFuture;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -95,10 +95,7 @@ async fn until_stopped(options: Options) -> anyhow::Result<()> {
 }
 
 /// Keeps the node's pods until `stopping`.
-pub fn run(
-    options: Options,
-    stopping: CancellationToken,
-) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>> {
+pub fn run(options: Options, stopping: CancellationToken) -> BoxFuture<'static, anyhow::Result<()>> {
     // Boxed here: an `async fn` is compiled again by each crate that awaits it, with all that it awaits.
     Box::pin(run_until(options, stopping))
 }

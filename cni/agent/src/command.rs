@@ -5,13 +5,13 @@ use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser;
 use client::{Cache, Client, Config, Key, Resource, Selection, Surroundings};
+use futures::future::BoxFuture;
 use ipnet::IpNet;
 use serve::HealthListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -127,10 +127,7 @@ async fn until_stopped(options: Options) -> anyhow::Result<()> {
 }
 
 /// Runs until it is told to stop; pods stay connected. To be called in the node's network namespace.
-pub fn run(
-    options: Options,
-    stopping: CancellationToken,
-) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>> {
+pub fn run(options: Options, stopping: CancellationToken) -> BoxFuture<'static, anyhow::Result<()>> {
     // Boxed here: an `async fn` is compiled again by each crate that awaits it, with all that it awaits.
     Box::pin(run_until(options, stopping))
 }

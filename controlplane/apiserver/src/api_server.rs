@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use ipnet::IpNet;
 use pki::{ClientTrust, PkiError, TokenKeys};
 use rustls::ServerConfig;
@@ -136,7 +136,7 @@ impl ApiServer {
         parts: Parts,
         listener: Listener,
         tls: Arc<ServerConfig>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), StartError>> + Send>> {
+    ) -> BoxFuture<'static, Result<(), StartError>> {
         // Boxed here: an `async fn` is compiled again by each crate that awaits it, with all that it awaits.
         Box::pin(async move {
             let stopping = parts.stopping.clone();

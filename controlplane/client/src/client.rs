@@ -3,11 +3,11 @@
 //! Not retries of refused writes: whoever wrote knows whether the reason still holds. A request that found the
 //! connection closed before it was sent is sent once more on a new one.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -334,7 +334,7 @@ impl Client {
         method: Method,
         path: &'a str,
         body: Option<(&'a str, Bytes)>,
-    ) -> Pin<Box<dyn Future<Output = Result<Bytes, ClientError>> + Send + 'a>> {
+    ) -> BoxFuture<'a, Result<Bytes, ClientError>> {
         // Boxed here: an `async fn` is compiled again by each crate that awaits it, with all that it awaits.
         Box::pin(async move {
             let answered = timeout(ANSWER, async {

@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
 use client::{Client, Config, Election, Surroundings};
+use futures::future::BoxFuture;
 use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -145,10 +145,7 @@ fn node_ranges(flags: &Options) -> anyhow::Result<Vec<ClusterRange>> {
 }
 
 /// Runs until `stopping`, or until a controller fails for good.
-pub fn run(
-    options: Options,
-    stopping: CancellationToken,
-) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>> {
+pub fn run(options: Options, stopping: CancellationToken) -> BoxFuture<'static, anyhow::Result<()>> {
     // Boxed here: an `async fn` is compiled again by each crate that awaits it, with all that it awaits.
     Box::pin(run_until(options, stopping))
 }

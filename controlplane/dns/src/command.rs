@@ -3,13 +3,13 @@
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use client::{Caches, Client, Config, ConfigError, Resource, Surroundings};
+use futures::future::BoxFuture;
 use hickory_proto::rr::Name;
 use ipnet::IpNet;
 use serve::{HealthListener, Report};
@@ -137,10 +137,7 @@ enum UsageError {
 }
 
 /// Answers until `stopping`.
-pub fn run(
-    options: Options,
-    stopping: CancellationToken,
-) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>> {
+pub fn run(options: Options, stopping: CancellationToken) -> BoxFuture<'static, anyhow::Result<()>> {
     // Boxed here: an `async fn` is compiled again by each crate that awaits it, with all that it awaits.
     Box::pin(run_until(options, stopping))
 }

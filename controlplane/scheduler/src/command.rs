@@ -2,11 +2,11 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::process::ExitCode;
 
 use clap::Parser;
 use client::{Caches, Client, Config, Election, Surroundings};
+use futures::future::BoxFuture;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -63,10 +63,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
 }
 
 /// Schedules until `stopping`.
-pub fn run(
-    options: Options,
-    stopping: CancellationToken,
-) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>> {
+pub fn run(options: Options, stopping: CancellationToken) -> BoxFuture<'static, anyhow::Result<()>> {
     // Boxed here: an `async fn` is compiled again by each crate that awaits it, with all that it awaits.
     Box::pin(run_until(options, stopping))
 }

@@ -3,13 +3,13 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser;
 use client::{Client, Config, ConfigError, Surroundings};
+use futures::future::BoxFuture;
 use ipnet::IpNet;
 use serve::HealthListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -111,10 +111,7 @@ async fn until_signalled(options: Options) -> anyhow::Result<()> {
 }
 
 /// Proxies until `stopping`. The maps stay as they are: connections go on, and the next start adopts them.
-pub fn run(
-    options: Options,
-    stopping: CancellationToken,
-) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>> {
+pub fn run(options: Options, stopping: CancellationToken) -> BoxFuture<'static, anyhow::Result<()>> {
     // Boxed here: an `async fn` is compiled again by each crate that awaits it, with all that it awaits.
     Box::pin(run_until(options, stopping))
 }

@@ -8,13 +8,13 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cri_api::images_v1::images_server::ImagesServer;
 use cri_api::v1::image_service_server::ImageServiceServer;
 use cri_api::v1::runtime_service_server::RuntimeServiceServer;
+use futures::future::BoxFuture;
 use streaming::{Server, ServerOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_stream::wrappers::UnixListenerStream;
@@ -41,7 +41,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 const LISTENER: &str = "cri";
 
 /// Serves until SIGTERM, SIGINT or `stop`.
-pub fn serve(options: Options, stop: CancellationToken) -> Pin<Box<dyn Future<Output = Outcome<()>> + Send>> {
+pub fn serve(options: Options, stop: CancellationToken) -> BoxFuture<'static, Outcome<()>> {
     // Boxed here: an `async fn` is compiled again by each crate that awaits it, with all that it awaits.
     Box::pin(serve_until(options, stop))
 }
