@@ -13,7 +13,7 @@ use super::node::{
 };
 
 pub const WEB: u32 = 1_000;
-const CLIENT: u32 = 2_000;
+pub const CLIENT: u32 = 2_000;
 
 /// The number of pod b becomes [`WEB`].
 pub fn isolate(node: &Node, isolation: Isolation) {

@@ -10,17 +10,16 @@ use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
 
 use super::node::{Node, PATIENCE, POD_A, POD_B, SILENCE, Server, question, question_within};
-use super::policies::{WEB, isolate};
+use super::policies::{CLIENT, WEB, isolate};
 
-const CLIENT: u32 = 2_000;
 const SCTP: u8 = 132;
 /// Diameter.
 const PORT: u16 = 3_868;
 
 /// A socket of one association, which is used like TCP's.
-fn socket() -> std::io::Result<OwnedFd> {
+fn socket() -> rustix::io::Result<OwnedFd> {
     let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
-    Ok(rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, Some(ipproto::SCTP))?)
+    rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, Some(ipproto::SCTP))
 }
 
 fn listening(host: &TestHost, port: u16) -> TcpListener {
@@ -55,8 +54,7 @@ fn associations_do_what_policies_allow() {
     if !harness::root_or_skip(TEST) {
         return;
     }
-    let unknown = rustix::io::Errno::PROTONOSUPPORT;
-    if socket().is_err_and(|error| error.raw_os_error() == Some(unknown.raw_os_error())) {
+    if socket().is_err_and(|error| error == rustix::io::Errno::PROTONOSUPPORT) {
         return harness::skip(TEST, "this kernel has no SCTP");
     }
     let guard = harness::host::exclusive(TEST);
