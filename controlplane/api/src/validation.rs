@@ -19,7 +19,7 @@ mod conditions;
 mod devices;
 mod endpoints;
 mod event;
-mod fields;
+pub(crate) mod fields;
 mod flow_control;
 mod ingress;
 mod keyed_data;

@@ -80,9 +80,9 @@ async fn described(
         if kinds.len() == MOST_KINDS {
             break;
         }
-        let Some(served) = found(client.get_path(&root("", &group, &version)).await)? else { continue };
+        let Some(served) = documents.get(&root("", &group, &version)).await? else { continue };
         let named = |one: &Resource| one.plural == resource.as_str();
-        if let Some(served) = resources(&served).into_iter().map(|one| one.resource).find(named) {
+        if let Some(served) = resources(served).into_iter().map(|one| one.resource).find(named) {
             kinds.push((group, version, served.kind.into_owned()));
         }
     }
@@ -100,21 +100,28 @@ async fn described(
     Ok((found, params))
 }
 
-/// OpenAPI documents, each asked for once.
+/// Documents of discovery and OpenAPI, each asked for once.
 struct Documents<'c> {
     client: &'c Client,
     known: BTreeMap<String, Option<Value>>,
 }
 
 impl Documents<'_> {
+    /// What is not served is not there, and neither is what an aggregated server that is away would serve.
+    async fn get(&mut self, path: &str) -> Result<Option<&Value>, ClientError> {
+        if !self.known.contains_key(path) {
+            let document = match self.client.get_path(path).await {
+                Err(ClientError::Refused(status)) if matches!(status.code, 404 | 503) => None,
+                answer => Some(answer?),
+            };
+            self.known.insert(path.to_owned(), document);
+        }
+        Ok(self.known.get(path).and_then(Option::as_ref))
+    }
+
     async fn described(&mut self, kind: &Named) -> Result<Option<Described>, ClientError> {
         let (group, version, kind) = kind;
-        let path = root("/openapi/v3", group, version);
-        if !self.known.contains_key(&path) {
-            let document = found(self.client.get_path(&path).await)?;
-            self.known.insert(path.clone(), document);
-        }
-        let document = self.known.get(&path).and_then(Option::as_ref);
+        let document = self.get(&root("/openapi/v3", group, version)).await?;
         Ok(document.and_then(|document| type_checking::described(document, group, version, kind)))
     }
 }
@@ -125,14 +132,6 @@ fn root(before: &str, group: &str, version: &str) -> String {
         format!("{before}/api/{version}")
     } else {
         format!("{before}/apis/{group}/{version}")
-    }
-}
-
-/// What is not served is not there, and neither is what an aggregated server that is away would serve.
-fn found(answer: Result<Value, ClientError>) -> Result<Option<Value>, ClientError> {
-    match answer {
-        Err(ClientError::Refused(status)) if matches!(status.code, 404 | 503) => Ok(None),
-        answer => answer.map(Some),
     }
 }
 

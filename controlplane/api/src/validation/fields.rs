@@ -8,7 +8,7 @@ use crate::field::Path;
 use crate::quantity::Quantity;
 
 /// The fields of an object.
-pub(super) trait Fields {
+pub(crate) trait Fields {
     /// A part that is there.
     fn part(&self, name: &str) -> Option<&Value>;
     /// A string, empty when absent.
@@ -98,7 +98,7 @@ fn is_nothing(value: &Value) -> bool {
 }
 
 /// The items of a list with their paths.
-pub(super) fn items<'a>(
+pub(crate) fn items<'a>(
     object: &'a Value,
     name: &'a str,
     path: &Path,
