@@ -91,6 +91,8 @@ const MESSAGE_ENTRIES: u64 = 4096;
 const PROPOSED_KIB: usize = 64 << 10;
 /// Threads of Raft and the wire.
 const THREADS: usize = 2;
+/// How long what they still do may hold up a member that closes.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// What files of snapshots on their way begin with.
 const RECEIVING: &str = ".receiving-";
 
@@ -379,16 +381,17 @@ impl Drop for RaftMember {
         self.inner.stopped.cancel();
         self.inner.shared.closing.store(true, Ordering::Release);
         if let Some(runtime) = self.runtime.take() {
-            let handle = runtime.handle().clone();
             let raft = self.inner.raft.clone();
-            let stopped = std::thread::scope(|scope| {
-                scope.spawn(move || handle.block_on(async { raft.shutdown().await })).join()
-            });
+            let stop = move || {
+                let stopped = runtime.block_on(raft.shutdown());
+                // The listener has the port and connections the state: both are free for whoever opens them next.
+                runtime.shutdown_timeout(STOP_LIMIT);
+                stopped
+            };
+            let stopped = std::thread::scope(|scope| scope.spawn(stop).join());
             if !matches!(stopped, Ok(Ok(()))) {
                 tracing::error!("Raft did not stop in order");
             }
-            // Connections and the listener end with it; nothing that blocks runs on it any more.
-            runtime.shutdown_background();
         }
         // Their queues ended with Raft.
         self.threads.drain(..).for_each(machine::join);

@@ -5,7 +5,6 @@ mod failures;
 mod membership;
 
 use std::path::Path;
-use std::time::Duration;
 
 use keelson_store::{
     Command, Compare, EventKind, Field, KeyRange, Operation, OperationReply, ProposeError, RangeRequest,
@@ -342,11 +341,19 @@ async fn relaxed_writes_wait_for_company_but_not_for_ever() {
             store.transact(transaction, Urgency::Relaxed)
         };
         put(&store, "before", "").await;
-        let before = store.health().syncs;
-        let (a, b, c) = tokio::join!(relaxed("a"), relaxed("b"), relaxed("c"));
-        assert!(a.is_ok() && b.is_ok() && c.is_ok());
-        let syncs = store.health().syncs - before;
-        assert!(syncs < 3, "{syncs} syncs for three writes that may share one");
+        // What this member still has to sync of the put, or a timer's tick between two of them, disturbs a round; writes
+        // that never share would disturb each.
+        let mut rounds = Vec::new();
+        while rounds.len() < 5 && rounds.last().is_none_or(|syncs| *syncs >= 3) {
+            let before = store.health().syncs;
+            let (a, b, c) = tokio::join!(relaxed("a"), relaxed("b"), relaxed("c"));
+            assert!(a.is_ok() && b.is_ok() && c.is_ok());
+            rounds.push(store.health().syncs - before);
+        }
+        assert!(
+            rounds.last().is_some_and(|syncs| *syncs < 3),
+            "{rounds:?} syncs for three writes that may share one"
+        );
     })
     .await;
 }
@@ -359,7 +366,6 @@ async fn a_second_process_is_told_that_the_store_is_in_use() {
         let error = Store::open_single(folder.path(), SingleOptions::default()).unwrap_err().to_string();
         assert!(error.contains("is in use by another process"), "{error}");
         drop(store);
-        tokio::time::sleep(Duration::ZERO).await;
         open(folder.path());
     }
 }
