@@ -169,15 +169,16 @@ impl Inner {
         let _turn = self.changing.lock().await;
         let membership = self.metrics().membership_config.membership().clone();
         let changed = async {
-            match change {
+            let done = match change {
                 Change::AddLearner { id, peer } => self.add_learner(&membership, id, peer).await,
                 Change::Promote { id } => self.promote(&membership, id).await,
                 Change::Remove { id } => self.remove(&membership, id).await,
-                Change::Transfer { to } => self.transfer(&membership, to).await,
-            }
+                Change::Transfer { to } => return self.transfer(&membership, to).await,
+            };
+            done.map_err(Refusal::Failed)
         };
         match tokio::time::timeout(CHANGE_LIMIT, changed).await {
-            Ok(done) => done.map_err(Refusal::Failed),
+            Ok(done) => done,
             Err(_) => Err(Refusal::Failed(format!(
                 "the change was not carried out within {} seconds; it may still be: look at the members",
                 CHANGE_LIMIT.as_secs()
@@ -263,22 +264,26 @@ impl Inner {
         Ok(done.log_id.index)
     }
 
-    async fn transfer(&self, membership: &Membership, to: u64) -> Result<u64, String> {
+    /// Asked once, and heard or not: where a third member comes first, whoever wanted it asks that one.
+    async fn transfer(&self, membership: &Membership, to: u64) -> Result<u64, Refusal> {
         if !membership.voter_ids().any(|voter| voter == to) {
-            return Err(format!("there is no member {to:x} with a vote"));
+            return Err(Refusal::Failed(format!("there is no member {to:x} with a vote")));
         }
         if to == self.id {
             return Ok(self.state.applied());
         }
-        self.raft.trigger().transfer_leader(to).await.map_err(|error| error.to_string())?;
+        let asked = self.raft.trigger().transfer_leader(to).await;
+        asked.map_err(|error| Refusal::Failed(error.to_string()))?;
         let mut metrics = self.raft.metrics();
         loop {
             let leader = openraft::async_runtime::WatchReceiver::borrow_watched(&metrics).current_leader;
-            if leader == Some(to) {
-                return Ok(self.state.applied());
+            match leader {
+                Some(leader) if leader == to => return Ok(self.state.applied()),
+                Some(other) if other != self.id => return Err(Refusal::NotLeader { leader }),
+                _ => {}
             }
             if openraft::async_runtime::WatchReceiver::changed(&mut metrics).await.is_err() {
-                return Err("the store is closing".into());
+                return Err(Refusal::Failed("the store is closing".into()));
             }
         }
     }
