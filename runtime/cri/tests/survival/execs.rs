@@ -74,6 +74,12 @@ pub fn exec_sync_limits() {
         assert!(matches!(late, Err(ExecError::TimedOut { .. })), "{late:?}");
         assert!(began.elapsed() < PATIENCE);
         nothing_is_left(&daemon).await;
+        // The launch takes of the time, too.
+        let at_once = Some(Duration::ZERO);
+        let script = shell("sleep 600");
+        let late = exec_sync_encoded(&daemon.processes, name("at-once"), &script, None, at_once).await;
+        assert!(matches!(late, Err(ExecError::TimedOut { .. })), "{late:?}");
+        nothing_is_left(&daemon).await;
         let script = shell("head -c 40000000 /dev/zero; echo done >&2");
         let output =
             exec_sync_encoded(&daemon.processes, name("much"), &script, None, None).await.expect("runs");

@@ -10,7 +10,7 @@ use tokio::net::unix::pipe;
 
 use super::{Abandon, ExecError, KILL, OUTPUT_PATIENCE};
 use crate::io::open_null;
-use crate::process::{Io, Processes, encode_gated};
+use crate::process::{Io, Processes, SignalError, encode_gated};
 
 /// Bytes kept of both streams; the rest is read and thrown away, so that the command goes on. Clients take an answer
 /// of 16 MiB, envelope included, and refuse a larger one whole.
@@ -82,8 +82,11 @@ pub async fn exec_sync_encoded(
     match tokio::time::timeout(timeout, run).await {
         Ok(done) => done,
         Err(_) => {
-            processes.signal_group(&abandon.id, KILL).await?;
-            Err(ExecError::TimedOut { timeout })
+            match processes.signal_group(&abandon.id, KILL).await {
+                // Unknown: it was not launched yet, and nobody waits for that any more.
+                Ok(()) | Err(SignalError::Unknown(_)) => Err(ExecError::TimedOut { timeout }),
+                Err(error) => Err(error.into()),
+            }
         }
     }
 }
