@@ -211,10 +211,12 @@ impl ContainerIo {
 
     /// Opens the log anew: what comes from here on goes to the new file.
     pub async fn reopen_log(&self) -> Result<(), IoError> {
-        let log = open_log(self.0.options.log_path.clone()).await?;
-        let (done, switched) = oneshot::channel();
-        self.0.streams.pump.tell(Command::Log { id: self.0.options.id.clone(), log, done })?;
-        switched.await.map_err(|_| IoError::Unavailable(Unavailable))
+        let Some(path) = self.0.options.log_path.clone() else { return Ok(()) };
+        let (done, opened) = oneshot::channel();
+        let id = self.0.options.id.clone();
+        self.0.streams.pump.tell(Command::Log { id, path: path.clone(), done })?;
+        let opened = opened.await.map_err(|_| IoError::Unavailable(Unavailable))?;
+        opened.map_err(|source| IoError::Log { path, source })
     }
 
     /// Sets the terminal's size in characters.

@@ -18,7 +18,7 @@
 //! does not answer): then all logs of the node wait for that server.
 //!
 //! One thread, because the work is copying and the file system serializes it anyway; a thread each
-//! would cost a stack each. It blocks only in write(2) on logs: a slow disk slows the containers down,
+//! would cost a stack each. It blocks only in logs, written and opened anew: a slow disk slows the containers down,
 //! through their full FIFOs, and loses nothing.
 //!
 //! **Invariants.** Bytes leave a FIFO after their entry is in the log, or for the rest. A container gets at most
@@ -30,6 +30,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -56,8 +57,8 @@ pub enum Command {
     Add { id: ProcessId, container: Box<Container> },
     /// Its terminal.
     Terminal { id: ProcessId, master: Arc<OwnedFd> },
-    /// Its log goes to another file from here on.
-    Log { id: ProcessId, log: Option<LogFile>, done: oneshot::Sender<()> },
+    /// Its log goes to the file that is made here from now on.
+    Log { id: ProcessId, path: PathBuf, done: oneshot::Sender<io::Result<()>> },
     /// Somebody wants its output too.
     Attach { id: ProcessId, attacher: Attacher },
     /// Its program has ended: write what is left, end the attached.
@@ -248,11 +249,14 @@ impl Work {
                     self.again.push_back(number);
                 }
             }
-            Command::Log { id, log, done } => {
-                if let Some(container) = self.find(&id) {
-                    container.log = log;
-                }
-                let _nobody_waits = done.send(());
+            Command::Log { id, path, done } => {
+                // Opened by whoever writes: where there is a new file, nothing comes to the old one any more, and readers
+                // that follow it may leave it.
+                let opened = self.find(&id).map_or(Ok(()), |container| {
+                    container.log = Some(LogFile::open(&path)?);
+                    Ok(())
+                });
+                let _nobody_waits = done.send(opened);
             }
             Command::Attach { id, attacher } => {
                 if let Some(number) = self.numbers.get(&id).copied()
