@@ -119,14 +119,17 @@ impl Work {
             .buffer_unordered(AT_ONCE)
             .collect()
             .await;
-        let mut written = Ok(());
+        let mut changes = Vec::new();
         for (seen, change, object) in looked {
             self.seen.insert(object.name().to_owned(), seen);
-            if let Some(change) = change {
-                written = written.and(self.write(&object, &change).await);
-            }
+            changes.extend(change.map(|change| (object, change)));
         }
+        // Before anybody can read of it.
         self.publish();
+        let mut written = Ok(());
+        for (object, change) in &changes {
+            written = written.and(self.write(object, change).await);
+        }
         local.and(written)
     }
 
