@@ -28,6 +28,7 @@ fn main() -> ExitCode {
     }
     runner::run(&[
         ("ends_are_told_and_kept", ends_are_told_and_kept),
+        ("an_end_may_be_seen_before_the_keeper_sees_it", an_end_may_be_seen_before_the_keeper_sees_it),
         ("every_fault_leaves_nothing", every_fault_leaves_nothing),
         ("a_client_that_dies_mid_launch_starts_nothing", a_client_that_dies_mid_launch_starts_nothing),
         ("tied_processes_die_with_their_client", tied_processes_die_with_their_client),
@@ -82,6 +83,26 @@ fn ends_are_told_and_kept() {
     }
     assert!(client.list().is_empty());
     assert_eq!(children(client.keeper), Vec::<i32>::new(), "all reaped");
+}
+
+/// The question is there before the end, so the keeper reads it first; whoever asks has seen both.
+fn an_end_may_be_seen_before_the_keeper_sees_it() {
+    let bench = Bench::start();
+    let mut client = bench.client();
+    let sleeper = client.run("sleep", &["sleep", "600"]).expect("launches");
+    let keeper = rustix::process::Pid::from_raw(client.keeper).expect("a PID");
+    rustix::process::kill_process(keeper, rustix::process::Signal::STOP).expect("it stops");
+    let begun = Instant::now();
+    while sys::process::stat(client.keeper).is_none_or(|(state, _)| state != 'T') {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it does not stop");
+    }
+    client.ask(&Call::Forget { id: name("sleep") }, &[]);
+    client::kill_and_see(sleeper.pidfd.as_fd());
+    rustix::process::kill_process(keeper, rustix::process::Signal::CONT).expect("it goes on");
+    assert_eq!(client.answer().expect("answers").0, Body::Done);
+    assert_eq!(client.exited("sleep").status, Status::Signalled(9));
+    assert!(client.list().is_empty());
+    assert_eq!(children(client.keeper), Vec::<i32>::new(), "it is reaped");
 }
 
 fn every_fault_leaves_nothing() {

@@ -57,9 +57,14 @@ impl Drop for Bench {
 /// Kills a process and waits until it is gone.
 pub fn kill(pid: i32) {
     let Some(pidfd) = sys::exit::open(pid).expect("works") else { return };
-    sys::exit::kill(pidfd.as_fd()).expect("killed");
+    kill_and_see(pidfd.as_fd());
+}
+
+/// Kills a process and waits until it has ended.
+pub fn kill_and_see(pidfd: BorrowedFd<'_>) {
+    sys::exit::kill(pidfd).expect("killed");
     let poll = Poll::new().expect("epoll");
-    poll.add(&pidfd, 0, Interest::Read).expect("added");
+    poll.add(pidfd, 0, Interest::Read).expect("added");
     assert!(!poll.wait(Some(PATIENCE)).expect("waits").is_empty(), "it ends");
 }
 
@@ -93,9 +98,14 @@ impl Client {
 
     /// Sends a call and waits for its first answer; events on the way are kept.
     pub fn call(&mut self, call: &Call, descriptors: &[BorrowedFd<'_>]) -> (Body, Vec<OwnedFd>) {
+        self.ask(call, descriptors);
+        self.answer().expect("answers")
+    }
+
+    /// Sends a call.
+    pub fn ask(&mut self, call: &Call, descriptors: &[BorrowedFd<'_>]) {
         self.serial += 1;
         self.channel.send(self.serial, call, descriptors).expect("sends");
-        self.answer().expect("answers")
     }
 
     pub fn answer(&mut self) -> Result<(Body, Vec<OwnedFd>), ChannelError> {
