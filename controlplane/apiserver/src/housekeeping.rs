@@ -32,11 +32,8 @@ pub struct Housekeeper {
 impl Housekeeper {
     /// Begins.
     pub fn start(store: Store, clock: Clock, interval: Duration) -> Housekeeper {
-        let look = Arc::new(Notify::new());
-        let mark = store.state().revision();
-        let next = Instant::now() + interval;
-        let work = Work { store, clock, interval, look: look.clone(), mark, next };
-        Housekeeper { look, task: tokio::spawn(work.run()) }
+        let work = Work::new(store, clock, interval);
+        Housekeeper { look: work.look.clone(), task: tokio::spawn(work.run()) }
     }
 
     /// There is a new lease.
@@ -71,6 +68,12 @@ struct Work {
 }
 
 impl Work {
+    /// The first interval begins.
+    fn new(store: Store, clock: Clock, interval: Duration) -> Work {
+        let (mark, next) = (store.state().revision(), Instant::now() + interval);
+        Work { store, clock, interval, look: Arc::default(), mark, next }
+    }
+
     async fn run(mut self) {
         loop {
             let wake = match self.round().await {
@@ -139,16 +142,17 @@ mod tests {
     async fn history_is_cut_one_interval_behind() {
         let (_folder, store, clock) = open();
         let first = put(&store, "a", Revision(0), 0).await;
-        let interval = Duration::from_millis(300);
-        let _housekeeper = Housekeeper::start(store.clone(), clock, interval);
+        let mut work = Work::new(store.clone(), clock, Duration::from_secs(300));
         let second = put(&store, "a", first, 0).await;
-        tokio::time::sleep(interval * 3 / 2).await;
+        work.round().await.unwrap();
+        assert_eq!(store.state().compacted(), Revision(0), "the interval is not over");
+        work.next = Instant::now();
+        work.round().await.unwrap();
         assert_eq!(store.state().compacted(), first, "what was written in the interval stays");
-        tokio::time::sleep(interval).await;
+        work.next = Instant::now();
+        work.round().await.unwrap();
         assert_eq!(store.state().compacted(), second);
-        let kept = store.state().revision();
-        tokio::time::sleep(interval).await;
-        assert_eq!(store.state().revision(), kept, "compaction writes no revision");
+        assert_eq!(store.state().revision(), second, "compaction writes no revision");
     }
 
     #[tokio::test]

@@ -228,9 +228,12 @@ mod tests {
 
     #[tokio::test]
     async fn who_is_not_there_is_named() {
-        let port = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let error = access().dial(port).await.unwrap_err();
-        assert_eq!(error.to_string(), format!("dial tcp {port}: connect: connection refused"));
+        // Bound, so that it is nobody else's, and never listened at.
+        let silent = tokio::net::TcpSocket::new_v4().unwrap();
+        silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = silent.local_addr().unwrap();
+        let error = access().dial(address).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("dial tcp {address}: connect: connection refused"));
     }
 
     #[tokio::test]

@@ -4,12 +4,16 @@
 use std::io::Read as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use keelson_oci as oci;
 use oci::launch::{self, LaunchError, LaunchFds, Pending, Progress};
 use oci::{ExecTarget, Namespaces, Plan, PlanOptions, Rootfs};
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
+
+/// How long a step may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() {
     if !harness::root_or_skip("launch") {
@@ -183,6 +187,12 @@ fn shared_pid(world: &mut World) {
     let base = Rootfs::Directory(world.path("base"));
     let (mut first, _out) = start(plan("sleep 1000", own(), base.clone(), false), None);
     assert_eq!(first.wait().unwrap(), Progress::Running);
+    // The shell runs; it becomes what it was told to in its own time.
+    let begun = Instant::now();
+    while std::fs::read(format!("/proc/{}/cmdline", first.pid)).unwrap() != b"sleep\x001000\x00" {
+        assert!(begun.elapsed() < PATIENCE, "it does not sleep");
+        std::thread::sleep(Duration::from_millis(1));
+    }
     let path = format!("/proc/{}/ns/pid", first.pid);
     let namespaces = json!([{ "type": "mount" }, { "type": "pid", "path": path }]);
     let (code, said) = output(plan("echo $$; cat /proc/1/cmdline", namespaces, base, false));

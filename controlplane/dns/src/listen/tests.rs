@@ -20,6 +20,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Answers of a name that begins with `big`.
 const MANY: u8 = 100;
 
+/// One whose port is free for both protocols: the kernel gives none of these to a socket that asks for any.
+fn free_address() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, harness::api::free_port()).into()
+}
+
 /// Answers every name with one address, `big...` with many, `silent...` not at all, `old...` only without EDNS.
 struct Upstream {
     address: SocketAddr,
@@ -29,8 +34,8 @@ struct Upstream {
 
 impl Upstream {
     async fn start() -> Upstream {
-        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = tcp.local_addr().unwrap();
+        let address = free_address();
+        let tcp = TcpListener::bind(address).await.unwrap();
         let udp = UdpSocket::bind(address).await.unwrap();
         let asked = Arc::new(AtomicUsize::new(0));
         let counting = asked.clone();
@@ -133,7 +138,7 @@ impl Running {
         let forwarder = Forwarder::new(Upstreams::Given(upstreams.into()), client.surroundings().random);
         let (services, slices) = (cache(Resource::SERVICES), cache(Resource::ENDPOINT_SLICES));
         let dns = Arc::new(Dns::new(zone, Sources::new(&[]), services, slices, forwarder));
-        let sockets = Sockets::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
+        let sockets = Sockets::bind(free_address()).await.unwrap();
         let (address, stopping) = (sockets.address, CancellationToken::new());
         let serving = tokio::spawn(sockets.serve(dns, stopping.clone()));
         Running { address, stopping, serving, _folder: folder }

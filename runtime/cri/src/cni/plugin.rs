@@ -79,13 +79,22 @@ async fn collect(stream: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<
 mod tests {
     use super::*;
     use cni_api::{Attachment, Command as Verb};
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::io::Write as _;
+
+    /// By a process of its own: a descriptor of ours would be copied into children that other tests fork, and what is open
+    /// for writing is not executed.
+    fn write_executable(path: &Path, content: &str) {
+        let mut writer = std::process::Command::new("sh");
+        writer.args(["-c", r#"cat > "$0" && chmod 755 "$0""#]).arg(path).stdin(Stdio::piped());
+        let mut writer = writer.spawn().unwrap();
+        writer.stdin.take().unwrap().write_all(content.as_bytes()).unwrap();
+        assert!(writer.wait().unwrap().success());
+    }
 
     async fn call(script: &str) -> Result<Vec<u8>, PluginError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("plugin");
-        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        write_executable(&path, &format!("#!/bin/sh\n{script}\n"));
         let environment = Environment {
             command: Verb::Add,
             attachment: Attachment { container: "c".into(), ifname: "eth0".into() },

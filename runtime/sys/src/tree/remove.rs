@@ -173,24 +173,31 @@ mod tests {
 
     #[test]
     fn what_stays_is_named_and_keeps_nothing_else() {
+        const TEST: &str = "what_stays_is_named_and_keeps_nothing_else";
+        if !harness::root_or_skip(TEST) {
+            return;
+        }
+        let guard = harness::host::exclusive(TEST);
         let folder = tempfile::tempdir().unwrap();
         let top = folder.path().join("top");
         fs::create_dir_all(top.join("a/b/held")).unwrap();
         fs::write(top.join("a/b/file"), "x").unwrap();
-        let Some(_held) = Mounted::on(&top.join("a/b/held")) else { return };
+        let held = Mounted::on(&top.join("a/b/held"));
         fs::write(top.join("a/b/held/inside"), "x").unwrap();
         let error = remove(&top).unwrap_err();
         assert_eq!(error.to_string(), format!("{}: {}", top.join("a/b/held").display(), Errno::XDEV));
         assert!(top.join("a/b/held/inside").exists() && !top.join("a/b/file").exists());
+        drop(held);
+        guard.finish();
     }
 
     struct Mounted(PathBuf);
 
     impl Mounted {
-        fn on(at: &Path) -> Option<Mounted> {
+        fn on(at: &Path) -> Mounted {
             let flags = rustix::mount::MountFlags::empty();
-            rustix::mount::mount("tmpfs", at, "tmpfs", flags, None).ok()?;
-            Some(Mounted(at.to_owned()))
+            rustix::mount::mount("tmpfs", at, "tmpfs", flags, None).unwrap();
+            Mounted(at.to_owned())
         }
     }
 
