@@ -120,8 +120,8 @@ fn pods_run_under_the_profile_that_was_asked_for() {
     if !enforced(TEST) {
         return;
     }
-    stage(TEST, async |stage, mut client| {
-        write_network(stage.folder.path(), "10.213.15.0/24");
+    stage(TEST, async |_, mut client| {
+        write_network(&mut client, "10.213.15.0/24").await;
         let profile = Profile::load(&std::process::id().to_string()).expect("as before");
         let pod = client.pod("confined");
         let sandbox = client.run(&pod).await.expect("a sandbox");

@@ -38,6 +38,7 @@ fn a_container_lives_and_dies() {
         );
         client.start(&id).await.expect("started");
         assert_eq!(client.start(&id).await.expect_err("it runs").code(), Code::FailedPrecondition);
+        client.until_logged("life", "c", "stderr F oops").await;
         assert_eq!(client.output(&id, "echo $((6*7))").await, "42");
         let failed = client.exec(&id, "echo no >&2; exit 9").await.unwrap();
         assert_eq!((failed.exit_code, failed.stderr.as_ref()), (9, b"no\n".as_slice()));

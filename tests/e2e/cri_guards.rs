@@ -62,7 +62,7 @@ fn sockets_are_for_root_alone() {
 #[test]
 fn a_flood_of_output_is_contained() {
     stage("a_flood_of_output_is_contained", async |stage, mut client| {
-        write_network(stage.folder.path(), "10.213.11.0/24");
+        write_network(&mut client, "10.213.11.0/24").await;
         let pod = client.pod("flood");
         let sandbox = client.run(&pod).await.expect("a sandbox");
         let calm_kb = stage.resident_kb();
@@ -129,8 +129,8 @@ async fn begin(
 
 #[test]
 fn cgroups_and_devices_are_out_of_reach() {
-    stage("cgroups_and_devices_are_out_of_reach", async |stage, mut client| {
-        write_network(stage.folder.path(), "10.213.12.0/24");
+    stage("cgroups_and_devices_are_out_of_reach", async |_, mut client| {
+        write_network(&mut client, "10.213.12.0/24").await;
         let pod = client.pod("reach");
         let sandbox = client.run(&pod).await.expect("a sandbox");
         let mut config = client.container("c", "exec sleep 600");

@@ -67,7 +67,7 @@ fn images_are_mounted_to_be_read() {
     stage("images_are_mounted_to_be_read", async |stage, mut client| {
         let id = pulled(stage, &mut client).await;
         let host = || std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        super::cri_node::write_network(stage.folder.path(), "10.213.10.0/24");
+        super::cri_node::write_network(&mut client, "10.213.10.0/24").await;
         let mut pods = vec![client.pod("host-ids")];
         if super::cri_node::maps_tmpfs_or_skip("images_are_mounted_to_be_read: a pod with ids of its own") {
             pods.push(with_own_ids(client.pod("own-ids")));

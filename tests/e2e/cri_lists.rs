@@ -26,8 +26,8 @@ macro_rules! collected {
 
 #[test]
 fn lists_come_whole_and_in_pieces() {
-    stage("lists_come_whole_and_in_pieces", async |stage, mut client| {
-        write_network(stage.folder.path(), "10.213.8.0/24");
+    stage("lists_come_whole_and_in_pieces", async |_, mut client| {
+        write_network(&mut client, "10.213.8.0/24").await;
         let mut pods = Vec::new();
         for name in ["one", "two"] {
             let mut pod = client.pod(name);

@@ -1,7 +1,7 @@
 //! A node of its own for one test: `keelson cri` with everything below one folder, and a client for it.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use cri_api::v1::{
     ContainerStatusRequest, CreateContainerRequest, ExecSyncRequest, ExecSyncResponse, ImageSpec,
     LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption, PodSandboxConfig,
     PodSandboxMetadata, PullImageRequest, RemovePodSandboxRequest, RunPodSandboxRequest,
-    StartContainerRequest, StopContainerRequest, StopPodSandboxRequest,
+    StartContainerRequest, StatusRequest, StopContainerRequest, StopPodSandboxRequest, VersionRequest,
 };
 use harness::host::Guard;
 use harness::registry::{Debian, Login, debian};
@@ -115,7 +115,7 @@ impl Stage {
         let began = Instant::now();
         let endpoint = Endpoint::try_from(format!("unix://{}", self.path("cri.sock"))).expect("an address");
         let channel = loop {
-            match endpoint.connect().await {
+            match answered(&endpoint).await {
                 Ok(channel) => break channel,
                 Err(error) => assert!(began.elapsed() < PATIENCE, "{error}: {}", self.log()),
             }
@@ -298,6 +298,23 @@ impl Client {
         let path = self.folder.join("logs").join(pod).join(format!("{container}.log"));
         std::fs::read_to_string(path).unwrap_or_default()
     }
+
+    /// Waits for a line of a container's log: the program runs, and has got so far.
+    pub async fn until_logged(&self, pod: &str, container: &str, line: &str) {
+        let began = Instant::now();
+        while !self.log(pod, container).contains(line) {
+            assert!(began.elapsed() < PATIENCE, "no {line:?}: {}", self.log(pod, container));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// A connection that a daemon has taken: one that was only queued may end with whoever held the socket until then.
+async fn answered(endpoint: &Endpoint) -> Result<Channel, String> {
+    let channel = endpoint.connect().await.map_err(|error| error.to_string())?;
+    let question = VersionRequest { version: String::new() };
+    let answer = RuntimeServiceClient::new(channel.clone()).version(question).await;
+    answer.map(|_| channel).map_err(|status| status.to_string())
 }
 
 pub fn with_pid_mode(config: &mut ContainerConfig, mode: NamespaceMode) {
@@ -319,8 +336,9 @@ pub fn maps_tmpfs_or_skip(test: &str) -> bool {
     able
 }
 
-/// A bridge-less network of this node's own plugin.
-pub fn write_network(folder: &Path, subnet: &str) {
+/// A bridge-less network of this node's own plugin, ready for pods.
+pub async fn write_network(client: &mut Client, subnet: &str) {
+    let folder = &client.folder;
     let text = serde_json::json!({
         "cniVersion": "1.1.0", "name": "pods", "plugins": [{
             "type": "keelson-cni", "mode": "plain",
@@ -329,4 +347,22 @@ pub fn write_network(folder: &Path, subnet: &str) {
     });
     std::fs::create_dir_all(folder.join("net.d")).expect("a folder");
     std::fs::write(folder.join("net.d/10-pods.conflist"), text.to_string()).expect("a file");
+    network_ready(client, true).await;
+}
+
+/// Waits until the daemon, which watches the folder of configurations, says so.
+pub async fn network_ready(client: &mut Client, wanted: bool) {
+    let began = Instant::now();
+    loop {
+        let answer =
+            client.runtime.status(StatusRequest { verbose: false }).await.expect("a status").into_inner();
+        let conditions = answer.status.expect("conditions").conditions;
+        let network =
+            conditions.iter().find(|condition| condition.r#type == "NetworkReady").expect("the network's");
+        if network.status == wanted {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "{network:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

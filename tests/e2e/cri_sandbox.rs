@@ -6,18 +6,17 @@ use std::path::Path;
 use cri_api::v1::{
     DnsConfig, ListPodSandboxRequest, NamespaceMode, PodSandboxConfig, PodSandboxFilter, PodSandboxState,
     PodSandboxStateValue, PodSandboxStatsRequest, PodSandboxStatusRequest, PortMapping, Protocol,
-    RemovePodSandboxRequest, RunPodSandboxRequest, StatusRequest, StopPodSandboxRequest,
+    RemovePodSandboxRequest, RunPodSandboxRequest, StopPodSandboxRequest,
 };
 use serde_json::json;
 use tonic::Code;
 
-use super::cri_node::{Client, PATIENCE, stage, write_network};
+use super::cri_node::{Client, network_ready, stage, write_network};
 
 #[test]
 fn a_sandbox_lives_and_leaves_nothing() {
-    stage("a_sandbox_lives_and_leaves_nothing", async |stage, mut client| {
-        write_network(stage.folder.path(), "10.213.7.0/24");
-        network_ready(&mut client, true).await;
+    stage("a_sandbox_lives_and_leaves_nothing", async |_, mut client| {
+        write_network(&mut client, "10.213.7.0/24").await;
         let mut config = client.pod("web");
         config.labels.insert("app".into(), "web".into());
         let id = client.run(&config).await.expect("a sandbox");
@@ -68,23 +67,6 @@ async fn list(client: &mut Client, filter: PodSandboxFilter) -> Vec<String> {
     let request = ListPodSandboxRequest { filter: Some(filter) };
     let answer = client.runtime.list_pod_sandbox(request).await.expect("a list").into_inner();
     answer.items.into_iter().map(|item| item.id).collect()
-}
-
-/// The folder of configurations is watched: no call has to ask twice for long.
-async fn network_ready(client: &mut Client, wanted: bool) {
-    let began = std::time::Instant::now();
-    loop {
-        let answer =
-            client.runtime.status(StatusRequest { verbose: false }).await.expect("a status").into_inner();
-        let conditions = answer.status.expect("conditions").conditions;
-        let network =
-            conditions.iter().find(|condition| condition.r#type == "NetworkReady").expect("the network's");
-        if network.status == wanted {
-            return;
-        }
-        assert!(began.elapsed() < PATIENCE, "{network:?}");
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
 }
 
 #[test]

@@ -62,9 +62,7 @@ fn a_cut_record_of_an_end_is_no_end() {
         let config = client.container("ends", "trap 'exit 7' TERM; echo up; sleep 1000 & wait");
         let id = client.create(&sandbox, &pod, config).await.expect("a container");
         client.start(&id).await.expect("started");
-        while !client.log(POD, "ends").contains("up") {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        client.until_logged(POD, "ends", "stdout F up").await;
         stage.kill();
         let folder = stage.folder.path().join("root/containers").join(&id);
         let whole = std::fs::read(folder.join("record.json")).expect("a record");

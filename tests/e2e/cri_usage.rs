@@ -20,7 +20,7 @@ const MEMORY_AND_SWAP: i64 = 96 << 20;
 #[test]
 fn a_node_tells_what_it_is_and_what_is_used() {
     stage("a_node_tells_what_it_is_and_what_is_used", async |stage, mut client| {
-        write_network(stage.folder.path(), "10.213.9.0/24");
+        write_network(&mut client, "10.213.9.0/24").await;
         identity(&mut client).await;
         let range = NetworkConfig { pod_cidr: "10.99.7.0/24".into() };
         let runtime_config = Some(RuntimeConfig { network_config: Some(range) });

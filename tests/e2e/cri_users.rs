@@ -35,7 +35,7 @@ fn root_of_a_pod_with_its_own_ids_is_nobody_outside() {
             return;
         }
         assert!(able, "this host can: {:?}", status.runtime_handlers);
-        write_network(stage.folder.path(), "10.213.9.0/24");
+        write_network(&mut client, "10.213.9.0/24").await;
         let shared = stage.folder.path().join("shared");
         std::fs::create_dir(&shared).expect("a folder");
         for pid in [NamespaceMode::Container, NamespaceMode::Pod] {
@@ -84,7 +84,7 @@ async fn one_pod(
     ] {
         assert_eq!(client.output(&id, script).await, expect, "{script} ({pid:?})");
     }
-    assert!(client.log("own", "c").contains("stdout F by name"), "{}", client.log("own", "c"));
+    client.until_logged("own", "c", "stdout F by name").await;
     let upper = stage.folder.path().join("root/images/snapshots").join(&id).join("upper");
     let owner = |path: std::path::PathBuf| std::fs::symlink_metadata(path).map(|found| found.uid()).unwrap();
     assert_eq!((owner(upper.join("made")), owner(upper)), (BASE + 1000, BASE));

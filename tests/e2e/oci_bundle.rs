@@ -3,9 +3,12 @@
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+/// How long a step may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 const BUSYBOX: &str = "/bin/busybox";
 
 const APPLETS: &[&str] = &[
@@ -105,6 +108,22 @@ impl Bundle {
             .status()
             .expect("keelson oci starts");
         assert!(status.success(), "create: {status}");
+    }
+
+    /// `start`, until the program is the container's first process: the call itself only lets it go.
+    pub fn start(&self, program: &str) {
+        self.must(&["start", &self.id]);
+        let state: Value = serde_json::from_str(&self.must(&["state", &self.id])).expect("JSON");
+        let path = format!("/proc/{}/cmdline", state["pid"]);
+        let begun = Instant::now();
+        loop {
+            let line = std::fs::read_to_string(&path).expect("its command line").replace('\0', " ");
+            if line.trim_end() == program {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "it is still {line:?}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Runs a line of shell in a container of its own: code, and both outputs.

@@ -215,7 +215,7 @@ fn pause_resume_update_ps_events() {
     });
     let id = bundle.id.clone();
     bundle.create();
-    bundle.must(&["start", &id]);
+    bundle.start("sleep 1000");
     bundle.must(&["pause", &id]);
     assert_eq!(bundle.status(), "paused");
     let refused = bundle.oci(&["exec", &id, "true"]);
@@ -247,7 +247,7 @@ fn hooks_run_at_their_points_with_the_state() {
     std::fs::write(bundle.rootfs().join("started"), "").expect("a file");
     let hook = |name: &str| {
         let line = format!("echo {name} $OWN $(readlink /proc/self/ns/mnt) $(cat) >> {}", out.display());
-        json!([{ "path": "/bin/busybox", "args": ["sh", "-c", line], "env": ["OWN=environment"], "timeout": 5 }])
+        json!([{ "path": "/bin/busybox", "args": ["sh", "-c", line], "env": ["OWN=environment"], "timeout": 60 }])
     };
     bundle.edit(|spec| {
         spec["root"]["readonly"] = json!(false);

@@ -255,7 +255,7 @@ fn children_cannot_be_looked_into() {
     let mut bundle = Bundle::new(guard.tag());
     bundle.shell("sleep 1000");
     bundle.create();
-    bundle.must(&["start", &bundle.id]);
+    bundle.start("sleep 1000");
     let mut second = Bundle::new(&format!("{}b", guard.tag()));
     let namespace = format!("/proc/{}/ns/pid", pid_of(&bundle));
     second.shell("sleep 1000").edit(|spec| {

@@ -137,8 +137,8 @@ fn exec_gives_no_way_to_the_runtimes_file() {
 /// The same by CRI: what becomes the program was the keeper.
 #[test]
 fn an_exec_by_cri_gives_no_way_to_the_file() {
-    stage("an_exec_by_cri_gives_no_way_to_the_file", async |stage, mut client| {
-        write_network(stage.folder.path(), "10.213.14.0/24");
+    stage("an_exec_by_cri_gives_no_way_to_the_file", async |_, mut client| {
+        write_network(&mut client, "10.213.14.0/24").await;
         let pod = client.pod("hostile");
         let sandbox = client.run(&pod).await.expect("a sandbox");
         let prepare = format!("ln -s /proc/self/exe {AGAIN}; mkdir -p /tmp; mknod /tmp/pipe p; {ATTACKER}");
