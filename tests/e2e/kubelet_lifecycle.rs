@@ -3,6 +3,8 @@
 use harness::node::{NODE, Node, is_true, stage};
 use serde_json::{Value, json};
 
+use crate::kubelet_pods::first_processes;
+
 const KEELSON: &str = env!("CARGO_BIN_EXE_keelson");
 const SLEEPER: &str = "trap 'exit 0' TERM; while :; do sleep 0.1; done";
 
@@ -88,7 +90,8 @@ fn pod_cgroup(node: &Node, name: &str) -> Vec<String> {
     let uid = node.get(name)["metadata"]["uid"].as_str().expect("a UID").to_owned();
     let own = format!("pod{uid}");
     let mut memberships = Vec::new();
-    for (pid, _) in node.processes() {
+    // Others of the pod may be ending: in hierarchies of version 1 those are in the root.
+    for (pid, _) in first_processes(node) {
         let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         if text.contains(&own) {
             memberships = text.lines().map(str::to_owned).collect();

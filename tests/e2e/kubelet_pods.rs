@@ -253,7 +253,7 @@ fn kills_of_our_processes_change_nothing() {
 }
 
 /// Those that are process 1 of a PID namespace: one per container.
-fn first_processes(node: &Node) -> Vec<(i32, String)> {
+pub fn first_processes(node: &Node) -> Vec<(i32, String)> {
     let is_first = |pid: i32| {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let inside = status.lines().find_map(|line| line.strip_prefix("NSpid:"));

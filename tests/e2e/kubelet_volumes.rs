@@ -62,9 +62,10 @@ fn expect(lines: &[String], wanted: &[&str]) {
 }
 
 fn until_waiting(node: &mut Node, name: &str, reason: &str, message: &str) {
-    let waiting = |status: &Value| status["containerStatuses"][0]["state"]["waiting"].clone();
-    let status = node.until_pod(name, reason, |status| waiting(status)["reason"] == reason);
-    assert!(waiting(&status)["message"].as_str().is_some_and(|said| said.contains(message)), "{status}");
+    let _status = node.until_pod(name, &format!("{reason} {message}"), |status| {
+        let waiting = &status["containerStatuses"][0]["state"]["waiting"];
+        waiting["reason"] == reason && waiting["message"].as_str().is_some_and(|said| said.contains(message))
+    });
 }
 
 fn until_event(node: &mut Node, pod: &str, reason: &str, message: &str) {
@@ -128,8 +129,8 @@ fn what_is_missing_is_named_and_waited_for() {
     stage("what_is_missing_is_named_and_waited_for", KEELSON, |node| {
         let from = |source: &str, name: &str| json!({"env": [{"name": "V", "valueFrom": {source: {"name": name, "key": "k"}}}]});
         run(node, "map", "echo $V", from("configMapKeyRef", "later"), json!({}));
-        run(node, "key", "echo $V", from("secretKeyRef", "empty"), json!({}));
         make(node, "secrets", json!({"metadata": {"name": "empty"}}));
+        run(node, "key", "echo $V", from("secretKeyRef", "empty"), json!({}));
         let volume = |source: Value| json!({"volumes": [{"name": "v", "hostPath": source}]});
         run(node, "place", "true", json!({}), volume(json!({"path": "/dev/null", "type": "Directory"})));
         let nfs = json!({"volumes": [{"name": "v", "nfs": {"server": "192.0.2.1", "path": "/"}}]});

@@ -30,8 +30,13 @@ fn nginx_serves_and_heals() {
         let pod = node.pods().remove(0);
         let name = text(&pod["metadata"]["name"]);
         let restarts = |status: &Value| status["containerStatuses"][0]["restartCount"].as_i64();
-        let master = Pid::from_raw(master(&text(&pod["metadata"]["uid"]))).expect("a PID");
-        kill_process(master, Signal::KILL).expect("it is killed");
+        let uid = text(&pod["metadata"]["uid"]);
+        let mut found = None;
+        node.until(&format!("nginx runs in the pod {uid}"), |_| {
+            found = master(&uid);
+            found.is_some()
+        });
+        kill_process(found.expect("a PID"), Signal::KILL).expect("it is killed");
         let status = node.until_pod(&name, "is restarted", |status| {
             restarts(status) == Some(1) && status["containerStatuses"][0]["ready"] == true
         });
@@ -98,12 +103,11 @@ fn get(address: &str) -> String {
 }
 
 /// nginx's first process in a pod, by the pod's cgroup.
-fn master(uid: &str) -> i32 {
-    let found = std::fs::read_dir("/proc").expect("/proc").flatten().find_map(|entry| {
+fn master(uid: &str) -> Option<Pid> {
+    std::fs::read_dir("/proc").expect("/proc").flatten().find_map(|entry| {
         let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
         let command = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
         let cgroup = std::fs::read_to_string(entry.path().join("cgroup")).ok()?;
-        (command.starts_with("nginx: master process") && cgroup.contains(uid)).then_some(pid)
-    });
-    found.unwrap_or_else(|| panic!("no nginx runs in the pod {uid}"))
+        (command.starts_with("nginx: master process") && cgroup.contains(uid)).then_some(Pid::from_raw(pid)?)
+    })
 }

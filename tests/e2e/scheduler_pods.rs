@@ -148,6 +148,10 @@ fn twelve_pods_over_three_nodes() {
     let mut cluster = Cluster::start();
     for name in ["node-1", "node-2", "node-3"] {
         cluster.node(name, json!(null));
+        // Nodes and pods come on watches of their own: from here on this node is one that the scheduler knows.
+        let first = format!("first-{name}");
+        cluster.pod(&first, "100m", json!({"nodeSelector": {"kubernetes.io/hostname": name}}));
+        assert_eq!(cluster.bound(&first), name);
     }
     let names: Vec<String> = (1..=12).map(|number| format!("web-{number}")).collect();
     for name in &names {
@@ -162,7 +166,7 @@ fn twelve_pods_over_three_nodes() {
     let node = cluster.bound("web-1");
     let message = format!("Successfully assigned default/web-1 to {node}");
     assert_eq!(cluster.event("web-1", "Scheduled"), ("Normal".to_owned(), message));
-    // A new scheduler knows what the old one has placed: 11.2 of 12 CPUs are taken in whole pieces.
+    // A new scheduler knows what the old one has placed: all of 12 CPUs are taken.
     cluster.restart_scheduler();
     for number in 1..=3 {
         cluster.pod(&format!("large-{number}"), "3500m", json!({}));
@@ -193,17 +197,20 @@ fn refused_until_something_changes() {
     let message = helpless(1, "1 Insufficient cpu");
     cluster.refused("large", &message);
     assert_eq!(cluster.event("large", "FailedScheduling"), ("Warning".to_owned(), message));
-    // Tainted, then not; tolerated at once.
-    cluster.taint("node-1", json!([{"key": "a", "value": "b", "effect": "NoSchedule"}]));
-    cluster.pod("plain", "1", json!({}));
-    cluster.refused("plain", &helpless(1, "1 node(s) had untolerated taint(s)"));
-    cluster.pod("tolerant", "1", json!({"tolerations": [{"key": "a", "operator": "Exists"}]}));
-    assert_eq!(cluster.bound("tolerant"), "node-1");
-    cluster.taint("node-1", json!(null));
-    assert_eq!(cluster.bound("plain"), "node-1");
+    // Tainted from its first moment, then not; tolerated at once. Whether the node or a pod is seen first does not matter.
+    cluster.node("node-2", json!([{"key": "a", "value": "b", "effect": "NoSchedule"}]));
+    let there = json!({"kubernetes.io/hostname": "node-2"});
+    cluster.pod("plain", "1", json!({"nodeSelector": there}));
+    let others = "1 node(s) didn't match Pod's node affinity/selector";
+    cluster.refused("plain", &helpless(2, &format!("{others}, 1 node(s) had untolerated taint(s)")));
+    let tolerations = json!([{"key": "a", "operator": "Exists"}]);
+    cluster.pod("tolerant", "1", json!({"nodeSelector": there, "tolerations": tolerations}));
+    assert_eq!(cluster.bound("tolerant"), "node-2");
+    cluster.taint("node-2", json!(null));
+    assert_eq!(cluster.bound("plain"), "node-2");
     // A selector, then the label.
     cluster.pod("picky", "1", json!({"nodeSelector": {"disk": "ssd"}}));
-    cluster.refused("picky", &helpless(1, "1 node(s) didn't match Pod's node affinity/selector"));
+    cluster.refused("picky", &helpless(2, "2 node(s) didn't match Pod's node affinity/selector"));
     let label = json!({"metadata": {"labels": {"disk": "ssd"}}});
     cluster.must(200, cluster.admin.patch("/api/v1/nodes/node-1", "merge", &label));
     assert_eq!(cluster.bound("picky"), "node-1");

@@ -86,8 +86,10 @@ fn policies_hold_between_nodes() {
         assert!(machine_may(&pair.a, &url(address, 8080), ANSWER), "node-a to {address}");
     }
     // A connection across, which stays.
-    let script =
-        format!("(while :; do echo x; sleep 0.1; done) | busybox nc {} 9000 > /tmp/heard 2>&1 &", at_b[1]);
+    let script = format!(
+        ": > /tmp/heard; (while :; do echo x; sleep 0.1; done) | busybox nc {} 9000 > /tmp/heard 2>&1 &",
+        at_b[1]
+    );
     pair.a.must(&["exec", "client-a", "--", "sh", "-c", &script]);
     pair.a.until("it is answered", || pair.heard("client-a") > 3);
 
