@@ -371,6 +371,8 @@ fn a_controller_adopts(cluster: &Cluster, namespace: &str) {
     let pods = path("v1", namespace, "pods");
     cluster
         .create(&pods, &json!({"metadata": {"name": "alone", "labels": {"app": "r"}}, "spec": pod_spec()}));
+    // Whoever hears of the controller first makes one more: of the two the one goes that does not run.
+    cluster.say(namespace, "alone", "Running");
     let all = path("v1", namespace, "replicationcontrollers");
     let made = cluster.create(
         &all,

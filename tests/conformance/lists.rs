@@ -242,6 +242,8 @@ fn compressed(cluster: &Cluster, namespace: &str) {
         let map = json!({"metadata": {"name": format!("large-{number}")}, "data": {"text": value}});
         cluster.create(&maps(namespace), &map);
     }
+    cluster
+        .until("the root certificate", || !cluster.is_gone(&format!("{}/kube-root-ca.crt", maps(namespace))));
     let plain = cluster.admin.get(&maps(namespace));
     let client = cluster.admin.with("accept-encoding", "gzip");
     let small = client.get(&format!("{}/large-0", maps(namespace)));
