@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::image::NAME;
-use super::workload::PORT;
+use super::workload::{FIRST_ANSWER_LIMIT, PORT};
 
 pub const NAMESPACE: &str = "default";
 pub const WEB: &str = "web";
@@ -70,7 +70,7 @@ pub fn caller(pods: u32, domain: &str) -> Value {
                 "name": CALLER,
                 "image": NAME,
                 "imagePullPolicy": "Never",
-                "args": ["--call", target, "--pods", pods.to_string()],
+                "args": ["--call", target, "--pods", pods.to_string(), "--first-answer-within", FIRST_ANSWER_LIMIT.to_string()],
                 "securityContext": confined(),
             }],
         },

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::cage::{self, Cage};
 use super::objects::{self, CALLER, NAMESPACE, WEB};
-use super::workload::{CALLS, Tally, get, tally_of, who};
+use super::workload::{CALLS, FIRST_ANSWER_LIMIT, Tally, get, tally_of, who};
 
 /// For each thing that is waited for: a busy machine is slow, a broken one must say so.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -144,7 +144,7 @@ impl Story<'_> {
 }
 
 async fn call_many(address: SocketAddr, pods: u32) -> anyhow::Result<Tally> {
-    tally_of(CALLS, pods, async || who(&get(address).await?)).await
+    tally_of(CALLS, pods, Duration::from_secs(FIRST_ANSWER_LIMIT), async || who(&get(address).await?)).await
 }
 
 /// All pods must have answered: what is shown is what is true.

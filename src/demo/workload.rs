@@ -25,8 +25,8 @@ const GREETING: &str = "hello from ";
 /// The longest answer.
 const ANSWER_BYTES: u64 = 4096;
 const CALL_LIMIT: Duration = Duration::from_secs(5);
-/// How long all calls may fail, and how long to wait between two.
-const FIRST_ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// Names and ways follow a pod that is available within moments: so long all calls of the demonstration may fail, in seconds.
+pub const FIRST_ANSWER_LIMIT: u64 = 30;
 const FIRST_ANSWER_PAUSE: Duration = Duration::from_millis(20);
 /// Calls of each kind, to show how they are shared out.
 pub const CALLS: u32 = 24;
@@ -47,6 +47,9 @@ struct Options {
     /// How many pods should answer: calls go on until they have.
     #[arg(long, default_value_t = 1)]
     pods: u32,
+    /// How many seconds calls may fail until the first answer; after that, and without this, a failure is the end.
+    #[arg(long, default_value_t = 0)]
+    first_answer_within: u64,
 }
 
 /// How many calls each pod answered.
@@ -65,7 +68,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let done = runtime.block_on(async {
         match &options.call {
             None => serve().await,
-            Some(target) => call(target, options.times, options.pods).await,
+            Some(target) => call(target, &options).await,
         }
     });
     match done {
@@ -91,11 +94,12 @@ async fn serve() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn call(target: &str, times: u32, pods: u32) -> anyhow::Result<()> {
+async fn call(target: &str, options: &Options) -> anyhow::Result<()> {
     let (name, port) = target.rsplit_once(':').context("--call: NAME:PORT is wanted")?;
     let port: u16 = port.parse().context("--call: NAME:PORT is wanted")?;
     let resolver = TokioResolver::builder_tokio()?.build()?;
-    let tally = tally_of(times, pods, async || {
+    let patience = Duration::from_secs(options.first_answer_within);
+    let tally = tally_of(options.times, options.pods, patience, async || {
         let found = resolver.lookup_ip(name).await.with_context(|| format!("resolving {name}"))?;
         let address = found.iter().next().with_context(|| format!("{name} has no address"))?;
         let answer =
@@ -108,17 +112,18 @@ async fn call(target: &str, times: u32, pods: u32) -> anyhow::Result<()> {
     std::fs::write(LAST_WORDS, told).with_context(|| format!("writing {LAST_WORDS}"))
 }
 
-/// Calls `times` times, and on until `pods` pods have answered; gives up where one never does. Names and ways follow a pod that
-/// is ready within moments: until the first answer, calls may fail.
+/// Calls `times` times, and on until `pods` pods have answered; gives up where one never does. Until the first answer calls may
+/// fail, for so long.
 pub async fn tally_of(
     times: u32,
     pods: u32,
+    patience: Duration,
     mut call: impl AsyncFnMut() -> anyhow::Result<String>,
 ) -> anyhow::Result<Tally> {
     let most = times.max(pods.saturating_mul(CALLS_PER_POD));
     let begun = Instant::now();
     let mut first = call().await;
-    while first.is_err() && begun.elapsed() < FIRST_ANSWER_LIMIT {
+    while first.is_err() && begun.elapsed() < patience {
         tokio::time::sleep(FIRST_ANSWER_PAUSE).await;
         first = call().await;
     }
@@ -169,7 +174,7 @@ mod tests {
         // The second pod is chosen late.
         let late = async |first: u32| {
             let mut calls = 0;
-            let tally = tally_of(24, 2, async || {
+            let tally = tally_of(24, 2, Duration::ZERO, async || {
                 calls += 1;
                 Ok(if calls < first { "web-1" } else { "web-2" }.to_owned())
             });
@@ -182,15 +187,16 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_first_answer_is_waited_for() {
-        let answers = async |failures: &[u32]| {
+        let answers = async |patience: u64, failures: &[u32]| {
             let mut calls = 0;
-            let tally = tally_of(3, 1, async || {
+            let tally = tally_of(3, 1, Duration::from_secs(patience), async || {
                 calls += 1;
                 if failures.contains(&calls) { bail!("call {calls} failed") } else { Ok("web".to_owned()) }
             });
             tally.await.map_err(|error| error.to_string())
         };
-        assert_eq!(answers(&[1, 2]).await, Ok(Tally::from([("web".to_owned(), 3)])));
-        assert_eq!(answers(&[2]).await, Err("call 2 failed".to_owned()));
+        assert_eq!(answers(60, &[1, 2]).await, Ok(Tally::from([("web".to_owned(), 3)])));
+        assert_eq!(answers(60, &[2]).await, Err("call 2 failed".to_owned()));
+        assert_eq!(answers(0, &[1]).await, Err("call 1 failed".to_owned()));
     }
 }
