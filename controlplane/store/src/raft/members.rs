@@ -169,13 +169,14 @@ impl Inner {
         let _turn = self.changing.lock().await;
         let membership = self.metrics().membership_config.membership().clone();
         let changed = async {
-            let done = match change {
-                Change::AddLearner { id, peer } => self.add_learner(&membership, id, peer).await,
-                Change::Promote { id } => self.promote(&membership, id).await,
-                Change::Remove { id } => self.remove(&membership, id).await,
-                Change::Transfer { to } => return self.transfer(&membership, to).await,
-            };
-            done.map_err(Refusal::Failed)
+            match change {
+                Change::AddLearner { id, peer } => {
+                    self.add_learner(&membership, id, peer).await.map_err(Refusal::Failed)
+                }
+                Change::Promote { id } => self.promote(&membership, id).await.map_err(Refusal::Failed),
+                Change::Remove { id } => self.remove(&membership, id).await.map_err(Refusal::Failed),
+                Change::Transfer { to } => self.transfer(&membership, to).await,
+            }
         };
         match tokio::time::timeout(CHANGE_LIMIT, changed).await {
             Ok(done) => done,
@@ -277,10 +278,11 @@ impl Inner {
         let mut metrics = self.raft.metrics();
         loop {
             let leader = openraft::async_runtime::WatchReceiver::borrow_watched(&metrics).current_leader;
-            match leader {
-                Some(leader) if leader == to => return Ok(self.state.applied()),
-                Some(other) if other != self.id => return Err(Refusal::NotLeader { leader }),
-                _ => {}
+            if leader == Some(to) {
+                return Ok(self.state.applied());
+            }
+            if leader.is_some_and(|leader| leader != self.id) {
+                return Err(Refusal::NotLeader { leader });
             }
             if openraft::async_runtime::WatchReceiver::changed(&mut metrics).await.is_err() {
                 return Err(Refusal::Failed("the store is closing".into()));
