@@ -70,7 +70,7 @@ pub fn caller(pods: u32, domain: &str) -> Value {
                 "name": CALLER,
                 "image": NAME,
                 "imagePullPolicy": "Never",
-                "args": ["--call", target, "--pods", pods.to_string(), "--first-answer-within", FIRST_ANSWER_LIMIT.to_string()],
+                "args": ["--call", target, "--pods", pods.to_string(), "--first-answer-within", FIRST_ANSWER_LIMIT.as_secs().to_string()],
                 "securityContext": confined(),
             }],
         },

@@ -144,7 +144,7 @@ impl Story<'_> {
 }
 
 async fn call_many(address: SocketAddr, pods: u32) -> anyhow::Result<Tally> {
-    tally_of(CALLS, pods, Duration::from_secs(FIRST_ANSWER_LIMIT), async || who(&get(address).await?)).await
+    tally_of(CALLS, pods, FIRST_ANSWER_LIMIT, async || who(&get(address).await?)).await
 }
 
 /// All pods must have answered: what is shown is what is true.

@@ -25,8 +25,8 @@ const GREETING: &str = "hello from ";
 /// The longest answer.
 const ANSWER_BYTES: u64 = 4096;
 const CALL_LIMIT: Duration = Duration::from_secs(5);
-/// Names and ways follow a pod that is available within moments: so long all calls of the demonstration may fail, in seconds.
-pub const FIRST_ANSWER_LIMIT: u64 = 30;
+/// Names and ways follow a pod that is available within moments: so long all calls of the demonstration may fail.
+pub const FIRST_ANSWER_LIMIT: Duration = Duration::from_secs(30);
 const FIRST_ANSWER_PAUSE: Duration = Duration::from_millis(20);
 /// Calls of each kind, to show how they are shared out.
 pub const CALLS: u32 = 24;
