@@ -63,27 +63,19 @@ fn pods_mount_images() {
 
         let wrong = json!([{"name": "models", "mountPath": "/part", "subPath": "none"}]);
         pod(node, "wrong-path", "true", wrong, &reference, "IfNotPresent");
-        waits(node, "wrong-path", "CreateContainerError", "sub path \"none\"");
+        node.until_waiting("wrong-path", "CreateContainerError", "sub path \"none\"");
         let missing = format!("{}:none", reference.rsplit_once(':').expect("a tag").0);
         pod(node, "missing", "true", mounts.clone(), &missing, "IfNotPresent");
         // ErrImagePull itself stands for an instant; its event below stays.
-        waits(node, "missing", "ImagePullBackOff", &format!("Back-off pulling image {missing:?}"));
+        node.until_waiting("missing", "ImagePullBackOff", &format!("Back-off pulling image {missing:?}"));
         until_told(node, "missing", "Failed", &format!("Failed to pull image {missing:?}"), "");
         until_told(node, "missing", "Failed", "Error: ErrImagePull", "spec.containers{c}");
         until_told(node, "missing", "BackOff", &format!("Back-off pulling image {missing:?}"), "");
         pod(node, "never", "true", mounts, &missing, "Never");
-        waits(node, "never", "ErrImageNeverPull", "is not present with pull policy of Never");
+        node.until_waiting("never", "ErrImageNeverPull", "is not present with pull policy of Never");
         for name in ["reads", "wrong-path", "missing", "never"] {
             node.kubectl(&format!("delete pod {name} --wait=false"));
         }
         node.until("no pods are left", |node| node.pods().is_empty());
-    });
-}
-
-fn waits(node: &mut Node, pod: &str, reason: &str, message: &str) {
-    let waiting = |status: &Value| status["containerStatuses"][0]["state"]["waiting"].clone();
-    let _status = node.until_pod(pod, &format!("{reason} {message}"), |status| {
-        let waiting = waiting(status);
-        waiting["reason"] == reason && waiting["message"].as_str().unwrap_or_default().contains(message)
     });
 }

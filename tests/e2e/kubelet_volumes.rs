@@ -61,13 +61,6 @@ fn expect(lines: &[String], wanted: &[&str]) {
     }
 }
 
-fn until_waiting(node: &mut Node, name: &str, reason: &str, message: &str) {
-    let _status = node.until_pod(name, &format!("{reason} {message}"), |status| {
-        let waiting = &status["containerStatuses"][0]["state"]["waiting"];
-        waiting["reason"] == reason && waiting["message"].as_str().is_some_and(|said| said.contains(message))
-    });
-}
-
 fn until_event(node: &mut Node, pod: &str, reason: &str, message: &str) {
     node.until(&format!("{pod}: {reason} {message}"), |node| {
         let events = node.admin.get("/api/v1/namespaces/default/events").expect(200);
@@ -138,15 +131,13 @@ fn what_is_missing_is_named_and_waited_for() {
         let secret = json!({"volumes": [{"name": "v", "secret": {"secretName": "absent"}}]});
         run(node, "volume", "true", json!({}), secret);
         run(node, "root", "true", json!({}), json!({"securityContext": {"runAsNonRoot": true}}));
-        until_waiting(node, "map", "CreateContainerConfigError", r#"configmap "later" not found"#);
-        until_waiting(
-            node,
+        node.until_waiting("map", "CreateContainerConfigError", r#"configmap "later" not found"#);
+        node.until_waiting(
             "key",
             "CreateContainerConfigError",
             "couldn't find key k in Secret default/empty",
         );
-        until_waiting(
-            node,
+        node.until_waiting(
             "root",
             "CreateContainerConfigError",
             "container has runAsNonRoot and image will run as root",

@@ -323,6 +323,15 @@ impl Node {
         found
     }
 
+    /// Waits until a pod's first container waits for this reason, with a message that says this.
+    pub fn until_waiting(&mut self, name: &str, reason: &str, message: &str) {
+        let _status = self.until_pod(name, &format!("{reason} {message}"), |status| {
+            let waiting = &status["containerStatuses"][0]["state"]["waiting"];
+            let said = waiting["message"].as_str().unwrap_or_default();
+            waiting["reason"] == reason && said.contains(message)
+        });
+    }
+
     /// Whether the Node object says Ready.
     #[must_use]
     pub fn is_ready(&self) -> bool {
