@@ -113,8 +113,7 @@ impl Bundle {
     /// `start`, until the program is the container's first process: the call itself only lets it go.
     pub fn start(&self, program: &str) {
         self.must(&["start", &self.id]);
-        let state: Value = serde_json::from_str(&self.must(&["state", &self.id])).expect("JSON");
-        let path = format!("/proc/{}/cmdline", state["pid"]);
+        let path = format!("/proc/{}/cmdline", self.pid());
         let begun = Instant::now();
         loop {
             let line = std::fs::read_to_string(&path).expect("its command line").replace('\0', " ");
@@ -134,8 +133,16 @@ impl Bundle {
     }
 
     pub fn status(&self) -> String {
-        let state: Value = serde_json::from_str(&self.must(&["state", &self.id])).expect("JSON");
-        state["status"].as_str().unwrap_or_default().to_owned()
+        self.state()["status"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// The first process, as the host numbers it.
+    pub fn pid(&self) -> i32 {
+        self.state()["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("a PID")
+    }
+
+    fn state(&self) -> Value {
+        serde_json::from_str(&self.must(&["state", &self.id])).expect("JSON")
     }
 }
 

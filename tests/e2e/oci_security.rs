@@ -8,14 +8,9 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::oci_bundle::{Bundle, ready, text};
-
-pub fn pid_of(bundle: &Bundle) -> i32 {
-    let state: Value = serde_json::from_str(&bundle.must(&["state", &bundle.id])).expect("JSON");
-    state["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("a PID")
-}
 
 /// CVE-2024-21626. A descriptor of the host that reaches the child is no way to the host's tree.
 #[test]
@@ -257,7 +252,7 @@ fn children_cannot_be_looked_into() {
     bundle.create();
     bundle.start("sleep 1000");
     let mut second = Bundle::new(&format!("{}b", guard.tag()));
-    let namespace = format!("/proc/{}/ns/pid", pid_of(&bundle));
+    let namespace = format!("/proc/{}/ns/pid", bundle.pid());
     second.shell("sleep 1000").edit(|spec| {
         for entry in spec["linux"]["namespaces"].as_array_mut().expect("a list") {
             if entry["type"] == "pid" {
@@ -316,7 +311,7 @@ fn exec_stays_inside() {
         said.starts_with(none) && said.contains("Seccomp:\t2") && said.contains("not implemented"),
         "{said}"
     );
-    let pid = pid_of(&bundle);
+    let pid = bundle.pid();
     for name in ["mnt", "pid", "net", "ipc", "uts", "cgroup"] {
         let namespace = std::fs::read_link(format!("/proc/{pid}/ns/{name}")).expect("a namespace");
         assert!(said.contains(&namespace.display().to_string()), "{name}: {said}");

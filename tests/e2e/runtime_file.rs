@@ -17,7 +17,6 @@ use serde_json::json;
 
 use crate::cri_node::{stage, write_network};
 use crate::oci_bundle::{Bundle, ready};
-use crate::oci_security::pid_of;
 
 /// A link to whoever executes it: the runtime once more, inside.
 const AGAIN: &str = "/bin/again";
@@ -84,7 +83,7 @@ fn the_runtimes_file_cannot_be_overwritten() {
     let victim = Victim::new(bundle.path());
     bundle.shell("sleep 1000");
     assert!(victim.run(&bundle, &["create", &bundle.id]));
-    let seen = std::fs::File::open(format!("/proc/{}/exe", pid_of(&bundle))).expect("what runs");
+    let seen = std::fs::File::open(format!("/proc/{}/exe", bundle.pid())).expect("what runs");
     assert!(victim.run(&bundle, &["delete", "--force", &bundle.id]));
     nobody_writes(&seen);
     assert!(victim.is_as_it_was());
