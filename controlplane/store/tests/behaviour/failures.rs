@@ -3,12 +3,10 @@
 use std::time::{Duration, Instant};
 
 use keelson_store::raft::{self, Peer};
-use keelson_store::{
-    Operation, ProposeError, ReadError, Revision, SingleOptions, Store, Transaction, Urgency,
-};
+use keelson_store::{ProposeError, ReadError, Revision, SingleOptions, Store, Transaction, Urgency};
 
 use super::cluster::{Cluster, PATIENCE, open_one};
-use super::{list, put};
+use super::{list, put, putting};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_member_leads_within_a_second_and_nothing_is_lost() {
@@ -42,10 +40,8 @@ async fn another_member_leads_within_a_second_and_nothing_is_lost() {
 /// Writes until that is acknowledged: what was on its way to a leader that stops may be lost, and whoever asked is told.
 async fn put_at_last(store: &Store, key: &str, value: &str) {
     let begun = Instant::now();
-    let operation = Operation::Put { key: key.into(), value: value.into(), lease: 0 };
-    let transaction = Transaction { success: vec![operation], ..Transaction::default() };
     loop {
-        match store.transact(transaction.clone(), Urgency::Now).await {
+        match store.transact(putting(key, value), Urgency::Now).await {
             Ok(_) => return,
             Err(ProposeError::Unknown(_) | ProposeError::Unavailable(_)) if begun.elapsed() < PATIENCE => {}
             Err(error) => panic!("{error}"),

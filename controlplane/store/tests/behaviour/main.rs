@@ -34,9 +34,13 @@ async fn each(check: impl AsyncFn(Store)) {
 }
 
 pub async fn put(store: &Store, key: &str, value: &str) -> Revision {
+    store.transact(putting(key, value), Urgency::Now).await.expect("a put").revision
+}
+
+/// A write of one key, whatever is there.
+pub fn putting(key: &str, value: &str) -> Transaction {
     let operation = Operation::Put { key: key.into(), value: value.into(), lease: 0 };
-    let transaction = Transaction { success: vec![operation], ..Transaction::default() };
-    store.transact(transaction, Urgency::Now).await.expect("a put").revision
+    Transaction { success: vec![operation], ..Transaction::default() }
 }
 
 async fn delete(store: &Store, prefix: &str) -> Revision {
@@ -335,11 +339,7 @@ async fn a_clock_that_jumps_ends_leases_early_or_late_and_does_nothing_else() {
 #[tokio::test]
 async fn relaxed_writes_wait_for_company_but_not_for_ever() {
     each(async |store| {
-        let relaxed = |key: &str| {
-            let operation = Operation::Put { key: key.into(), value: vec![], lease: 0 };
-            let transaction = Transaction { success: vec![operation], ..Transaction::default() };
-            store.transact(transaction, Urgency::Relaxed)
-        };
+        let relaxed = |key: &str| store.transact(putting(key, ""), Urgency::Relaxed);
         put(&store, "before", "").await;
         // What this member still has to sync of the put, or a timer's tick between two of them, disturbs a round; writes
         // that never share would disturb each.
