@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use harness::api::{Client, Server, free_port};
+use harness::api::{Client, Server, free_address};
 use hickory_resolver::proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RecordType};
 use serde_json::{Value, json};
@@ -39,8 +39,8 @@ impl Names {
     fn start() -> Names {
         let server = Server::start(KEELSON);
         let admin = server.admin();
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let health = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let address = free_address();
+        let health = free_address();
         let kubeconfig = kubeconfig(&server, "dns", "system:kube-dns");
         let mut dns = Command::new(KEELSON)
             .args(["dns", "--kubeconfig", &kubeconfig])

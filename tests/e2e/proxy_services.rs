@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use datapath::{Config, Datapath, Tables};
-use harness::api::{Client, Server, free_port};
+use harness::api::{Client, Server, free_address};
 use harness::host::{Guard, exclusive};
 use harness::netns::TestHost;
 use serde_json::{Value, json};
@@ -73,7 +73,7 @@ impl Node {
         };
         let admin = server.admin();
         let kubeconfig = kubeconfig(&server, "proxy", "system:kube-proxy");
-        let healthz = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let healthz = free_address();
         let start = || proxy(&config, &kubeconfig, healthz);
         let proxy = if inside { node.inside(start) } else { start() };
         // The proxy waits for the data path.

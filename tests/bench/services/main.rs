@@ -21,7 +21,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use datapath::{Config, Datapath, Frontend, Scope, Tables, Transport};
-use harness::api::{Client, Server, free_port};
+use harness::api::{Client, Server, free_address};
 use harness::host::Guard;
 use harness::netns::TestHost;
 use harness::process;
@@ -132,7 +132,7 @@ struct Proxy {
 
 impl Proxy {
     fn start(program: &str, kubeconfig: &str, config: &Config) -> Proxy {
-        let metrics = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let metrics = free_address();
         let begun = Instant::now();
         let mut process = Command::new(program)
             .args(["proxy", "--kubeconfig", kubeconfig, "--hostname-override", "n1", "--bpffs"])

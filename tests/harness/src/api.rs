@@ -79,7 +79,7 @@ impl Server {
             program: program.to_owned(),
             folder,
             more: more.iter().map(|argument| (*argument).to_owned()).collect(),
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())),
+            address: free_address(),
             child: None,
             _guard: None,
         }
@@ -234,6 +234,12 @@ pub fn free_port() -> u16 {
         Some(listener.local_addr().expect("its address").port())
     });
     free.expect("a free port")
+}
+
+/// One of this host, with a [`free_port`].
+#[must_use]
+pub fn free_address() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, free_port()).into()
 }
 
 /// Who a kubeconfig of a certificate belongs to, as a client of a server.

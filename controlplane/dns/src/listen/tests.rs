@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use client::{Cache, Client, Config, Object, Resource, Surroundings};
+use harness::api::free_address;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 use serde_json::{Value, json};
@@ -19,11 +20,6 @@ use crate::zone::{self, Zone};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Answers of a name that begins with `big`.
 const MANY: u8 = 100;
-
-/// One whose port is free for both protocols: the kernel gives none of these to a socket that asks for any.
-fn free_address() -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, harness::api::free_port()).into()
-}
 
 /// Answers every name with one address, `big...` with many, `silent...` not at all, `old...` only without EDNS.
 struct Upstream {

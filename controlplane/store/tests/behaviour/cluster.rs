@@ -1,9 +1,10 @@
 //! Members over their real wire, on loopback.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use harness::api::free_address;
 use keelson_store::Store;
 use keelson_store::raft::{Change, Client, Peer, PeerTls, RaftOptions, Role, Wire};
 use pki::{Authority, PEER_NAME, Profile, Usage};
@@ -129,11 +130,6 @@ pub fn open_one(folder: &Path, flush_entries: u64) -> Store {
     let options = RaftOptions { flush_entries, ..RaftOptions::new(peer) };
     let wire = Wire::Tls { listen: address, tls: tls(&authority()) };
     Store::open_member(folder, options, wire, false).unwrap()
-}
-
-/// One that no connection is given meanwhile: members stop listening and begin anew.
-pub fn free_address() -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, harness::api::free_port()).into()
 }
 
 fn now() -> i64 {

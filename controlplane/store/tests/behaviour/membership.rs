@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use harness::api::free_address;
 use keelson_store::raft::{CallError, Change, Refusal, Role};
 use keelson_store::{Command, KeyRange, OperationReply, Reply, Revision, SingleOptions, Store, Transaction};
 
-use super::cluster::{Cluster, PATIENCE, authority, free_address, open_one, tls};
+use super::cluster::{Cluster, PATIENCE, authority, open_one, tls};
 use super::{list, put};
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,7 +23,7 @@ async fn mirrors_are_asked_in_order() {
         return;
     }
     let image = small("mirrored").build();
-    let gone = std::net::SocketAddr::from(([127, 0, 0, 1], harness::api::free_port()));
+    let gone = harness::api::free_address();
     let empty = Fake::start(&[], serves);
     let broken = Fake::start(&[("1", &image)], |_, _| Answer::Status("503 Service Unavailable", vec![]));
     let lying = Fake::start(&[("1", &image)], |request, _| {
